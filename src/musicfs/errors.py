@@ -1,0 +1,93 @@
+"""What can go wrong, by who has to act on it.
+
+`UserError` is for the person at the keyboard: one sentence, no traceback. `OriginFailed` blames an origin and
+lowers its health; `ReplicaFailed` blames one file there and leaves the origin's health alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from musicfs.model import OriginId
+
+
+class MusicFSError(Exception):
+    """The root of everything that MusicFS raises on purpose."""
+
+
+class UserError(MusicFSError):
+    """Something the user can mend: one sentence that names the thing and the next step."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """Wrong usage or configuration."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """Every problem of a configuration at once, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class OriginFault(Enum):
+    """Why an origin as a whole did not answer."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timed out"
+    REFUSED = "refused"
+    DENIED = "denied"
+    IO = "input/output error"
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying again within the same read is pointless."""
+        return self is OriginFault.DENIED
+
+
+class ReplicaFault(Enum):
+    """Why one file at a living origin can't be used."""
+
+    MISSING = "missing"
+    CHANGED = "changed since it was scanned"
+    CORRUPT = "corrupt"
+    DENIED = "not readable"
+
+    @property
+    def permanent(self) -> bool:
+        return True
+
+
+class OriginFailed(MusicFSError):
+    """The origin did not answer as a working one would; its health goes down."""
+
+    def __init__(self, origin: OriginId, fault: OriginFault, detail: str = "") -> None:
+        super().__init__(f"origin {origin!r} {fault.value}" + (f": {detail}" if detail else ""))
+        self.origin = origin
+        self.fault = fault
+
+
+class ReplicaFailed(MusicFSError):
+    """This file at this origin is not the bytes that were asked for; the origin itself is fine."""
+
+    def __init__(self, origin: OriginId, path: str, fault: ReplicaFault, detail: str = "") -> None:
+        super().__init__(f"{path!r} at origin {origin!r} is {fault.value}" + (f": {detail}" if detail else ""))
+        self.origin = origin
+        self.path = path
+        self.fault = fault
+
+
+class NoReplicaAvailable(MusicFSError):
+    """Every candidate failed, or the deadline passed; `causes` has the last failure of each."""
+
+    def __init__(self, causes: Sequence[MusicFSError], timed_out: bool = False) -> None:
+        what = "no replica answered within the deadline" if timed_out else "no replica could be read"
+        super().__init__(what + (": " + "; ".join(map(str, causes)) if causes else ""))
+        self.causes = tuple(causes)
+        self.timed_out = timed_out

@@ -1,0 +1,79 @@
+"""What an origin is to the rest of MusicFS. One driver per kind implements this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+
+WatchCallback = Callable[[Sequence[str]], None]
+"""Called on the event loop with the paths (files or folders, relative to the root) that may have changed; an
+empty path means: anything may have, look at everything."""
+
+
+class WatchHandle(Protocol):
+    """A running watch. `close` stops it; it may be called more than once and never raises."""
+
+    def close(self) -> None: ...
+
+
+class Origin(Protocol):
+    """One place that holds music.
+
+    Constructors store their arguments; connections are made by the first call that needs one. All methods may
+    be called concurrently and may be cancelled at any await. Drivers never retry, and raise nothing but
+    `OriginFailed` and `ReplicaFailed` (errors.py).
+    """
+
+    @property
+    def id(self) -> OriginId: ...
+
+    @property
+    def kind(self) -> OriginType: ...
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes at `offset`, fewer only at the end of the file, none past it.
+
+        Raises `ReplicaFailed` when the file is missing, unreadable or not the version in `replica`; never
+        returns bytes of another version. Raises `OriginFailed` when the origin does not answer.
+        """
+        ...
+
+    async def stat(self, path: str) -> Stat:
+        """The file at `path` now. Raises as `read` does; a folder is `ReplicaFailed` with MISSING."""
+        ...
+
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        """Every file at and below `under`, streaming, in bounded memory, in any order that keeps a folder's
+        files together.
+
+        Raises `OriginFailed` when the root, or any folder below it, can't be listed: an incomplete listing
+        must never look complete. `under` itself missing is `ReplicaFailed` with MISSING.
+        """
+        ...
+
+    async def health(self) -> HealthStatus:
+        """HEALTHY or DEGRADED after a real operation that is cheap (a root stat, a HEAD); raises `OriginFailed`
+        otherwise. The caller bounds its time."""
+        ...
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        """Reports changes at and below `path` until the handle is closed; None: this origin must be polled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes connections and threads; reads in flight fail. Never blocks on a hung origin."""
+        ...
+
+
+@runtime_checkable
+class ReadsNow(Protocol):
+    """What an origin on a local disk offers besides: a read that never waits."""
+
+    def read_now(self, replica: Replica, offset: int, size: int) -> bytes | memoryview | None:
+        """The bytes, if they can be had without blocking, else None (then use `read`).
+
+        Synchronous, for the mount's hot path. A memoryview is valid until the next call. Raises as `read` does.
+        """
+        ...
