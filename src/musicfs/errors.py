@@ -77,9 +77,7 @@ class ReplicaFailed(MusicFSError):
     """This file at this origin is not the bytes that were asked for; the origin itself is fine."""
 
     def __init__(self, origin: OriginId, path: str, fault: ReplicaFault, detail: str = "") -> None:
-        super().__init__(
-            f"{path!r} at origin {origin!r} is {fault.value}" + (f": {detail}" if detail else "")
-        )
+        super().__init__(f"{path!r} at origin {origin!r} is {fault.value}" + (f": {detail}" if detail else ""))
         self.origin = origin
         self.path = path
         self.fault = fault

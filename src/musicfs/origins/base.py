@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pydantic import BaseModel
 
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+
+if TYPE_CHECKING:
+    from musicfs.config import OriginConfig
 
 WatchCallback = Callable[[Sequence[str]], None]
 """Called on the event loop with the paths (files or folders, relative to the root) that may have changed; an
@@ -77,3 +83,26 @@ class ReadsNow(Protocol):
         Synchronous, for the mount's hot path. A memoryview is valid until the next call. Raises as `read` does.
         """
         ...
+
+
+class OpenOrigin(Protocol):
+    """Makes a driver for one configured origin. Cheap: it opens nothing yet.
+
+    populated: the catalogue knows files of this origin, so an empty root is a failure and not an empty library.
+    """
+
+    def __call__(self, config: OriginConfig, *, populated: bool) -> Origin: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OriginKind:
+    """How a kind of origin joins: the object that an entry point of the group `musicfs.origins` names.
+
+    settings: the kind's own configuration keys, as a pydantic model with extra keys forbidden.
+    remote: reached over a network, so that several failures, not one, make it unhealthy.
+    """
+
+    name: OriginType
+    settings: type[BaseModel]
+    open: OpenOrigin
+    remote: bool
