@@ -1,31 +1,43 @@
-"""The settings of MusicFS: their models, and reading them from a file, the environment and the command line.
+"""Reading the settings of MusicFS from a file, the environment and the command line.
 
-docs/CONFIGURATION.md is the user's view of this module.
+docs/CONFIGURATION.md is the user's view of this module; config_models.py has the models.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 import platformdirs
-from annotated_types import Ge, Gt, Le
 from blake3 import blake3
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
+from musicfs.config_models import (
+    COMMON_KEYS,
+    ID,
+    RESERVED_KINDS,
+    CacheConfig,
+    Config,
+    HealthConfig,
+    MountConfig,
+    OriginConfig,
+    RetryConfig,
+    TreeConfig,
+    origin_type_of,
+)
 from musicfs.config_sources import (
     SECRET_KEYS,
     KeyPath,
     Place,
     Sources,
-    Wanted,
     hide_secrets,
     model_of,
     read_environment,
@@ -33,160 +45,27 @@ from musicfs.config_sources import (
     shown_value,
 )
 from musicfs.errors import ConfigError, MusicFSError, UsageError
-from musicfs.model import OriginId, OriginType
+from musicfs.model import OriginType
 
-RESERVED_KINDS = frozenset({OriginType.NFS, OriginType.SMB, OriginType.S3, OriginType.SFTP})
-"""Kinds whose configuration is understood before their drivers exist."""
+__all__ = [
+    "RESERVED_KINDS",
+    "CacheConfig",
+    "Config",
+    "HealthConfig",
+    "Loaded",
+    "MountConfig",
+    "OriginConfig",
+    "RetryConfig",
+    "TreeConfig",
+    "check_paths",
+    "default_cache_dir",
+    "installed_settings",
+    "kind_entry_points",
+    "load_config",
+    "origin_from_argument",
+]
 
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-def _number_not_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted")
-    return value
-
-
-def _origin_id(value: object) -> OriginId:
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise ValueError("not an id")
-    return OriginId(value)
-
-
-def _origin_type(value: object) -> OriginType:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
-        raise ValueError("not a kind")
-    return OriginType(value)
-
-
-def _bytes_per_second(value: object) -> object:
-    """2000000, "2000000", "2MB/s", "1.5 MiB/s"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]i?)?B?(?:/s)?", value.strip()) if isinstance(value, str) else None
-    if not found:
-        return _number_not_bool(value)
-    number, unit = float(found[1]), found[2] or ""
-    return int(
-        number * (1024 if unit.endswith("i") else 1000) ** " kMG".index(unit[0].replace("K", "k") if unit else " ")
-    )
-
-
-_NotBool = BeforeValidator(_number_not_bool)
-Bool = Annotated[bool, Wanted("true or false")]
-Count = Annotated[int, _NotBool, Ge(1), Wanted("a whole number, at least 1")]
-Milliseconds = Annotated[int, _NotBool, Ge(1), Wanted("a whole number of milliseconds, at least 1")]
-Seconds = Annotated[float, _NotBool, Gt(0), Le(10**9), Wanted("a number of seconds above 0")]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CacheConfig(_Settings):
-    """How much the caches may hold."""
-
-    metadata_cache_mb: Count = 100
-    content_cache_gb: Annotated[float, _NotBool, Ge(0), Wanted("a number of gigabytes, at least 0")] = 10
-
-
-class HealthConfig(_Settings):
-    """When origins are probed and how many failures make one unhealthy."""
-
-    check_interval_secs: Seconds = 30
-    timeout_ms: Milliseconds = 5000
-    unhealthy_threshold: Count = 3
-    per_origin_thresholds: Annotated[
-        Mapping[Annotated[OriginType, PlainValidator(_origin_type)], Annotated[int, _NotBool, Ge(1)]],
-        Wanted("a table of kinds and whole numbers, at least 1, such as { local = 1, sftp = 5 }"),
-    ] = Field(default_factory=dict)
-
-    def threshold_for(self, kind: OriginType) -> int:
-        """Consecutive failures after which an origin of this kind is unhealthy."""
-        return self.per_origin_thresholds.get(kind, 1 if kind == OriginType.LOCAL else self.unhealthy_threshold)
-
-
-class TreeConfig(_Settings):
-    """The names of the virtual tree."""
-
-    template: Annotated[str, Wanted("a template in quotes")] = (
-        "$albumartist/$album ($year) [$format_upper]/$track - $title.$format"
-    )
-
-
-class RetryConfig(_Settings):
-    """How a read that failed or is late goes on; federation/failover.py applies it.
-
-    delays_ms separate whole rounds over the candidates; deadline_ms bounds the fetch with all its rounds.
-    """
-
-    delays_ms: Annotated[
-        tuple[Annotated[int, _NotBool, Ge(0)], ...], Wanted("a list of milliseconds, such as [100, 500, 2000]")
-    ] = (100, 500, 2000)
-    deadline_ms: Milliseconds = 10000
-    hedge_min_ms: Milliseconds = 50
-    hedge_max_ms: Milliseconds = 300
-    hedge_metered_ms: Milliseconds = 1000
-    hedge_share: Annotated[float, _NotBool, Ge(0), Le(1), Wanted("a number from 0 to 1")] = 0.2
-    hedge_burst: Annotated[int, _NotBool, Ge(0), Wanted("a whole number, at least 0")] = 3
-
-    @model_validator(mode="after")
-    def _in_order(self) -> RetryConfig:
-        if self.hedge_min_ms > self.hedge_max_ms:
-            raise ValueError(f"hedge_min_ms ({self.hedge_min_ms}) must not exceed hedge_max_ms ({self.hedge_max_ms})")
-        return self
-
-
-class MountConfig(_Settings):
-    """How the folder is mounted."""
-
-    allow_other: Bool = False
-
-
-class OriginConfig(_Settings):
-    """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
-
-    cache: whether its bytes are kept on disk; None leaves it to the kind. bandwidth_limit: bytes per second.
-    """
-
-    id: Annotated[OriginId, PlainValidator(_origin_id), Wanted("1 to 64 letters, digits, - _ .")]
-    origin_type: Annotated[OriginType, PlainValidator(_origin_type), Wanted("the name of a kind, such as local")]
-    priority: Annotated[int, _NotBool, Ge(0), Le(255), Wanted("a whole number from 0 to 255")] = 100
-    enabled: Bool = True
-    timeout_ms: Milliseconds = 5000
-    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Wanted("a whole number from 1 to 256")] = 8
-    poll_interval_secs: Seconds = 60
-    metered: Bool = False
-    cache: Annotated[bool | None, Wanted("true or false")] = None
-    hedge: Bool = True
-    bandwidth_limit: Annotated[
-        Annotated[int, Ge(1)] | None,
-        BeforeValidator(_bytes_per_second),
-        Wanted('bytes per second, such as 2000000 or "2MB/s"'),
-    ] = None
-    settings: Mapping[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, data: object) -> object:
-        if not isinstance(data, Mapping):
-            return data
-        own = {key: value for key, value in data.items() if key in cls.model_fields}
-        rest = {key: value for key, value in data.items() if key not in cls.model_fields}
-        own.setdefault("metered", data.get("origin_type") == OriginType.S3)
-        return own | {"settings": hide_secrets({**own.get("settings", {}), **rest})}
-
-
-class Config(_Settings):
-    """Everything that one mount needs to know. Paths are absolute."""
-
-    mount_point: Annotated[Path | None, Wanted("a path")] = None
-    cache_dir: Annotated[Path, Wanted("a path")]
-    origins: Annotated[tuple[OriginConfig, ...], Wanted("one [[origins]] table for each origin")] = ()
-    cache: CacheConfig = CacheConfig()
-    health: HealthConfig = HealthConfig()
-    tree: TreeConfig = TreeConfig()
-    retry: RetryConfig = RetryConfig()
-    mount: MountConfig = MountConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +98,229 @@ def installed_settings(kind: OriginType) -> type[BaseModel] | None:
 
 def default_cache_dir(mount_point: Path) -> Path:
     """The cache folder of the mount at `mount_point`, when none is configured: one per mount point, for good."""
-    mount_point = Path(os.path.abspath(mount_point))
+    mount_point = _absolute(mount_point)
     digest = blake3(os.fsencode(mount_point)).hexdigest(4)
     return platformdirs.user_cache_path("musicfs") / f"{mount_point.name or 'root'}-{digest}"
+
+
+def _absolute(path: Path) -> Path:
+    """Without asking the filesystem, which could hang at a dead mount."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    overrides: Mapping[str, object] = _NOTHING,
+    environ: Mapping[str, str] = _NOTHING,
+    kind_settings: SettingsOf = installed_settings,
+    check_template: Callable[[str], None] | None = None,
+) -> Loaded:
+    """The configuration from `overrides`, then `environ`, then the file, then the defaults.
+
+    path: the file; None: the one that MUSICFS_CONFIG names, if any. overrides: dotted keys and their values, such
+    as {"cache.content_cache_gb": 5}; "origins" is a list of tables and replaces the file's. Raises ConfigError
+    with every problem there is. Paths need not exist: see `check_paths`.
+    """
+    loading = _Loading(kind_settings, check_template)
+    named = environ.get("MUSICFS_CONFIG")
+    file = path or (Path(named) if named else None)
+    if file is not None:
+        loading.add_file(file)
+    loading.add_environment(environ)
+    for key, value in overrides.items():
+        loading.add(tuple(key.split(".")), value, "command line", Path.cwd())
+    return loading.finish()
+
+
+class _Loading:
+    """One run of `load_config`: gathers the settings, then the problems of all of them."""
+
+    def __init__(self, kind_settings: SettingsOf, check_template: Callable[[str], None] | None) -> None:
+        self._kind_settings = kind_settings
+        self._check_template = check_template
+        self._sources = Sources()
+        self._origins_base = Path.cwd()
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+
+    def add_file(self, path: Path) -> None:
+        base = _absolute(path).parent
+        for key, value in read_toml(path).items():
+            if isinstance(value, dict):
+                self._sources.add((key,), {}, str(path))
+                for name, setting in value.items():
+                    self.add((key, name), setting, str(path), base)
+            else:
+                self.add((key,), value, str(path), base)
+
+    def add_environment(self, environ: Mapping[str, str]) -> None:
+        settings, warnings = read_environment(environ, _variables(), ignored=("MUSICFS_CONFIG",))
+        for name, path, value in settings:
+            self.add(path, value, name, Path.cwd())
+        self._warnings += warnings
+
+    def add(self, path: KeyPath, value: object, label: str, base: Path) -> None:
+        if path in (("mount_point",), ("cache_dir",)) and isinstance(value, (str, Path)):
+            value = self._absolute(value, base, f"{label}: {path[0]}")
+        if path == ("origins",):
+            self._origins_base = base
+        self._sources.add(path, value, label)
+
+    def finish(self) -> Loaded:
+        data = dict(self._sources.data)
+        if "cache_dir" not in data:
+            mount_point = data.get("mount_point")
+            data["cache_dir"] = default_cache_dir(mount_point if isinstance(mount_point, Path) else Path("/"))
+        config: Config | None = None
+        try:
+            config = Config.model_validate(data)
+        except ValidationError as error:
+            self._problems += Place(Config, self._sources).problems(error)
+        settings = self._check_origins(data.get("origins"))
+        if config is not None:
+            self._try_template(config.tree.template)
+        if self._problems or config is None:
+            raise ConfigError(self._problems)
+        origins = (o.model_copy(update={"settings": own}) for o, own in zip(config.origins, settings, strict=True))
+        return Loaded(config.model_copy(update={"origins": tuple(origins)}), tuple(self._warnings))
+
+    def _check_origins(self, origins: object) -> list[Mapping[str, Any]]:
+        """The settings of each origin that are its kind's own, validated; what is no table was told already."""
+        if origins is None or origins == []:
+            self._problems.append("There is no music yet: name at least one origin with --origin PATH or [[origins]].")
+        if not isinstance(origins, (list, tuple)):
+            return []
+        tables = [(n, table) for n, table in enumerate(origins) if isinstance(table, Mapping)]
+        self._check_ids(tables)
+        return [self._kind_settings_of(n, table) for n, table in tables]
+
+    def _check_ids(self, tables: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        seen: dict[object, int] = {}
+        for n, table in tables:
+            first = seen.setdefault(str(table.get("id")), n)
+            if first != n and "id" in table:
+                where = self._sources.where(("origins", n, "id"))
+                told = f"{where} is {shown_value(table['id'])}, as origins[{first}].id is: give each origin its own id."
+                self._problems.append(told)
+
+    def _kind_settings_of(self, n: int, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        own = hide_secrets({key: value for key, value in table.items() if key not in COMMON_KEYS})
+        self._warn_of_secrets(n, table)
+        try:
+            kind = origin_type_of(table.get("origin_type"))
+        except ValueError:
+            return own  # told already
+        try:
+            model = self._kind_settings(kind)
+        except UsageError as error:
+            where = self._sources.where(("origins", n, "origin_type"))
+            self._problems.append(f"{where} is {shown_value(kind)}: {error}.")
+            return own
+        if model is None:
+            return own
+        place = Place(model, self._sources, ("origins", n), tuple(COMMON_KEYS))
+        try:
+            valid = model.model_validate(own)
+        except ValidationError as error:
+            self._problems += place.problems(error)
+            return own
+        return {name: self._placed(getattr(valid, name), n, name) for name in model.model_fields}
+
+    def _placed(self, value: object, n: int, name: str) -> object:
+        """A path of this machine is made absolute; everything else stays."""
+        if not isinstance(value, Path):
+            return value
+        return self._absolute(value, self._origins_base, self._sources.where(("origins", n, name)))
+
+    def _warn_of_secrets(self, n: int, table: Mapping[str, Any]) -> None:
+        for key in sorted(SECRET_KEYS & table.keys()):
+            variable = f"MUSICFS_{re.sub('[^A-Z0-9]', '_', str(table.get('id')).upper())}_{key.upper()}"
+            where = self._sources.where(("origins", n, key))
+            self._warnings.append(f"{where} is written out: anyone who can read the file has it; prefer {variable}.")
+
+    def _try_template(self, template: str) -> None:
+        if self._check_template is None:
+            return
+        try:
+            self._check_template(template)
+        except (MusicFSError, ValueError) as error:
+            where = self._sources.where(("tree", "template"))
+            self._problems.append(f"{where} is {shown_value(template)}: {str(error).rstrip('.')}.")
+
+    def _absolute(self, value: str | Path, base: Path, where: str) -> Path:
+        try:
+            return _absolute(base / Path(value).expanduser())
+        except RuntimeError:
+            self._problems.append(f"{where} is {shown_value(value)}: there is no such user; write the folder out.")
+            return Path(value)
+
+
+def _variables() -> dict[str, KeyPath]:
+    """The environment's name for each setting: MUSICFS_CACHE_DIR, MUSICFS_HEALTH_TIMEOUT_MS, ..."""
+    variables: dict[str, KeyPath] = {}
+    for name, field in Config.model_fields.items():
+        section = model_of(field)
+        if section is None:
+            variables[f"MUSICFS_{name}".upper()] = (name,)
+        elif name != "origins":
+            variables |= {f"MUSICFS_{name}_{key}".upper(): (name, key) for key in section.model_fields}
+    return variables
+
+
+def check_paths(config: Config) -> list[str]:
+    """Sentences about folders of enabled origins that are not there: a slip of the pen, or an unmounted disk."""
+    return [
+        f"origin {origin.id!r}: {name} is {value}, {problem}: mount it, or mend the path."
+        for origin in config.origins
+        if origin.enabled
+        for name, value in origin.settings.items()
+        if isinstance(value, Path) and (problem := _path_problem(value))
+    ]
+
+
+def _path_problem(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "which does not exist"
+    except OSError as error:
+        return f"which can't be reached ({error.strerror})"
+    return "" if stat.S_ISDIR(mode) else "which is not a folder"
+
+
+def origin_from_argument(text: str, taken: Sequence[str]) -> dict[str, object]:
+    """The table of the origin that `--origin TEXT` names: a path, or ID=PATH.
+
+    taken: the ids before it; their number gives its priority, and its own id differs from all of them. Raises
+    UsageError for kinds that are not available yet and for anything that is no path.
+    """
+    named = re.fullmatch(rf"({ID.pattern})=(.+)", text, re.DOTALL)
+    where = named[2] if named else text
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", where)
+    if scheme:
+        reserved = scheme[1].lower() in RESERVED_KINDS
+        why = "this kind is not available yet in this version" if reserved else "this is no kind of origin"
+        raise UsageError(f"--origin {text}: {why}; give the path of a folder.")
+    if not where.strip():
+        raise UsageError("--origin needs the path of a folder.")
+    try:
+        path = _absolute(Path(where).expanduser())
+    except RuntimeError:
+        raise UsageError(f"--origin {text}: there is no such user; write the folder out.") from None
+    if named and named[1] in taken:
+        raise UsageError(f"--origin {text}: the id {named[1]!r} is taken; give each origin its own.")
+    return {
+        "id": named[1] if named else _unused_id(path, taken),
+        "origin_type": "local",
+        "priority": min(len(taken) + 1, 255),
+        "path": path,
+    }
+
+
+def _unused_id(path: Path, taken: Sequence[str]) -> str:
+    """`music`, else `nas-music` and so on up the path, else `music-2`."""
+    parts = [clean for part in path.parts if (clean := re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-."))]
+    names = ["-".join(parts[-n:])[-64:].lstrip("-.") for n in range(1, len(parts) + 1)] or ["origin"]
+    numbered = (f"{names[0][:58]}-{n}" for n in count(2))
+    return next(name for name in chain(names, numbered) if name not in taken)

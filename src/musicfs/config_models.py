@@ -1,0 +1,169 @@
+"""The settings of MusicFS as values: what each may be and what it is when nothing is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+
+from musicfs.config_sources import Wanted, hide_secrets
+from musicfs.model import OriginId, OriginType
+
+RESERVED_KINDS = frozenset({OriginType.NFS, OriginType.SMB, OriginType.S3, OriginType.SFTP})
+"""Kinds whose configuration is understood before their drivers exist."""
+
+ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+def _number_not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")  # noqa: TRY004 (pydantic collects ValueErrors only)
+    return value
+
+
+def _origin_id(value: object) -> OriginId:
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise ValueError("not an id")
+    return OriginId(value)
+
+
+def origin_type_of(value: object) -> OriginType:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
+        raise ValueError("not a kind")
+    return OriginType(value)
+
+
+def _bytes_per_second(value: object) -> object:
+    """2000000, "2000000", "2MB/s", "1.5 MiB/s"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]i?)?B?(?:/s)?", value.strip()) if isinstance(value, str) else None
+    if not found:
+        return _number_not_bool(value)
+    number, unit = float(found[1]), found[2] or ""
+    return int(
+        number * (1024 if unit.endswith("i") else 1000) ** " kMG".index(unit[0].replace("K", "k") if unit else " ")
+    )
+
+
+_NotBool = BeforeValidator(_number_not_bool)
+Bool = Annotated[bool, Wanted("true or false")]
+Count = Annotated[int, _NotBool, Ge(1), Wanted("a whole number, at least 1")]
+Milliseconds = Annotated[int, _NotBool, Ge(1), Wanted("a whole number of milliseconds, at least 1")]
+Seconds = Annotated[float, _NotBool, Gt(0), Le(10**9), Wanted("a number of seconds above 0")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CacheConfig(_Settings):
+    """How much the caches may hold."""
+
+    metadata_cache_mb: Count = 100
+    content_cache_gb: Annotated[float, _NotBool, Ge(0), Wanted("a number of gigabytes, at least 0")] = 10
+
+
+class HealthConfig(_Settings):
+    """When origins are probed and how many failures make one unhealthy."""
+
+    check_interval_secs: Seconds = 30
+    timeout_ms: Milliseconds = 5000
+    unhealthy_threshold: Count = 3
+    per_origin_thresholds: Annotated[
+        Mapping[Annotated[OriginType, PlainValidator(origin_type_of)], Annotated[int, _NotBool, Ge(1)]],
+        Wanted("a table of kinds and whole numbers, at least 1, such as { local = 1, sftp = 5 }"),
+    ] = Field(default_factory=dict)
+
+    def threshold_for(self, kind: OriginType) -> int:
+        """Consecutive failures after which an origin of this kind is unhealthy."""
+        return self.per_origin_thresholds.get(kind, 1 if kind == OriginType.LOCAL else self.unhealthy_threshold)
+
+
+class TreeConfig(_Settings):
+    """The names of the virtual tree."""
+
+    template: Annotated[str, Wanted("a template in quotes")] = (
+        "$albumartist/$album ($year) [$format_upper]/$track - $title.$format"
+    )
+
+
+class RetryConfig(_Settings):
+    """How a read that failed or is late goes on; federation/failover.py applies it.
+
+    delays_ms separate whole rounds over the candidates; deadline_ms bounds the fetch with all its rounds.
+    """
+
+    delays_ms: Annotated[
+        tuple[Annotated[int, _NotBool, Ge(0)], ...], Wanted("a list of milliseconds, such as [100, 500, 2000]")
+    ] = (100, 500, 2000)
+    deadline_ms: Milliseconds = 10000
+    hedge_min_ms: Milliseconds = 50
+    hedge_max_ms: Milliseconds = 300
+    hedge_metered_ms: Milliseconds = 1000
+    hedge_share: Annotated[float, _NotBool, Ge(0), Le(1), Wanted("a number from 0 to 1")] = 0.2
+    hedge_burst: Annotated[int, _NotBool, Ge(0), Wanted("a whole number, at least 0")] = 3
+
+    @model_validator(mode="after")
+    def _in_order(self) -> RetryConfig:
+        if self.hedge_min_ms > self.hedge_max_ms:
+            raise ValueError(f"hedge_min_ms ({self.hedge_min_ms}) must not exceed hedge_max_ms ({self.hedge_max_ms})")
+        return self
+
+
+class MountConfig(_Settings):
+    """How the folder is mounted."""
+
+    allow_other: Bool = False
+
+
+class OriginConfig(_Settings):
+    """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
+
+    cache: whether its bytes are kept on disk; None leaves it to the kind. bandwidth_limit: bytes per second.
+    """
+
+    id: Annotated[OriginId, PlainValidator(_origin_id), Wanted("1 to 64 of the letters, the digits and '-', '_', '.'")]
+    origin_type: Annotated[OriginType, PlainValidator(origin_type_of), Wanted("the name of a kind, such as local")]
+    priority: Annotated[int, _NotBool, Ge(0), Le(255), Wanted("a whole number from 0 to 255")] = 100
+    enabled: Bool = True
+    timeout_ms: Milliseconds = 5000
+    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Wanted("a whole number from 1 to 256")] = 8
+    poll_interval_secs: Seconds = 60
+    metered: Bool = False
+    cache: Annotated[bool | None, Wanted("true or false")] = None
+    hedge: Bool = True
+    bandwidth_limit: Annotated[
+        Annotated[int, Ge(1)] | None,
+        BeforeValidator(_bytes_per_second),
+        Wanted('bytes per second, such as 2000000 or "2MB/s"'),
+    ] = None
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        own = {key: value for key, value in data.items() if key in cls.model_fields}
+        rest = {key: value for key, value in data.items() if key not in cls.model_fields}
+        own.setdefault("metered", data.get("origin_type") == OriginType.S3)
+        return own | {"settings": hide_secrets({**own.get("settings", {}), **rest})}
+
+
+COMMON_KEYS = frozenset(OriginConfig.model_fields) - {"settings"}
+
+
+class Config(_Settings):
+    """Everything that one mount needs to know. Paths are absolute."""
+
+    mount_point: Annotated[Path | None, Wanted("a path")] = None
+    cache_dir: Annotated[Path, Wanted("a path")]
+    origins: Annotated[tuple[OriginConfig, ...], Wanted("one [[origins]] table for each origin")] = ()
+    cache: CacheConfig = CacheConfig()
+    health: HealthConfig = HealthConfig()
+    tree: TreeConfig = TreeConfig()
+    retry: RetryConfig = RetryConfig()
+    mount: MountConfig = MountConfig()
