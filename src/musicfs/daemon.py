@@ -1,0 +1,134 @@
+"""The process behind a mount: its event loop, its signals, and how it goes to the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from musicfs.app import App, OpenOrigin, open_driver
+from musicfs.config import Config
+from musicfs.errors import MusicFSError, UserError
+from musicfs.mount import points
+from musicfs.mount.fuse import FuseMount
+from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
+from musicfs.runtime import control_socket
+
+log = logging.getLogger(__name__)
+
+LOG_FILE = "musicfs.log"
+
+
+async def _serve(config: Config, on_mounted: Callable[[App], None], open_origin: OpenOrigin) -> None:
+    assert config.mount_point is not None
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FuseEventLoop)
+    app = App(config, open_origin)
+    async with app.running():
+        fuse = FuseMount(app.filesystem, config.mount_point, FuseWaiter(loop), allow_other=config.mount.allow_other)
+        stopping: set[asyncio.Task[None]] = set()
+
+        def stop() -> None:
+            fuse.stop()
+            # Whoever still waits for bytes gets an error now instead of at the deadline.
+            stopping.add(loop.create_task(app.reader.aclose()))
+
+        app.on_changes = fuse.forget
+        fuse.mount()
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            on_mounted(app)
+            # Imported late: nothing of it is needed until the mount is up.
+            from musicfs.control.server import ControlServer
+
+            server = ControlServer(app, control_socket(config.mount_point), stop)
+            starting = loop.create_task(server.start())
+            app.begin()
+            await fuse.serve()
+            await asyncio.gather(starting, return_exceptions=True)
+            await server.aclose()
+        finally:
+            fuse.unmount()
+
+
+def serve(
+    config: Config, on_mounted: Callable[[App], None] = lambda app: None, open_origin: OpenOrigin = open_driver
+) -> None:
+    """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
+
+    on_mounted: called once the mount point shows the tree.
+    """
+    assert config.mount_point is not None
+    points.prepare(config.mount_point)
+    with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
+        runner.run(_serve(config, on_mounted, open_origin))
+
+
+def log_to_terminal(level: int) -> None:
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+
+
+def _log_to_file(path: Path, level: int) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
+
+
+def serve_in_background(config: Config, level: int) -> int:
+    """Serves in a child process; returns its process id once the tree can be seen.
+
+    Raises `UserError` with the child's own words when it can't mount.
+    """
+    assert config.mount_point is not None
+    points.prepare(config.mount_point)
+    try:
+        config.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(f"The cache folder {config.cache_dir} can't be used: {error.strerror}.") from error
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os._exit(_background(config, level, writing))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read().decode()
+    if answer != "mounted":
+        os.waitpid(child, 0)
+        raise UserError(answer or f"The mount process ended; {config.cache_dir / LOG_FILE} may say why.")
+    return child
+
+
+def _background(config: Config, level: int, pipe: int) -> int:
+    """The child's life; its exit code."""
+
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(pipe, text.encode())
+            os.close(pipe)
+
+    try:
+        os.setsid()
+        os.chdir("/")
+        log_file = config.cache_dir / LOG_FILE
+        nothing = os.open(os.devnull, os.O_RDWR)
+        errors = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for target, source in ((0, nothing), (1, nothing), (2, errors)):
+            os.dup2(source, target)
+        _log_to_file(log_file, level)
+        serve(config, lambda app: tell("mounted"))
+    except MusicFSError as error:
+        log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
+        tell(str(error))
+        return 1
+    except BaseException as error:
+        log.exception("the mount process failed")
+        tell(f"The mount failed unexpectedly ({error}); {config.cache_dir / LOG_FILE} has the details.")
+        return 1
+    return 0

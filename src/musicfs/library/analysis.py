@@ -1,0 +1,105 @@
+"""What one file is: its fingerprint and its tags, from as few of its bytes as that takes.
+
+The bytes come from an origin, asynchronously; parsing and hashing them is work for a processor, and runs in worker
+processes (`examine` is what they run), for beside an event loop it would hold up everything else there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from musicfs.errors import ReplicaFailed
+from musicfs.library.catalog import Found, dump_tags
+from musicfs.library.identity import fingerprint, sample_ranges
+from musicfs.library.placing import folder_of
+from musicfs.library.ranges import NeedRange, RangeFile
+from musicfs.library.tags import Unreadable, read_tags
+from musicfs.model import Fingerprint, Replica, Stat
+from musicfs.origins.base import Origin
+
+# A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_ROUNDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """tags is JSON, or None with the reason in `problem`; a sidecar has neither."""
+
+    fingerprint: Fingerprint
+    tags: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The bytes that are missing to go on."""
+
+    offset: int
+    size: int
+
+
+def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | Wanted:
+    """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
+    try:
+        identity = fingerprint(size, ranges)
+        if role != "audio":
+            return Examined(identity, None, None)
+        if give_up:
+            return Examined(identity, None, "its tags are larger than can be read")
+        try:
+            tags = read_tags(RangeFile(size, ranges), name)
+        except Unreadable as error:
+            return Examined(identity, None, str(error))
+        return Examined(identity, dump_tags(tags.to_json()), None)
+    except NeedRange as need:
+        return Wanted(need.offset, need.size)
+
+
+def _quieten() -> None:
+    os.nice(5)
+
+
+def make_pool() -> Executor:
+    """Processes for `examine`, at low priority, started when first used. To be shut down by who made it."""
+    return ProcessPoolExecutor(
+        max_workers=max(1, min(4, os.cpu_count() or 1)), mp_context=get_context("spawn"), initializer=_quieten
+    )
+
+
+class Analyser:
+    """Analyses files of any origin, many at a time."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    async def analyse(self, origin: Origin, stat: Stat, role: str) -> Found | None:
+        """What the file is; None if it has gone or changed since it was listed: the next scan will tell.
+
+        Raises `OriginFailed` when the origin stops answering.
+        """
+        replica = Replica.of(origin.id, stat)
+        ranges: dict[int, bytes] = {}
+        wanted: Sequence[tuple[int, int]] = sample_ranges(stat.size)
+        loop = asyncio.get_running_loop()
+        rounds = 0
+        try:
+            while True:
+                for offset, size in wanted:
+                    data = await origin.read(replica, offset, size)
+                    if len(data) > len(ranges.get(offset, b"")):
+                        ranges[offset] = data
+                rounds += 1
+                give_up = rounds > _MOST_ROUNDS or sum(map(len, ranges.values())) > _MOST_BYTES
+                answer = await loop.run_in_executor(self._pool, examine, stat.path, role, stat.size, ranges, give_up)
+                if isinstance(answer, Examined):
+                    break
+                wanted = [(answer.offset, answer.size)]
+        except ReplicaFailed:
+            return None
+        return Found(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)

@@ -1,0 +1,560 @@
+"""The catalogue on disk. All the SQL of MusicFS is in this module and in schema.sql beside it.
+
+`Catalog` is the writer's side, used by the library worker alone; `TreeView` is the reader's side, used by the
+mount. Both hold one SQLite connection to the same file in WAL mode, so readers never wait for the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from musicfs.errors import UserError
+from musicfs.model import Content, Fingerprint, OriginId, Replica, Stat
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+ROOT_INO = 1
+_CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
+
+
+def encode_path(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode_path(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+class Node(NamedTuple):
+    """One row of the tree. content is None for a directory; size in bytes; mtime_ns since the epoch."""
+
+    ino: int
+    name: str
+    content: int | None
+    size: int
+    mtime_ns: int
+
+
+class FolderFile(NamedTuple):
+    """One replica of a folder, with what its content is known to be."""
+
+    replica: int
+    origin: str
+    path: str
+    role: str
+    content: int
+    tags: str | None
+
+
+class Entry(NamedTuple):
+    """Where one replica asks to appear; see `entries` in schema.sql."""
+
+    replica: int
+    dir: str
+    name: str
+    disc_name: str
+    discs: bool
+    key: str
+    content: int
+
+
+class Copy(NamedTuple):
+    """One replica of a content, as ranking variants needs it."""
+
+    content: int
+    origin: str
+    path: str
+    folder: bytes
+    replica: int
+    reachable: bool
+    priority: int
+    size: int
+    mtime_ns: int
+
+
+class Found(NamedTuple):
+    """What a scan learned of one file."""
+
+    stat: Stat
+    folder: str
+    role: str
+    fingerprint: Fingerprint
+    tags: str | None
+    problem: str | None
+
+
+class OriginRow(NamedTuple):
+    """What the catalogue says of one origin; scanned_at is None until a scan has completed."""
+
+    id: OriginId
+    priority: int
+    enabled: bool
+    reachable: bool
+    scanned_at: float | None
+    held: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The shown tree in numbers."""
+
+    files: int
+    directories: int
+    bytes: int
+
+
+def _connect(path: Path, *, cache_mb: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA cache_size = -{cache_mb * 1024}")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    with contextlib.closing(_connect(path, cache_mb=2)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {SCHEMA_VERSION}")
+        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+
+
+def prepare_catalog(path: Path) -> str | None:
+    """Makes sure that `path` is a catalogue this version can use, creating it if it is missing.
+
+    A file that is damaged or of another version is set aside, never deleted, and a sentence about it is
+    returned; everything in it but inode numbers is found again by the next scan. Raises `UserError` when the
+    folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _prepare(path)
+    except sqlite3.OperationalError as error:
+        raise UserError(f"The catalogue {path} can't be opened ({error}); check the folder's permissions.") from error
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("", "-wal", "-shm"):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                old.rename(aside.with_name(aside.name + suffix))
+        _prepare(path)
+        return f"The catalogue {path} can't be used ({error}); it was kept as {aside.name} and a new scan begins."
+    except OSError as error:
+        raise UserError(f"The cache folder {path.parent} can't be used: {error.strerror}.") from error
+    return None
+
+
+class TreeView:
+    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds."""
+
+    def __init__(self, path: Path, cache_mb: int = 16) -> None:
+        self._db = _connect(path, cache_mb=cache_mb)
+        self._db.execute("PRAGMA query_only = 1")
+        self._execute = self._db.execute
+
+    def close(self) -> None:
+        self._db.close()
+
+    def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
+        """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
+        row: tuple[int, str, int | None, int, int] | None = self._execute(
+            "SELECT ino, name, content, size, mtime_ns FROM nodes WHERE parent = ? AND name = ? AND shown = 1",
+            (parent, name),
+        ).fetchone()
+        return row
+
+    def node(self, ino: int) -> Node | None:
+        row = self._execute("SELECT ino, name, content, size, mtime_ns FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return Node(*row) if row else None
+
+    def children(self, parent: int, after: int, limit: int) -> list[tuple[int, str, int | None, int, int]]:
+        """Up to `limit` children with an inode number above `after`, in that order: fields of `Node`."""
+        return self._execute(
+            "SELECT ino, name, content, size, mtime_ns FROM nodes INDEXED BY nodes_by_parent"
+            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
+            (parent, after, limit),
+        ).fetchall()
+
+    def parent(self, ino: int) -> int:
+        row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return int(row[0]) if row and row[0] else ROOT_INO
+
+    def open_file(self, ino: int) -> tuple[Content, list[Replica], int] | None:
+        """The content that the file `ino` stands for, its replicas and its time of change, in one query.
+
+        None: there is no such file. A file whose origins are all unconfigured has no replicas.
+        """
+        rows = self._execute(
+            "SELECT n.content, c.fingerprint, n.size, n.mtime_ns, o.id, r.path, r.size, r.mtime_ns, r.etag FROM nodes n"
+            " JOIN contents c ON c.id = n.content LEFT JOIN replicas r ON r.content = n.content"
+            " LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 WHERE n.ino = ?",
+            (ino,),
+        ).fetchall()
+        if not rows:
+            return None
+        replicas = [
+            Replica(OriginId(row[4]), decode_path(row[5]), row[6], row[7], row[8]) for row in rows if row[4] is not None
+        ]
+        return Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3]
+
+    def replicas(self, content: int) -> list[Replica]:
+        """Every replica of the content at the origins that are configured now."""
+        rows = self._execute(
+            "SELECT o.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r JOIN origins o ON o.num = r.origin"
+            " WHERE r.content = ? AND o.enabled = 1 ORDER BY o.priority, o.num, r.path",
+            (content,),
+        )
+        return [Replica(OriginId(o), decode_path(p), size, mtime, etag) for o, p, size, mtime, etag in rows]
+
+    def variants(self, ino: int) -> list[int]:
+        """The contents of the file `ino`, the shown one first."""
+        return [
+            row[0]
+            for row in self._execute(
+                "SELECT v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name"
+                " WHERE n.ino = ? AND v.content IS NOT NULL ORDER BY v.shown DESC, v.ino",
+                (ino,),
+            )
+        ]
+
+    def problem(self, content: int) -> str | None:
+        row = self._execute("SELECT problem FROM contents WHERE id = ?", (content,)).fetchone()
+        return row[0] if row else None
+
+    def origins(self) -> list[OriginRow]:
+        rows = self._execute(
+            "SELECT o.id, o.priority, o.enabled, o.reachable, o.scanned_at, o.held, count(r.id), total(r.size)"
+            " FROM origins o LEFT JOIN replicas r ON r.origin = o.num GROUP BY o.num ORDER BY o.priority, o.num"
+        )
+        return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), r[4], r[5], r[6], int(r[7])) for r in rows]
+
+    def populated(self) -> set[OriginId]:
+        """The origins that are known to hold files."""
+        rows = self._execute(
+            "SELECT o.id FROM origins o WHERE EXISTS (SELECT 1 FROM replicas r WHERE r.origin = o.num)"
+        )
+        return {OriginId(row[0]) for row in rows}
+
+    def totals(self) -> Totals:
+        row = self._execute(
+            "SELECT count(content), count(*) - count(content), total(size) FROM nodes WHERE shown = 1"
+        ).fetchone()
+        return Totals(row[0], row[1], int(row[2]))
+
+
+class Catalog:
+    """The writer's side. Calls between `transaction()`'s begin and end are committed together or not at all."""
+
+    def __init__(self, path: Path, cache_mb: int = 32) -> None:
+        self._db = _connect(path, cache_mb=cache_mb)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _many(self, sql: str, values: Iterable[object]) -> Iterator[tuple]:  # type: ignore[type-arg]
+        """Runs `sql`, which has `IN (%s)`, over `values` in chunks."""
+        rest = list(values)
+        for start in range(0, len(rest), _CHUNK):
+            chunk = rest[start : start + _CHUNK]
+            yield from self._db.execute(sql % ",".join("?" * len(chunk)), chunk)
+
+    # meta
+
+    def get_meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # origins
+
+    def configure_origins(self, priorities: Mapping[str, int]) -> set[str]:
+        """Makes `priorities` the configured origins; returns the ids whose part in the tree changes by that."""
+        known = {
+            row[0]: (row[1], bool(row[2])) for row in self._db.execute("SELECT id, priority, enabled FROM origins")
+        }
+        changed: set[str] = set()
+        for origin, priority in priorities.items():
+            if origin not in known:
+                self._db.execute("INSERT INTO origins (id, priority) VALUES (?, ?)", (origin, priority))
+            elif known[origin] != (priority, True):
+                self._db.execute(
+                    "UPDATE origins SET priority = ?, enabled = 1, reachable = 1 WHERE id = ?", (priority, origin)
+                )
+                changed.add(origin)
+        for origin in known.keys() - priorities.keys():
+            if known[origin][1]:
+                self._db.execute("UPDATE origins SET enabled = 0 WHERE id = ?", (origin,))
+                changed.add(origin)
+        return changed
+
+    def set_reachable(self, origin: str, reachable: bool) -> bool:
+        """Whether this changed anything."""
+        cursor = self._db.execute(
+            "UPDATE origins SET reachable = ? WHERE id = ? AND reachable <> ?", (reachable, origin, reachable)
+        )
+        return cursor.rowcount > 0
+
+    def set_accept_removals(self, origin: str, accept: bool) -> None:
+        self._db.execute("UPDATE origins SET accept = ? WHERE id = ?", (accept, origin))
+
+    def accepts_removals(self, origin: str) -> bool:
+        row = self._db.execute("SELECT accept FROM origins WHERE id = ?", (origin,)).fetchone()
+        return bool(row and row[0])
+
+    def set_held(self, origin: str, held: int) -> None:
+        """Notes how many files are gone at the origin but kept; 0 also uses up the user's confirmation."""
+        self._db.execute("UPDATE origins SET held = ?, accept = accept AND ? > 0 WHERE id = ?", (held, held, origin))
+
+    def scan_completed(self, origin: str) -> None:
+        self._db.execute("UPDATE origins SET scanned_at = ? WHERE id = ?", (time.time(), origin))
+        self._db.execute(
+            "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM replicas r WHERE r.content = contents.id)"
+        )
+
+    # replicas
+
+    def known(self, origin: str, paths: Sequence[str]) -> dict[str, tuple[int, Replica]]:
+        """The replicas among `paths` that the catalogue has, with their numbers."""
+        rows = self._many(
+            "SELECT r.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r"
+            f" WHERE r.origin = {self._origin(origin)} AND r.path IN (%s)",
+            map(encode_path, paths),
+        )
+        found = {}
+        for number, raw, size, mtime, etag in rows:
+            path = decode_path(raw)
+            found[path] = (number, Replica(OriginId(origin), path, size, mtime, etag))
+        return found
+
+    def _origin(self, origin: str) -> int:
+        return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
+
+    def count_replicas(self, origin: str) -> int:
+        return int(
+            self._db.execute("SELECT count(*) FROM replicas WHERE origin = ?", (self._origin(origin),)).fetchone()[0]
+        )
+
+    def store(self, origin: str, found: Sequence[Found]) -> set[bytes]:
+        """Adds or replaces what a scan found; returns the album folders that are touched by it."""
+        number = self._origin(origin)
+        paths = [encode_path(item.stat.path) for item in found]
+        replaced = {
+            row[0]
+            for row in self._many(f"SELECT content FROM replicas WHERE origin = {number} AND path IN (%s)", paths)
+        }
+        folders: set[bytes] = self._folders_of_contents(replaced)
+        for item in found:
+            path, folder = encode_path(item.stat.path), encode_path(item.folder)
+            content = self._content(item)
+            self._db.execute(
+                "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE SET folder = excluded.folder,"
+                " role = excluded.role, size = excluded.size, mtime_ns = excluded.mtime_ns, etag = excluded.etag,"
+                " content = excluded.content",
+                (number, path, folder, item.role, item.stat.size, item.stat.mtime_ns, item.stat.etag, content),
+            )
+            folders.add(folder)
+        return folders
+
+    def _content(self, item: Found) -> int:
+        row = self._db.execute("SELECT id FROM contents WHERE fingerprint = ?", (item.fingerprint,)).fetchone()
+        if row:
+            return int(row[0])
+        cursor = self._db.execute(
+            "INSERT INTO contents (fingerprint, size, tags, problem) VALUES (?, ?, ?, ?)",
+            (item.fingerprint, item.stat.size, item.tags, item.problem),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def begin_seen(self) -> None:
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS seen (path BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("DELETE FROM seen")
+
+    def mark_seen(self, paths: Iterable[str]) -> None:
+        self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((encode_path(p),) for p in paths))
+
+    def unseen(self, origin: str, under: str) -> list[int]:
+        """The numbers of the origin's replicas at and below `under` that were not marked since `begin_seen`."""
+        prefix = encode_path(under)
+        where, values = "", ()  # type: tuple[str, tuple[bytes, ...]]
+        if under:
+            where, values = " AND (path = ? OR (path > ? AND path < ?))", (prefix, prefix + b"/", prefix + b"0")
+        rows = self._db.execute(
+            "SELECT id FROM replicas WHERE origin = ? AND path NOT IN (SELECT path FROM seen)" + where,
+            (self._origin(origin), *values),
+        )
+        return [row[0] for row in rows]
+
+    def remove_replicas(self, numbers: Sequence[int]) -> tuple[set[bytes], set[str]]:
+        """Removes replicas and their entries; returns the album folders and the tree's directories touched."""
+        contents = {row[0] for row in self._many("SELECT content FROM replicas WHERE id IN (%s)", numbers)}
+        folders = self._folders_of_contents(contents)
+        dirs = {row[0] for row in self._many("SELECT dir FROM entries WHERE replica IN (%s)", numbers)}
+        for table, column in (("entries", "replica"), ("replicas", "id")):
+            list(self._many(f"DELETE FROM {table} WHERE {column} IN (%s)", numbers))
+        return folders, dirs
+
+    # folders and entries
+
+    def _folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
+        """Every album folder with a copy of one of the contents: when one copy changes, another may speak for it."""
+        return {row[0] for row in self._many("SELECT DISTINCT folder FROM replicas WHERE content IN (%s)", contents)}
+
+    def folders_of(self, origins: Iterable[str]) -> set[bytes]:
+        """Every album folder with a copy of something that one of the origins holds."""
+        return {
+            row[0]
+            for row in self._many(
+                "SELECT DISTINCT c.folder FROM origins o JOIN replicas r ON r.origin = o.num"
+                " JOIN replicas c ON c.content = r.content WHERE o.id IN (%s)",
+                origins,
+            )
+        }
+
+    def all_folders(self) -> set[bytes]:
+        return {row[0] for row in self._db.execute("SELECT DISTINCT folder FROM replicas")}
+
+    def folder_files(self, folder: bytes) -> list[FolderFile]:
+        """The replicas of one album folder, at the origins that are configured now."""
+        rows = self._db.execute(
+            "SELECT r.id, o.id, r.path, r.role, r.content, c.tags FROM replicas r"
+            " JOIN origins o ON o.num = r.origin JOIN contents c ON c.id = r.content"
+            " WHERE r.folder = ? AND o.enabled = 1 ORDER BY r.path, o.id",
+            (folder,),
+        )
+        return [FolderFile(r[0], r[1], decode_path(r[2]), r[3], r[4], r[5]) for r in rows]
+
+    def subfolders(self, folder: bytes) -> list[bytes]:
+        """The album folders directly or indirectly below `folder`."""
+        rows = self._db.execute(
+            "SELECT DISTINCT folder FROM replicas WHERE folder > ? AND folder < ?", (folder + b"/", folder + b"0")
+        )
+        return [row[0] for row in rows]
+
+    def copies(self, contents: Iterable[int]) -> dict[int, list[Copy]]:
+        """The replicas of each content at the origins that are configured now, ordered by path and origin."""
+        found: dict[int, list[Copy]] = {}
+        rows = self._many(
+            "SELECT r.content, o.id, r.path, r.folder, r.id, o.reachable, o.priority, r.size, r.mtime_ns"
+            " FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.enabled = 1 AND r.content IN (%s)",
+            contents,
+        )
+        for content, origin, path, folder, replica, reachable, priority, size, mtime in rows:
+            copy = Copy(content, origin, decode_path(path), folder, replica, bool(reachable), priority, size, mtime)
+            found.setdefault(content, []).append(copy)
+        for copies in found.values():
+            copies.sort(key=lambda c: (c.path, c.origin))
+        return found
+
+    def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[Entry]]:
+        found: dict[int, list[Entry]] = {}
+        for row in self._many(
+            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE content IN (%s)", contents
+        ):
+            found.setdefault(row[6], []).append(Entry(*row))
+        return found
+
+    def entries_of_folder(self, folder: bytes) -> set[Entry]:
+        rows = self._db.execute(
+            "SELECT e.replica, e.dir, e.name, e.disc_name, e.discs, e.key, e.content FROM replicas r"
+            " JOIN entries e ON e.replica = r.id WHERE r.folder = ?",
+            (folder,),
+        )
+        return {Entry(*row) for row in rows}
+
+    def entries_of_dir(self, dir: str) -> list[Entry]:
+        rows = self._db.execute(
+            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE dir = ?", (dir,)
+        )
+        return [Entry(*row) for row in rows]
+
+    def replace_entries(self, old: Iterable[Entry], new: Iterable[Entry]) -> None:
+        self._db.executemany("DELETE FROM entries WHERE replica = ? AND dir = ?", ((e.replica, e.dir) for e in old))
+        self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", new)
+
+    # nodes
+
+    def child_directory(self, parent: int, name: str) -> int | None:
+        row = self._db.execute(
+            "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NULL", (parent, name)
+        ).fetchone()
+        return row[0] if row else None
+
+    def directory_names(self, parent: int) -> set[str]:
+        rows = self._db.execute("SELECT name FROM nodes WHERE parent = ? AND shown = 1 AND content IS NULL", (parent,))
+        return {row[0] for row in rows}
+
+    def file_rows(self, parent: int) -> list[tuple[int, str, bool, int, int, int]]:
+        """(ino, name, shown, content, size, mtime_ns) of every file in `parent`, hidden variants too."""
+        rows = self._db.execute(
+            "SELECT ino, name, shown, content, size, mtime_ns FROM nodes WHERE parent = ? AND content IS NOT NULL",
+            (parent,),
+        )
+        return [(r[0], r[1], bool(r[2]), r[3], r[4], r[5]) for r in rows]
+
+    def insert_node(self, parent: int, name: str, shown: bool, content: int | None, size: int, mtime_ns: int) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?)",
+            (parent, name, shown, content, size, mtime_ns),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def update_node(self, ino: int, shown: bool, size: int, mtime_ns: int) -> None:
+        self._db.execute(
+            "UPDATE nodes SET shown = ?, size = ?, mtime_ns = ? WHERE ino = ?", (shown, size, mtime_ns, ino)
+        )
+
+    def delete_node(self, ino: int) -> None:
+        self._db.execute("DELETE FROM nodes WHERE ino = ?", (ino,))
+
+    def touch_directory(self, ino: int, mtime_ns: int) -> None:
+        self._db.execute("UPDATE nodes SET mtime_ns = ? WHERE ino = ?", (mtime_ns, ino))
+
+    def parent_and_name(self, ino: int) -> tuple[int, str]:
+        row = self._db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return row[0], row[1]
+
+    def is_empty(self, ino: int) -> bool:
+        return self._db.execute("SELECT 1 FROM nodes WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
+
+    def dirs_with_variants(self) -> set[str]:
+        """The tree's directories in which some track has several contents."""
+        rows = self._db.execute(
+            "SELECT DISTINCT e.dir FROM nodes n JOIN entries e ON e.content = n.content WHERE n.shown = 0"
+        )
+        return {row[0] for row in rows}
+
+
+def dump_tags(tags: Mapping[str, object]) -> str:
+    return json.dumps(tags, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,174 @@
+"""Scans: bring the catalogue in line with what an origin holds, and the tree with the catalogue as it goes.
+
+A scan reads only files that are new or changed, commits in batches, so that an interrupted one is taken up where it
+stopped, and removes only at the end of a listing that was complete, and only what is plausibly gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.events import Event, ScanFinished, ScanProgress
+from musicfs.library.analysis import Analyser
+from musicfs.library.catalog import Catalog, Found
+from musicfs.library.tags import role_of
+from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.model import HealthStatus, Stat
+from musicfs.origins.base import Origin
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+_IN_FLIGHT = 16
+# More than this share of an origin gone at once is more likely an accident than a wish.
+_PLAUSIBLE_SHARE = 0.25
+_ALWAYS_PLAUSIBLE = 3
+
+
+@dataclass(slots=True)
+class _Progress:
+    listed: int = 0
+    read: int = 0
+    unreadable: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    held: int = 0
+    pending: list[Found] = field(default_factory=list)
+
+
+class Scanner:
+    """Scans origins into one catalogue.
+
+    publish: takes the scans' events. announce: takes the tree's changes after each commit.
+    One scan runs at a time per catalogue: `scan` waits for its turn.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        builder: TreeBuilder,
+        analyser: Analyser,
+        publish: Callable[[Event], None],
+        announce: Callable[[TreeChanges], None],
+    ) -> None:
+        self._catalog = catalog
+        self._builder = builder
+        self._analyser = analyser
+        self._publish = publish
+        self._announce = announce
+        self._turn = asyncio.Lock()
+
+    async def scan(self, origin: Origin, under: Sequence[str] = ("",)) -> ScanFinished:
+        """Scans the origin at and below the paths (all of it by default) and publishes how it went.
+
+        Never raises for the origin's failures: they end the scan, remove nothing, and are in the result.
+        """
+        async with self._turn:
+            progress = _Progress()
+            error = None
+            try:
+                for path in under:
+                    await self._scan_under(origin, path, progress)
+            except (OriginFailed, ReplicaFailed) as failure:
+                error = str(failure)
+                self._flush(origin, progress)
+            result = ScanFinished(
+                origin.id, progress.listed, progress.read, progress.unreadable,
+                progress.added, progress.changed, progress.removed, progress.held, error,
+            )  # fmt: skip
+            self._publish(result)
+            return result
+
+    async def _scan_under(self, origin: Origin, under: str, progress: _Progress) -> None:
+        self._catalog.begin_seen()
+        try:
+            async with aclosing(_batches(origin.scan(under))) as batches:
+                async for batch in batches:
+                    await self._take(origin, batch, progress)
+        except ReplicaFailed as failure:
+            if failure.fault is not ReplicaFault.MISSING or not under:
+                raise
+            # The path is gone; whether the origin still is there decides what that means.
+            if await origin.health() is HealthStatus.UNHEALTHY:
+                raise OriginFailed(origin.id, OriginFault.UNREACHABLE) from failure
+        self._flush(origin, progress)
+        self._remove_unseen(origin, under, progress)
+
+    async def _take(self, origin: Origin, batch: Sequence[Stat], progress: _Progress) -> None:
+        """Reads what is new or changed among the batch, and commits it."""
+        roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
+        files = [stat for stat in batch if stat.path in roles]
+        known = self._catalog.known(origin.id, list(roles))
+        fresh = [s for s in files if s.path not in known or not known[s.path][1].is_version(s)]
+        progress.listed += len(files)
+        self._catalog.mark_seen(roles)
+        slots = asyncio.Semaphore(_IN_FLIGHT)
+
+        async def analyse(stat: Stat) -> None:
+            async with slots:
+                found = await self._analyser.analyse(origin, stat, roles[stat.path])
+            if found is None:
+                return
+            progress.pending.append(found)
+            progress.read += 1
+            progress.unreadable += found.problem is not None
+            progress.changed += stat.path in known
+            progress.added += stat.path not in known
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stat in fresh:
+                    group.create_task(analyse(stat))
+        except* OriginFailed as failures:
+            raise failures.exceptions[0] from None
+        self._flush(origin, progress)
+        self._publish(ScanProgress(origin.id, progress.listed, progress.read, progress.unreadable))
+
+    def _flush(self, origin: Origin, progress: _Progress) -> None:
+        if not progress.pending:
+            return
+        found, progress.pending = progress.pending, []
+        with self._catalog.transaction():
+            changes = self._builder.update(self._catalog.store(origin.id, found))
+        self._announce(changes)
+
+    def _remove_unseen(self, origin: Origin, under: str, progress: _Progress) -> None:
+        gone = self._catalog.unseen(origin.id, under)
+        have = self._catalog.count_replicas(origin.id)
+        plausible = len(gone) <= max(_ALWAYS_PLAUSIBLE, have * _PLAUSIBLE_SHARE) and (len(gone) < have or have <= 1)
+        changes = TreeChanges()
+        with self._catalog.transaction():
+            if gone and not plausible and not self._catalog.accepts_removals(origin.id):
+                progress.held = len(gone)
+                log.warning(
+                    "%d of %d files are gone from origin %s: they are kept in the tree until"
+                    " `musicfs origin accept-removals %s` confirms it",
+                    len(gone), have, origin.id, origin.id,
+                )  # fmt: skip
+            elif gone:
+                folders, dirs = self._catalog.remove_replicas(gone)
+                changes = self._builder.update(folders, dirs)
+                progress.removed += len(gone)
+            if not under or progress.held:
+                self._catalog.set_held(origin.id, progress.held)
+            if not under:
+                self._catalog.scan_completed(origin.id)
+        if changes:
+            self._announce(changes)
+
+
+async def _batches(stats: AsyncIterator[Stat]) -> AsyncIterator[list[Stat]]:
+    batch: list[Stat] = []
+    async for stat in stats:
+        batch.append(stat)
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

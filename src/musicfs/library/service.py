@@ -1,0 +1,188 @@
+"""The library as the rest of the program sees it: commands go to the worker process, its events come to the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicfs.errors import MusicFSError
+from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.tree import TreeChanges
+from musicfs.library.worker import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
+from musicfs.model import OriginId
+
+if TYPE_CHECKING:
+    from musicfs.config import Config
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECS = 30.0
+_ATTEMPTS = 3
+
+
+class _Pending:
+    def __init__(self, command: Command, answer: asyncio.Future[Reply]) -> None:
+        self.command = command
+        self.answer = answer
+        self.attempts = 0
+
+
+class Library:
+    """Starts the worker when there is something to do, ends it when there has been nothing for a while, and starts
+    it again if it dies.
+
+    on_changes: called on the event loop with what changed in the tree, after it was committed.
+    """
+
+    def __init__(self, config: Config, catalog: Path, bus: EventBus, on_changes: Callable[[TreeChanges], None]) -> None:
+        self._setup = Setup(
+            catalog,
+            config.tree.template,
+            tuple(config.origins),
+            config.cache.metadata_cache_mb,
+            logging.getLogger().getEffectiveLevel(),
+        )
+        self._bus = bus
+        self._on_changes = on_changes
+        self._pending: dict[int, _Pending] = {}
+        self._next = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Connection | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def scan(self, origin: OriginId, under: Sequence[str] = ("",)) -> ScanFinished:
+        """Scans the origin at and below the paths; the result tells how it went. Raises `MusicFSError` only when
+        the library itself fails."""
+        reply = await self._ask(Scan(origin, tuple(under)))
+        assert reply.result is not None
+        return reply.result
+
+    async def set_reachable(self, origin: OriginId, reachable: bool) -> None:
+        await self._ask(SetReachable(origin, reachable))
+
+    async def accept_removals(self, origin: OriginId) -> None:
+        await self._ask(AcceptRemovals(origin))
+
+    async def refresh(self) -> None:
+        """Has the worker make the catalogue agree with the configuration, which it does whenever it starts."""
+        if self._link is None:
+            self._start()
+
+    async def aclose(self) -> None:
+        """Ends the worker; commands under way fail."""
+        process = self._process
+        for pending in self._pending.values():
+            pending.answer.cancel()
+        self._pending.clear()
+        self._stop()
+        if process is not None:
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.run_in_executor(None, process.wait, 3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    async def _ask(self, command: Command) -> Reply:
+        self._next += 1
+        number = self._next
+        pending = _Pending(command, asyncio.get_running_loop().create_future())
+        self._pending[number] = pending
+        self._send(number, pending)
+        try:
+            reply = await pending.answer
+        finally:
+            self._pending.pop(number, None)
+            self._rest()
+        if reply.error is not None:
+            raise MusicFSError(reply.error)
+        return reply
+
+    def _send(self, number: int, pending: _Pending) -> None:
+        pending.attempts += 1
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._link is None:
+            self._start()
+        assert self._link is not None
+        with contextlib.suppress(OSError):  # a dead worker is noticed by _receive
+            self._link.send(Request(number, pending.command))
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "musicfs.library.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        self._link = Connection(ours.detach())
+        self._link.send(self._setup)
+        asyncio.get_running_loop().add_reader(self._link.fileno(), self._receive)
+        self._rest()
+
+    def _stop(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link.fileno())
+            self._link.close()
+            self._link = None
+
+    def _rest(self) -> None:
+        """Lets the worker go if nothing is asked of it for a while."""
+        if not self._pending and self._link is not None:
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = asyncio.get_running_loop().call_later(_IDLE_SECS, self._stop_idle)
+
+    def _stop_idle(self) -> None:
+        process = self._process
+        self._stop()
+        if process is not None:
+            asyncio.get_running_loop().run_in_executor(None, process.wait)
+
+    def _receive(self) -> None:
+        assert self._link is not None
+        try:
+            while self._link is not None and self._link.poll():
+                self._take(self._link.recv())
+        except (EOFError, OSError):
+            self._died()
+
+    def _take(self, message: Event | TreeChanges | Reply) -> None:
+        if isinstance(message, Reply):
+            pending = self._pending.get(message.number)
+            if pending is not None and not pending.answer.done():
+                pending.answer.set_result(message)
+        elif isinstance(message, TreeChanges):
+            self._on_changes(message)
+        else:
+            self._bus.publish(message)
+
+    def _died(self) -> None:
+        self._stop()
+        code = self._process.wait() if self._process is not None else None
+        if not self._pending:
+            return
+        log.warning("the library worker ended unexpectedly (exit code %s); it is started again", code)
+        for number, pending in list(self._pending.items()):
+            if pending.answer.done():
+                continue
+            if pending.attempts >= _ATTEMPTS:
+                what = replace(Reply(number, None, None), error="the library worker keeps ending; see the log")
+                pending.answer.set_result(what)
+            else:
+                self._send(number, pending)

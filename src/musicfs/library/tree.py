@@ -1,0 +1,237 @@
+"""The tree's upkeep: from replicas that came, went or changed to the nodes that the mount shows.
+
+Two steps, each a function of what the catalogue holds and of nothing else, so that neither the order of scans nor
+a restart changes a name: folders are placed (placing.py says where each file belongs), then the directories that
+this touches are settled (colliding names told apart, variants ranked, nodes written).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from blake3 import blake3
+
+from musicfs.library.catalog import ROOT_INO, Catalog, Copy, Entry
+from musicfs.library.names import with_suffix_tag
+from musicfs.library.placing import FolderPlacer, fold
+from musicfs.library.templates import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One name of a directory and its contents, the shown one first."""
+
+    name: str
+    contents: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class TreeChanges:
+    """What the kernel may have cached and must forget."""
+
+    entries: set[tuple[int, str]] = field(default_factory=set)
+    """(parent's inode number, name) of every file or directory that came, went or changed."""
+
+    directories: set[int] = field(default_factory=set)
+    """Directories whose own attributes (the time of change) are new."""
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+
+def _tracks(entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
+    """Tells the tracks apart that ask for one name: (what orders them, contents) for each.
+
+    Entries with one key are variants of one track, unless some origin holds several of them under different
+    paths: then these are different files to their owner, and the path joins the key.
+    """
+    tracks: dict[str, set[int]] = {}
+    for key, found in groupby(sorted(entries, key=lambda e: e.key), key=lambda e: e.key):
+        contents = {e.content for e in found}
+        origins: set[str] = set()
+        ambiguous = False
+        for content in contents:
+            own = {copy.origin for copy in copies[content]}
+            ambiguous = ambiguous or bool(origins & own)
+            origins |= own
+        for content in contents:
+            track = key + "\0" + fold(copies[content][0].path) if ambiguous else key
+            tracks.setdefault(track, set()).add(content)
+    return sorted((track, sorted(contents)) for track, contents in tracks.items())
+
+
+def _rank(copies: Sequence[Copy]) -> tuple[bool, int, str, str]:
+    return min((not c.reachable, c.priority, c.origin, c.path) for c in copies)
+
+
+def settle_names(
+    entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
+) -> list[Shown]:
+    """The names of one directory's files: unique also without regard to case, and the same for the same input
+    in any order.
+
+    entries: what asks to be in the directory. copies: of every content in it, at least one. directories: names
+    that are taken by subdirectories. Of the files that ask for one name the first by key keeps it; the others
+    get a short tag made from their key.
+    """
+    several_discs = any(e.discs for e in entries)
+    wanted: dict[str, list[tuple[str, Entry]]] = {}
+    for entry in entries:
+        if entry.content in copies:
+            name = entry.disc_name if several_discs else entry.name
+            wanted.setdefault(fold(name), []).append((name, entry))
+    taken = {fold(name) for name in directories}
+    shown = []
+    collided: list[tuple[str, str, list[int]]] = []
+    for folded, askers in sorted(wanted.items()):
+        name = min(name for name, _ in askers)
+        for track, contents in _tracks([entry for _, entry in askers], copies):
+            ranked = sorted(contents, key=lambda c: (_rank(copies[c]), c))
+            if folded in taken:
+                collided.append((name, track, ranked))
+            else:
+                taken.add(folded)
+                shown.append(Shown(name, tuple(ranked)))
+    for name, track, ranked in collided:
+        digest = blake3(track.encode("utf-8", "surrogateescape")).hexdigest()
+        length = 6
+        while fold(tagged := with_suffix_tag(name, digest[:length])) in taken:
+            length += 1
+        taken.add(fold(tagged))
+        shown.append(Shown(tagged, tuple(ranked)))
+    return shown
+
+
+class TreeBuilder:
+    """Brings the nodes in line with the replicas. Every method is to be called inside a transaction."""
+
+    def __init__(self, catalog: Catalog, template: Template) -> None:
+        self._catalog = catalog
+        self._template = template
+
+    def update(self, folders: Iterable[bytes], dirs: Iterable[str] = ()) -> TreeChanges:
+        """Places the album folders and settles every directory that this, or `dirs`, touches."""
+        dirty = set(dirs)
+        queue = set(folders)
+        done: set[bytes] = set()
+        while queue:
+            folder = queue.pop()
+            done.add(folder)
+            touched, others = self._place(folder)
+            dirty |= touched
+            queue |= others - done
+        changes = TreeChanges()
+        for dir in sorted(dirty):
+            self._settle(dir, changes)
+        return changes
+
+    def _place(self, folder: bytes) -> tuple[set[str], set[bytes]]:
+        """Renews the folder's entries; returns the directories touched and other folders to place."""
+        files = self._catalog.folder_files(folder)
+        contents = {f.content for f in files}
+        copies = self._catalog.copies(contents)
+        homes = {content: found[0] for content, found in copies.items()}
+        placed = self._catalog.entries_of_contents(contents)
+        own = {f.replica for f in files}
+        elsewhere = {c: [e for e in found if e.replica not in own] for c, found in placed.items()}
+        new = FolderPlacer(self._template, files, homes, elsewhere).entries()
+        old = self._catalog.entries_of_folder(folder)
+        self._catalog.replace_entries(old - new, new - old)
+        # A content whose first copy is elsewhere is placed from there; that folder must know of it.
+        others = {
+            home.folder
+            for content, home in homes.items()
+            if home.folder != folder and not any(e.replica == home.replica for e in placed.get(content, ()))
+        }
+        # And one whose first copy has just become one of ours leaves where it was placed from.
+        ours = {e.content for e in new - old}
+        others |= {
+            copy.folder
+            for content in ours
+            for entry in elsewhere.get(content, ())
+            for copy in copies[content]
+            if copy.replica == entry.replica
+        }
+        # The same place asked for by another copy needs settling too: the variants' ranks may have changed.
+        dirs = {e.dir for e in old ^ new} | {e.dir for c in contents for e in placed.get(c, ())}
+        return dirs | {e.dir for e in new}, others
+
+    def _settle(self, dir: str, changes: TreeChanges) -> None:
+        entries = self._catalog.entries_of_dir(dir)
+        copies = self._catalog.copies({e.content for e in entries})
+        entries = [e for e in entries if e.content in copies]
+        ino = self._directory(dir, create=bool(entries), changes=changes)
+        if ino is None:
+            return
+        names = settle_names(entries, copies, self._catalog.directory_names(ino))
+        self._write(ino, names, copies, changes)
+        self._prune(ino, changes)
+
+    def _write(
+        self, parent: int, names: Sequence[Shown], copies: Mapping[int, Sequence[Copy]], changes: TreeChanges
+    ) -> None:
+        rows = {
+            (name, content): (ino, shown, size, mtime)
+            for ino, name, shown, content, size, mtime in self._catalog.file_rows(parent)
+        }
+        wanted = {}
+        for item in names:
+            for rank, content in enumerate(item.contents):
+                mtime = min(copy.mtime_ns for copy in copies[content])
+                wanted[item.name, content] = (rank == 0, copies[content][0].size, mtime)
+        # Rows go and hide before others come and show: a name is shown once at any time.
+        for (name, content), (ino, shown, _, _) in rows.items():
+            if (name, content) not in wanted:
+                self._catalog.delete_node(ino)
+                if shown:
+                    self._changed(parent, name, changes)
+        order = sorted(wanted.items(), key=lambda item: item[1][0])
+        for (name, content), state in order:
+            row = rows.get((name, content))
+            if row is None:
+                self._catalog.insert_node(parent, name, state[0], content, *state[1:])
+            elif row[1:] != state:
+                self._catalog.update_node(row[0], *state)
+            else:
+                continue
+            if state[0] or (row is not None and row[1]):
+                self._changed(parent, name, changes)
+
+    def _changed(self, parent: int, name: str, changes: TreeChanges) -> None:
+        changes.entries.add((parent, name))
+        if parent not in changes.directories:
+            changes.directories.add(parent)
+            self._catalog.touch_directory(parent, time.time_ns())
+
+    def _directory(self, dir: str, *, create: bool, changes: TreeChanges) -> int | None:
+        ino, path = ROOT_INO, ""
+        for name in filter(None, dir.split("/")):
+            child = self._catalog.child_directory(ino, name)
+            if child is None:
+                if not create:
+                    return None
+                child = self._make_directory(ino, path, name, changes)
+            ino, path = child, f"{path}/{name}" if path else name
+        return ino
+
+    def _make_directory(self, parent: int, path: str, name: str, changes: TreeChanges) -> int:
+        # A file that has the name gives way: its directory is settled again, with the name taken.
+        clash = [row for row in self._catalog.file_rows(parent) if row[1] == name]
+        for row in clash:
+            self._catalog.delete_node(row[0])
+        child = self._catalog.insert_node(parent, name, True, None, 0, time.time_ns())
+        self._changed(parent, name, changes)
+        if clash:
+            self._settle(path, changes)
+        return child
+
+    def _prune(self, ino: int, changes: TreeChanges) -> None:
+        """Removes directories that have become empty, upwards."""
+        while ino != ROOT_INO and self._catalog.is_empty(ino):
+            parent, name = self._catalog.parent_and_name(ino)
+            self._catalog.delete_node(ino)
+            self._changed(parent, name, changes)
+            ino = parent

@@ -1,0 +1,117 @@
+"""Keeps the catalogue up with one origin: a first scan, then one for every change that is seen or suspected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+from musicfs.errors import MusicFSError, OriginFailed
+from musicfs.events import Event, HealthChanged, ReplicaSuspect
+from musicfs.library.service import Library
+from musicfs.model import HealthStatus
+from musicfs.origins.base import Origin, WatchHandle
+
+log = logging.getLogger(__name__)
+
+_EVERYTHING = ""
+# A file that goes on failing is not scanned again and again.
+_SUSPECT_PAUSE_SECS = 5.0
+_MOST_PATHS = 500
+_FAILED_PAUSE_SECS = 30.0
+
+
+def collapse(paths: set[str]) -> tuple[str, ...]:
+    """The paths without those that lie below another of them; too many, or the root, become everything."""
+    if _EVERYTHING in paths or len(paths) > _MOST_PATHS:
+        return (_EVERYTHING,)
+    return tuple(sorted(p for p in paths if not any(str(above) in paths for above in PurePosixPath(p).parents)))
+
+
+class LibraryWatcher:
+    """Decides when one origin is scanned, and what of it.
+
+    register_watch: takes the handle of a watch, to be closed with the origin.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        library: Library,
+        register_watch: Callable[[WatchHandle], None],
+        poll_interval_secs: float,
+    ) -> None:
+        self._origin = origin
+        self._library = library
+        self._register_watch = register_watch
+        self._poll_interval_secs = poll_interval_secs
+        self._paths: set[str] = {_EVERYTHING}
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._watch: WatchHandle | None = None
+        self._suspects: dict[str, float] = {}
+
+    def ask(self, *paths: str) -> None:
+        """Has these paths scanned soon; none: everything."""
+        self._paths.update(paths or (_EVERYTHING,))
+        self._wake.set()
+
+    def notice(self, event: Event) -> None:
+        """Takes the events of the bus: a file that looks wrong, or an origin that is back, is a reason to scan."""
+        match event:
+            case ReplicaSuspect(origin, path, _) if origin == self._origin.id:
+                now = asyncio.get_running_loop().time()
+                if now >= self._suspects.get(path, 0.0):
+                    self._suspects = {p: until for p, until in self._suspects.items() if until > now}
+                    self._suspects[path] = now + _SUSPECT_PAUSE_SECS
+                    self.ask(path)
+            case HealthChanged(origin, HealthStatus.UNHEALTHY, _, _) if origin == self._origin.id:
+                self._drop_watch()  # it may be of a folder that has been mounted over since
+                self.ask()
+
+    async def run(self) -> None:
+        """Scans when there is a reason to, for ever. Owned by the application's task group."""
+        try:
+            while True:
+                await self._wait()
+                await self._scan()
+        finally:
+            self._drop_watch()
+
+    async def _wait(self) -> None:
+        # Where nothing reports changes, looking for them now and then has to do.
+        patience = None if self._watch is not None else self._poll_interval_secs
+        try:
+            async with asyncio.timeout(patience):
+                await self._wake.wait()
+        except TimeoutError:
+            self._paths.add(_EVERYTHING)
+        self._wake.clear()
+
+    async def _scan(self) -> None:
+        paths, self._paths = collapse(self._paths), set()
+        if self._watch is None:
+            await self._begin_watch()  # before the scan, so that nothing changes unseen in between
+        try:
+            result = await self._library.scan(self._origin.id, paths)
+        except MusicFSError as error:
+            log.error("the scan of origin %s could not run: %s", self._origin.id, error)  # noqa: TRY400
+            await asyncio.sleep(_FAILED_PAUSE_SECS)
+            self.ask()
+            return
+        if result.error is not None:
+            log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
+
+    async def _begin_watch(self) -> None:
+        try:
+            self._watch = await self._origin.watch("", lambda paths: self.ask(*paths))
+        except OriginFailed as error:
+            log.debug("origin %s can't be watched now: %s", self._origin.id, error)
+        if self._watch is not None:
+            self._register_watch(self._watch)
+
+    def _drop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None

@@ -1,0 +1,221 @@
+"""The process that writes the catalogue: scans, parses, builds the tree; and the messages it understands.
+
+It is a process of its own because parsing keeps an interpreter busy, and the mount's interpreter has to answer the
+kernel in microseconds. It is the only writer, so nobody ever waits for a lock. Its parent (service.py) starts it
+with one end of a socket pair; it ends when the other end closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicfs.errors import MusicFSError
+from musicfs.events import Event, ScanFinished, ScanProgress
+from musicfs.library.analysis import Analyser, make_pool
+from musicfs.library.catalog import Catalog
+from musicfs.library.scanner import Scanner
+from musicfs.library.templates import Template
+from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.model import OriginId
+from musicfs.origins.base import Origin
+from musicfs.origins.kinds import find_kind
+
+if TYPE_CHECKING:
+    from musicfs.config import OriginConfig
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_SECS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first message: where the catalogue is, which origins there are, and how names are made."""
+
+    catalog: Path
+    template: str
+    origins: tuple[OriginConfig, ...]
+    metadata_cache_mb: int
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    origin: OriginId
+    under: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class SetReachable:
+    """Tells whether an origin answers, so that tracks with several contents show one that can be had."""
+
+    origin: OriginId
+    reachable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRemovals:
+    """The user confirms that what is gone from the origin is to go from the tree: at its next complete scan."""
+
+    origin: OriginId
+
+
+Command = Scan | SetReachable | AcceptRemovals
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    number: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """error is a sentence, or None when the command was carried out."""
+
+    number: int
+    result: ScanFinished | None
+    error: str | None
+
+
+class Worker:
+    """Carries out commands on one catalogue. Commands may overlap; scans wait for each other."""
+
+    def __init__(self, setup: Setup, link: Connection, pool: Executor) -> None:
+        self._setup = setup
+        self._link = link
+        self._catalog = Catalog(setup.catalog, setup.metadata_cache_mb)
+        self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
+        self._scanner = Scanner(self._catalog, self._builder, Analyser(pool), self._publish, self._announce)
+        self._origins: dict[OriginId, Origin] = {}
+        self._progress_at = 0.0
+
+    def _publish(self, event: Event) -> None:
+        if isinstance(event, ScanProgress):
+            now = time.monotonic()
+            if now < self._progress_at + _PROGRESS_EVERY_SECS:
+                return
+            self._progress_at = now
+        self._link.send(event)
+
+    def _announce(self, changes: TreeChanges) -> None:
+        if changes:
+            self._link.send(changes)
+
+    def prepare(self) -> None:
+        """Makes the catalogue agree with the configuration; the tree changes where it has to."""
+        priorities = {config.id: config.priority for config in self._setup.origins if config.enabled}
+        with self._catalog.transaction():
+            touched = self._catalog.configure_origins(priorities)
+            folders = self._catalog.folders_of(touched)
+            if self._catalog.get_meta("template") != self._setup.template:
+                folders = self._catalog.all_folders()
+                self._catalog.set_meta("template", self._setup.template)
+            changes = self._builder.update(folders)
+        self._announce(changes)
+
+    async def carry_out(self, request: Request) -> None:
+        result = None
+        error = None
+        try:
+            result = await self._run(request.command)
+        except MusicFSError as failure:
+            error = str(failure)
+        except Exception as failure:
+            log.exception("the library worker could not carry out %r", request.command)
+            error = f"{type(failure).__name__}: {failure}"
+        self._link.send(Reply(request.number, result, error))
+
+    async def _run(self, command: Command) -> ScanFinished | None:
+        match command:
+            case Scan(origin, under):
+                return await self._scanner.scan(self._origin(origin), under)
+            case SetReachable(origin, reachable):
+                with self._catalog.transaction():
+                    changed = self._catalog.set_reachable(origin, reachable)
+                    dirs = self._catalog.dirs_with_variants() if changed else set()
+                    changes = self._builder.update((), dirs)
+                self._announce(changes)
+            case AcceptRemovals(origin):
+                with self._catalog.transaction():
+                    self._catalog.set_accept_removals(origin, True)
+        return None
+
+    def _origin(self, origin: OriginId) -> Origin:
+        if origin not in self._origins:
+            config = next((c for c in self._setup.origins if c.id == origin), None)
+            if config is None:
+                raise MusicFSError(f"there is no origin {origin!r}")
+            populated = self._catalog.count_replicas(origin) > 0
+            self._origins[origin] = find_kind(config.origin_type).open(config, populated=populated)
+        return self._origins[origin]
+
+    async def aclose(self) -> None:
+        for origin in self._origins.values():
+            with contextlib.suppress(MusicFSError):
+                await origin.aclose()
+        self._catalog.close()
+
+
+async def _serve(link: Connection, pool: Executor) -> None:
+    loop = asyncio.get_running_loop()
+    setup: Setup = await loop.run_in_executor(None, link.recv)
+    logging.basicConfig(level=setup.log_level, format="%(message)s", stream=sys.stderr)
+    worker = Worker(setup, link, pool)
+    worker.prepare()
+    ended = loop.create_future()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def receive() -> None:
+        try:
+            while link.poll():
+                task = loop.create_task(worker.carry_out(link.recv()))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        except (EOFError, OSError):
+            loop.remove_reader(link.fileno())
+            if not ended.done():
+                ended.set_result(None)
+
+    loop.add_reader(link.fileno(), receive)
+    receive()
+    try:
+        await ended
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await worker.aclose()
+
+
+def main(argv: Sequence[str] = sys.argv) -> None:
+    """Serves the socket whose descriptor is the only argument, until its other end is closed."""
+    # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    link = Connection(int(argv[1]))
+    pool = make_pool()
+    try:
+        asyncio.run(_serve(link, pool))
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    # Not by way of the interpreter's exit: that would wait for a thread that a hung origin holds.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The filesystem: inodes, handles and directories, over the tree and the reader. It knows no FUSE.
+
+Everything but `read` is a plain synchronous call of some microseconds. Failures are `OSError`s with the errno that
+the caller of the system call is to see.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from musicfs.content.reader import OpenContent, Reader
+from musicfs.errors import MusicFSError, NoReplicaAvailable
+from musicfs.library.catalog import ROOT_INO, Totals, TreeView
+from musicfs.model import OriginId, Replica
+
+Attributes = tuple[int, bool, int, int]
+"""Inode number, whether it is a directory, size in bytes, time of change in nanoseconds since the epoch."""
+
+Row = tuple[int, str, int | None, int, int]
+
+_PAGE = 1024
+XATTR_PREFIX = "user.musicfs."
+
+
+def errno_of(error: BaseException) -> int:
+    """The errno that stands for a failure, for every kind of failure there is."""
+    match error:
+        case OSError(errno=int(number)):
+            return number
+        case NoReplicaAvailable() | MusicFSError():
+            return errno.EIO
+        case _:
+            return errno.EIO
+
+
+@dataclass(slots=True)
+class _Directory:
+    ino: int
+    rows: list[Row] = field(default_factory=list)
+    """What was read ahead of the position `start` but not asked for yet."""
+    start: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    attributes: Attributes
+    opened: OpenContent
+
+
+class Filesystem:
+    """The tree as files. Belongs to the event loop's thread.
+
+    rank: the origins that would serve these replicas, best first.
+    """
+
+    def __init__(self, tree: TreeView, reader: Reader, rank: Callable[[Sequence[Replica]], list[OriginId]]) -> None:
+        self._tree = tree
+        self._reader = reader
+        self._rank = rank
+        self._handles = itertools.count(1)
+        self._files: dict[int, _File] = {}
+        self._directories: dict[int, _Directory] = {}
+        self.totals = Totals(0, 0, 0)
+
+    @property
+    def open_files(self) -> int:
+        return len(self._files)
+
+    # names and attributes
+
+    def lookup(self, parent: int, name: bytes) -> Attributes | None:
+        """The attributes of what `parent` has under `name`; None if it has no such thing."""
+        try:
+            row = self._tree.lookup(parent, name.decode("utf-8"))
+        except UnicodeDecodeError:
+            return None
+        if row is None:
+            return None
+        return row[0], row[2] is None, row[3], row[4]
+
+    def getattr(self, ino: int) -> Attributes:
+        node = self._tree.node(ino)
+        if node is not None:
+            return node.ino, node.content is None, node.size, node.mtime_ns
+        for file in self._files.values():  # removed from the tree while somebody has it open
+            if file.attributes[0] == ino:
+                return file.attributes
+        raise OSError(errno.ENOENT, "no such inode")
+
+    def parent(self, ino: int) -> int:
+        return self._tree.parent(ino)
+
+    # directories
+
+    def opendir(self, ino: int) -> int:
+        handle = next(self._handles)
+        self._directories[handle] = _Directory(ino)
+        return handle
+
+    def directory(self, handle: int) -> int:
+        return self._directories[handle].ino
+
+    def readdir(self, handle: int, after: int) -> list[Row]:
+        """Entries of the directory with an inode number above `after`, in that order; empty at the end."""
+        directory = self._directories[handle]
+        if directory.start != after or not directory.rows:
+            directory.rows = self._tree.children(directory.ino, after, _PAGE)
+            directory.start = after
+        return directory.rows
+
+    def advance(self, handle: int, count: int) -> None:
+        """Notes that the first `count` entries of the last `readdir` were taken."""
+        directory = self._directories[handle]
+        if count:
+            directory.start = directory.rows[count - 1][0]
+            directory.rows = directory.rows[count:]
+
+    def releasedir(self, handle: int) -> None:
+        self._directories.pop(handle, None)
+
+    # files
+
+    def open(self, ino: int) -> int:
+        """A handle that is pinned to the content that the inode stands for. Waits for no origin."""
+        opened = self._tree.open_file(ino)
+        if opened is None:
+            node = self._tree.node(ino)
+            raise OSError(errno.EISDIR if node is not None and node.content is None else errno.ESTALE, "not a file")
+        content, replicas, mtime_ns = opened
+        handle = next(self._handles)
+        attributes = (ino, False, content.size, mtime_ns)
+        self._files[handle] = _File(attributes, OpenContent(content, replicas))
+        return handle
+
+    def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
+        """The bytes if they can be had without waiting, else None; valid until the next call."""
+        return self._reader.read_now(self._files[handle].opened, offset, size)
+
+    async def read(self, handle: int, offset: int, size: int) -> bytes:
+        """The bytes, from whichever replica of the handle's content answers within the deadline."""
+        return await self._reader.read(self._files[handle].opened, offset, size)
+
+    def release(self, handle: int) -> None:
+        self._files.pop(handle, None)
+
+    # extended attributes
+
+    def xattrs(self, ino: int) -> dict[str, str]:
+        """What `getfattr -d` shows of a file; nothing for a directory."""
+        opened = self._tree.open_file(ino)
+        if opened is None:
+            return {}
+        content, replicas, _ = opened
+        ranked = self._rank(replicas)
+        return {
+            XATTR_PREFIX + "origin": ranked[0] if ranked else "",
+            XATTR_PREFIX + "replicas": ",".join(dict.fromkeys(ranked)),
+            XATTR_PREFIX + "content": content.fingerprint.hex(),
+        }
+
+
+__all__ = ["ROOT_INO", "XATTR_PREFIX", "Attributes", "Filesystem", "errno_of"]

@@ -1,0 +1,280 @@
+"""The adapter between the kernel and `Filesystem`, and the only place that imports pyfuse3's operations.
+
+Under pyfuse3's asyncio mode a handler that raises anything but `FUSEError` never answers, and the caller hangs until
+the mount ends: `_answered` makes sure that nothing else gets out.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext, StatvfsData
+
+from musicfs.errors import UserError
+from musicfs.library.tree import TreeChanges
+from musicfs.mount.filesystem import Filesystem, errno_of
+from musicfs.mount.fuseloop import FuseWaiter
+
+log = logging.getLogger(__name__)
+
+# The kernel is told of every change, so what it caches need not run out.
+_TIMEOUT_SECS = 3600.0
+_READ_AHEAD_KB = 1024
+_MOST_WORKERS = 10_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _answered(handler: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Turns whatever a handler raises into an answer to the kernel."""
+
+    @functools.wraps(handler)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except FUSEError:
+            raise
+        except BaseException as error:
+            raise _fuse_error(handler.__name__, error) from None
+
+    return answer
+
+
+def _fuse_error(operation: str, error: BaseException) -> FUSEError:
+    if not isinstance(error, OSError) and errno_of(error) == errno.EIO:
+        log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
+    return FUSEError(errno_of(error))
+
+
+class Operations(pyfuse3.Operations):
+    """Answers the kernel's requests from a `Filesystem`.
+
+    The frequent requests re-use one answer object each: an answer is copied out before the next request is taken.
+    """
+
+    enable_writeback_cache = False
+
+    def __init__(self, filesystem: Filesystem, waiter: FuseWaiter) -> None:
+        super().__init__()
+        self._fs = filesystem
+        self._pass_on = waiter.baton.pass_on
+        self._file = self._template(stat.S_IFREG | 0o444, 1)
+        self._dir = self._template(stat.S_IFDIR | 0o555, 2)
+        self._nothing = EntryAttributes()
+        self._nothing.st_ino = InodeT(0)
+        self._nothing.entry_timeout = _TIMEOUT_SECS
+
+    @staticmethod
+    def _template(mode: int, links: int) -> EntryAttributes:
+        entry = EntryAttributes()
+        entry.st_mode = mode
+        entry.st_nlink = links
+        entry.st_uid = os.getuid()
+        entry.st_gid = os.getgid()
+        entry.st_blksize = 128 * 1024
+        entry.attr_timeout = entry.entry_timeout = _TIMEOUT_SECS
+        return entry
+
+    def _fill(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> EntryAttributes:
+        entry = self._dir if is_directory else self._file
+        entry.st_ino = InodeT(ino)
+        entry.st_size = size
+        entry.st_blocks = (size + 511) >> 9
+        entry.st_mtime_ns = mtime_ns
+        entry.st_ctime_ns = mtime_ns
+        entry.st_atime_ns = mtime_ns
+        return entry
+
+    # names and attributes
+
+    @_answered
+    async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        found = self._fs.lookup(parent_inode, name)
+        if found is None:
+            # An answer without an inode lets the kernel remember that there is nothing.
+            return self._nothing
+        return self._fill(*found)
+
+    @_answered
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        return self._fill(*self._fs.getattr(inode))
+
+    async def forget(self, inode_list: Any) -> None:
+        """Nothing is kept per inode."""
+
+    @_answered
+    async def access(self, inode: InodeT, mode: int, ctx: RequestContext) -> bool:
+        return not mode & os.W_OK
+
+    @_answered
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        totals = self._fs.totals
+        answer = StatvfsData()
+        answer.f_bsize = answer.f_frsize = 4096
+        answer.f_blocks = (totals.bytes + 4095) // 4096
+        answer.f_bfree = answer.f_bavail = 0
+        answer.f_files = totals.files + totals.directories
+        answer.f_ffree = answer.f_favail = 0
+        answer.f_namemax = 255
+        return answer
+
+    # directories
+
+    @_answered
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        return FileHandleT(self._fs.opendir(inode))
+
+    @_answered
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        # Positions: 1 and 2 are "." and "..", an entry's is its inode number plus 2.
+        fs, reply = self._fs, pyfuse3.readdir_reply
+        if start_id < 2:
+            ino = fs.directory(fh)
+            if start_id < 1 and not reply(token, b".", self._fill(*fs.getattr(ino)), 1):
+                return
+            if not reply(token, b"..", self._fill(*fs.getattr(fs.parent(ino))), 2):
+                return
+        after = max(0, start_id - 2)
+        while rows := fs.readdir(fh, after):
+            for count, (ino, name, content, size, mtime_ns) in enumerate(rows):
+                entry = self._fill(ino, content is None, size, mtime_ns)
+                if not reply(token, name.encode(), entry, ino + 2):
+                    fs.advance(fh, count)
+                    return
+            after = rows[-1][0]
+            fs.advance(fh, len(rows))
+
+    @_answered
+    async def releasedir(self, fh: FileHandleT) -> None:
+        self._fs.releasedir(fh)
+
+    # files
+
+    @_answered
+    async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise FUSEError(errno.EROFS)
+        # An inode stands for one content for ever, so what the kernel has cached of it stays true.
+        return FileInfo(fh=FileHandleT(self._fs.open(inode)), keep_cache=True)
+
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        try:
+            data = self._fs.read_now(fh, off, size)
+            if data is not None:
+                return data
+            self._pass_on()
+            return await self._fs.read(fh, off, size)
+        except BaseException as error:
+            raise _fuse_error("read", error) from None
+
+    @_answered
+    async def flush(self, fh: FileHandleT) -> None:
+        """Nothing is ever written."""
+
+    @_answered
+    async def release(self, fh: FileHandleT) -> None:
+        self._fs.release(fh)
+
+    # extended attributes
+
+    @_answered
+    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+        # The kernel asks for security.* and system.* at every turn.
+        if not name.startswith(b"user.musicfs."):
+            raise FUSEError(errno.ENODATA)
+        value = self._fs.xattrs(inode).get(name.decode("utf-8", "replace"))
+        if value is None:
+            raise FUSEError(errno.ENODATA)
+        return value.encode()
+
+    @_answered
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:  # type: ignore[override]
+        return [name.encode() for name in self._fs.xattrs(inode)]
+
+
+async def _read_only(*_: object) -> NoReturn:
+    raise FUSEError(errno.EROFS)
+
+
+# The mount is "ro", so the kernel refuses these by itself, unless somebody remounts it.
+for _name in (
+    "create", "write", "mkdir", "mknod", "unlink", "rmdir", "rename", "link", "symlink", "setattr", "setxattr",
+    "removexattr", "fsync", "fsyncdir",
+):  # fmt: skip
+    setattr(Operations, _name, _read_only)
+
+
+class FuseMount:
+    """One mounted filesystem: `mount`, `serve` until it is unmounted or told to `stop`, `unmount`."""
+
+    def __init__(self, filesystem: Filesystem, mount_point: Path, waiter: FuseWaiter, *, allow_other: bool) -> None:
+        self._mount_point = mount_point
+        self._waiter = waiter
+        self._operations = Operations(filesystem, waiter)
+        self._allow_other = allow_other
+        self._mounted = False
+
+    def mount(self) -> None:
+        """Makes the filesystem appear. Raises `UserError` when the system refuses."""
+        options = {"default_permissions", "ro", "nosuid", "nodev", "fsname=musicfs", "subtype=musicfs"}
+        if self._allow_other:
+            options.add("allow_other")
+        self._waiter.install()
+        try:
+            pyfuse3.init(self._operations, str(self._mount_point), options)
+        except RuntimeError as error:
+            hint = " --allow-other needs `user_allow_other` in /etc/fuse.conf." if self._allow_other else ""
+            raise UserError(
+                f"Can't mount on {self._mount_point}: the system refused ({error}); is the package fuse3 installed"
+                f" and /dev/fuse there?{hint}"
+            ) from error
+        self._mounted = True
+        self._raise_read_ahead()
+
+    def _raise_read_ahead(self) -> None:
+        """Lets the kernel ask for 1 MiB at a time, which only root may say; without it reads are 128 KiB each."""
+        device = os.stat(self._mount_point).st_dev  # noqa: PTH116
+        setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        try:
+            setting.write_text(str(_READ_AHEAD_KB))
+        except OSError as error:
+            log.debug("the read-ahead stays as it is: %s", error)
+
+    async def serve(self) -> None:
+        """Answers requests until the filesystem is unmounted, by `stop` or from outside."""
+        await pyfuse3.main(min_tasks=_MOST_WORKERS, max_tasks=_MOST_WORKERS)
+
+    def stop(self) -> None:
+        """Makes `serve` return once the requests under way are answered."""
+        if self._mounted:
+            pyfuse3.terminate()
+
+    def unmount(self) -> None:
+        if self._mounted:
+            self._mounted = False
+            pyfuse3.close(unmount=True)
+
+    def forget(self, changes: TreeChanges) -> None:
+        """Makes the kernel forget what it has cached of what changed. Returns at once."""
+        if not self._mounted:
+            return
+        for ino in changes.directories:
+            try:
+                pyfuse3.invalidate_inode(InodeT(ino), attr_only=True)
+            except OSError as error:  # the kernel never heard of it
+                if error.errno != errno.ENOENT:
+                    log.warning("can't make the kernel forget inode %d: %s", ino, error)
+        for parent, name in changes.entries:
+            pyfuse3.invalidate_entry_async(InodeT(parent), name.encode(), ignore_enoent=True)
+
+
+__all__ = ["FuseMount", "Operations"]

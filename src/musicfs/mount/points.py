@@ -1,0 +1,89 @@
+"""Mount points: what is wrong with one before mounting, clearing one that a crash left, unmounting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicfs.errors import UserError
+
+_TYPE = "fuse.musicfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A line of the mount table."""
+
+    path: Path
+    type: str
+
+
+def _unescape(text: str) -> str:
+    """Undoes the octal escapes of /proc/self/mountinfo; see proc_pid_mountinfo(5)."""
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
+
+
+def mounts() -> list[Mounted]:
+    """Everything that is mounted, in the order it was."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        fields = line.split(" ")
+        found.append(Mounted(Path(_unescape(fields[4])), fields[fields.index("-") + 1]))
+    return found
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether a MusicFS mount, alive or dead, is the topmost thing on `path`."""
+    here = [m for m in mounts() if m.path == path]
+    return bool(here) and here[-1].type == _TYPE
+
+
+def prepare(path: Path) -> None:
+    """Makes `path` ready to be mounted on: clears a dead mount of ours, creates the folder if it is missing.
+
+    Raises `UserError` when it is in use, not a folder, or not empty.
+    """
+    try:
+        if is_mounted(path):
+            _clear_dead(path)
+        path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(path) as entries:
+            if next(entries, None) is not None:
+                raise UserError(f"The mount point {path} isn't empty; choose an empty folder, or a new name.")
+    except FileExistsError as error:
+        raise UserError(f"The mount point {path} isn't a folder; choose an empty folder, or a new name.") from error
+    except OSError as error:
+        raise UserError(f"The mount point {path} can't be used: {error.strerror}.") from error
+
+
+def _clear_dead(path: Path) -> None:
+    try:
+        os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        unmount(path, lazy=True)
+        return
+    raise UserError(f"{path} is mounted by MusicFS already; `musicfs unmount {path}` ends that.")
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmounts. Raises `UserError` when the system refuses, as it does while files are open (unless `lazy`)."""
+    if os.getuid() == 0:
+        command = ["umount", *(["--lazy"] if lazy else []), str(path)]
+    else:
+        command = ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"Unmounting {path} takes too long; `{' '.join(command)}` by hand may tell why.") from error
+    if done.returncode != 0 and is_mounted(path):
+        if "busy" in done.stderr:
+            raise UserError(f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`.")
+        raise UserError(f"{path} can't be unmounted: {done.stderr.strip()}.")

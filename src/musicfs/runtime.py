@@ -1,0 +1,71 @@
+"""Where running mounts are found: one control socket each, named after the mount point; and the cache's lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from blake3 import blake3
+
+from musicfs.errors import UserError
+
+
+def runtime_dir() -> Path:
+    """The folder of the control sockets, readable by this user alone."""
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    if not folder.is_dir():
+        folder = Path("/run") if os.getuid() == 0 else platformdirs.user_cache_path()
+    return folder / "musicfs"
+
+
+def absolute(path: Path) -> Path:
+    """Without asking the filesystem, which hangs or fails at a dead mount."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
+def control_socket(mount_point: Path) -> Path:
+    """The control socket of the mount at `mount_point`."""
+    digest = blake3(os.fsencode(absolute(mount_point))).hexdigest(8)
+    return runtime_dir() / f"{digest}.sock"
+
+
+def control_sockets() -> list[Path]:
+    """The control sockets of this user's mounts; some may be left over from a crash."""
+    return sorted(runtime_dir().glob("*.sock"))
+
+
+@contextmanager
+def lock_cache(cache_dir: Path, mount_point: Path | None) -> Iterator[None]:
+    """Keeps any second process from using the same cache folder.
+
+    Raises `UserError` that names the other one.
+    """
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(cache_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UserError(f"The cache folder {cache_dir} can't be used: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(_in_use(cache_dir, os.pread(descriptor, 4096, 0))) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "mount_point": str(mount_point or "")}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(cache_dir: Path, owner: bytes) -> str:
+    try:
+        its = json.loads(owner)
+        who = f"process {its['pid']}" + (f", mounted on {its['mount_point']}" if its["mount_point"] else "")
+    except (ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"The cache folder {cache_dir} is in use by {who}; unmount that first, or give this one its own cache_dir."
