@@ -1,0 +1,153 @@
+"""Asking one origin how it is: when, and for how long at most."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from musicfs.errors import OriginFailed, OriginFault
+from musicfs.federation.state import OriginHealthState
+from musicfs.model import HealthStatus
+
+if TYPE_CHECKING:
+    from musicfs.config import HealthConfig
+    from musicfs.origins.base import Origin
+
+log = logging.getLogger(__name__)
+
+JITTER = 0.1
+UNSETTLED_PAUSE = 1.0
+LONGEST_BACKOFF = 30.0
+RESTART_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure."""
+
+    status: HealthStatus
+    latency_ms: float
+    reason: str = ""
+
+
+class Prober:
+    """Probes one origin for ever, at intervals that follow from its state.
+
+    state: gives the origin's state now. report: takes each answer, and changes that state by it.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        config: HealthConfig,
+        rng: Random,
+        state: Callable[[], OriginHealthState],
+        report: Callable[[Answer], None],
+    ) -> None:
+        self._origin = origin
+        self._config = config
+        self._rng = rng
+        self._state = state
+        self._report = report
+        self._recheck = asyncio.Event()
+        self._checking = asyncio.Lock()
+        self._failed_while_down = 0
+        self._logged: set[type[BaseException]] = set()
+        self._call: asyncio.Task[HealthStatus] | None = None
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Probes at once, and from then on."""
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._supervise(), name=f"probes of {self._origin.id}")
+
+    def wake(self) -> None:
+        """, or begin the backoff if the origin is unhealthy."""
+        self._recheck.set()
+
+    def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
+        """Cancels everything; returns what has to be waited for."""
+        tasks = {task for task in (self._loop, self._call) if task is not None and not task.done()}
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def check(self) -> None:
+        """One probe, reported. A driver that ignores its cancellation gets no second call until the first ends."""
+        async with self._checking:
+            was_down = self._state().status is HealthStatus.UNHEALTHY
+            answer = await self._ask()
+            if was_down and answer.status is HealthStatus.UNHEALTHY:
+                self._failed_while_down += 1
+            else:
+                self._failed_while_down = 0
+            self._report(answer)
+
+    async def _ask(self) -> Answer:
+        time = asyncio.get_running_loop().time
+        started = time()
+        if self._call is None or self._call.done():
+            self._call = asyncio.create_task(self._origin.health(), name=f"probe of {self._origin.id}")
+        call = self._call
+        await asyncio.wait({call}, timeout=self._config.timeout_ms / 1000)
+        latency_ms = (time() - started) * 1000
+        if not call.done():
+            call.cancel()
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, OriginFault.TIMEOUT.value)
+        if call.cancelled():
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
+        if (error := call.exception()) is not None:
+            self._log_a_bug(error)
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, reason_of(error))
+        if call.result() in (HealthStatus.HEALTHY, HealthStatus.DEGRADED):
+            return Answer(call.result(), latency_ms)
+        return Answer(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
+
+    def _log_a_bug(self, error: BaseException) -> None:
+        """Drivers raise OriginFailed only; anything else is logged, the first time."""
+        if not isinstance(error, OriginFailed) and type(error) not in self._logged:
+            self._logged.add(type(error))
+            log.error("the probe of origin %r failed by a fault of its driver", self._origin.id, exc_info=error)
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                await self._probe_for_ever()
+            except Exception:
+                log.exception("the probes of origin %r stopped by a fault of their own; restarting", self._origin.id)
+                await asyncio.sleep(RESTART_PAUSE)
+
+    async def _probe_for_ever(self) -> None:
+        while True:
+            self._recheck.clear()
+            await self.check()
+            while await self._woken_within(self._pause()) and self._state().status is HealthStatus.UNHEALTHY:
+                self._recheck.clear()
+
+    async def _woken_within(self, pause: float) -> bool:
+        try:
+            async with asyncio.timeout(pause):
+                return await self._recheck.wait()
+        except TimeoutError:
+            return False
+
+    def _pause(self) -> float:
+        """Seconds to the next probe: the interval, or less while the origin is down or in doubt."""
+        interval = self._config.check_interval_secs
+        state = self._state()
+        if state.status is HealthStatus.UNHEALTHY:
+            return float(min(2**self._failed_while_down, LONGEST_BACKOFF, interval))
+        if state.consecutive_failures:
+            return min(UNSETTLED_PAUSE, interval)
+        return interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def reason_of(error: BaseException) -> str:
+    """The failure without the origin's name, which every message and event about it has already."""
+    if isinstance(error, OriginFailed):
+        return str(error).removeprefix(f"origin {error.origin!r} ")
+    return repr(error)

@@ -1,0 +1,211 @@
+"""The origins that take part, and which of them to ask for a file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from musicfs.events import EventBus, OriginRegistered, OriginUnregistered, ReplicaQuarantined
+from musicfs.federation.health import HealthMonitor
+from musicfs.federation.router import Router
+from musicfs.federation.state import HealthSnapshot
+from musicfs.model import HealthStatus, OriginId, Replica
+from musicfs.origins.base import Origin, ReadsNow, WatchHandle
+
+log = logging.getLogger(__name__)
+
+ReadNow = Callable[[Replica, int, int], bytes | memoryview | None]
+
+DEFAULT_TIMEOUT_MS = 5000
+CLOSING_SECS = 5.0
+MOST_RANKINGS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A replica that may be read now. timeout_ms: of one attempt. metered: asking costs money. hedge: it may be
+    asked besides another origin that is late. status: its origin's, when the candidates were ranked."""
+
+    origin: Origin
+    replica: Replica
+    timeout_ms: int
+    metered: bool
+    hedge: bool
+    status: HealthStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    origin: Origin
+    timeout_ms: int
+    metered: bool
+    hedge: bool
+    read_now: ReadNow | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """order: positions among the replicas asked about, best first. now: reads from the best without waiting."""
+
+    order: tuple[int, ...]
+    now: ReadNow | None
+
+
+class OriginRegistry:
+    """Holds the origins and ranks the replicas of a file. All methods belong to the event loop's thread."""
+
+    def __init__(self, router: Router, monitor: HealthMonitor, bus: EventBus) -> None:
+        self.router = router
+        self.monitor = monitor
+        self._bus = bus
+        self._origins: dict[OriginId, _Registered] = {}
+        self._watches: defaultdict[OriginId, list[WatchHandle]] = defaultdict(list)
+        self._quarantined: set[Replica] = set()
+        self._rankings: dict[tuple[OriginId, ...], _Ranking] = {}
+        self._ranked_at = (-1, -1)
+
+    def register(
+        self,
+        origin: Origin,
+        priority: int,
+        *,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        metered: bool = False,
+        hedge: bool = True,
+    ) -> None:
+        """The origin takes part from now on, and the registry closes it in the end.
+
+        Raises ValueError when one of that id is registered: unregister it first.
+        """
+        if origin.id in self._origins:
+            raise ValueError(f"origin {origin.id!r} is registered already")
+        read_now = origin.read_now if isinstance(origin, ReadsNow) else None
+        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, read_now)
+        self.router.set_priority(origin.id, priority)
+        self.monitor.add_origin(origin)
+        self._bus.publish(OriginRegistered(origin.id, priority))
+
+    async def unregister(self, id: OriginId) -> None:
+        """The origin takes part no more; reads of it that are under way finish or go on elsewhere.
+
+        Drops its watches, stops its probes and closes it, waiting a few seconds at most. Does nothing for an id
+        that is not registered.
+        """
+        registered = self._origins.pop(id, None)
+        if registered is None:
+            return
+        self._drop_watches(id)
+        self.router.remove(id)
+        self._quarantined = {replica for replica in self._quarantined if replica.origin != id}
+        self._bus.publish(OriginUnregistered(id))
+        await self.monitor.remove_origin(id)
+        await _close(registered.origin)
+
+    async def aclose(self) -> None:
+        """Drops all watches and closes all origins. They stay registered: a shutdown removes nobody's music."""
+        for id in self._origins:
+            self._drop_watches(id)
+        await asyncio.gather(*(_close(registered.origin) for registered in self._origins.values()))
+
+    def get(self, id: OriginId) -> Origin | None:
+        registered = self._origins.get(id)
+        return None if registered is None else registered.origin
+
+    def list(self) -> tuple[Origin, ...]:
+        """All origins, in the order they were registered."""
+        return tuple(registered.origin for registered in self._origins.values())
+
+    def set_priority(self, id: OriginId, priority: int) -> None:
+        """Raises KeyError when the origin is not registered."""
+        if id not in self._origins:
+            raise KeyError(id)
+        self.router.set_priority(id, priority)
+
+    def register_watch(self, id: OriginId, handle: WatchHandle) -> None:
+        """Hands the watch over, to be closed with its origin: at once, if that is gone already."""
+        if id in self._origins:
+            self._watches[id].append(handle)
+        else:
+            handle.close()
+
+    def health(self) -> HealthSnapshot:
+        return self.monitor.snapshot()
+
+    def route(self, replicas: Sequence[Replica]) -> Candidate | None:
+        """The best of `route_all`."""
+        return next(self._candidates(replicas), None)
+
+    def route_all(self, replicas: Sequence[Replica]) -> Sequence[Candidate]:
+        """All replicas that may be asked, best first and least bad last.
+
+        Unhealthy origins are among them; unregistered ones and quarantined replicas are not. Replicas at one
+        origin keep their order.
+        """
+        return tuple(self._candidates(replicas))
+
+    def route_now(self, replicas: Sequence[Replica]) -> tuple[ReadNow, Replica] | None:
+        """The best replica and how to read it without waiting; None when its origin can't, or isn't healthy."""
+        ranking = self._ranking(replicas)
+        if ranking.now is None:
+            return None
+        replica = replicas[ranking.order[0]]
+        if self._quarantined and replica in self._quarantined:
+            return None
+        return ranking.now, replica
+
+    def quarantine(self, replica: Replica, block: int) -> None:
+        """This version of the file serves no more, since its bytes at `block` are not what they ought to be."""
+        if replica not in self._quarantined and replica.origin in self._origins:
+            self._quarantined.add(replica)
+            self._bus.publish(ReplicaQuarantined(replica.origin, replica.path, block))
+
+    def is_quarantined(self, replica: Replica) -> bool:
+        return replica in self._quarantined
+
+    def _candidates(self, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        snapshot = self.monitor.snapshot()
+        for position in self._ranking(replicas).order:
+            replica = replicas[position]
+            if replica in self._quarantined:
+                continue
+            its = self._origins[replica.origin]
+            status = snapshot.status(replica.origin)
+            yield Candidate(its.origin, replica, its.timeout_ms, its.metered, its.hedge, status)
+
+    def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
+        """Kept until a priority, a latency, a state or the set of origins changes: every read asks for one."""
+        generations = (self.router.generation, self.monitor.generation)
+        if generations != self._ranked_at or len(self._rankings) > MOST_RANKINGS:
+            self._rankings.clear()
+            self._ranked_at = generations
+        ids = tuple([replica.origin for replica in replicas])
+        ranking = self._rankings.get(ids)
+        if ranking is None:
+            ranking = self._rankings[ids] = self._rank(ids)
+        return ranking
+
+    def _rank(self, ids: Sequence[OriginId]) -> _Ranking:
+        snapshot = self.monitor.snapshot()
+        ranked = self.router.rank([id for id in dict.fromkeys(ids) if id in self._origins], snapshot)
+        place = {id: number for number, id in enumerate(ranked)}
+        order = sorted((position for position, id in enumerate(ids) if id in place), key=lambda at: place[ids[at]])
+        now = self._origins[ranked[0]].read_now if ranked and snapshot.is_healthy(ranked[0]) else None
+        return _Ranking(tuple(order), now)
+
+    def _drop_watches(self, id: OriginId) -> None:
+        for handle in self._watches.pop(id, ()):
+            handle.close()
+
+
+async def _close(origin: Origin) -> None:
+    """Closes the origin, or gives up on it: a driver that hangs, or fails, must not keep others from closing."""
+    closing = asyncio.create_task(origin.aclose(), name=f"closing {origin.id}")
+    await asyncio.wait({closing}, timeout=CLOSING_SECS)
+    if not closing.done():
+        closing.cancel()
+        log.warning("origin %r did not close within %g s; it is left behind", origin.id, CLOSING_SECS)
+    elif not closing.cancelled() and (error := closing.exception()) is not None:
+        log.warning("origin %r failed to close: %r", origin.id, error)

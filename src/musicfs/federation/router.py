@@ -1,0 +1,129 @@
+"""Which origin to ask first: the order of the candidates, from priority, health and measured latency."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+from musicfs.model import HealthStatus, OriginId
+
+if TYPE_CHECKING:
+    from musicfs.federation.state import HealthSnapshot
+
+SAMPLES = 100
+DEFAULT_PRIORITY = 100
+
+_TIER = {
+    HealthStatus.HEALTHY: 0,
+    HealthStatus.DEGRADED: 1,
+    HealthStatus.UNKNOWN: 1,
+    HealthStatus.UNHEALTHY: 2,
+}
+
+
+class LatencyStats:
+    """How long the last 100 reads of one origin took. All percentiles are 0 while there is no sample."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._sorted: list[float] | None = None
+
+    def record(self, latency_ms: float) -> None:
+        self._samples.append(latency_ms)
+        self._sorted = None
+
+    @property
+    def count(self) -> int:
+        """Samples held, at most 100."""
+        return len(self._samples)
+
+    @property
+    def p50_ms(self) -> float:
+        return self._percentile(50)
+
+    @property
+    def p95_ms(self) -> float:
+        return self._percentile(95)
+
+    @property
+    def p99_ms(self) -> float:
+        return self._percentile(99)
+
+    def _percentile(self, percent: int) -> float:
+        """The nearest-rank percentile: always one of the samples."""
+        if self._sorted is None:
+            self._sorted = sorted(self._samples)
+        if not self._sorted:
+            return 0.0
+        return self._sorted[ceil(len(self._sorted) * percent / 100) - 1]
+
+
+class Router:
+    """Ranks origins.
+
+    `generation` changes whenever a ranking may have changed for a reason that lies here, so that callers can
+    keep rankings until it does.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._priorities: dict[OriginId, int] = {}
+        self._joined: dict[OriginId, int] = {}
+        self._stats: dict[OriginId, LatencyStats] = {}
+        self._ranked_ms: dict[OriginId, float] = {}
+        self._arrivals = 0
+
+    def set_priority(self, id: OriginId, priority: int) -> None:
+        """Lower is preferred. The first call for an id also fixes its place among otherwise equal origins."""
+        if id not in self._joined:
+            self._joined[id] = self._arrivals
+            self._arrivals += 1
+        self._priorities[id] = priority
+        self.generation += 1
+
+    def get_priority(self, id: OriginId) -> int:
+        return self._priorities.get(id, DEFAULT_PRIORITY)
+
+    def remove(self, id: OriginId) -> None:
+        """Forgets the origin's priority and latency."""
+        for known in (self._priorities, self._joined, self._stats, self._ranked_ms):
+            known.pop(id, None)
+        self.generation += 1
+
+    def record_latency(self, id: OriginId, latency_ms: float) -> None:
+        """Counts one read. Ranking follows only when the median has moved by a quarter and a millisecond, so that
+        two origins of about equal speed do not swap places from read to read."""
+        stats = self._stats.setdefault(id, LatencyStats())
+        stats.record(latency_ms)
+        before, now = self._ranked_ms.get(id), stats.p50_ms
+        if before is None or abs(now - before) > max(before / 4, 1.0):
+            self._ranked_ms[id] = now
+            self.generation += 1
+
+    def latency(self, id: OriginId) -> LatencyStats:
+        """The origin's measurements; empty ones for an origin that was never measured."""
+        return self._stats.get(id) or LatencyStats()
+
+    def rank(self, ids: Sequence[OriginId], snapshot: HealthSnapshot) -> list[OriginId]:
+        """The ids from best to least bad; none is left out. The order is total and does not depend on that of `ids`.
+
+        Healthy origins by (priority, median latency), then degraded and unknown ones likewise, then unhealthy
+        ones by (consecutive failures, priority); origins that are still equal in the order they joined. An origin
+        that was never measured counts as 0 ms: it goes first among its equals once, and is measured by that. Put
+        last, it would never be.
+        """
+        return sorted(ids, key=lambda id: self._key(id, snapshot))
+
+    def select(self, ids: Sequence[OriginId], snapshot: HealthSnapshot) -> OriginId | None:
+        """The first of `rank`, or None when there are no ids."""
+        return min(ids, key=lambda id: self._key(id, snapshot), default=None)
+
+    def _key(self, id: OriginId, snapshot: HealthSnapshot) -> tuple[int, int, float, int, OriginId]:
+        tier = _TIER[snapshot.status(id)]
+        priority = self.get_priority(id)
+        joined = self._joined.get(id, self._arrivals)
+        if tier == _TIER[HealthStatus.UNHEALTHY]:
+            return tier, snapshot.failure_count(id), priority, joined, id
+        return tier, priority, self._ranked_ms.get(id, 0.0), joined, id
