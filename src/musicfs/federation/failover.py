@@ -11,6 +11,7 @@ from musicfs.errors import MusicFSError, NoReplicaAvailable
 from musicfs.events import EventBus
 from musicfs.federation.fetching import Check, Fetch, Fetched, Tools, Wanted
 from musicfs.federation.hedging import HedgeBudget
+from musicfs.federation.probing import retrieve
 from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Replica
 
@@ -91,13 +92,9 @@ class FailoverExecutor:
     def _spawn(self, read: Coroutine[Any, Any, bytes], name: str) -> asyncio.Task[bytes]:
         task = asyncio.create_task(read, name=name)
         self._reads.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._reads.discard)
+        task.add_done_callback(retrieve)
         return task
-
-    def _ended(self, task: asyncio.Task[bytes]) -> None:
-        self._reads.discard(task)
-        if not task.cancelled():
-            task.exception()  # Losers are asked by nobody, and asyncio would report their failures as forgotten.
 
     def _report_a_bug(self, replica: Replica, error: Exception) -> None:
         bug = (replica.origin, type(error))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.federation.state import OriginHealthState
@@ -66,7 +66,8 @@ class Prober:
             self._loop = asyncio.create_task(self._supervise(), name=f"probes of {self._origin.id}")
 
     def wake(self) -> None:
-        """, or begin the backoff if the origin is unhealthy."""
+        """Reads found it worse than it was: probe now, or begin the backoff anew if it is unhealthy."""
+        self._failed_while_down = 0
         self._recheck.set()
 
     def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
@@ -92,6 +93,7 @@ class Prober:
         started = time()
         if self._call is None or self._call.done():
             self._call = asyncio.create_task(self._origin.health(), name=f"probe of {self._origin.id}")
+            self._call.add_done_callback(retrieve)
         call = self._call
         await asyncio.wait({call}, timeout=self._config.timeout_ms / 1000)
         latency_ms = (time() - started) * 1000
@@ -144,6 +146,12 @@ class Prober:
         if state.consecutive_failures:
             return min(UNSETTLED_PAUSE, interval)
         return interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Looks at how an abandoned task ended, since asyncio reports failures that nobody looked at."""
+    if not task.cancelled():
+        task.exception()
 
 
 def reason_of(error: BaseException) -> str:

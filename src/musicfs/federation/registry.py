@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from musicfs.events import EventBus, OriginRegistered, OriginUnregistered, ReplicaQuarantined
 from musicfs.federation.health import HealthMonitor
+from musicfs.federation.probing import retrieve
 from musicfs.federation.router import Router
 from musicfs.federation.state import HealthSnapshot
 from musicfs.model import HealthStatus, OriginId, Replica
@@ -203,6 +204,7 @@ class OriginRegistry:
 async def _close(origin: Origin) -> None:
     """Closes the origin, or gives up on it: a driver that hangs, or fails, must not keep others from closing."""
     closing = asyncio.create_task(origin.aclose(), name=f"closing {origin.id}")
+    closing.add_done_callback(retrieve)
     await asyncio.wait({closing}, timeout=CLOSING_SECS)
     if not closing.done():
         closing.cancel()
