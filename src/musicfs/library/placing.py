@@ -188,8 +188,10 @@ class FolderPlacer:
         own = by_stem.get((str(path.parent), fold(path.stem)))
         if own is not None and not own.key.startswith("path:"):
             # Lyrics and cue sheets are found by players under their track's name.
-            names = [safe_filename(PurePosixPath(n).stem, path.suffix[1:].lower()) for n in (own.name, own.disc_name)]
-            yield Entry(file.replica, own.dir, *names, own.discs, "of:" + own.key + path.suffix.lower(), file.content)
+            extension = path.suffix[1:].lower()
+            name, disc_name = (safe_filename(PurePosixPath(n).stem, extension) for n in (own.name, own.disc_name))
+            key = f"of:{own.key}.{extension}"
+            yield Entry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
             return
         dirs, inside = self._dirs_for(path, beside)
         for dir in dirs:

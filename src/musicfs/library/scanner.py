@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -163,7 +163,7 @@ class Scanner:
             self._announce(changes)
 
 
-async def _batches(stats: AsyncIterator[Stat]) -> AsyncIterator[list[Stat]]:
+async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:
     batch: list[Stat] = []
     async for stat in stats:
         batch.append(stat)

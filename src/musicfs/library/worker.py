@@ -116,7 +116,7 @@ class Worker:
 
     def prepare(self) -> None:
         """Makes the catalogue agree with the configuration; the tree changes where it has to."""
-        priorities = {config.id: config.priority for config in self._setup.origins if config.enabled}
+        priorities = {str(config.id): config.priority for config in self._setup.origins if config.enabled}
         with self._catalog.transaction():
             touched = self._catalog.configure_origins(priorities)
             folders = self._catalog.folders_of(touched)

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext, StatvfsData
@@ -170,7 +170,7 @@ class Operations(pyfuse3.Operations):
         try:
             data = self._fs.read_now(fh, off, size)
             if data is not None:
-                return data
+                return cast(bytes, data)
             self._pass_on()
             return await self._fs.read(fh, off, size)
         except BaseException as error:
@@ -197,7 +197,7 @@ class Operations(pyfuse3.Operations):
         return value.encode()
 
     @_answered
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:  # type: ignore[override]
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
         return [name.encode() for name in self._fs.xattrs(inode)]
 
 
