@@ -19,8 +19,8 @@ from typing import Any
 
 import mutagen
 import numpy as np
-from mutagen.apev2 import APEv2
-from mutagen.flac import FLAC, Picture
+from mutagen.apev2 import BINARY, APEv2, APEValue
+from mutagen.flac import Picture
 from mutagen.id3 import APIC, ID3, TALB, TCMP, TCOM, TCON, TDOR, TDRC, TIT2, TPE1, TPE2, TPOS, TRCK, TSST, TXXX, UFID
 from mutagen.mp4 import MP4, MP4Cover, MP4FreeForm
 
@@ -64,7 +64,7 @@ def make_audio(
     """Makes the audio file `path`, in the format that its extension names, and returns the path.
 
     Other seeds sound different. tags: the fields of `musicfs.library.tags.Tags`; a list writes several values.
-    cover: the bytes of a JPEG, in the formats that embed one (not wav, wma, tta, dsf). codec: "alac" in an m4a.
+    cover: the bytes of a JPEG, in all formats but wma. codec: "alac" in an m4a.
 
     There is no encoder for `ape` and `mpc` here: their headers are real and describe a stream of `seconds`, but
     the stream itself is noise. `dsf` is real, and its one-bit stream is noise.
@@ -212,7 +212,7 @@ def _dsf_file(seconds: float, seed: int) -> bytes:
 def _write_tags(path: Path, kind: str, tags: dict[str, Any], cover: bytes | None) -> None:
     values = {name: list(map(str, _many(value))) for name, value in tags.items() if value is not None}
     if kind in ("flac", "ogg", "opus", "oga"):
-        _write_vorbis(path, values, cover)
+        _write_vorbis(path, kind, values, cover)
     elif kind == "m4a":
         _write_mp4(path, values, cover)
     elif kind in ("wv", "ape", "mpc"):
@@ -221,6 +221,11 @@ def _write_tags(path: Path, kind: str, tags: dict[str, Any], cover: bytes | None
         _write_keys(mutagen.File(path), values, _ASF_KEYS)
     else:
         _write_id3(path, kind, values, cover)
+
+
+def _new(cls: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Calls a class of mutagen, which has no types."""
+    return cls(*args, **options)
 
 
 def _many(value: Any) -> Sequence[Any]:
@@ -233,12 +238,12 @@ def _write_keys(file: Any, values: Mapping[str, list[str]], keys: Mapping[str, s
     file.save()
 
 
-def _write_vorbis(path: Path, values: Mapping[str, list[str]], cover: bytes | None) -> None:
+def _write_vorbis(path: Path, kind: str, values: Mapping[str, list[str]], cover: bytes | None) -> None:
     file: Any = mutagen.File(path)
     if cover:
-        image: Any = Picture()
+        image = _new(Picture)
         image.type, image.mime, image.data = 3, "image/jpeg", cover
-        if isinstance(file, FLAC):
+        if kind == "flac":
             file.add_picture(image)
         else:
             file["metadata_block_picture"] = [base64.b64encode(image.write()).decode()]
@@ -246,12 +251,12 @@ def _write_vorbis(path: Path, values: Mapping[str, list[str]], cover: bytes | No
 
 
 def _write_ape(path: Path, values: Mapping[str, list[str]], cover: bytes | None) -> None:
-    tag: Any = APEv2()
+    tag = _new(APEv2)
     for number, total in (("track", "tracktotal"), ("disc", "disctotal")):
         if number in values and total in values:
             values = {**values, number: [f"{values[number][0]}/{values[total][0]}"]}
     if cover:
-        tag["Cover Art (Front)"] = mutagen.apev2.APEValue(b"cover.jpg\0" + cover, mutagen.apev2.BINARY)
+        tag["Cover Art (Front)"] = _new(APEValue, b"cover.jpg\0" + cover, BINARY)
     for name, texts in values.items():
         if not name.endswith("total"):
             tag[_APE_KEYS.get(name, name)] = texts
@@ -259,7 +264,7 @@ def _write_ape(path: Path, values: Mapping[str, list[str]], cover: bytes | None)
 
 
 def _write_mp4(path: Path, values: Mapping[str, list[str]], cover: bytes | None) -> None:
-    file: Any = MP4(path)
+    file = _new(MP4, path)
     if file.tags is None:
         file.add_tags()
     for number, total, key in (("track", "tracktotal", "trkn"), ("disc", "disctotal", "disk")):
@@ -271,9 +276,9 @@ def _write_mp4(path: Path, values: Mapping[str, list[str]], cover: bytes | None)
         elif name in _MP4_KEYS:
             file[_MP4_KEYS[name]] = texts
         elif name in _MP4_FREE:
-            file[f"----:com.apple.iTunes:{_MP4_FREE[name]}"] = [MP4FreeForm(text.encode()) for text in texts]
+            file[f"----:com.apple.iTunes:{_MP4_FREE[name]}"] = [_new(MP4FreeForm, text.encode()) for text in texts]
     if cover:
-        file["covr"] = [MP4Cover(cover, MP4Cover.FORMAT_JPEG)]
+        file["covr"] = [_new(MP4Cover, cover, MP4Cover.FORMAT_JPEG)]
     file.save()
 
 
@@ -282,7 +287,7 @@ def _write_id3(path: Path, kind: str, values: Mapping[str, list[str]], cover: by
     file: Any = mutagen.File(path) if inside else None
     if inside and file.tags is None:
         file.add_tags()
-    tag: Any = file.tags if inside else ID3()
+    tag: Any = file.tags if inside else _new(ID3)
     for number, total, frame in (("track", "tracktotal", TRCK), ("disc", "disctotal", TPOS)):
         if number in values:
             tag.add(frame(encoding=3, text="/".join(values[number] + values.get(total, []))))
@@ -290,11 +295,11 @@ def _write_id3(path: Path, kind: str, values: Mapping[str, list[str]], cover: by
         if name in _ID3_FRAMES:
             tag.add(_ID3_FRAMES[name](encoding=3, text=texts))
     if "musicbrainz_albumid" in values:
-        tag.add(TXXX(encoding=3, desc="MusicBrainz Album Id", text=values["musicbrainz_albumid"]))
+        tag.add(_new(TXXX, encoding=3, desc="MusicBrainz Album Id", text=values["musicbrainz_albumid"]))
     if "musicbrainz_trackid" in values:
-        tag.add(UFID(owner="http://musicbrainz.org", data=values["musicbrainz_trackid"][0].encode()))
+        tag.add(_new(UFID, owner="http://musicbrainz.org", data=values["musicbrainz_trackid"][0].encode()))
     if cover:
-        tag.add(APIC(encoding=3, mime="image/jpeg", type=3, desc="front", data=cover))
+        tag.add(_new(APIC, encoding=3, mime="image/jpeg", type=3, desc="front", data=cover))
     if inside:
         file.save()
     else:

@@ -1,0 +1,100 @@
+"""What each tag format calls the fields of `Tags`, and how it writes their values."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mutagen.id3 import ID3
+
+Values = dict[str, list[str]]
+"""Tag values as they are written, by the field names of `Tags` (and `originaldate`)."""
+
+
+def parse(parser: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Calls a class of mutagen, which has no types."""
+    return parser(*args, **options)
+
+
+def id3_values(data: bytes) -> Values:
+    if not data:
+        return {}
+    raw: dict[str, list[str]] = {}
+    for key, frame in parse(ID3, fileobj=io.BytesIO(data)).items():
+        if key == "UFID:http://musicbrainz.org":
+            raw["ufid"] = [frame.data.decode("ascii", "replace")]
+        elif key == "TCON":
+            raw["tcon"] = list(frame.genres)
+        elif hasattr(frame, "text") and isinstance(frame.text, list):
+            raw.setdefault(key.lower(), []).extend(map(str, frame.text))
+    return named(raw)
+
+
+def mp4_values(tags: Mapping[str, Any]) -> Values:
+    raw: dict[str, list[str]] = {}
+    for key, value in tags.items():
+        texts = raw.setdefault(key.lower().removeprefix("----:com.apple.itunes:"), [])
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, tuple):  # (number, total), where 0 is unknown
+                texts.append("/".join(str(part) for part in item if part) if item[0] else "")
+            else:
+                texts.append(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item))
+    for key in ("trkn", "disk"):
+        if tags.get(key) and not tags[key][0][0]:
+            raw[f"{key}total"] = [str(tags[key][0][1])]
+    return named(raw)
+
+
+def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
+    raw: dict[str, list[str]] = {}
+    for key, value in tags:
+        raw.setdefault(key.lower(), []).append(str(value))
+    return named(raw)
+
+
+def named(raw: Mapping[str, list[str]]) -> Values:
+    """The raw values under the names of `Tags`; of several keys for one field the first one that is there counts."""
+    values: Values = {}
+    for name, keys in _KEYS.items():
+        for key in keys:
+            if any(text.strip(" \0") for text in raw.get(key, ())):
+                values[name] = raw[key]
+                break
+    return values
+
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    # Vorbis comments and APEv2, then ID3, MP4, ASF, RIFF INFO; all in lower case
+    "title": ("title", "tit2", "\xa9nam", "inam"),
+    "artist": ("artist", "tpe1", "\xa9art", "author", "iart"),
+    "albumartist": (
+        *("albumartist", "album artist", "album_artist"),
+        *("tpe2", "txxx:albumartist", "txxx:album artist", "aart", "wm/albumartist"),
+    ),
+    "album": ("album", "talb", "\xa9alb", "wm/albumtitle", "iprd"),
+    "date": ("date", "releasedate", "year", "tdrc", "tdrl", "\xa9day", "wm/year", "icrd"),
+    "originaldate": (
+        *("originaldate", "originalyear", "original date", "original year", "tdor"),
+        *("txxx:originaldate", "txxx:originalyear", "wm/originalreleasetime", "wm/originalreleaseyear"),
+    ),
+    "track": ("tracknumber", "track", "trck", "trkn", "wm/tracknumber", "itrk", "iprt"),
+    "tracktotal": ("tracktotal", "totaltracks", "txxx:tracktotal", "txxx:totaltracks", "trkntotal"),
+    "disc": ("discnumber", "disc", "tpos", "disk", "wm/partofset"),
+    "disctotal": ("disctotal", "totaldiscs", "txxx:disctotal", "txxx:totaldiscs", "disktotal"),
+    "disctitle": ("discsubtitle", "setsubtitle", "tsst", "txxx:discsubtitle", "wm/setsubtitle"),
+    "genre": ("genre", "tcon", "\xa9gen", "wm/genre", "ignr"),
+    "composer": ("composer", "tcom", "\xa9wrt", "wm/composer", "imus"),
+    "compilation": ("compilation", "itunescompilation", "tcmp", "cpil", "wm/iscompilation"),
+    "musicbrainz_albumid": (
+        "musicbrainz_albumid",
+        "musicbrainz album id",
+        "txxx:musicbrainz album id",
+        "musicbrainz/album id",
+    ),
+    "musicbrainz_trackid": (
+        *("musicbrainz_trackid", "musicbrainz track id", "ufid", "txxx:musicbrainz track id", "musicbrainz/track id"),
+        *("musicbrainz_releasetrackid", "musicbrainz release track id", "txxx:musicbrainz release track id"),
+        "musicbrainz/release track id",
+    ),
+}
