@@ -1,0 +1,95 @@
+"""Listing folders of a mounted filesystem, one at a time. All of it blocks: for worker threads."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from musicfs.model import Stat
+
+Identity = tuple[int, int]
+"""(st_dev, st_ino) of a folder."""
+
+NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
+"""Folders that systems keep for themselves, often closed to everyone: they would fail every scan of a whole disk."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """What one folder holds: its files, and the folders to list next (paths relative to the root).
+
+    linked: folders that are symbolic links. vanished: it was gone when it was to be opened.
+    """
+
+    files: list[Stat] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    vanished: bool = False
+
+
+class Lister:
+    """One walk over a root: lists each folder once, however many links lead to it.
+
+    A link to something that the walk meets under its own name is left out, so that the result does not depend
+    on which comes first, nor on where the walk begins.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self.root_identity = identity_of(Path(root).stat())
+        self._seen = {self.root_identity}
+
+    def list(self, under: str, files: bool = True) -> Folder:
+        """What `under` holds, sorted by name; without `files`, only folders. Raises OSError when not all can be had."""
+        found = Folder()
+        prefix = f"{under}/" if under else ""
+        try:
+            with os.scandir(f"{self._root}/{under}") as entries:
+                children = sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            found.vanished = True
+            return found
+        for entry in children:
+            if files or entry.is_dir():
+                self._place(entry, prefix + entry.name, found)
+        return found
+
+    def _place(self, entry: os.DirEntry[str], path: str, found: Folder) -> None:
+        if entry.is_symlink():
+            if self._met_otherwise(entry.path):
+                return
+        elif entry.is_dir() and is_skipped(entry.name):
+            return
+        try:
+            about = entry.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return  # gone meanwhile, or a link to nowhere
+            raise
+        if stat.S_ISREG(about.st_mode):
+            found.files.append(Stat(path, about.st_size, about.st_mtime_ns))
+        elif stat.S_ISDIR(about.st_mode) and not is_skipped(entry.name) and identity_of(about) not in self._seen:
+            self._seen.add(identity_of(about))
+            (found.linked if entry.is_symlink() else found.folders).append(path)
+
+    def _met_otherwise(self, link: str) -> bool:
+        """Whether a link leads to the root or to what is listed below it."""
+        target = os.path.realpath(link)
+        if target == self._real_root:
+            return True
+        if not target.startswith(self._real_root + "/"):
+            return False
+        return not any(map(is_skipped, target[len(self._real_root) + 1 :].split("/")[:-1]))
+
+
+def identity_of(about: os.stat_result) -> Identity:
+    return about.st_dev, about.st_ino
+
+
+def is_skipped(folder: str) -> bool:
+    """Whether a folder of this name is left out of every listing."""
+    return folder.startswith(".") or folder in NOT_MUSIC

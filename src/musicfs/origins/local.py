@@ -1,0 +1,359 @@
+"""Music in a folder of this machine: a disk, or anything else that is mounted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar, TypeVarTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from musicfs.config import OriginConfig
+from musicfs.config_sources import Wanted
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.linux import ON_DISK, filesystem_of, open_cached
+from musicfs.origins.listing import Folder, Identity, Lister, identity_of
+from musicfs.origins.openfiles import Key, OpenFile, OpenFiles, close_all, key_of
+from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.watch import FolderWatch
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_OPEN_FILES = 128
+_LARGEST_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a pipe at the path must not hold the thread
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_DENIED = (errno.EACCES, errno.EPERM)
+_BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
+_NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+class LocalSettings(BaseModel):
+    """path: the folder that holds the music."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[Path, Wanted("the folder that holds the music")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """The root folder as it was last seen. fd: open only on a disk of this machine, and only while in use."""
+
+    identity: Identity
+    on_disk: bool
+    fd: int | None
+
+
+class LocalOrigin:
+    """See base.Origin for the contract. Blocking calls run in threads of this origin's own."""
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        self._path = str(LocalSettings.model_validate(dict(config.settings)).path)
+        self._populated = populated
+        self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
+        self._files = OpenFiles(_OPEN_FILES)
+        self._root: _Root | None = None
+        self._used = False  # since the last health check
+        self._closed = False
+        self._view = memoryview(bytearray(64 << 10))
+        self._watches: set[FolderWatch] = set()
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        self._used = True
+        if self._root is None or (self._root.on_disk and self._root.fd is None):
+            await self._look()
+        return await self._run(replica.path, self._read, replica, offset, size)
+
+    async def stat(self, path: str) -> Stat:
+        return await self._run(path, self._stat, path)
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        walk = await self._run(under, self._begin, under)
+        if isinstance(walk, Stat):
+            yield walk
+            return
+        waiting, linked = [under], deque[str]()
+        while waiting or linked:
+            found = await self._run("", self._list, walk, waiting.pop() if waiting else linked.popleft())
+            for file in found.files:
+                yield file
+            waiting += reversed(found.folders)
+            linked += found.linked
+        await self._run("", self._check_same, walk)
+
+    async def health(self) -> HealthStatus:
+        """Besides the check, lets go of what was not used since the last one, so that an idle disk can be unmounted."""
+        identity = await self._run("", self._check_root)
+        moved = self._root is not None and self._root.identity != identity
+        if moved or self._root is None:
+            await self._look()
+        elif not self._used:
+            await self._rest()
+        self._used = False
+        for watch in tuple(self._watches):
+            if moved or watch.ended:
+                await watch.restart()
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        """None besides where the folder is on a network mount: changes made at its far end are not reported here."""
+        if self._root is None:
+            await self._look()
+        if self._root is None or not self._root.on_disk or not _is_inside(path):
+            return None
+        watch = FolderWatch(self.id, self._path, path, callback, self._threads, self._watches.discard)
+        self._watches.add(watch)
+        try:
+            return watch if await watch.start() else None
+        except BaseException:
+            watch.close()
+            raise
+
+    async def aclose(self) -> None:
+        self._closed = True
+        for watch in tuple(self._watches):
+            watch.close()
+        self._threads.close()
+        fds = self._files.clear(for_good=True)
+        root, self._root = self._root, None
+        if root is not None and root.fd is not None:
+            close_all([*fds, root.fd])
+        elif fds:  # closing may hang, as the mount may
+            threading.Thread(target=close_all, args=(fds,), daemon=True).start()
+
+    async def _look(self) -> None:
+        """Learns what the root is now. Only the event loop's thread swaps the descriptor, as `read_now` uses it."""
+        root = await self._run("", self._open_root)
+        before, self._root = self._root, None if self._closed else root
+        for old in (before, root if self._closed else None):
+            if old is not None and old.fd is not None:
+                os.close(old.fd)
+
+    async def _rest(self) -> None:
+        fds = self._files.clear()
+        if self._root is not None and self._root.fd is not None:
+            fds.append(self._root.fd)
+            self._root = replace(self._root, fd=None)
+        if fds:
+            await self._run("", close_all, fds)
+
+    def read_now(self, replica: Replica, offset: int, size: int) -> memoryview | None:
+        """See base.ReadsNow. Takes about 3 microseconds when the file is open and its pages are cached."""
+        self._used = True
+        if size > _LARGEST_NOW:
+            return None
+        key = (replica.path, replica.mtime_ns, replica.size)
+        file = self._files.take(key) or self._open_now(key)
+        if file is None:
+            return None
+        try:
+            return self._read_now(replica, offset, size, key, file)
+        finally:
+            fd = self._files.release(file)
+            if fd is not None:
+                os.close(fd)
+
+    def _read_now(self, replica: Replica, offset: int, size: int, key: Key, file: OpenFile) -> memoryview | None:
+        if not file.now:
+            return None
+        if size > len(self._view):
+            self._view = memoryview(bytearray(size))
+        view = self._view[:size]
+        try:
+            done = os.preadv(file.fd, (view,), offset, os.RWF_NOWAIT)
+            about = os.fstat(file.fd)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _NEVER_NOW:
+                file.now = False
+            else:
+                self._files.drop(key, file)
+            return None
+        if about.st_mtime_ns != replica.mtime_ns or about.st_size != replica.size:
+            self._files.drop(key, file)
+            return None
+        if done < size:
+            if offset + done < replica.size:
+                return None
+            return view[:done]
+        return view
+
+    def _open_now(self, key: Key) -> OpenFile | None:
+        if self._root is None or self._root.fd is None or not _is_inside(key[0]):
+            return None
+        try:
+            fd = open_cached(self._root.fd, key[0])
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        file, leaving = self._files.add(key, fd, now=True)
+        close_all(leaving)
+        return file
+
+    async def _run(self, path: str, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a blocking call in a thread, its failures translated."""
+        try:
+            return await self._threads.run(self._translated, path, call, args)
+        except WorkersClosed:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+
+    # What follows runs in worker threads.
+
+    def _translated(self, path: str, call: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
+        if not _is_inside(path):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        try:
+            return call(*args)
+        except OSError as error:
+            raise self._failure(path, error) from error
+
+    def _failure(self, path: str, error: OSError) -> MusicFSError:
+        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
+        if error.errno not in _GONE + _DENIED:
+            return OriginFailed(self.id, _fault(error), detail)
+        try:
+            self._check_root()
+        except OriginFailed as failed:
+            return failed
+        return ReplicaFailed(
+            self.id, path, ReplicaFault.MISSING if error.errno in _GONE else ReplicaFault.DENIED, detail
+        )
+
+    def _check_root(self) -> Identity:
+        """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
+        try:
+            about = Path(self._path).stat()
+            with os.scandir(self._path) as entries:
+                empty = next(entries, None) is None
+        except NotADirectoryError:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._path} is not a folder") from None
+        except OSError as error:
+            raise OriginFailed(self.id, _fault(error), f"{self._path}: {error.strerror}") from error
+        if empty and self._populated:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {self._path} is empty; is it mounted?")
+        self._populated = self._populated or not empty
+        return identity_of(about)
+
+    def _open_root(self) -> _Root:
+        self._check_root()
+        fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        identity, on_disk = identity_of(os.fstat(fd)), filesystem_of(fd) in ON_DISK
+        if not on_disk:
+            os.close(fd)
+        return _Root(identity, on_disk, fd if on_disk else None)
+
+    def _read(self, replica: Replica, offset: int, size: int) -> bytes:
+        try:
+            return self._read_once(replica, offset, size)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        return self._read_once(replica, offset, size)  # the server forgot the handle, perhaps not the file
+
+    def _read_once(self, replica: Replica, offset: int, size: int) -> bytes:
+        key = key_of(replica)
+        file = self._files.take(key) or self._open(replica, key)
+        try:
+            data = _read_exactly(file.fd, offset, min(size, max(0, replica.size - offset)))
+            self._check_version(replica, os.fstat(file.fd))  # after reading: what was read is then of that version
+            return data
+        except (OSError, ReplicaFailed):
+            self._files.drop(key, file)
+            raise
+        finally:
+            fd = self._files.release(file)
+            if fd is not None:
+                os.close(fd)
+
+    def _open(self, replica: Replica, key: Key) -> OpenFile:
+        fd = os.open(self._full(replica.path), _READING)
+        try:
+            about = os.fstat(fd)
+            self._check_version(replica, about)
+        except BaseException:
+            os.close(fd)
+            raise
+        root = self._root
+        file, leaving = self._files.add(key, fd, root is not None and root.on_disk and root.identity[0] == about.st_dev)
+        close_all(leaving)
+        return file
+
+    def _check_version(self, replica: Replica, about: os.stat_result) -> None:
+        if stat.S_ISDIR(about.st_mode):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
+        if not stat.S_ISREG(about.st_mode) or (about.st_size, about.st_mtime_ns) != (replica.size, replica.mtime_ns):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+
+    def _stat(self, path: str) -> Stat:
+        about = Path(self._full(path)).stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
+        return Stat(path, about.st_size, about.st_mtime_ns)
+
+    def _begin(self, under: str) -> Stat | Lister:
+        """A walk from the folder `under`, or the file that is there."""
+        self._check_root()
+        about = Path(self._full(under)).stat()
+        if stat.S_ISREG(about.st_mode):
+            return Stat(under, about.st_size, about.st_mtime_ns)
+        return Lister(self._path)
+
+    def _list(self, walk: Lister, folder: str) -> Folder:
+        try:
+            found = walk.list(folder)
+        except OSError as error:
+            detail = f"the folder {folder or self._path!r} can't be listed: {error.strerror}"
+            raise OriginFailed(self.id, _fault(error), detail) from error
+        if found.vanished:  # one folder, or all of them?
+            self._check_same(walk)
+        return found
+
+    def _check_same(self, walk: Lister) -> None:
+        if self._check_root() != walk.root_identity:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+    def _full(self, path: str) -> str:
+        return f"{self._path}/{path}" if path else self._path
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ("\0" not in path) and (".." not in path or ".." not in path.split("/"))
+
+
+def _read_exactly(fd: int, offset: int, size: int) -> bytes:
+    data = os.pread(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < size and (data := os.pread(fd, size - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def _fault(error: OSError) -> OriginFault:
+    if error.errno in _DENIED:
+        return OriginFault.DENIED
+    if error.errno == errno.ETIMEDOUT:
+        return OriginFault.TIMEOUT
+    return OriginFault.IO if error.errno in _BROKEN else OriginFault.UNREACHABLE
+
+
+KIND = OriginKind(OriginType.LOCAL, LocalSettings, LocalOrigin, remote=False)

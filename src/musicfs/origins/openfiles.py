@@ -1,0 +1,95 @@
+"""Open descriptors of files in the version that was scanned, the least recently used closed first."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+from musicfs.model import Replica
+
+Key = tuple[str, int, int]
+
+
+def key_of(replica: Replica) -> Key:
+    return replica.path, replica.mtime_ns, replica.size
+
+
+class OpenFile:
+    """One descriptor. `now`: it can be read without waiting, as far as is known."""
+
+    __slots__ = ("dropped", "fd", "now", "users")
+
+    def __init__(self, fd: int, now: bool) -> None:
+        self.fd = fd
+        self.now = now
+        self.users = 0
+        self.dropped = False
+
+
+class OpenFiles:
+    """At most `limit` descriptors at rest; one in use is never closed. Every method may be called from any thread.
+
+    The lock is held for bookkeeping only. Closing may block on a network mount, so the methods return the
+    descriptors to close, and the caller chooses the thread.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._files: OrderedDict[Key, OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, key: Key) -> OpenFile | None:
+        """The open file, to be given back with `release`."""
+        with self._lock:
+            file = self._files.get(key)
+            if file is not None:
+                file.users += 1
+                self._files.move_to_end(key)
+            return file
+
+    def add(self, key: Key, fd: int, now: bool) -> tuple[OpenFile, list[int]]:
+        """The new file, already taken, and what to close because of it."""
+        with self._lock:
+            file = OpenFile(fd, now)
+            file.users = 1
+            before = self._files.pop(key, None)
+            self._files[key] = file
+            leaving = [before] if before else []
+            while len(self._files) > self._limit:
+                leaving.append(self._files.popitem(last=False)[1])
+            if self._closed:
+                leaving.append(self._files.pop(key))
+            return file, [old.fd for old in leaving if self._leave(old)]
+
+    def release(self, file: OpenFile) -> int | None:
+        """Gives a taken file back; its descriptor, if it is to be closed now."""
+        with self._lock:
+            file.users -= 1
+            return file.fd if file.dropped and not file.users else None
+
+    def drop(self, key: Key, file: OpenFile) -> None:
+        """Forgets a taken file that has proved wrong; `release` then says when to close it."""
+        with self._lock:
+            if self._files.get(key) is file:
+                del self._files[key]
+            file.dropped = True
+
+    def clear(self, for_good: bool = False) -> list[int]:
+        """Forgets all; the descriptors to close now. Those in use follow as they are released."""
+        with self._lock:
+            self._closed = self._closed or for_good
+            leaving = list(self._files.values())
+            self._files.clear()
+            return [file.fd for file in leaving if self._leave(file)]
+
+    @staticmethod
+    def _leave(file: OpenFile) -> bool:
+        file.dropped = True
+        return not file.users
+
+
+def close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
