@@ -127,15 +127,22 @@ class App:
                 config.poll_interval_secs,
             )
 
-    def rescan(self, origin: OriginId) -> None:
-        """Has the origin scanned soon. Raises KeyError when there is no such origin."""
-        self._watchers[origin].ask()
+    def rescan(self, origin: OriginId) -> int:
+        """Has the origin scanned soon; returns the number that `LibraryWatcher.ended` reaches once it is.
 
-    async def accept_removals(self, origin: OriginId) -> None:
-        """Lets the origin's next scan, which this asks for, remove what is gone. Raises KeyError."""
+        Raises KeyError when there is no such origin.
+        """
+        return self._watchers[origin].ask()
+
+    def watcher(self, origin: OriginId) -> LibraryWatcher | None:
+        """Who scans the origin; None for one that does not take part."""
+        return self._watchers.get(origin)
+
+    async def accept_removals(self, origin: OriginId) -> int:
+        """Lets the origin's next scan, which this asks for, remove what is gone. As `rescan` otherwise."""
         watcher = self._watchers[origin]
         await self.library.accept_removals(origin)
-        watcher.ask()
+        return watcher.ask()
 
     def _rank(self, replicas: object) -> list[OriginId]:
         return [candidate.replica.origin for candidate in self.registry.route_all(replicas)]  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import platformdirs
 from blake3 import blake3
 
 from musicfs.errors import UserError
+
+_MOST_STEPS = 4096  # links may run in a circle
 
 
 def runtime_dir() -> Path:
@@ -26,6 +28,34 @@ def runtime_dir() -> Path:
 def absolute(path: Path) -> Path:
     """Without asking the filesystem, which hangs or fails at a dead mount."""
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
+def canonical(path: Path, stop_at: Collection[Path]) -> Path:
+    """`path` without symbolic links, as the mount table has it; nothing at or below `stop_at` is asked."""
+    done = Path("/")
+    rest = list(reversed(absolute(path).parts[1:]))
+    for _ in range(_MOST_STEPS):
+        if not rest or done in stop_at:
+            break
+        part = rest.pop()
+        if part == "..":
+            done = done.parent
+            continue
+        target = "" if done / part in stop_at else _link_target(done / part)
+        if target.startswith("/"):
+            done = Path("/")
+        if target:
+            rest += reversed([name for name in Path(target).parts if name != "/"])
+        else:
+            done /= part
+    return done.joinpath(*reversed(rest))
+
+
+def _link_target(path: Path) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115
+    except OSError:
+        return ""
 
 
 def control_socket(mount_point: Path) -> Path:

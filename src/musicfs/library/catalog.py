@@ -234,6 +234,21 @@ class TreeView:
             )
         ]
 
+    def content(self, id: int) -> Content | None:
+        row = self._execute("SELECT fingerprint, size FROM contents WHERE id = ?", (id,)).fetchone()
+        return Content(id, Fingerprint(row[0]), row[1]) if row else None
+
+    def also_at(self, origin: OriginId, others: Sequence[OriginId]) -> int:
+        """How many files of the origin have the same bytes at one of the others. Reads all that is known of it."""
+        marks = ",".join("?" * len(others))
+        row = self._execute(
+            "SELECT count(*) FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.id = ? AND EXISTS"
+            f" (SELECT 1 FROM replicas r2 JOIN origins o2 ON o2.num = r2.origin"
+            f" WHERE r2.content = r.content AND o2.id IN ({marks}))",
+            (origin, *others),
+        ).fetchone()
+        return int(row[0])
+
     def problem(self, content: int) -> str | None:
         row = self._execute("SELECT problem FROM contents WHERE id = ?", (content,)).fetchone()
         return row[0] if row else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from musicfs.errors import MusicFSError, OriginFailed
@@ -33,6 +33,7 @@ class LibraryWatcher:
     """Decides when one origin is scanned, and what of it.
 
     register_watch: takes the handle of a watch, to be closed with the origin.
+    begun, ended: how many scans have. error: why the last that ended did not complete, None if it did.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class LibraryWatcher:
         register_watch: Callable[[WatchHandle], None],
         poll_interval_secs: float,
     ) -> None:
+        self.begun = self.ended = 0
+        self.error: str | None = None
         self._origin = origin
         self._library = library
         self._register_watch = register_watch
@@ -52,10 +55,11 @@ class LibraryWatcher:
         self._watch: WatchHandle | None = None
         self._suspects: dict[str, float] = {}
 
-    def ask(self, *paths: str) -> None:
-        """Has these paths scanned soon; none: everything."""
+    def ask(self, *paths: str) -> int:
+        """Has these paths scanned soon; none: everything. By the time `ended` reaches the result, they are."""
         self._paths.update(paths or (_EVERYTHING,))
         self._wake.set()
+        return self.begun + 1  # the scan under way, if there is one, took its paths before
 
     def notice(self, event: Event) -> None:
         """Takes the events of the bus: a file that looks wrong, or an origin that is back, is a reason to scan."""
@@ -91,25 +95,31 @@ class LibraryWatcher:
 
     async def _scan(self) -> None:
         paths, self._paths = collapse(self._paths), set()
+        self.begun += 1
         if self._watch is None:
             await self._begin_watch()  # before the scan, so that nothing changes unseen in between
         try:
             result = await self._library.scan(self._origin.id, paths)
         except MusicFSError as error:
             log.error("the scan of origin %s could not run: %s", self._origin.id, error)  # noqa: TRY400
+            self.ended, self.error = self.begun, str(error)
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
+        self.ended, self.error = self.begun, result.error
         if result.error is not None:
             log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
 
     async def _begin_watch(self) -> None:
         try:
-            self._watch = await self._origin.watch("", lambda paths: self.ask(*paths))
+            self._watch = await self._origin.watch("", self._seen)
         except OriginFailed as error:
             log.debug("origin %s can't be watched now: %s", self._origin.id, error)
         if self._watch is not None:
             self._register_watch(self._watch)
+
+    def _seen(self, paths: Sequence[str]) -> None:
+        self.ask(*paths)
 
     def _drop_watch(self) -> None:
         if self._watch is not None:
