@@ -124,7 +124,7 @@ def load_config(
     """
     loading = _Loading(kind_settings, check_template)
     named = environ.get("MUSICFS_CONFIG")
-    file = path or (Path(named) if named else None)
+    file = path or (Path(named).expanduser() if named else None)
     if file is not None:
         loading.add_file(file)
     loading.add_environment(environ)

@@ -113,7 +113,7 @@ def read_environment(
         if name in known:
             settings.append((name, known[name], _typed(environ[name])))
         elif name not in ignored and not name.endswith(secret):
-            warnings.append(f"{name} is not a known variable and is ignored{did_you_mean(name, known)}.")
+            warnings.append(f"{name} is not a known variable and is ignored{did_you_mean(name, known) or '.'}")
     return settings, warnings
 
 

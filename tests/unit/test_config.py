@@ -1,0 +1,353 @@
+"""Settings are read from three places, and everything that is wrong is told at once, with its remedy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from musicfs.config import (
+    Config,
+    HealthConfig,
+    Loaded,
+    OriginConfig,
+    check_paths,
+    default_cache_dir,
+    load_config,
+    origin_from_argument,
+)
+from musicfs.errors import ConfigError, UsageError
+from musicfs.model import OriginId, OriginType
+from musicfs.origins.kinds import find_kind
+
+SAMPLE = """
+mount_point = "/mnt/music"
+cache_dir = "/home/user/.cache/musicfs"
+
+[[origins]]
+id = "local"
+origin_type = "local"
+priority = 1
+path = "/mnt/nas/music"
+
+[[origins]]
+id = "backup"
+origin_type = "s3"
+priority = 2
+bucket = "music-backup"
+region = "us-east-1"
+"""
+ORIGIN = """
+[[origins]]
+id = "disk"
+origin_type = "local"
+path = "/disk"
+"""
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        file = tmp_path / "musicfs.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def problems(
+    file: Path | None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, object] | None = None
+) -> list[str]:
+    """What is wrong, the file's path shortened to its name."""
+    with pytest.raises(ConfigError) as raised:
+        load_config(file, environ=environ or {}, overrides=overrides or {})
+    return [problem.replace(f"{file}: ", "musicfs.toml: ") for problem in raised.value.problems]
+
+
+def test_the_sample_configuration_parses_as_it_stands(write: Write) -> None:
+    loaded = load_config(write(SAMPLE))
+    local, backup = loaded.config.origins
+    assert loaded.warnings == ()
+    assert loaded.config.mount_point == Path("/mnt/music")
+    assert loaded.config.cache_dir == Path("/home/user/.cache/musicfs")
+    assert (local.id, local.origin_type, local.priority, local.enabled) == ("local", OriginType.LOCAL, 1, True)
+    assert local.settings == {"path": Path("/mnt/nas/music")}
+    assert (backup.origin_type, backup.metered, local.metered) == (OriginType.S3, True, False)
+    assert isinstance(backup.origin_type, OriginType)
+    assert backup.settings == {"bucket": "music-backup", "region": "us-east-1"}
+
+
+def test_defaults_are_those_of_the_documentation(write: Write) -> None:
+    """Every key of the full example is checked against the models: the page can't fall behind them."""
+    page = (Path(__file__).parents[2] / "docs/CONFIGURATION.md").read_text()
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    example = tomllib.loads(text)
+    assert load_config(write(text)).warnings == ()
+    config = Config(cache_dir=Path("/x"))
+    for section in ("cache", "health", "tree", "retry", "mount"):
+        expected = getattr(config, section).model_dump(mode="json")
+        assert example[section] == expected, section
+    defaults = OriginConfig(id=OriginId("x"), origin_type=OriginType.LOCAL)
+    origin = example["origins"][0]
+    own = {"id", "origin_type", "path", "cache", "bandwidth_limit"}
+    assert {key: getattr(defaults, key) for key in origin if key not in own} == {
+        key: value for key, value in origin.items() if key not in own
+    }
+    assert set(origin) == set(OriginConfig.model_fields) - {"settings"} | {"path"}
+
+
+def test_thresholds_are_per_kind_and_local_ones_are_strict() -> None:
+    health = HealthConfig.model_validate({"unhealthy_threshold": 4, "per_origin_thresholds": {"sftp": 7}})
+    assert [health.threshold_for(kind) for kind in (OriginType.LOCAL, OriginType.S3, OriginType.SFTP)] == [1, 4, 7]
+    strict = HealthConfig.model_validate({"per_origin_thresholds": {"local": 2}})
+    assert strict.threshold_for(OriginType.LOCAL) == 2
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defaults(write: Write) -> None:
+    file = write(ORIGIN + "[health]\ncheck_interval_secs = 1\ntimeout_ms = 1\nunhealthy_threshold = 5\n")
+    config = load_config(
+        file,
+        environ={"MUSICFS_HEALTH_CHECK_INTERVAL_SECS": "2", "MUSICFS_HEALTH_TIMEOUT_MS": "2"},
+        overrides={"health.check_interval_secs": 3},
+    ).config
+    health = config.health
+    assert (health.check_interval_secs, health.timeout_ms, health.unhealthy_threshold) == (3, 2, 5)
+    assert config.retry.delays_ms == (100, 500, 2000)
+
+
+def test_the_environment_can_name_the_file_and_set_lists_and_tables(write: Write) -> None:
+    environ = {
+        "MUSICFS_CONFIG": str(write(ORIGIN)),
+        "MUSICFS_RETRY_DELAYS_MS": "[1, 2]",
+        "MUSICFS_HEALTH_PER_ORIGIN_THRESHOLDS": "{ local = 2 }",
+        "MUSICFS_CACHE_CONTENT_CACHE_GB": "0.5",
+        "MUSICFS_MOUNT_ALLOW_OTHER": "true",
+        "MUSICFS_MOUNT_POINT": "/elsewhere",
+    }
+    config = load_config(environ=environ).config
+    assert config.retry.delays_ms == (1, 2)
+    assert config.health.per_origin_thresholds == {"local": 2}
+    assert config.cache.content_cache_gb == 0.5
+    assert config.mount.allow_other is True
+    assert config.mount_point == Path("/elsewhere")
+
+
+def test_origins_of_the_command_line_replace_those_of_the_file(write: Write) -> None:
+    config = load_config(write(ORIGIN), overrides={"origins": [origin_from_argument("/other/place", [])]}).config
+    assert [(origin.id, origin.settings["path"]) for origin in config.origins] == [("place", Path("/other/place"))]
+
+
+def test_an_unknown_variable_is_a_warning_and_a_secret_is_none(write: Write) -> None:
+    environ = {"MUSICFS_CACHE_DIRR": "/x", "MUSICFS_NAS_PASSWORD": "p", "MUSICFS_S_SECRET_ACCESS_KEY": "k", "HOME": "/"}
+    loaded = load_config(write(ORIGIN), environ=environ)
+    assert loaded.warnings == (
+        "MUSICFS_CACHE_DIRR is not a known variable and is ignored: did you mean MUSICFS_CACHE_DIR?",
+    )
+
+
+def test_relative_paths_start_at_the_files_folder_and_tildes_at_home(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    file = write('mount_point = "../mnt"\ncache_dir = "~/cache"\n' + ORIGIN.replace('"/disk"', '"music"'))
+    config = load_config(file).config
+    assert config.mount_point == tmp_path.parent / "mnt"
+    assert config.cache_dir == Path("/home/me/cache")
+    assert config.origins[0].settings["path"] == tmp_path / "music"
+
+
+def test_relative_paths_of_the_command_line_start_at_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(
+        overrides={"origins": [origin_from_argument("music", [])]}, environ={"MUSICFS_MOUNT_POINT": "mnt"}
+    ).config
+    assert config.mount_point == tmp_path / "mnt"
+    assert config.origins[0].settings["path"] == tmp_path / "music"
+
+
+def test_all_problems_are_told_at_once(write: Write) -> None:
+    text = """
+        cach_dir = "/x"
+        [[origins]]
+        id = "one"
+        origin_type = "local"
+        pth = "/x"
+        [[origins]]
+        id = "one"
+        origin_type = "s3"
+        priority = 300
+        [[origins]]
+        id = "spa ced"
+        origin_type = "loca"
+        pool_size = true
+        [cache]
+        content_cach_gb = 5
+        metadata_cache_mb = "many"
+        [retry]
+        hedge_share = 2
+    """
+    assert sorted(problems(write(text), {"MUSICFS_HEALTH_TIMEOUT_MS": "soon"})) == sorted(
+        [
+            "musicfs.toml: cach_dir is not a known key: did you mean cache_dir?",
+            "musicfs.toml: origins[0].path is missing: set it to the folder that holds the music.",
+            "musicfs.toml: origins[0].pth is not a known key: did you mean path?",
+            'musicfs.toml: origins[1].id is "one", as origins[0].id is: give each origin its own id.',
+            "musicfs.toml: origins[1].priority is 300: use a whole number from 0 to 255.",
+            "musicfs.toml: origins[2].id is \"spa ced\": use 1 to 64 of the letters, the digits and '-', '_', '.'.",
+            'musicfs.toml: origins[2].origin_type is "loca": use one of local, nfs, s3, sftp, smb.',
+            "musicfs.toml: origins[2].pool_size is true: use a whole number from 1 to 256.",
+            "musicfs.toml: cache.content_cach_gb is not a known key: did you mean content_cache_gb?",
+            'musicfs.toml: cache.metadata_cache_mb is "many": use a whole number, at least 1.',
+            "musicfs.toml: retry.hedge_share is 2: use a number from 0 to 1.",
+            'MUSICFS_HEALTH_TIMEOUT_MS is "soon": use a whole number of milliseconds, at least 1.',
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "There is no music yet: name at least one origin with --origin PATH or [[origins]]."),
+        ("origins = []", "There is no music yet: name at least one origin with --origin PATH or [[origins]]."),
+        ("[origins]\nid = 'x'", 'musicfs.toml: origins is {"id": "x"}: use one [[origins]] table for each origin.'),
+        ("[[origins]]\nid = 'x'", "musicfs.toml: origins[0].origin_type is missing: set it to the name of a kind"),
+        ("cache = 5" + ORIGIN, "musicfs.toml: cache is 5: "),
+        (ORIGIN + "[retry]\nhedge_min_ms = 400", "musicfs.toml: retry: hedge_min_ms (400) must not exceed"),
+        (ORIGIN + "[retry]\ndelays_ms = [-1]", "musicfs.toml: retry.delays_ms[0] is -1: use a list of milliseconds"),
+        (ORIGIN + "bandwidth_limit = 'fast'", 'musicfs.toml: origins[0].bandwidth_limit is "fast": use bytes per'),
+        (ORIGIN + "[health]\ncheck_interval_secs = inf", "musicfs.toml: health.check_interval_secs is Infinity: use a"),
+        (
+            "mount_point = '~nobody-here/x'\n" + ORIGIN,
+            'musicfs.toml: mount_point is "~nobody-here/x": there is no such',
+        ),
+        ("a = [1,\n b", "musicfs.toml: this is not valid TOML at line 2, column 2: invalid value."),
+        ("a = [1,", "musicfs.toml: this is not valid TOML at line 1, the end of the file: invalid value."),
+    ],
+)
+def test_one_problem_is_one_sentence(write: Write, text: str, problem: str) -> None:
+    [told] = problems(write(text))
+    assert told.startswith(problem)
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    broken = tmp_path / "latin.toml"
+    broken.write_bytes(b"# one\n# caf\xe9\n")
+    assert problems(broken) == ["musicfs.toml: line 2 is not UTF-8: save the file in that encoding."]
+    assert problems(tmp_path) == ["musicfs.toml: this is a folder: name the configuration file inside it."]
+    [told] = problems(tmp_path / "none.toml")
+    assert told.startswith("musicfs.toml: there is no such file: ")
+
+
+def test_a_wrong_template_is_told_by_whoever_knows_templates(write: Write) -> None:
+    def check(template: str) -> None:
+        raise UsageError(f"there is no field in {template}.")
+
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(ORIGIN), environ={"MUSICFS_TREE_TEMPLATE": "$nope"}, check_template=check)
+    assert raised.value.problems == ('MUSICFS_TREE_TEMPLATE is "$nope": there is no field in $nope.',)
+
+
+def test_secrets_in_a_file_are_accepted_warned_of_and_never_shown(write: Write) -> None:
+    file = write('[[origins]]\nid = "my-nas"\norigin_type = "smb"\nhost = "nas"\npassword = "hunter2"\n')
+    loaded = load_config(file)
+    assert "hunter2" not in repr(loaded)
+    assert loaded.config.origins[0].settings["password"].get_secret_value() == "hunter2"
+    [warning] = loaded.warnings
+    assert "origins[0].password" in warning
+    assert "MUSICFS_MY_NAS_PASSWORD" in warning
+    assert "hunter2" not in warning
+
+
+def test_a_wrong_secret_is_told_without_its_value(write: Write) -> None:
+    [told] = problems(write(ORIGIN + 'password = "hunter2"\n'))
+    assert (
+        told == "musicfs.toml: origins[0].password is not a known key: the keys here are " + told.partition("are ")[2]
+    )
+    assert "hunter2" not in told
+
+
+def test_a_configuration_can_not_be_changed() -> None:
+    config = Config(cache_dir=Path("/x"))
+    with pytest.raises(ValidationError):
+        config.mount_point = Path("/y")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [(2000, 2000), ("2MB/s", 2_000_000), ("1.5 MiB/s", 1_572_864), ("800k", 800_000), ("300", 300)]
+)
+def test_bandwidth_is_bytes_per_second_or_has_a_unit(text: object, limit: int) -> None:
+    origin = OriginConfig.model_validate({"id": "a", "origin_type": "s3", "bandwidth_limit": text})
+    assert origin.bandwidth_limit == limit
+
+
+def test_missing_folders_of_enabled_origins_are_found(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    names = {"file": True, "folder": True, "gone": True, "off": False}
+    tables = [
+        {"id": name, "origin_type": "local", "path": tmp_path / name, "enabled": enabled}
+        for name, enabled in names.items()
+    ]
+    loaded: Loaded = load_config(overrides={"origins": tables})
+    assert check_paths(loaded.config) == [
+        f"origin 'file': path is {tmp_path}/file, which is not a folder: mount it, or mend the path.",
+        f"origin 'gone': path is {tmp_path}/gone, which does not exist: mount it, or mend the path.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "expected"),
+    [
+        ("/disk/music", [], "music"),
+        ("/nas/music", ["music"], "nas-music"),
+        ("/nas/music/", ["music", "nas-music"], "music-2"),
+        ("/nas/music", ["music", "nas-music", "music-2"], "music-3"),
+        ("/", [], "origin"),
+        ("/mnt/Söme Music!", [], "S-me-Music"),
+        ("/mnt/.hidden", [], "hidden"),
+        ("/mnt/" + "x" * 100, [], "x" * 64),
+        ("nas=/volume1/music", [], "nas"),
+        ("./a=b", [], "a-b"),
+        ("/with=sign", [], "with-sign"),
+    ],
+)
+def test_an_origin_of_the_command_line_gets_an_id_of_its_own(text: str, taken: list[str], expected: str) -> None:
+    table = origin_from_argument(text, taken)
+    origin = OriginConfig.model_validate(table)
+    assert origin.id == expected
+    assert origin.priority == len(taken) + 1
+
+
+@pytest.mark.parametrize("text", ["sftp://me@host/music", "s3://bucket", "SMB://nas/share", "nas=nfs://nas/export"])
+def test_remote_origins_are_not_available_yet(text: str) -> None:
+    with pytest.raises(UsageError, match="not available yet in this version"):
+        origin_from_argument(text, [])
+
+
+@pytest.mark.parametrize("text", ["", " ", "http://host", "nas=/x", "~nobody-here/x"])
+def test_arguments_that_name_no_folder_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        origin_from_argument(text, ["nas"])
+
+
+def test_a_kind_is_found_by_its_name_or_told_to_be_missing() -> None:
+    assert find_kind("local").name == "local"
+    with pytest.raises(UsageError, match="'s3' is not available yet in this version: use one of local"):
+        find_kind("s3")
+    with pytest.raises(UsageError, match="'gopher' is not installed: use one of local"):
+        find_kind("gopher")
+
+
+def test_each_mount_point_has_a_cache_folder_of_its_own() -> None:
+    one, other = default_cache_dir(Path("/mnt/music")), default_cache_dir(Path("/home/music"))
+    assert one.name.startswith("music-")
+    assert len(one.name) == len("music-") + 8
+    assert one != other
+    assert one == default_cache_dir(Path("/mnt/../mnt/music/"))
