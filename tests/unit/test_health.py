@@ -118,6 +118,16 @@ async def test_a_probe_that_ignores_its_cancellation_neither_stops_the_monitor_n
 
 
 @virtual_time
+async def test_two_checks_at_the_same_time_are_two_probes_one_after_the_other() -> None:
+    """One failed probe is one failure, however many asked for it."""
+    origin = FakeOrigin("nas", probe_outcome=HANG)
+    async with federation(origin) as fed:
+        await asyncio.gather(fed.monitor.check_now(NAS), fed.monitor.check_now(NAS))
+        assert origin.probed_ms == [0, 5000]
+        assert fed.monitor.state(NAS).consecutive_failures == 2
+
+
+@virtual_time
 async def test_a_dead_origin_is_settled_in_seconds_and_probed_after_1_2_4_up_to_30_s() -> None:
     """Three failures a second apart make it unhealthy; then the backoff runs."""
     origin = FakeOrigin("nas", probe_outcome=UNREACHABLE)
@@ -259,7 +269,7 @@ async def test_transitions_are_published_and_repetitions_are_not() -> None:
             await fed.monitor.check_now(NAS)
         fail(fed, times=5)
         assert transitions(fed) == [(HealthStatus.UNKNOWN, HEALTHY), (HEALTHY, DEGRADED), (DEGRADED, UNHEALTHY)]
-        assert fed.published(HealthChanged)[-1].reason == "unreachable"
+        assert [event.reason for event in fed.published(HealthChanged)] == ["", "unreachable", "unreachable"]
 
 
 @virtual_time
@@ -297,6 +307,15 @@ async def test_losing_the_only_usable_origin_leaves_all_unhealthy() -> None:
         fail(fed, "a", 3)
         await fed.registry.unregister(OriginId("b"))
         assert fed.published(AllOriginsUnhealthy) == [AllOriginsUnhealthy((OriginId("a"),))]
+
+
+@virtual_time
+async def test_removing_one_of_several_lost_origins_is_no_new_loss() -> None:
+    async with federation(FakeOrigin("a"), FakeOrigin("b")) as fed:
+        fail(fed, "a", 3)
+        fail(fed, "b", 3)
+        await fed.registry.unregister(OriginId("b"))
+        assert len(fed.published(AllOriginsUnhealthy)) == 1
 
 
 @virtual_time

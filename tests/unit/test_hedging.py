@@ -52,6 +52,15 @@ def test_the_budget_begins_with_its_burst_and_earns_a_fifth_of_a_token_per_fetch
     assert budget.spend()
 
 
+def test_ten_tenths_of_a_token_are_a_token() -> None:
+    """In binary they add up to a little less than one."""
+    budget = HedgeBudget(0.1, 1)
+    assert budget.spend()
+    for _ in range(10):
+        budget.earn()
+    assert budget.spend()
+
+
 def test_the_budget_never_holds_more_than_its_burst() -> None:
     budget = HedgeBudget(0.2, 3)
     for _ in range(1000):

@@ -195,6 +195,15 @@ async def test_a_successor_of_the_same_id_starts_afresh() -> None:
 
 
 @virtual_time
+async def test_a_successor_of_the_same_id_has_its_files_judged_afresh() -> None:
+    async with federation(FakeOrigin("a"), FakeOrigin("b")) as fed:
+        for replica in fed.replicas:
+            fed.registry.quarantine(replica, 0)
+        await fed.registry.unregister(A)
+        assert [fed.registry.is_quarantined(replica) for replica in fed.replicas] == [False, True]
+
+
+@virtual_time
 async def test_unregister_gives_up_on_an_origin_that_does_not_close() -> None:
     async with federation(FakeOrigin("a", close_outcome=HANG)) as fed:
         await fed.registry.unregister(A)

@@ -29,7 +29,7 @@ class HedgeBudget:
         self._tokens = min(self._tokens + self._share, self._capacity)
 
     def spend(self) -> bool:
-        """Takes a token if there is one. Fifths don't add up to exactly one in binary, hence the margin."""
+        """Takes a token if there is one. Ten tenths are a little less than one in binary, hence the margin."""
         if self._tokens < 1 - 1e-9:
             return False
         self._tokens -= 1
