@@ -47,8 +47,8 @@ def read(file: RangeFile, extension: str) -> Found:
         raise Unreadable("the file is empty")
     after_id3, tag = 0, b""
     for _ in range(4):  # some programs put a second tag before the first
-        found, size = lean.id3(file, after_id3)
-        tag = tag or found
+        another, size = lean.id3(file, after_id3)
+        tag = tag or another
         after_id3 += size
         if not size:
             break
@@ -56,10 +56,10 @@ def read(file: RangeFile, extension: str) -> Found:
     reader = _reader_of(head) or _reader_by_name(extension, bool(tag))
     if reader is None:
         raise Unreadable("the content is no kind of audio that MusicFS knows")
-    found_ = reader(Source(file, after_id3, tag, extension))
-    if found_.duration_s is None and found_.bitrate is None and found_.bit_depth is None and not found_.values:
-        raise Unreadable(f"the file looks like {found_.format}, but holds neither tags nor audio")
-    return found_
+    found = reader(Source(file, after_id3, tag, extension))
+    if not (found.duration_s or found.bitrate or found.bit_depth or found.values):
+        raise Unreadable(f"the file looks like {found.format}, but holds neither tags nor audio")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,10 @@ def _ogg(source: Source) -> Found:
 
 
 def _mp4(source: Source) -> Found:
-    movie = parse(MP4, fileobj=io.BytesIO(lean.mp4(source.file)))
+    skeleton = lean.mp4(source.file)
+    if not skeleton:
+        raise Unreadable("the MP4 file has no index (moov), as when a download broke off")
+    movie = parse(MP4, fileobj=io.BytesIO(skeleton))
     info = movie.info
     codec = info.codec.partition(".")[0].lower().replace("-", "")
     codec = {"mp4a": "aac", "": "aac"}.get(codec, codec)
