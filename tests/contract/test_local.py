@@ -18,6 +18,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins import local
 from musicfs.origins.base import ReadsNow
+from musicfs.origins.listing import Folder, Lister
 from musicfs.origins.local import LocalOrigin
 from tests.contract.origin_contract import OriginContract, listing, replica
 
@@ -168,6 +169,15 @@ async def test_a_file_modified_in_place_is_refused_by_both_ways(env: LocalEnv) -
     assert now(origin, file, 0, 5) == b"12345"
     env.write("a", b"54321")
     assert origin.read_now(file, 0, 5) is None
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 5)
+    assert failed.value.fault is ReplicaFault.CHANGED
+
+
+async def test_read_alone_notices_a_modification_on_an_open_descriptor(env: LocalEnv) -> None:
+    origin, file = await ready(env, "a", b"12345")
+    assert await origin.read(file, 0, 5) == b"12345"
+    env.write("a", b"54321")
     with pytest.raises(ReplicaFailed) as failed:
         await origin.read(file, 0, 5)
     assert failed.value.fault is ReplicaFault.CHANGED
@@ -333,6 +343,30 @@ async def test_a_root_that_vanishes_during_the_scan_fails_it(env: LocalEnv, agai
         env.write("d/4", b"x")
     with pytest.raises(OriginFailed) as failed:
         [stat async for stat in scan]
+    assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+class FlappingOrigin(LocalOrigin):
+    """A disk that is away while its folder "b" is listed, and back at once."""
+
+    def _list(self, walk: Lister, folder: str) -> Folder:
+        if folder != "b":
+            return super()._list(walk, folder)
+        root = Path(self._path)
+        away = root.rename(root.parent / "away")
+        try:
+            return super()._list(walk, folder)
+        finally:
+            away.rename(root)
+
+
+async def test_a_root_that_was_away_for_one_folder_fails_the_scan(env: LocalEnv) -> None:
+    for name in ("a/1", "b/2", "c/3"):
+        env.write(name, b"x")
+    origin = FlappingOrigin(env.config())
+    with pytest.raises(OriginFailed) as failed:
+        await listing(origin)
+    await origin.aclose()
     assert failed.value.fault is OriginFault.UNREACHABLE
 
 

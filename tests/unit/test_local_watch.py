@@ -122,6 +122,16 @@ async def test_a_moved_folder_is_watched_under_its_new_name_only(watched: Watche
     assert not any(path.startswith("a") for batch in watched.reports.batches for path in batch)
 
 
+async def test_a_folder_that_was_moved_away_is_watched_no_more(watched: Watched) -> None:
+    await watched.watch()
+    away = (watched.root / "a").rename(watched.root.parent / "away")
+    await watched.reports.until("a")
+    (away / "b/x.flac").write_bytes(b"x")
+    (watched.root / "marker").touch()
+    await watched.reports.until("marker")
+    assert {path for batch in watched.reports.batches for path in batch} == {"a", "marker"}
+
+
 async def test_a_burst_is_reported_once_and_only_its_outermost_paths(watched: Watched) -> None:
     watch = await watched.watch(quiet=0.05)
     for n in range(20):
