@@ -101,7 +101,7 @@ class Reader:
         def check(_: Replica, data: bytes) -> bool:
             return self._checksums.agrees(content, index, data)
 
-        fetched = await self._failover.fetch(opened.replicas, offset, size, check=check)
+        fetched = await self._failover.fetch(opened.replicas, offset, size, check=check, block=index)
         self._recent[content.id, index] = fetched.data
         if len(self._recent) > _RECENT_BLOCKS:
             self._recent.popitem(last=False)

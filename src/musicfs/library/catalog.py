@@ -572,4 +572,4 @@ class Catalog:
 
 
 def dump_tags(tags: Mapping[str, object]) -> str:
-    return json.dumps(tags, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(tags, separators=(",", ":"))

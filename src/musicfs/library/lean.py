@@ -166,6 +166,8 @@ def chunks(file: RangeFile, order: str) -> Iterator[tuple[bytes, int, int]]:
 def ogg_packets(file: RangeFile) -> tuple[bytes, bytes, int]:
     """The first two packets of the first logical stream, (header, comments, serial number).
 
+    Pages can't be stepped over, their lengths are known only one by one; but a picture that is the last comment,
+    as it mostly is, is left out and its pages unread.
     Raises `ValueError` when the pages don't hold together.
     """
     at, serial, packets, part = 0, None, list[bytes](), b""
@@ -185,9 +187,27 @@ def ogg_packets(file: RangeFile) -> tuple[bytes, bytes, int]:
                 if len(packets) == 2:
                     return packets[0], packets[1], int.from_bytes(serial, "little")
             at += length
+        if packets and (lean := _without_last_picture(part, packets[0])):
+            return packets[0], lean, int.from_bytes(serial, "little")
         if len(part) > MOST_AT_ONCE:
             break
     raise ValueError("the Ogg headers are cut short")
+
+
+def _without_last_picture(part: bytes, header: bytes) -> bytes:
+    """The comments so far, if nothing but the rest of a picture is to come; else b""."""
+    prefix = {b"\x01v": 7, b"Op": 8, b"\x7fF": 4}.get(header[:2], 0)
+    start = at = prefix + 4 + int.from_bytes(part[prefix : prefix + 4], "little")
+    count = int.from_bytes(part[at : at + 4], "little")
+    at += 4
+    for left in range(min(count, STEPS_MOST), 0, -1):
+        end = at + 4 + int.from_bytes(part[at : at + 4], "little")
+        if end > len(part):
+            picture = part[at + 4 : at + 40].lower().startswith((b"metadata_block_picture=", b"coverart="))
+            last = left == 1 and count <= STEPS_MOST
+            return part[:start] + (count - 1).to_bytes(4, "little") + part[start + 4 : at] if picture and last else b""
+        at = end
+    return b""
 
 
 def _segments(lacing: bytes) -> Iterator[tuple[int, bool]]:

@@ -36,6 +36,11 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
+def _storable(text: str) -> str:
+    """Without lone surrogates, which names that are not UTF-8 bring and the catalogue's text can't hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def folder_of(path: str, role: str) -> str:
     """The album folder that the file at `path` belongs to."""
     own = PurePosixPath(path)
@@ -141,7 +146,7 @@ class FolderPlacer:
             for several in (False, not self.template.uses("disc"))
         )
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
-        key = "tags:" + "\0".join(fold(str(value or "")) for value in identity)
+        key = "tags:" + _storable("\0".join(fold(str(value or "")) for value in identity))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return Entry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
@@ -159,7 +164,7 @@ class FolderPlacer:
 
     @staticmethod
     def _plain(file: FolderFile, dir: str, name: str) -> Entry:
-        return Entry(file.replica, dir, name, name, False, "path:" + fold(file.path), file.content)
+        return Entry(file.replica, dir, name, name, False, "path:" + _storable(fold(file.path)), file.content)
 
     def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, Entry]) -> Iterable[Entry]:
         if not sidecars:

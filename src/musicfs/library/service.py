@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.messages import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.tree import TreeChanges
-from musicfs.library.worker import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
 from musicfs.model import OriginId
 
 if TYPE_CHECKING:

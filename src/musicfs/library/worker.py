@@ -16,15 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, ScanFinished, ScanProgress
 from musicfs.library.analysis import Analyser, make_pool
 from musicfs.library.catalog import Catalog
+from musicfs.library.messages import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
@@ -32,62 +30,9 @@ from musicfs.model import OriginId
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import find_kind
 
-if TYPE_CHECKING:
-    from musicfs.config import OriginConfig
-
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_SECS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """The first message: where the catalogue is, which origins there are, and how names are made."""
-
-    catalog: Path
-    template: str
-    origins: tuple[OriginConfig, ...]
-    metadata_cache_mb: int
-    log_level: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    origin: OriginId
-    under: tuple[str, ...] = ("",)
-
-
-@dataclass(frozen=True, slots=True)
-class SetReachable:
-    """Tells whether an origin answers, so that tracks with several contents show one that can be had."""
-
-    origin: OriginId
-    reachable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptRemovals:
-    """The user confirms that what is gone from the origin is to go from the tree: at its next complete scan."""
-
-    origin: OriginId
-
-
-Command = Scan | SetReachable | AcceptRemovals
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    number: int
-    command: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """error is a sentence, or None when the command was carried out."""
-
-    number: int
-    result: ScanFinished | None
-    error: str | None
 
 
 class Worker:

@@ -20,6 +20,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, R
 
 from musicfs.errors import UserError
 from musicfs.library.tree import TreeChanges
+from musicfs.mount import points
 from musicfs.mount.filesystem import Filesystem, errno_of
 from musicfs.mount.fuseloop import FuseWaiter
 
@@ -242,10 +243,10 @@ class FuseMount:
 
     def _raise_read_ahead(self) -> None:
         """Lets the kernel ask for 1 MiB at a time, which only root may say; without it reads are 128 KiB each."""
-        device = os.stat(self._mount_point).st_dev  # noqa: PTH116
-        setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        here = points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         try:
-            setting.write_text(str(_READ_AHEAD_KB))
+            if here is not None:
+                Path(f"/sys/class/bdi/{here.device}/read_ahead_kb").write_text(str(_READ_AHEAD_KB))
         except OSError as error:
             log.debug("the read-ahead stays as it is: %s", error)
 

@@ -20,6 +20,8 @@ class Mounted:
 
     path: Path
     type: str
+    device: str
+    """Major and minor number, "0:54"."""
 
 
 def _unescape(text: str) -> str:
@@ -32,14 +34,14 @@ def mounts() -> list[Mounted]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
         fields = line.split(" ")
-        found.append(Mounted(Path(_unescape(fields[4])), fields[fields.index("-") + 1]))
+        found.append(Mounted(Path(_unescape(fields[4])), fields[fields.index("-") + 1], fields[2]))
     return found
 
 
-def is_mounted(path: Path) -> bool:
-    """Whether a MusicFS mount, alive or dead, is the topmost thing on `path`."""
+def mounted(path: Path) -> Mounted | None:
+    """The MusicFS mount, alive or dead, that is the topmost thing on `path`."""
     here = [m for m in mounts() if m.path == path]
-    return bool(here) and here[-1].type == _TYPE
+    return here[-1] if here and here[-1].type == _TYPE else None
 
 
 def prepare(path: Path) -> None:
@@ -48,7 +50,7 @@ def prepare(path: Path) -> None:
     Raises `UserError` when it is in use, not a folder, or not empty.
     """
     try:
-        if is_mounted(path):
+        if mounted(path):
             _clear_dead(path)
         path.mkdir(parents=True, exist_ok=True)
         with os.scandir(path) as entries:
@@ -83,7 +85,7 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
         raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"Unmounting {path} takes too long; `{' '.join(command)}` by hand may tell why.") from error
-    if done.returncode != 0 and is_mounted(path):
+    if done.returncode != 0 and mounted(path):
         if "busy" in done.stderr:
             raise UserError(f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`.")
         raise UserError(f"{path} can't be unmounted: {done.stderr.strip()}.")

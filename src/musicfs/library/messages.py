@@ -1,0 +1,63 @@
+"""What the library worker (worker.py) and its parent (service.py) say to each other, pickled over a socket pair.
+
+Besides these, the worker sends events for the bus, and `TreeChanges` after each commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicfs.config import OriginConfig
+from musicfs.events import ScanFinished
+from musicfs.model import OriginId
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first message: where the catalogue is, which origins there are, and how names are made."""
+
+    catalog: Path
+    template: str
+    origins: tuple[OriginConfig, ...]
+    metadata_cache_mb: int
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    origin: OriginId
+    under: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class SetReachable:
+    """Tells whether an origin answers, so that tracks with several contents show one that can be had."""
+
+    origin: OriginId
+    reachable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRemovals:
+    """The user confirms that what is gone from the origin is to go from the tree: at its next complete scan."""
+
+    origin: OriginId
+
+
+Command = Scan | SetReachable | AcceptRemovals
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    number: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """error is a sentence, or None when the command was carried out."""
+
+    number: int
+    result: ScanFinished | None
+    error: str | None
