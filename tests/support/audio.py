@@ -246,7 +246,7 @@ def _write_vorbis(path: Path, kind: str, values: Mapping[str, list[str]], cover:
         if kind == "flac":
             file.add_picture(image)
         else:
-            file["metadata_block_picture"] = [base64.b64encode(image.write()).decode()]
+            values = {**values, "metadata_block_picture": [base64.b64encode(image.write()).decode()]}
     _write_keys(file, values, {"track": "tracknumber", "disc": "discnumber", "disctitle": "discsubtitle"})
 
 

@@ -140,7 +140,7 @@ def _aac(source: Source) -> Found:
 
 
 def _ogg(source: Source) -> Found:
-    header, comments, serial = lean.ogg_packets(source.file)
+    header, comments, size, serial = lean.ogg_headers(source.file)
     granule = lean.ogg_last_granule(source.file, serial)
     if header[:7] == b"\x01vorbis":
         channels, rate, _, nominal = struct.unpack("<BIiI", header[11:24])
@@ -159,7 +159,7 @@ def _ogg(source: Source) -> Found:
         raise Unreadable("the Ogg file holds no Vorbis, Opus or FLAC stream")
     found.values = named(parse(VCFLACDict, comments[skipped:]).as_dict())
     found.duration_s = found.duration_s or (granule / clock if granule and clock else None)
-    found.bitrate = _average(source.file.size - len(comments), found.duration_s) or found.bitrate
+    found.bitrate = _average(source.file.size - size, found.duration_s) or found.bitrate
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from musicfs.library.ranges import MOST_AT_ONCE, RangeFile
 
@@ -163,8 +164,17 @@ def chunks(file: RangeFile, order: str) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + size + size % 2
 
 
-def ogg_packets(file: RangeFile) -> tuple[bytes, bytes, int]:
-    """The first two packets of the first logical stream, (header, comments, serial number).
+class OggHeaders(NamedTuple):
+    """size: how many bytes the comments take in the file, what was left out of them included."""
+
+    stream: bytes
+    comments: bytes
+    size: int
+    serial: int
+
+
+def ogg_headers(file: RangeFile) -> OggHeaders:
+    """The first two packets of the first logical stream.
 
     Pages can't be stepped over, their lengths are known only one by one; but a picture that is the last comment,
     as it mostly is, is left out and its pages unread.
@@ -185,17 +195,17 @@ def ogg_packets(file: RangeFile) -> tuple[bytes, bytes, int]:
                     packets.append(part)
                     part = b""
                 if len(packets) == 2:
-                    return packets[0], packets[1], int.from_bytes(serial, "little")
+                    return OggHeaders(packets[0], packets[1], len(packets[1]), int.from_bytes(serial, "little"))
             at += length
-        if packets and (lean := _without_last_picture(part, packets[0])):
-            return packets[0], lean, int.from_bytes(serial, "little")
+        if packets and (short := _without_last_picture(part, packets[0])):
+            return OggHeaders(packets[0], *short, int.from_bytes(serial, "little"))
         if len(part) > MOST_AT_ONCE:
             break
     raise ValueError("the Ogg headers are cut short")
 
 
-def _without_last_picture(part: bytes, header: bytes) -> bytes:
-    """The comments so far, if nothing but the rest of a picture is to come; else b""."""
+def _without_last_picture(part: bytes, header: bytes) -> tuple[bytes, int] | None:
+    """The comments so far and the size of them all, if nothing but the rest of a picture is to come."""
     prefix = {b"\x01v": 7, b"Op": 8, b"\x7fF": 4}.get(header[:2], 0)
     start = at = prefix + 4 + int.from_bytes(part[prefix : prefix + 4], "little")
     count = int.from_bytes(part[at : at + 4], "little")
@@ -204,10 +214,11 @@ def _without_last_picture(part: bytes, header: bytes) -> bytes:
         end = at + 4 + int.from_bytes(part[at : at + 4], "little")
         if end > len(part):
             picture = part[at + 4 : at + 40].lower().startswith((b"metadata_block_picture=", b"coverart="))
-            last = left == 1 and count <= STEPS_MOST
-            return part[:start] + (count - 1).to_bytes(4, "little") + part[start + 4 : at] if picture and last else b""
+            if not picture or left > 1 or count > STEPS_MOST:
+                return None
+            return part[:start] + (count - 1).to_bytes(4, "little") + part[start + 4 : at], end
         at = end
-    return b""
+    return None
 
 
 def _segments(lacing: bytes) -> Iterator[tuple[int, bool]]:
