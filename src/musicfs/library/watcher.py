@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from musicfs.errors import MusicFSError, OriginFailed
-from musicfs.events import Event, HealthChanged, ReplicaSuspect
+from musicfs.events import Event, HealthChanged, ReplicaSuspect, ScanFinished
 from musicfs.library.service import Library
 from musicfs.model import HealthStatus
 from musicfs.origins.base import Origin, WatchHandle
@@ -33,7 +33,7 @@ class LibraryWatcher:
     """Decides when one origin is scanned, and what of it.
 
     register_watch: takes the handle of a watch, to be closed with the origin.
-    begun, ended: how many scans have. error: why the last that ended did not complete, None if it did.
+    begun, ended: how many scans have. last: how the last that ended went; error: why it did not complete.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class LibraryWatcher:
         poll_interval_secs: float,
     ) -> None:
         self.begun = self.ended = 0
+        self.last: ScanFinished | None = None
         self.error: str | None = None
         self._origin = origin
         self._library = library
@@ -102,11 +103,11 @@ class LibraryWatcher:
             result = await self._library.scan(self._origin.id, paths)
         except MusicFSError as error:
             log.error("the scan of origin %s could not run: %s", self._origin.id, error)  # noqa: TRY400
-            self.ended, self.error = self.begun, str(error)
+            self.ended, self.last, self.error = self.begun, None, str(error)
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
-        self.ended, self.error = self.begun, result.error
+        self.ended, self.last, self.error = self.begun, result, result.error
         if result.error is not None:
             log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
 
