@@ -1,0 +1,150 @@
+"""Talking to a running mount from another process: finding it, and asking it. Light: the standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from musicfs.errors import UserError
+from musicfs.mount import points
+from musicfs.runtime import canonical, control_socket, control_sockets
+
+_TIMEOUT_SECS = 10.0
+_LISTING_SECS = 2.0
+
+Answer = dict[str, Any]
+
+
+class NotRunning(UserError):
+    """Nothing answers at the socket: there is no mount, or its process has gone."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_secs: float) -> None:
+        super().__init__("localhost", timeout=timeout_secs)
+        self._path = path
+        self._timeout_secs = timeout_secs
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_secs)
+        self.sock.connect(os.fspath(self._path))
+
+
+class ControlClient:
+    """Asks one running mount. Every call is one request, with a connection of its own.
+
+    mount_point: for messages; None when the socket was found without knowing whose it is.
+    """
+
+    def __init__(self, socket: Path, mount_point: Path | None = None) -> None:
+        self.socket = socket
+        self.mount_point = mount_point
+
+    def get(self, path: str, *, timeout_secs: float = _TIMEOUT_SECS, **query: str) -> Answer:
+        """The answer to a GET. Raises `UserError` with the server's own words, or `NotRunning`."""
+        values = "&".join(f"{name}={quote(os.fsencode(value), safe='')}" for name, value in query.items())
+        return self._ask("GET", f"{path}?{values}" if values else path, None, timeout_secs)
+
+    def post(self, path: str, body: Answer | None = None, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
+        """The answer to a POST. Raises as `get` does."""
+        return self._ask("POST", path, body, timeout_secs)
+
+    def pid(self) -> int | None:
+        """The process behind the socket, also when it does not answer; None when there is none."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_TIMEOUT_SECS)
+            try:
+                probe.connect(os.fspath(self.socket))
+                credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            except OSError:
+                return None
+        pid: int = struct.unpack("3i", credentials)[0]
+        return pid
+
+    def _ask(self, method: str, target: str, body: Answer | None, timeout_secs: float) -> Answer:
+        connection = _UnixConnection(self.socket, timeout_secs)
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request(method, target, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunning(self._nobody()) from error
+        except TimeoutError as error:
+            raise UserError(f"The mount{self._on()} did not answer within {timeout_secs:g} s; try again.") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise UserError(f"The mount{self._on()} ended while it was asked; look again.") from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise UserError(str(answer.get("error", f"The mount{self._on()} refused: {response.reason}.")))
+        return dict(answer)
+
+    def _on(self) -> str:
+        return f" on {self.mount_point}" if self.mount_point else ""
+
+    def _nobody(self) -> str:
+        if self.mount_point is None:
+            return "Nothing is mounted."
+        if points.mounted(self.mount_point):
+            return (
+                f"{self.mount_point} is mounted, but its process does not answer; if it has just started, try again,"
+                f" else `musicfs unmount {self.mount_point}` clears it away."
+            )
+        return nothing_on(self.mount_point)
+
+
+def nothing_on(mount_point: Path) -> str:
+    return f"Nothing is mounted on {mount_point}; `musicfs mount {mount_point} --origin PATH` mounts it."
+
+
+def our_mounts() -> set[Path]:
+    """Where MusicFS is mounted, alive or dead, by whichever user."""
+    return {path for path in {place.path for place in points.mounts()} if points.mounted(path)}
+
+
+def find_mount(path: Path | None) -> ControlClient:
+    """The mount at `path`, or the one that contains it; None: the only one that is running.
+
+    Asks nothing of the filesystems that are mounted, for they may be dead. Raises `UserError` when there is no such
+    mount, or several to choose from.
+    """
+    if path is None:
+        return _only_mount()
+    mounts = our_mounts()
+    real = canonical(path, mounts)
+    for place in (real, *real.parents):
+        if place in mounts or control_socket(place).exists():
+            return ControlClient(control_socket(place), place)
+    raise NotRunning(nothing_on(real))
+
+
+def running_mounts() -> list[ControlClient]:
+    """Every mount of this user that answers, by mount point; what crashed is left out."""
+    found: dict[Path, ControlClient] = {}
+    for path in control_sockets():
+        with contextlib.suppress(UserError):
+            mount_point = Path(ControlClient(path).get("/status", timeout_secs=_LISTING_SECS)["mount_point"])
+            found[mount_point] = ControlClient(path, mount_point)
+    return [found[mount_point] for mount_point in sorted(found)]
+
+
+def _only_mount() -> ControlClient:
+    running = running_mounts()
+    if len(running) == 1:
+        return running[0]
+    if running:
+        names = ", ".join(str(client.mount_point) for client in running)
+        raise UserError(f"There are several mounts ({names}): say which one.")
+    ours = sorted(path for path in our_mounts() if control_socket(path).exists())
+    if ours:  # it has crashed, or does not answer: whoever uses the client is told
+        return ControlClient(control_socket(ours[0]), ours[0])
+    raise NotRunning("Nothing is mounted; `musicfs mount FOLDER --origin PATH` mounts your music.")

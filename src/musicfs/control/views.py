@@ -1,0 +1,176 @@
+"""What the control API tells, as plain values that JSON can carry. docs/CLI.md describes every key."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import musicfs
+from musicfs.app import App
+from musicfs.config_models import OriginConfig
+from musicfs.config_sources import SECRET_KEYS
+from musicfs.events import ScanFinished, ScanProgress
+from musicfs.federation.state import OriginHealthState
+from musicfs.library.catalog import OriginRow, Totals, TreeView
+from musicfs.model import HealthStatus, OriginId
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What only a look through the whole catalogue tells. elsewhere: per origin that is away, how many of its files
+    are also at one that answers."""
+
+    totals: Totals
+    origins: Mapping[OriginId, OriginRow]
+    elsewhere: Mapping[OriginId, int]
+
+
+def count(catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Counts:
+    """Takes a while in a large library: for a thread, on a connection of its own."""
+    with closing(TreeView(catalog, 1)) as view:
+        rows = {row.id: row for row in view.origins()}
+        return Counts(view.totals(), rows, {id: view.also_at(id, answering) for id in away})
+
+
+async def counts(app: App) -> Counts:
+    snapshot = app.registry.health()
+    ids = [origin.id for origin in app.registry.list()]
+    away = [id for id in ids if snapshot.is_unhealthy(id)]
+    answering = [id for id in ids if not snapshot.is_unhealthy(id)]
+    return await asyncio.get_running_loop().run_in_executor(None, count, app.catalog_path, away, answering)
+
+
+def status(app: App, counted: Counts) -> Json:
+    """The whole mount on one page."""
+    return {
+        "version": musicfs.__version__,
+        "pid": os.getpid(),
+        "mount_point": str(app.config.mount_point),
+        "cache_dir": str(app.config.cache_dir),
+        "uptime_secs": round(time.time() - app.started_at, 1),
+        "files": counted.totals.files,
+        "directories": counted.totals.directories,
+        "bytes": counted.totals.bytes,
+        "open_files": app.filesystem.open_files,
+        "origins": origins(app, counted),
+    }
+
+
+def origins(app: App, counted: Counts) -> list[Json]:
+    """Every configured origin, preferred ones first."""
+    configured = sorted(app.config.origins, key=lambda config: config.priority)
+    return [_origin(app, config, counted) for config in configured]
+
+
+def configured_origin(config: OriginConfig, row: OriginRow | None, state: OriginHealthState) -> Json:
+    """What can be said of an origin without a mount."""
+    return {
+        "id": config.id,
+        "kind": str(config.origin_type),
+        "location": location(config),
+        "priority": config.priority,
+        "enabled": config.enabled,
+        "health": state.status.value,
+        "reason": state.reason,
+        "consecutive_failures": state.consecutive_failures,
+        "files": row.files if row else 0,
+        "bytes": row.bytes if row else 0,
+        "scanned_at": row.scanned_at if row else None,
+        "removals_held": row.held if row else 0,
+    }
+
+
+def _origin(app: App, config: OriginConfig, counted: Counts) -> Json:
+    latency = app.router.latency(config.id)
+    row = counted.origins.get(config.id)
+    state = app.monitor.state(config.id)
+    last = state.last_check
+    view = configured_origin(config, row, state)
+    if config.enabled and app.registry.get(config.id) is None:
+        view["reason"] = "it could not be opened; the log says why"
+    return view | {
+        "last_check_secs_ago": None if last is None else round(asyncio.get_running_loop().time() - last, 1),
+        "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
+        "p99_ms": round(latency.p99_ms, 3) if latency.count else None,
+        "also_elsewhere": counted.elsewhere.get(config.id),
+        "scan": _scan(app, config.id, scanned=row is not None and row.scanned_at is not None),
+    }
+
+
+def location(config: OriginConfig) -> str:
+    """Where the origin is, for people: its folder, else all its settings but the secret ones."""
+    path = config.settings.get("path")
+    if isinstance(path, Path):
+        return str(path)
+    return ", ".join(f"{key}={value}" for key, value in config.settings.items() if key not in SECRET_KEYS)
+
+
+def scans(app: App) -> list[Json]:
+    """How far the scan of each origin that takes part has come. Asks nothing of the catalogue."""
+    return [{"origin": origin.id, **_scan(app, origin.id, scanned=False)} for origin in app.registry.list()]
+
+
+def _scan(app: App, id: OriginId, *, scanned: bool) -> Json:
+    watcher = app.watcher(id)
+    if watcher is None:
+        return _scan_view("idle" if scanned else "never")
+    if watcher.begun > watcher.ended:
+        event = app.scans.get(id)
+        progress = event if isinstance(event, ScanProgress) else None  # else it is of the scan before
+        return _scan_view("scanning", watcher.ended, progress, watcher.last)
+    if watcher.error is not None:
+        return _scan_view("failed", watcher.ended, watcher.last, watcher.last, watcher.error)
+    state = "idle" if scanned or watcher.last is not None else "never"
+    return _scan_view(state, watcher.ended, watcher.last, watcher.last)
+
+
+def _scan_view(
+    state: str,
+    completed: int = 0,
+    now: ScanProgress | ScanFinished | None = None,
+    last: ScanFinished | None = None,
+    error: str | None = None,
+) -> Json:
+    return {
+        "state": state,
+        "listed": now.listed if now else 0,
+        "read": now.read if now else 0,
+        "unreadable": now.unreadable if now else 0,
+        "error": error,
+        "completed": completed,
+        "last": finished(last) if last else None,
+    }
+
+
+def finished(scan: ScanFinished) -> Json:
+    """What a scan did."""
+    return {
+        "listed": scan.listed,
+        "read": scan.read,
+        "added": scan.added,
+        "changed": scan.changed,
+        "removed": scan.removed,
+        "unreadable": scan.unreadable,
+        "removals_held": scan.removals_held,
+        "error": scan.error,
+    }
+
+
+def health(id: OriginId, state: OriginHealthState) -> Json:
+    """What one probe found."""
+    return {
+        "id": id,
+        "health": state.status.value,
+        "reason": state.reason,
+        "consecutive_failures": state.consecutive_failures,
+        "latency_ms": None if state.last_latency_ms is None else round(state.last_latency_ms, 3),
+        "healthy": state.status is HealthStatus.HEALTHY,
+    }
