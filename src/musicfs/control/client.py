@@ -48,12 +48,12 @@ class ControlClient:
         self.socket = socket
         self.mount_point = mount_point
 
-    def get(self, path: str, *, timeout_secs: float = _TIMEOUT_SECS, **query: str) -> Answer:
+    def get(self, path: str, /, *, timeout_secs: float = _TIMEOUT_SECS, **query: str) -> Answer:
         """The answer to a GET. Raises `UserError` with the server's own words, or `NotRunning`."""
         values = "&".join(f"{name}={quote(os.fsencode(value), safe='')}" for name, value in query.items())
         return self._ask("GET", f"{path}?{values}" if values else path, None, timeout_secs)
 
-    def post(self, path: str, body: Answer | None = None, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
+    def post(self, path: str, body: Answer | None = None, /, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
         """The answer to a POST. Raises as `get` does."""
         return self._ask("POST", path, body, timeout_secs)
 

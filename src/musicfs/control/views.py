@@ -174,3 +174,10 @@ def health(id: OriginId, state: OriginHealthState) -> Json:
         "latency_ms": None if state.last_latency_ms is None else round(state.last_latency_ms, 3),
         "healthy": state.status is HealthStatus.HEALTHY,
     }
+
+
+def unfinished(error: str) -> Json:
+    """What is told of a scan that did not get to an end: as `finished`."""
+    return dict.fromkeys(("listed", "read", "added", "changed", "removed", "unreadable", "removals_held"), 0) | {
+        "error": error
+    }

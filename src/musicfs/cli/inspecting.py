@@ -1,0 +1,201 @@
+"""`musicfs status`, `musicfs why` and `musicfs config check`: looking, changing nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicfs.cli.origins import health_word
+from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
+from musicfs.cli.settings import PATH, json_option, load_with
+from musicfs.errors import ConfigError, UsageError
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@json_option
+def status(mount_point: Path | None, as_json: bool) -> None:
+    """Show whether your music is fine, and if not, what to do.
+
+    MOUNT_POINT may be left out when there is one mount, and may be any path inside it.
+    """
+    from musicfs.control.client import find_mount
+
+    view = find_mount(mount_point).get("/status")
+    if as_json:
+        say_json(view)
+        return
+    say(_headline(view))
+    say(
+        f"{counted(view['files'], 'file')} in {counted(view['directories'], 'folder')}, {size_text(view['bytes'])};"
+        f" mounted on {view['mount_point']} for {duration_text(view['uptime_secs'])},"
+        f" {counted(view['open_files'], 'file')} open."
+    )
+    say("")
+    header = ("ORIGIN", "HEALTH", "PRIORITY", "FILES", "SIZE", "TYPICAL", "SLOWEST", "SCAN")
+    rows = [
+        (
+            o["id"], health_word(o), str(o["priority"]), f"{o['files']:,}", size_text(o["bytes"]),
+            ms_text(o["p50_ms"]), ms_text(o["p99_ms"]), _scan_word(o),
+        )
+        for o in view["origins"]
+    ]  # fmt: skip
+    table(header, rows, right=(2, 3, 4, 5, 6))
+    for origin in view["origins"]:
+        for line in advice(origin):
+            say(line)
+
+
+def _headline(view: dict[str, Any]) -> Word:
+    origins = [o for o in view["origins"] if o["enabled"]]
+    away = [o for o in origins if o["health"] == "unhealthy"]
+    if away and len(away) == len(origins):
+        return Word("No origin answers: your music is listed, but can't be played until one is back.", "bold red")
+    if away:
+        return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
+                    f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
+    if any(o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] for o in origins):
+        return Word("Your music plays, but something deserves a look.", "bold yellow")
+    if any(o["health"] == "unknown" for o in origins):
+        return Word("Mounted; some origins have not answered yet.", "bold yellow")
+    return Word("Your music is fine.", "bold green")
+
+
+def _scan_word(origin: dict[str, Any]) -> Word:
+    scan = origin["scan"]
+    if not origin["enabled"]:
+        return Word("-", "dim")
+    if scan["state"] == "scanning":
+        return Word(f"scanning: {scan['listed']:,} listed, {scan['read']:,} read", "cyan")
+    if scan["state"] == "failed":
+        return Word("failed", "red")
+    if origin["scanned_at"] is None:
+        return Word("never", "dim")
+    return Word(f"{duration_text(time.time() - origin['scanned_at'])} ago")
+
+
+def advice(origin: dict[str, Any]) -> list[str]:
+    """What to know and to do about an origin with which not all is well."""
+    id = origin["id"]
+    lines = []
+    if origin["enabled"] and origin["reason"]:
+        checks = f" ({counted(origin['consecutive_failures'], 'failure')} in a row)" * (origin["health"] == "unhealthy")
+        lines += ["", f"{id} ({origin['location']}) is {origin['health']}: {origin['reason']}{checks}."]
+    if origin["health"] == "unhealthy":
+        lines.append(f"  {_what_still_plays(origin)}")
+        lines.append(f"  Bring it back, then: `musicfs origin check {id}`. MusicFS notices by itself, too.")
+    elif origin["scan"]["error"]:
+        lines += ["", f"The last scan of {id} failed, nothing was removed: {origin['scan']['error']}."]
+        lines.append("  `musicfs scan` tries again.")
+    if held := origin["removals_held"]:
+        lines += ["", f"{counted(held, 'file')} are gone from {id} but kept in the tree, because that is many at once."]
+        lines.append(f"  If it is right: `musicfs origin accept-removals {id}`.")
+    return lines
+
+
+def _what_still_plays(origin: dict[str, Any]) -> str:
+    elsewhere, files = origin["also_elsewhere"], origin["files"]
+    if elsewhere is None or not files:
+        return "Its music stays listed."
+    if elsewhere == files:
+        return f"Its music stays listed, and all of its {counted(files, 'file')} can be read elsewhere."
+    return f"Its music stays listed; {elsewhere:,} of its {counted(files, 'file')} can be read elsewhere."
+
+
+@click.command()
+@click.argument("path", type=PATH)
+@json_option
+def why(path: Path, as_json: bool) -> None:
+    """Show which copy of the file at PATH plays, which come next, and why.
+
+    \b
+    Example:
+      musicfs why ~/Tunes/Artist/Album/01\\ -\\ Song.flac
+    """
+    from musicfs.cli.settings import real
+    from musicfs.control.client import find_mount
+
+    client = find_mount(path)
+    assert client.mount_point is not None
+    view = client.get("/why", path=str(real(path).relative_to(client.mount_point)))
+    if as_json:
+        say_json(view)
+        return
+    say(Word(view["path"], "bold"))
+    say(f"{size_text(view['size'])}, content {view['content'][:16]}")
+    if view["unparsed"]:
+        say(Word(f"It could not be parsed, so it is listed under its own name: {view['unparsed']}.", "yellow"))
+    for variant in view["variants"]:
+        _print_variant(variant, len(view["variants"]))
+
+
+def _print_variant(variant: dict[str, Any], variants: int) -> None:
+    if variants > 1:
+        shown = "shown now" if variant["shown"] else "the same track in other bytes, serves when the one shown can't"
+        say("", Word(f"\nVariant {variant['content'][:16]}, {size_text(variant['size'])}: {shown}", "bold"))
+    rows = [
+        (str(r["rank"] or "-"), r["origin"], Word(r["reason"], _rank_style(r)), ms_text(r["p50_ms"]), r["location"])
+        for r in variant["replicas"]
+    ]
+    say("")
+    table(("RANK", "ORIGIN", "WHY", "TYPICAL", "FILE"), rows, right=(0, 3))
+
+
+def _rank_style(replica: dict[str, Any]) -> str:
+    if replica["quarantined"] or replica["health"] == "unhealthy":
+        return "red"
+    return "green" if replica["rank"] == 1 else ""
+
+
+@click.group()
+def config() -> None:
+    """The configuration file."""
+
+
+@config.command()
+@click.argument("file", type=PATH)
+@json_option
+@click.pass_context
+def check(context: click.Context, file: Path, as_json: bool) -> None:
+    """Check FILE and tell every problem at once; the exit code is 2 if there are any.
+
+    \b
+    Example:
+      musicfs config check ~/.config/musicfs.toml
+    """
+    from musicfs.config import check_paths
+
+    problems: list[str] = []
+    warnings: list[str] = []
+    origins: list[dict[str, Any]] = []
+    try:
+        loaded = load_with(file, {})
+        warnings = list(loaded.warnings)
+        problems = [f"{file}: {problem}" for problem in check_paths(loaded.config)]
+        origins = [{"id": o.id, "kind": str(o.origin_type), "priority": o.priority, "enabled": o.enabled}
+                   for o in loaded.config.origins]  # fmt: skip
+    except ConfigError as error:
+        problems = list(error.problems)
+    if as_json:
+        say_json({
+            "file": str(file), "ok": not problems, "problems": problems, "warnings": warnings, "origins": origins,
+        })  # fmt: skip
+    else:
+        _print_check(file, problems, warnings, origins)
+    if problems:
+        context.exit(UsageError.exit_code)
+
+
+def _print_check(file: Path, problems: list[str], warnings: list[str], origins: list[dict[str, Any]]) -> None:
+    for problem in problems:
+        say(Word(problem, "red"))
+    for warning in warnings:
+        say(Word(f"warning: {warning}", "yellow"))
+    if problems:
+        say(f"{counted(len(problems), 'problem')} in {file}.")
+    else:
+        names = ", ".join(o["id"] for o in sorted(origins, key=lambda o: int(o["priority"])) if o["enabled"])
+        say(Word(f"{file} is fine", "green"), f": origins {names}, preferred ones first.")

@@ -1,0 +1,123 @@
+"""The command `musicfs`: its group, and what becomes of every failure. Start-up is light: commands import late."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+import musicfs
+from musicfs.cli.inspecting import config, status, why
+from musicfs.cli.mounting import mount, unmount
+from musicfs.cli.origins import origin
+from musicfs.cli.output import printable, warn
+from musicfs.cli.scanning import scan
+from musicfs.errors import ConfigError, UserError
+
+_INTERRUPTED = 130
+
+
+@dataclass
+class Session:
+    """What one run of the program was told besides its command."""
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).debug = True
+
+
+_DEBUG = click.Option(
+    ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Show the details of internal errors."
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.",
+)
+@click.version_option(musicfs.__version__, prog_name="musicfs", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One read-only music folder, organised by tags, over music that lives in several places.
+
+    \b
+    Mount two folders as one; the first is preferred, the second serves when the first is away:
+      musicfs mount ~/Tunes --origin ~/Music --origin /mnt/nas/music
+    \b
+    Is everything fine? Which copy of this track plays, and why?
+      musicfs status
+      musicfs why ~/Tunes/Artist/Album/01\\ -\\ Song.flac
+    \b
+    With a configuration file:
+      musicfs config check ~/.config/musicfs.toml
+      musicfs mount --config ~/.config/musicfs.toml
+    \b
+    And when you are done:
+      musicfs unmount ~/Tunes
+    """
+
+
+for _command in (mount, unmount, status, scan, origin, why, config):
+    cli.add_command(_command)
+
+
+def _accept_debug_everywhere(command: click.Command) -> None:
+    """People add it at the end of the line that failed."""
+    command.params.append(_DEBUG)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _accept_debug_everywhere(inner)
+
+
+_accept_debug_everywhere(cli)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; prints failures as sentences, never as tracebacks."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    session = Session()
+    try:
+        code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        warn("interrupted.")
+        return _INTERRUPTED
+    except click.ClickException as error:
+        return _tell_usage(error)
+    except UserError as error:
+        for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
+            warn(problem)
+        return error.exit_code
+    except BrokenPipeError:
+        _drop_output()
+        return 1
+    except Exception as error:
+        if session.debug:
+            raise
+        what = printable(f"{type(error).__name__}: {error}".rstrip(".: "))
+        warn(f"MusicFS hit an internal error: {what}; run again with --debug for the details.")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _tell_usage(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "musicfs"
+    hint = f" `{path} --help` shows how." if isinstance(error, click.UsageError) else ""
+    message = error.format_message()
+    warn(message + ("" if message.endswith((".", "?", ")")) else ".") + hint)
+    return error.exit_code
+
+
+def _drop_output() -> None:
+    """Whoever read our output has gone; what is still buffered must not be an error at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,140 @@
+"""`musicfs mount` and `musicfs unmount`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicfs.cli.output import counted, say, warn
+from musicfs.cli.settings import PATH, load, settings_options
+from musicfs.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from musicfs.config import Config
+    from musicfs.control.client import ControlClient
+
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+_ANSWERING_SECS = 10.0
+_LEAVING_SECS = 15.0
+_LOOK_EVERY_SECS = 0.05
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@settings_options
+@click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C, which unmounts.")
+@click.option("--allow-other", is_flag=True, help="Let other users, such as a media server's, read it too.")
+@click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything.")
+def mount(mount_point: Path | None, foreground: bool, verbose: int, **settings: Any) -> None:
+    """Mount your music on MOUNT_POINT, an empty or new folder.
+
+    It can be browsed at once; scanning goes on in the background, and so does MusicFS.
+
+    \b
+    Examples:
+      musicfs mount ~/Tunes --origin ~/Music
+      musicfs mount ~/Tunes --origin laptop=~/Music --origin nas=/mnt/nas/music
+      musicfs mount ~/Tunes --origin ~/Music --template '$genre/$artist/$album/$track - $title.$format'
+      musicfs mount --config ~/.config/musicfs.toml
+    """
+    from musicfs.config import check_paths
+
+    loaded = load(mount_point=mount_point, **settings)
+    config = loaded.config
+    if config.mount_point is None:
+        raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
+    for warning in (*loaded.warnings, *check_paths(config)):
+        warn(f"warning: {warning}")
+    level = _LEVELS[min(verbose, len(_LEVELS) - 1)]
+    if foreground:
+        _in_foreground(config, level)
+    else:
+        _in_background(config, level)
+
+
+def _in_foreground(config: Config, level: int) -> None:
+    from musicfs.daemon import log_to_terminal, serve
+
+    log_to_terminal(level)
+    serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."))
+
+
+def _in_background(config: Config, level: int) -> None:
+    from musicfs.control.client import ControlClient
+    from musicfs.daemon import serve_in_background
+    from musicfs.runtime import control_socket
+
+    assert config.mount_point is not None
+    serve_in_background(config, level)
+    client = ControlClient(control_socket(config.mount_point), config.mount_point)
+    say(_greeting(config.mount_point, _first_files(client)))
+
+
+def _first_files(client: ControlClient) -> int:
+    """How many files the new mount shows already, once its process answers."""
+    from musicfs.control.client import NotRunning
+
+    until = time.monotonic() + _ANSWERING_SECS
+    while True:
+        try:
+            return int(client.get("/status")["files"])
+        except NotRunning:
+            if time.monotonic() > until:
+                return 0
+            time.sleep(_LOOK_EVERY_SECS)
+
+
+def _greeting(mount_point: Path, files: int) -> str:
+    known = f"{counted(files, 'file')} known, scanning for changes" if files else "your music appears as it is scanned"
+    return f"Mounted on {mount_point}: {known}. Next: `ls {shlex.quote(str(mount_point))}`, `musicfs status`."
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@click.option("--lazy", is_flag=True, help="Take it away even while it is in use; it ends when the last file closes.")
+def unmount(mount_point: Path | None, lazy: bool) -> None:
+    """Unmount MOUNT_POINT, or the only mount there is, and wait until its process has ended.
+
+    Clears away what a crash left behind, too.
+    """
+    from musicfs.control.client import find_mount, nothing_on
+    from musicfs.mount import points
+
+    client = find_mount(mount_point)
+    assert client.mount_point is not None
+    pid = client.pid()
+    if points.mounted(client.mount_point):
+        points.unmount(client.mount_point, lazy=lazy)
+    elif pid is None:
+        client.socket.unlink(missing_ok=True)
+        raise UserError(nothing_on(client.mount_point))
+    if pid is None:
+        client.socket.unlink(missing_ok=True)
+    elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 10):
+        _tell_still_running(client.mount_point, pid, lazy)
+        return
+    say(f"Unmounted {client.mount_point}.")
+
+
+def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:
+    if not lazy:
+        raise UserError(f"{mount_point} is unmounted, but its process {pid} has not ended yet; `kill {pid}` ends it.")
+    say(f"Unmounted {mount_point}; process {pid} ends when the last open file is closed.")
+
+
+def _ended(pid: int, within_secs: float) -> bool:
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # it has ended already, or is of another namespace
+        return True
+    try:
+        return bool(select.select([process], [], [], within_secs)[0])
+    finally:
+        os.close(process)

@@ -1,0 +1,112 @@
+"""What the commands do without a mount, in this process: scan, probe, look into the catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from random import Random
+from typing import Any
+
+from musicfs.app import CATALOG
+from musicfs.config import Config
+from musicfs.control import views
+from musicfs.errors import MusicFSError, UserError
+from musicfs.events import Event, EventBus
+from musicfs.federation.health import HealthMonitor
+from musicfs.federation.state import NEVER_SEEN
+from musicfs.library.catalog import OriginRow, TreeView, prepare_catalog
+from musicfs.library.service import Library
+from musicfs.model import OriginId
+from musicfs.origins.kinds import open_origin
+from musicfs.runtime import lock_cache
+
+
+def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
+    """What the catalogue says of the origins; nothing when there is none, or none of this version."""
+    path = config.cache_dir / CATALOG
+    if not path.exists():
+        return {}
+    try:
+        with closing(TreeView(path, 1)) as view:
+            return {row.id: row for row in view.origins()}
+    except sqlite3.Error:
+        return {}
+
+
+def list_origins(config: Config) -> list[dict[str, Any]]:
+    rows = catalogued(config)
+    ordered = sorted(config.origins, key=lambda origin: origin.priority)
+    return [views.configured_origin(origin, rows.get(origin.id), NEVER_SEEN) for origin in ordered]
+
+
+def check_origins(config: Config, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """One probe of each of the origins. Raises `UserError` for an id that is not configured."""
+    known = {origin.id: origin for origin in config.origins}
+    for id in ids:
+        if id not in known:
+            raise UserError(f"There is no origin {id!r}; there are: {', '.join(known)}.")
+    return asyncio.run(_probe(config, [OriginId(id) for id in ids]))
+
+
+async def _probe(config: Config, ids: Sequence[OriginId]) -> list[dict[str, Any]]:
+    monitor = HealthMonitor(config.health, EventBus(), Random())
+    populated = {id for id, row in catalogued(config).items() if row.files}
+    origins = [open_origin(o, populated=o.id in populated) for o in config.origins if o.id in ids]
+    try:
+        for origin in origins:
+            monitor.add_origin(origin)
+        states = await asyncio.gather(*(monitor.check_now(id) for id in ids))
+    finally:
+        await monitor.aclose()
+        await asyncio.gather(*(origin.aclose() for origin in origins))
+    return [views.health(id, state) for id, state in zip(ids, states, strict=True)]
+
+
+@asynccontextmanager
+async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIterator[Library]:
+    with lock_cache(config.cache_dir, None):
+        catalog = config.cache_dir / CATALOG
+        if warning := prepare_catalog(catalog):
+            listen_warning(warning)
+        bus = EventBus()
+        bus.listen(listen)
+        library = Library(config, catalog, bus, lambda changes: None)
+        try:
+            yield library
+        finally:
+            await library.aclose()
+
+
+def listen_warning(sentence: str) -> None:
+    from musicfs.cli.output import warn
+
+    warn(f"warning: {sentence}")
+
+
+def scan_origins(
+    config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], *, accept_removals: bool = False
+) -> list[dict[str, Any]]:
+    """Scans the origins one after the other; a failure of one is in its result.
+
+    listen: takes the scans' events. accept_removals: what is gone there goes from the catalogue. Raises `UserError`
+    when the cache folder is in use.
+    """
+    return asyncio.run(_scan(config, ids, listen, accept_removals))
+
+
+async def _scan(
+    config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], accept_removals: bool
+) -> list[dict[str, Any]]:
+    async with _library(config, listen) as library:
+        return [await _scan_one(library, id, accept_removals) for id in ids]
+
+
+async def _scan_one(library: Library, id: OriginId, accept_removals: bool) -> dict[str, Any]:
+    try:
+        if accept_removals:
+            await library.accept_removals(id)
+        return {"origin": id, **views.finished(await library.scan(id))}
+    except MusicFSError as error:
+        return {"origin": id, **views.unfinished(str(error))}

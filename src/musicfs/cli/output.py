@@ -1,0 +1,121 @@
+"""Printing: colours and tables on a terminal, plain aligned lines in a pipe, JSON when asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_GAP = "  "
+
+
+class Word(NamedTuple):
+    """Text with a style of rich's, which a pipe does without."""
+
+    text: str
+    style: str = ""
+
+
+def printable(text: str) -> str:
+    r"""The text with what would break the line, steer the terminal or be no Unicode written out: "\n", "\xff"."""
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE or c in _DIRECTIONS else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    raw = ord(character) - 0xDC00
+    if 0x80 <= raw <= 0xFF:  # a byte that was no UTF-8; see os.fsdecode
+        return f"\\x{raw:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def say(*words: str | Word) -> None:
+    """One line on standard output."""
+    if not sys.stdout.isatty():
+        print("".join(printable(_word(word).text) for word in words))
+        return
+    from rich.text import Text
+
+    pieces = [(printable(text), style) for text, style in map(_word, words)]
+    _console().print(Text.assemble(*pieces), soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """One line on standard error."""
+    print(f"musicfs: {printable(sentence)}", file=sys.stderr)
+
+
+def say_json(value: object) -> None:
+    """ASCII only, so that no terminal, pipe or locale can spoil it; bytes that are no UTF-8 as lone surrogates."""
+    print(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str | Word]], right: Sequence[int] = ()) -> None:
+    """A table; `right` are the columns of numbers."""
+    words = [[_word(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(header, words, right)
+        return
+    lines = [list(header), *([printable(word.text) or "-" for word in row] for row in words)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print(_GAP.join(cells).rstrip())
+
+
+def _rich_table(header: Sequence[str], rows: Sequence[Sequence[Word]], right: Sequence[int]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(header):
+        shown.add_column(name, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(printable(word.text) or "-", word.style) for word in row))
+    _console().print(shown)
+
+
+def _word(word: str | Word) -> Word:
+    return word if isinstance(word, Word) else Word(word)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """1 file, 1,234 files."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size_text(size: float) -> str:
+    """Bytes as people say them: 1.2 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+
+
+def duration_text(secs: float) -> str:
+    """The largest unit alone: 5 s, 3 min, 2 h, 4 days."""
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if secs >= length:
+            number = int(secs // length)
+            return counted(number, unit) if unit == "day" else f"{number} {unit}"
+    return f"{max(0, int(secs))} s"
+
+
+def ms_text(ms: float | None) -> str:
+    return "-" if ms is None else f"{ms:.1f} ms" if ms < 99.5 else f"{ms:.0f} ms"

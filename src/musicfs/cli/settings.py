@@ -1,0 +1,135 @@
+"""The options that make up a configuration, and the configuration that they make up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from musicfs.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from musicfs.config import Config, Loaded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def config_option(command: F) -> F:
+    text = "Read the settings from this TOML file.  [env: MUSICFS_CONFIG]"
+    return click.option("--config", "config_file", type=PATH, metavar="FILE", help=text)(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/CLI.md describes it.")(command)
+
+
+def settings_options(command: F) -> F:
+    """--origin, --config, --cache-dir and --template."""
+    for option in (
+        click.option("--template", metavar="TEXT", help="How the tree is laid out, by tags."),
+        click.option("--cache-dir", type=PATH, metavar="DIR", help="Keep catalogue, cache and log here."),
+        config_option,
+        click.option(
+            "--origin", "origins", multiple=True, metavar="PATH",
+            help="A folder with music, or ID=PATH; repeat it, preferred ones first.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def configured(file: Path | None) -> bool:
+    """Whether a configuration file is named, by option or by environment."""
+    return file is not None or bool(os.environ.get("MUSICFS_CONFIG"))
+
+
+def load(
+    *,
+    mount_point: Path | None = None,
+    config_file: Path | None = None,
+    origins: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    template: str | None = None,
+    allow_other: bool = False,
+) -> Loaded:
+    """The configuration from all of its places. Raises ConfigError with every problem."""
+    overrides: dict[str, object] = {}
+    if mount_point is not None:
+        overrides["mount_point"] = real(mount_point)
+    if origins:
+        overrides["origins"] = origin_tables(origins)
+    if cache_dir is not None:
+        overrides["cache_dir"] = cache_dir
+    if template is not None:
+        overrides["tree.template"] = template
+    if allow_other:
+        overrides["mount.allow_other"] = True
+    return load_with(config_file, overrides)
+
+
+def load_with(file: Path | None, overrides: Mapping[str, object]) -> Loaded:
+    """As `load`, with the settings by their dotted names."""
+    from musicfs.config import Loaded, load_config
+
+    loaded = load_config(file, overrides=overrides, environ=os.environ, check_template=_check_template)
+    config = loaded.config
+    if config.mount_point is not None:
+        config = config.model_copy(update={"mount_point": real(config.mount_point)})
+    if problems := nested(config):
+        raise ConfigError(problems)
+    return Loaded(config, loaded.warnings)
+
+
+def _check_template(text: str) -> None:
+    from musicfs.library.templates import Template, TemplateError
+
+    try:
+        Template.parse(text)
+    except TemplateError as error:
+        raise UsageError(str(error)) from error
+
+
+def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:
+    """The tables that the --origin options stand for, with priorities in their order."""
+    from musicfs.config import origin_from_argument
+
+    tables: list[dict[str, object]] = []
+    for text in arguments:
+        tables.append(origin_from_argument(text, [str(table["id"]) for table in tables]))
+    return tables
+
+
+def real(path: Path) -> Path:
+    """The path as the mount table has it; see runtime.canonical."""
+    from musicfs.control.client import our_mounts
+    from musicfs.runtime import canonical
+
+    return canonical(path, our_mounts())
+
+
+def nested(config: Config) -> list[str]:
+    """Sentences about origins that the mount would hide, or that would hold the mount."""
+    if config.mount_point is None:
+        return []
+    return [
+        f"The mount point {config.mount_point} and the folder of origin {origin.id!r} ({value}) overlap: {problem}."
+        for origin in config.origins
+        if origin.enabled
+        for value in origin.settings.values()
+        if isinstance(value, Path) and (problem := _overlap(config.mount_point, real(value)))
+    ]
+
+
+def _overlap(mount_point: Path, path: Path) -> str:
+    if mount_point == path:
+        return "they are the same; mount on another, empty folder"
+    if mount_point.is_relative_to(path):
+        return "mount on a folder outside it"
+    if path.is_relative_to(mount_point):
+        return "the mount would hide it; mount on another folder"
+    return ""
