@@ -1,0 +1,63 @@
+"""The work that is timed: run as a program of its own, so that what measures does not weigh on what is measured.
+
+Usage: python -m bench.readers WORK FOLDER ARGUMENT. Prints the seconds it took.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def sequential(folder: str, big: str) -> None:
+    """One big file, from its start to its end, 128 KiB at a time, as `cat` does."""
+    descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
+    while os.read(descriptor, 128 * 1024):
+        pass
+    os.close(descriptor)
+
+
+def random_4k(folder: str, big: str) -> None:
+    """10,000 reads of 4 KiB anywhere in the big file."""
+    descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    blocks = os.fstat(descriptor).st_size // 4096
+    chance = random.Random(0)
+    for _ in range(10_000):
+        os.pread(descriptor, 4096, chance.randrange(blocks) * 4096)
+    os.close(descriptor)
+
+
+def small_files(folder: str, listing: str) -> None:
+    """Each file of the list, opened, read to its end and closed."""
+    for name in Path(listing).read_text().splitlines():
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY)
+        while os.read(descriptor, 64 * 1024):
+            pass
+        os.close(descriptor)
+
+
+def find(folder: str, _: str) -> None:
+    """Everything below the folder, with its kind and size."""
+    subprocess.run(["find", folder, "-type", "f", "-size", "+0"], check=True, stdout=subprocess.DEVNULL)
+
+
+WORK: dict[str, Callable[[str, str], None]] = {
+    work.__name__: work for work in (sequential, random_4k, small_files, find)
+}
+
+
+def main() -> None:
+    work = WORK[sys.argv[1]]
+    started = time.perf_counter()
+    work(*sys.argv[2:4])
+    print(time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
