@@ -7,14 +7,15 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from inotify_simple import INotify
 
 from musicfs.config import OriginConfig
 from musicfs.model import OriginId, OriginType
-from musicfs.origins import linux, local
+from musicfs.origins import local
 from musicfs.origins.local import LocalOrigin
 from musicfs.origins.threads import WorkerThreads
 from musicfs.origins.watch import FolderWatch
@@ -44,7 +45,7 @@ class Watched:
         self.reports = Reports()
         self.watches: list[FolderWatch] = []
 
-    async def watch(self, under: str = "", quiet: float = 0.0, kernel: object = linux) -> FolderWatch:
+    async def watch(self, under: str = "", quiet: float = 0.0, inotify: Callable[[], INotify] = INotify) -> FolderWatch:
         watch = FolderWatch(
             OriginId("disk"),
             str(self.root),
@@ -52,7 +53,7 @@ class Watched:
             self.reports,
             self.threads,
             quiet=quiet,
-            kernel=kernel,  # type: ignore[arg-type]
+            inotify=inotify,
         )
         self.watches.append(watch)
         assert await watch.start()
@@ -209,20 +210,28 @@ async def test_close_stops_at_once_leaves_no_descriptor_and_may_be_repeated(watc
     assert watched.reports.batches == []
 
 
-class NoWatchesLeft:
+async def test_close_while_the_watch_is_being_opened_leaves_no_descriptor(watched: Watched) -> None:
+    before = descriptors()
+    watch = FolderWatch(OriginId("disk"), str(watched.root), "", watched.reports, watched.threads)
+    starting = asyncio.create_task(watch.start())
+    await asyncio.sleep(0)
+    watch.close()
+    assert not await starting
+    assert descriptors() == before
+
+
+class FewWatches(INotify):
     """The kernel after `allowed` watches; the real limit is the whole machine's, so a test can't lower it."""
 
     def __init__(self, allowed: int) -> None:
+        super().__init__()
         self.allowed = allowed
 
-    inotify_open = staticmethod(linux.inotify_open)
-    inotify_remove = staticmethod(linux.inotify_remove)
-
-    def inotify_add(self, fd: int, path: str, mask: int) -> int:
+    def add_watch(self, path: str, mask: int) -> int:
         self.allowed -= 1
         if self.allowed < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return linux.inotify_add(fd, path, mask)
+        return int(super().add_watch(path, mask))
 
 
 async def test_running_out_of_watches_is_told_once_with_the_remedy(
@@ -230,7 +239,7 @@ async def test_running_out_of_watches_is_told_once_with_the_remedy(
 ) -> None:
     before = descriptors()
     watch = FolderWatch(
-        OriginId("disk"), str(watched.root), "", watched.reports, watched.threads, kernel=NoWatchesLeft(2)
+        OriginId("disk"), str(watched.root), "", watched.reports, watched.threads, inotify=lambda: FewWatches(2)
     )
     assert not await watch.start()
     [record] = caplog.records
@@ -243,7 +252,7 @@ async def test_running_out_of_watches_is_told_once_with_the_remedy(
 async def test_running_out_of_watches_later_is_told_once_and_the_rest_goes_on(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await watched.watch(kernel=NoWatchesLeft(3))
+    await watched.watch(inotify=lambda: FewWatches(3))
     for name in ("1", "2"):
         (watched.root / name).mkdir()
         await watched.reports.until(name)

@@ -9,21 +9,6 @@ import platform
 from functools import cache
 from pathlib import Path
 
-IN_ATTRIB = 0x4
-IN_CLOSE_WRITE = 0x8
-IN_MOVED_FROM = 0x40
-IN_MOVED_TO = 0x80
-IN_CREATE = 0x100
-IN_DELETE = 0x200
-IN_DELETE_SELF = 0x400
-IN_MOVE_SELF = 0x800
-IN_UNMOUNT = 0x2000
-IN_Q_OVERFLOW = 0x4000
-IN_IGNORED = 0x8000
-IN_ONLYDIR = 0x1000000
-IN_EXCL_UNLINK = 0x4000000
-IN_ISDIR = 0x40000000
-
 _RESOLVE_NO_XDEV = 0x1
 _RESOLVE_BENEATH = 0x8
 _RESOLVE_CACHED = 0x20
@@ -59,7 +44,10 @@ def open_cached(folder: int, path: str) -> int:
     how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED)
     name = os.fsencode(path)
     fd: int = _libc().syscall(_OPENAT2, folder, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
-    return _checked(fd)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd
 
 
 def filesystem_of(fd: int) -> str:
@@ -76,25 +64,3 @@ def filesystem_of(fd: int) -> str:
     except (OSError, ValueError):
         pass
     return ""
-
-
-def inotify_open() -> int:
-    """A new inotify descriptor that never blocks."""
-    return _checked(_libc().inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-
-
-def inotify_add(fd: int, path: str, mask: int) -> int:
-    """Watches one file or folder; its number comes with each of its events."""
-    return _checked(_libc().inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
-
-
-def inotify_remove(fd: int, number: int) -> None:
-    """Ends one watch; one that has ended by itself is no error."""
-    _libc().inotify_rm_watch(fd, number)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result

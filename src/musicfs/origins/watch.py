@@ -1,61 +1,47 @@
-"""Noticing changes below a folder of this machine, through inotify.
-
-Spoken directly rather than through a library: names that are not UTF-8 must not end the watch, an overflowing
-queue must be reported, and no thread should wake several times a second for nothing.
-"""
+"""Noticing changes below a folder of this machine, through inotify."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-import os
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Protocol
+
+from inotify_simple import INotify, flags
 
 from musicfs.model import OriginId
-from musicfs.origins import linux
 from musicfs.origins.base import WatchCallback
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
 log = logging.getLogger(__name__)
 
-_EVENT = struct.Struct("iIII")  # watch number, mask, cookie, length of the name
-_GONE = linux.IN_DELETE_SELF | linux.IN_MOVE_SELF | linux.IN_UNMOUNT
-_APPEARED = linux.IN_CREATE | linux.IN_MOVED_TO
+_GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
+_APPEARED = flags.CREATE | flags.MOVED_TO
 _MASK = (
-    # No IN_MODIFY: a file that is being written is worth a look when its writer closes it.
-    linux.IN_ATTRIB
-    | linux.IN_CLOSE_WRITE
-    | linux.IN_MOVED_FROM
-    | linux.IN_DELETE
+    # Not MODIFY: a file that is being written is worth a look when its writer closes it.
+    flags.ATTRIB
+    | flags.CLOSE_WRITE
+    | flags.MOVED_FROM
+    | flags.DELETE
     | _APPEARED
     | _GONE
-    | linux.IN_ONLYDIR
-    | linux.IN_EXCL_UNLINK
+    | flags.ONLYDIR
+    | flags.EXCL_UNLINK
 )
 _NO_WATCHES = (errno.ENOSPC, errno.ENOMEM)
 _MOST_PATHS = 10_000  # more in one batch are reported as "anything may have changed"
 
 
-class Inotify(Protocol):
-    """The kernel's calls (linux.py), so that a test can let them fail."""
+class _Shared:
+    """The kernel's side of a watch, closed when its last user has left, lest a thread use its descriptor afterwards."""
 
-    def inotify_open(self) -> int: ...
-    def inotify_add(self, fd: int, path: str, mask: int) -> int: ...
-    def inotify_remove(self, fd: int, number: int) -> None: ...
-
-
-class _Descriptor:
-    """An inotify descriptor that is closed when its last user has left, lest a thread use its number afterwards."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, inotify: INotify) -> None:
+        self.inotify = inotify
         self._users = 1
         self._lock = threading.Lock()
 
@@ -68,7 +54,7 @@ class _Descriptor:
         with self._lock:
             self._users -= 1
             if not self._users:
-                os.close(self.fd)
+                self.inotify.close()
 
 
 class FolderWatch:
@@ -89,7 +75,7 @@ class FolderWatch:
         *,
         quiet: float = 0.2,
         longest: float = 2.0,
-        kernel: Inotify = linux,
+        inotify: Callable[[], INotify] = INotify,
     ) -> None:
         self.ended = False
         self._origin = origin
@@ -100,8 +86,8 @@ class FolderWatch:
         self._on_close = closed
         self._quiet = quiet
         self._longest = longest
-        self._kernel = kernel
-        self._kernel_side: _Descriptor | None = None
+        self._make = inotify
+        self._shared: _Shared | None = None
         self._folders: dict[int, str] = {}
         self._pending: set[str] = set()
         self._first = 0.0
@@ -113,8 +99,13 @@ class FolderWatch:
     async def start(self) -> bool:
         """Watches every folder there is; False, after one warning and `close`, where that can't be done."""
         try:
-            self._kernel_side = descriptor = _Descriptor(self._kernel.inotify_open())
-            self._folders = await self._threads.run(self._add_below, descriptor, self._under)
+            # In a thread: when it is first used, the library runs a program to find the C library.
+            shared = _Shared(await self._threads.run(self._make))
+            if self._closed:
+                shared.leave()
+                return False
+            self._shared = shared
+            self._folders = await self._threads.run(self._add_below, shared, self._under)
         except OSError as error:
             log.warning("Origin %r is polled for changes, as it can't be watched: %s.", self._origin, _remedy(error))
             self.close()
@@ -125,7 +116,7 @@ class FolderWatch:
             raise
         if self._closed:
             return False
-        asyncio.get_running_loop().add_reader(descriptor.fd, self._readable, descriptor.fd)
+        asyncio.get_running_loop().add_reader(shared.inotify.fd, self._readable, shared.inotify)
         return True
 
     async def restart(self) -> None:
@@ -151,28 +142,28 @@ class FolderWatch:
 
     def _stop_reading(self) -> None:
         self._folders = {}
-        descriptor, self._kernel_side = self._kernel_side, None
-        if descriptor is not None:
-            asyncio.get_running_loop().remove_reader(descriptor.fd)
-            descriptor.leave()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            asyncio.get_running_loop().remove_reader(shared.inotify.fd)
+            shared.leave()
 
-    def _add_below(self, descriptor: _Descriptor, start: str) -> dict[int, str]:
+    def _add_below(self, shared: _Shared, start: str) -> dict[int, str]:
         """Watches `start` and every folder below it; for a worker thread."""
-        if not descriptor.enter():
+        if not shared.enter():
             return {}
         try:
-            return dict(self._add_each(descriptor.fd, start))
+            return dict(self._add_each(shared.inotify, start))
         finally:
-            descriptor.leave()
+            shared.leave()
 
-    def _add_each(self, fd: int, start: str) -> Iterator[tuple[int, str]]:
+    def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:
         lister = Lister(self._root)
         waiting = deque([start])
         while waiting:
             folder = waiting.popleft()
             try:
                 # Before it is listed, so that a folder made meanwhile is either listed or reported.
-                number = self._kernel.inotify_add(fd, f"{self._root}/{folder}", _MASK)
+                number = inotify.add_watch(f"{self._root}/{folder}", _MASK)
                 below = lister.list(folder, files=False)
             except OSError as error:
                 if error.errno in _NO_WATCHES or folder == self._under:
@@ -181,36 +172,31 @@ class FolderWatch:
             yield number, folder
             waiting += below.folders + below.linked
 
-    def _readable(self, fd: int) -> None:
-        try:
-            data = os.read(fd, 32768)
-        except BlockingIOError:
-            return
-        at = 0
-        while at < len(data) and not self.ended:
-            number, mask, _, length = _EVENT.unpack_from(data, at)
-            at += _EVENT.size + length
-            self._note(number, mask, os.fsdecode(data[at - length : at].rstrip(b"\0")))
+    def _readable(self, inotify: INotify) -> None:
+        for number, mask, _, name in inotify.read(timeout=0):
+            if self.ended:
+                return
+            self._note(number, mask, name)
 
     def _note(self, number: int, mask: int, name: str) -> None:
-        if mask & linux.IN_Q_OVERFLOW:
+        if mask & flags.Q_OVERFLOW:
             self._add_later(self._under)  # folders may have been made unseen
             self._report("")
             return
-        folder = self._folders.pop(number, None) if mask & linux.IN_IGNORED else self._folders.get(number)
-        if folder is None or mask & linux.IN_IGNORED:
+        folder = self._folders.pop(number, None) if mask & flags.IGNORED else self._folders.get(number)
+        if folder is None or mask & flags.IGNORED:
             return
         if mask & _GONE:
             if folder == self._under:
                 self._end()
             return  # the parent of any other folder reports it too
         path = f"{folder}/{name}" if folder and name else folder or name
-        if mask & linux.IN_ISDIR:
+        if mask & flags.ISDIR:
             if is_skipped(name):
                 return
-            if mask & linux.IN_MOVED_FROM:
+            if mask & flags.MOVED_FROM:
                 self._forget(path)
-            elif not mask & linux.IN_DELETE:
+            elif not mask & flags.DELETE:
                 self._add_later(path)
                 return  # reported once it is watched: what is put into it after the look is reported by itself
         self._report(path)
@@ -222,10 +208,11 @@ class FolderWatch:
 
     def _forget(self, path: str) -> None:
         """Ends the watches of a folder that was moved away: it may be anywhere now."""
-        assert self._kernel_side is not None
+        assert self._shared is not None
         for number, folder in tuple(self._folders.items()):
             if folder == path or folder.startswith(f"{path}/"):
-                self._kernel.inotify_remove(self._kernel_side.fd, number)
+                with suppress(OSError):  # it has ended by itself
+                    self._shared.inotify.rm_watch(number)
                 del self._folders[number]
 
     def _add_later(self, folder: str) -> None:
@@ -234,11 +221,11 @@ class FolderWatch:
         task.add_done_callback(self._adding.discard)
 
     async def _add(self, folder: str) -> None:
-        descriptor = self._kernel_side
-        if descriptor is None:
+        shared = self._shared
+        if shared is None:
             return
         try:
-            folders = await self._threads.run(self._add_below, descriptor, folder)
+            folders = await self._threads.run(self._add_below, shared, folder)
         except WorkersClosed:
             return
         except OSError as error:
@@ -246,7 +233,7 @@ class FolderWatch:
                 log.warning("Not all of origin %r is watched for changes: %s.", self._origin, _remedy(error))
             self._incomplete = True
         else:
-            if descriptor is self._kernel_side:
+            if shared is self._shared:
                 self._folders |= folders
         self._report(folder)
 
