@@ -224,14 +224,14 @@ class FewWatches(INotify):
     """The kernel after `allowed` watches; the real limit is the whole machine's, so a test can't lower it."""
 
     def __init__(self, allowed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.allowed = allowed
 
     def add_watch(self, path: str, mask: int) -> int:
         self.allowed -= 1
         if self.allowed < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return int(super().add_watch(path, mask))
+        return int(super().add_watch(path, mask))  # type: ignore[no-untyped-call]
 
 
 async def test_running_out_of_watches_is_told_once_with_the_remedy(
