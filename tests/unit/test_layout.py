@@ -1,0 +1,115 @@
+"""Imports point down, and each library has one owner."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import musicfs
+from tests.support.layout import Rules, Source, violations
+
+RULES = Rules(
+    package="musicfs",
+    layers=[
+        frozenset({"__main__"}),
+        frozenset({"cli"}),
+        frozenset({"daemon"}),
+        frozenset({"control"}),
+        frozenset({"app"}),
+        frozenset({"mount"}),
+        frozenset({"content", "library"}),
+        frozenset({"federation"}),
+        frozenset({"origins"}),
+        frozenset({"config", "runtime"}),
+        frozenset({"events"}),
+        frozenset({"errors"}),
+        frozenset({"model"}),
+    ],
+    owners={
+        "aiohttp": "control",
+        "click": "cli",
+        "inotify_simple": "origins.watch",
+        "mutagen": "library",
+        "pyfuse3": "mount",
+        "rich": "cli",
+        "sqlite3": "library.catalog",
+    },
+    most_lines=600,
+)
+
+
+def test_the_package_keeps_to_the_rules() -> None:
+    assert violations(Source(Path(musicfs.__file__).parent), RULES) == []
+
+
+def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:
+    source = Source(Path(musicfs.__file__).parent)
+    who = {each.source for each in source.imports if each.target.split(".")[0] == "pyfuse3"}
+    assert who == {"musicfs.mount.fuse", "musicfs.mount.fuseloop"}
+
+
+@pytest.mark.parametrize("module", ["musicfs", "musicfs.cli.main"])
+def test_the_program_starts_without_its_heavy_parts(module: str) -> None:
+    code = f"import {module}, sys; print(*{{'pyfuse3', 'aiohttp', 'rich', 'mutagen'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+# The checker itself
+
+SMALL = Rules("toy", [frozenset({"top"}), frozenset({"left", "right"}), frozenset({"base"})], {"json": "base"}, 5)
+GOOD = {"top": "from toy import left\nimport toy.base", "left.one": "from . import two", "left.two": "", "base": ""}
+
+
+def toy(folder: Path, modules: Mapping[str, str]) -> list[str]:
+    for module, text in ({"": ""} | dict(modules)).items():
+        package = not module or any(other.startswith(f"{module}.") for other in modules)
+        path = folder / "toy" / module.replace(".", "/")
+        path = path / "__init__.py" if package else path.with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for parent in {path.parent for path in folder.rglob("*.py")}:
+        (parent / "__init__.py").touch()
+    return violations(Source(folder / "toy"), SMALL)
+
+
+def test_a_tree_in_order_has_no_violations(tmp_path: Path) -> None:
+    assert toy(tmp_path, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "complaint"),
+    [
+        ("base", "from toy.top import x", "toy.base:1 imports toy.top, which is not below it"),
+        ("base", "def f():\n    import toy.left.one", "toy.base:2 imports toy.left.one, which is not below it"),
+        ("base", "from . import top", "toy.base:1 imports toy.top, which is not below it"),
+        ("left.two", "from toy import right", "toy.left.two:1 imports toy.right, which is not below it"),
+        ("left.two", "from ..top import x", "toy.left.two:1 imports toy.top, which is not below it"),
+        (
+            "base",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import toy.top",
+            "toy.base:3 imports toy.top, which is not below it",
+        ),
+        ("left.two", "from toy.left.one import x", "cycle: toy.left.one -> toy.left.two -> toy.left.one"),
+        ("left.two", "def f():\n    from .one import x", "cycle: toy.left.one -> toy.left.two -> toy.left.one"),
+        ("left.two", "import json.decoder", "toy.left.two:1 imports json.decoder, which only base may"),
+        ("odd", "", "toy.odd belongs to no layer"),
+        ("base", "\n" * 6, "toy.base has 6 lines, more than 5"),
+        ("", "import toy.top", "toy:1 imports toy.top, which is not below it"),
+    ],
+)
+def test_what_breaks_a_rule_is_told(tmp_path: Path, module: str, text: str, complaint: str) -> None:
+    assert complaint in toy(tmp_path, GOOD | {"right": ""} | {module: text})
+
+
+def test_imports_for_the_type_checker_make_no_cycle(tmp_path: Path) -> None:
+    guarded = "import typing\nif typing.TYPE_CHECKING:\n    from toy.left.one import x"
+    assert toy(tmp_path, GOOD | {"left.two": guarded}) == []
+
+
+def test_a_library_goes_to_its_owner(tmp_path: Path) -> None:
+    assert toy(tmp_path, GOOD | {"base": "import json"}) == []
