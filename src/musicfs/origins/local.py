@@ -191,7 +191,10 @@ class LocalOrigin:
         """Takes the file for this read and those that follow: reads come in runs, and taking costs a lock."""
         self._let_go()
         key = key_of(replica)
-        file = self._files.take(key) or self._open_now(key)
+        # Never one of a network mount: letting go may close it, which can hang there, and this is the event loop.
+        file = self._files.take(key, now=True)
+        if file is None and key not in self._files:
+            file = self._open_now(key)
         if file is not None:
             self._held, self._held_for = file, replica
         return file
@@ -205,7 +208,7 @@ class LocalOrigin:
             self._files.drop(key_of(replica), file)
         fd = self._files.release(file)
         if fd is not None:
-            os.close(fd)
+            close_all([fd])
 
     def _open_now(self, key: Key) -> OpenFile | None:
         if self._root is None or self._root.fd is None or not _is_inside(key[0]):
@@ -296,7 +299,7 @@ class LocalOrigin:
         finally:
             fd = self._files.release(file)
             if fd is not None:
-                os.close(fd)
+                close_all([fd])
 
     def _open(self, replica: Replica, key: Key) -> OpenFile:
         fd = os.open(self._full(replica.path), _READING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 
 from musicfs.model import Replica
 
@@ -40,14 +41,20 @@ class OpenFiles:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, key: Key) -> OpenFile | None:
-        """The open file, to be given back with `release`."""
+    def take(self, key: Key, *, now: bool = False) -> OpenFile | None:
+        """The open file, to be given back with `release`. now: only if it can be read without waiting."""
         with self._lock:
             file = self._files.get(key)
+            if file is not None and now and not file.now:
+                return None
             if file is not None:
                 file.users += 1
                 self._files.move_to_end(key)
             return file
+
+    def __contains__(self, key: Key) -> bool:
+        with self._lock:
+            return key in self._files
 
     def add(self, key: Key, fd: int, now: bool) -> tuple[OpenFile, list[int]]:
         """The new file, already taken, and what to close because of it."""
@@ -91,5 +98,7 @@ class OpenFiles:
 
 
 def close_all(fds: list[int]) -> None:
+    """Closes them all. A dead mount reports an error for each, but the descriptors are free all the same."""
     for fd in fds:
-        os.close(fd)
+        with suppress(OSError):
+            os.close(fd)
