@@ -11,7 +11,7 @@ import click
 from musicfs.cli.origins import health_word
 from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
 from musicfs.cli.settings import PATH, json_option, load_with
-from musicfs.errors import ConfigError, UsageError
+from musicfs.errors import ConfigError, UsageError, UserError
 
 
 @click.command()
@@ -98,14 +98,16 @@ def advice(origin: dict[str, Any]) -> list[str]:
 
 def _what_still_plays(origin: dict[str, Any]) -> str:
     elsewhere, files = origin["also_elsewhere"], origin["files"]
-    if elsewhere is None or not files:
+    if not files:
+        return "No music of it is known yet."
+    if elsewhere is None:
         return "Its music stays listed."
     if elsewhere == files:
         return f"Its music stays listed, and all of its {counted(files, 'file')} can be read elsewhere."
     return f"Its music stays listed; {elsewhere:,} of its {counted(files, 'file')} can be read elsewhere."
 
 
-@click.command()
+@click.command(short_help="Show which copy of a file plays, and why.")
 @click.argument("path", type=PATH)
 @json_option
 def why(path: Path, as_json: bool) -> None:
@@ -116,11 +118,15 @@ def why(path: Path, as_json: bool) -> None:
       musicfs why ~/Tunes/Artist/Album/01\\ -\\ Song.flac
     """
     from musicfs.cli.settings import real
-    from musicfs.control.client import find_mount
+    from musicfs.control.client import NotRunning, find_mount
 
-    client = find_mount(path)
+    try:
+        client = find_mount(path)
+    except NotRunning as error:
+        raise UserError(f"{path} lies in no mount; give the path of a file inside one.") from error
     assert client.mount_point is not None
-    view = client.get("/why", path=str(real(path).relative_to(client.mount_point)))
+    inside = real(path).relative_to(client.mount_point)
+    view = client.get("/why", {"path": "" if inside == Path() else str(inside)})
     if as_json:
         say_json(view)
         return
@@ -134,14 +140,15 @@ def why(path: Path, as_json: bool) -> None:
 
 def _print_variant(variant: dict[str, Any], variants: int) -> None:
     if variants > 1:
-        shown = "shown now" if variant["shown"] else "the same track in other bytes, serves when the one shown can't"
-        say("", Word(f"\nVariant {variant['content'][:16]}, {size_text(variant['size'])}: {shown}", "bold"))
-    rows = [
-        (str(r["rank"] or "-"), r["origin"], Word(r["reason"], _rank_style(r)), ms_text(r["p50_ms"]), r["location"])
-        for r in variant["replicas"]
-    ]
-    say("")
-    table(("RANK", "ORIGIN", "WHY", "TYPICAL", "FILE"), rows, right=(0, 3))
+        shown = "shown now" if variant["shown"] else "the same track in other bytes; serves when the one shown can't"
+        say("")
+        say(Word(f"{shown}: {size_text(variant['size'])}, content {variant['content'][:16]}", "bold"))
+    for replica in variant["replicas"]:
+        typical = "" if replica["p50_ms"] is None else f", typically {ms_text(replica['p50_ms'])}"
+        say(
+            f"  {replica['rank'] or '-'}  {replica['origin']}: ", Word(replica["reason"], _rank_style(replica)), typical
+        )
+        say(f"     {replica['location']}")
 
 
 def _rank_style(replica: dict[str, Any]) -> str:

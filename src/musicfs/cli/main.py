@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # What the commands have to say of failures they print; a mount's process sets up a log of its own.
+    logging.getLogger("musicfs").addHandler(logging.NullHandler())
     session = Session()
     try:
         code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)

@@ -96,7 +96,7 @@ def _greeting(mount_point: Path, files: int) -> str:
     return f"Mounted on {mount_point}: {known}. Next: `ls {shlex.quote(str(mount_point))}`, `musicfs status`."
 
 
-@click.command()
+@click.command(short_help="Unmount MOUNT_POINT, and wait until that is done.")
 @click.argument("mount_point", type=PATH, required=False)
 @click.option("--lazy", is_flag=True, help="Take it away even while it is in use; it ends when the last file closes.")
 def unmount(mount_point: Path | None, lazy: bool) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from random import Random
 from typing import Any
 
 from musicfs.app import CATALOG
+from musicfs.cli.output import warn
 from musicfs.config import Config
 from musicfs.control import views
 from musicfs.errors import MusicFSError, UserError
 from musicfs.events import Event, EventBus
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.state import NEVER_SEEN
-from musicfs.library.catalog import OriginRow, TreeView, prepare_catalog
+from musicfs.library.catalog import CatalogError, OriginRow, TreeView, prepare_catalog
 from musicfs.library.service import Library
 from musicfs.model import OriginId
 from musicfs.origins.kinds import open_origin
@@ -31,7 +32,7 @@ def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
     try:
         with closing(TreeView(path, 1)) as view:
             return {row.id: row for row in view.origins()}
-    except sqlite3.Error:
+    except CatalogError:
         return {}
 
 
@@ -69,7 +70,8 @@ async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIter
     with lock_cache(config.cache_dir, None):
         catalog = config.cache_dir / CATALOG
         if warning := prepare_catalog(catalog):
-            listen_warning(warning)
+            warn(f"warning: {warning}")
+        logging.getLogger().setLevel(logging.ERROR)  # of the worker, too: the results say the rest
         bus = EventBus()
         bus.listen(listen)
         library = Library(config, catalog, bus, lambda changes: None)
@@ -77,12 +79,6 @@ async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIter
             yield library
         finally:
             await library.aclose()
-
-
-def listen_warning(sentence: str) -> None:
-    from musicfs.cli.output import warn
-
-    warn(f"warning: {sentence}")
 
 
 def scan_origins(

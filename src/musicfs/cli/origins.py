@@ -46,7 +46,7 @@ def origin() -> None:
     """The places that your music comes from."""
 
 
-@origin.command("list")
+@origin.command("list", short_help="List the origins, preferred ones first.")
 @_target_options
 @json_option
 def list_(mount_point: Path | None, config_file: Path | None, as_json: bool) -> None:
@@ -131,7 +131,7 @@ def _details(state: dict[str, Any]) -> str:
     return f", answered in {ms_text(state['latency_ms'])}" if state["latency_ms"] is not None else ""
 
 
-@origin.command("accept-removals")
+@origin.command("accept-removals", short_help="Let what is gone from an origin go from the tree.")
 @click.argument("id")
 @_target_options
 def accept_removals(id: str, mount_point: Path | None, config_file: Path | None) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+PATH = Path
+"""As the type of an argument. click's own asks the filesystem about every path, which hangs at a hung mount."""
 
 
 def config_option(command: F) -> F:

@@ -8,7 +8,9 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from musicfs.runtime import canonical, control_socket, control_sockets
 
 _TIMEOUT_SECS = 10.0
 _LISTING_SECS = 2.0
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Answer = dict[str, Any]
 
@@ -48,12 +51,12 @@ class ControlClient:
         self.socket = socket
         self.mount_point = mount_point
 
-    def get(self, path: str, /, *, timeout_secs: float = _TIMEOUT_SECS, **query: str) -> Answer:
+    def get(self, path: str, query: Mapping[str, str] = _NOTHING, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
         """The answer to a GET. Raises `UserError` with the server's own words, or `NotRunning`."""
         values = "&".join(f"{name}={quote(os.fsencode(value), safe='')}" for name, value in query.items())
         return self._ask("GET", f"{path}?{values}" if values else path, None, timeout_secs)
 
-    def post(self, path: str, body: Answer | None = None, /, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
+    def post(self, path: str, body: Answer | None = None, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
         """The answer to a POST. Raises as `get` does."""
         return self._ask("POST", path, body, timeout_secs)
 
@@ -79,7 +82,8 @@ class ControlClient:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning(self._nobody()) from error
         except TimeoutError as error:
-            raise UserError(f"The mount{self._on()} did not answer within {timeout_secs:g} s; try again.") from error
+            late = f"The mount{self._on()} did not answer within {timeout_secs:g} s"
+            raise UserError(f"{late}; try again, or end it with `musicfs unmount --lazy`.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UserError(f"The mount{self._on()} ended while it was asked; look again.") from error
         finally:

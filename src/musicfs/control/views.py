@@ -57,7 +57,7 @@ def status(app: App, counted: Counts) -> Json:
         "cache_dir": str(app.config.cache_dir),
         "uptime_secs": round(time.time() - app.started_at, 1),
         "files": counted.totals.files,
-        "directories": counted.totals.directories,
+        "directories": max(0, counted.totals.directories - 1),  # without the mount point itself
         "bytes": counted.totals.bytes,
         "open_files": app.filesystem.open_files,
         "origins": origins(app, counted),
