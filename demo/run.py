@@ -24,7 +24,7 @@ from demo.stage import DemoError, Interrupts, Stage, missing_programs
 _CHUNK = 64 * 1024
 _PLAYING_SECS = 8.0
 _LOST_AT = 0.45
-_PROGRAMS = ("flac", "lame", "opusenc", "mergerfs", "fusermount3")
+_PROGRAMS = ("flac", "lame", "opusenc", "bindfs", "fusermount3")
 _PLAYED = "The Paper Lanterns/Night Train (2021) [FLAC]/01 - Departure.flac"
 _ONLY_ON_NAS = "Ada Winter/Salt Roads (2022) [OPUS]"
 

@@ -60,7 +60,7 @@ class Interrupts:
 class Stage:
     """The demo's folder: `laptop`, the NAS's disk, the NAS as it is mounted, and `Music`.
 
-    The NAS is a mount of its own, by mergerfs, so that it can really be taken away from under an open file: a
+    The NAS is a mount of its own, by bindfs, so that it can really be taken away from under an open file: a
     plain folder that is renamed or removed goes on serving the files that are open.
     """
 
@@ -91,6 +91,8 @@ class Stage:
 
     def _take_down(self) -> None:
         if points.mounted(self.music):
+            self.musicfs("unmount", str(self.music), check=False, capture=True)
+        if points.mounted(self.music):  # somebody is still in there
             self.musicfs("unmount", "--lazy", str(self.music), check=False, capture=True)
         self.lose_nas()
         self.clear_nas()
@@ -106,9 +108,9 @@ class Stage:
 
     def bring_nas(self) -> None:
         """Mounts the NAS; returns once its files can be seen."""
-        # No cache in the kernel: a read while the NAS is away must fail, as it does over a network.
-        options = "fsname=nas,cache.files=off"
-        command = ["mergerfs", "-f", "-o", options, str(self.nas_disk), str(self.nas)]
+        # Without the kernel's cache: a read while the NAS is away must fail, as it does over a network.
+        options = ["-f", "--no-allow-other", "-o", "direct_io,fsname=nas"]
+        command = ["bindfs", *options, str(self.nas_disk), str(self.nas)]
         with self._interrupts.held():
             self._nas = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -124,7 +126,7 @@ class Stage:
         if self._nas.poll() is None:
             return False
         said = self._nas.stderr.read().decode(errors="replace").strip() if self._nas.stderr else ""
-        raise DemoError(f"The NAS can't be mounted: {said or 'mergerfs ended'}.")
+        raise DemoError(f"The NAS can't be mounted: {said or 'bindfs ended'}.")
 
     def lose_nas(self) -> int | None:
         """Kills the process behind the NAS, and that one only; returns its number."""
