@@ -162,8 +162,10 @@ class App:
             await self.library.set_reachable(origin, reachable)
 
     def _tree_changed(self, changes: TreeChanges) -> None:
-        self._totals_wanted.set()
-        self.on_changes(changes)
+        self.tree.refresh()
+        if changes:
+            self._totals_wanted.set()
+            self.on_changes(changes)
 
     async def _keep_totals(self) -> None:
         """Counts the tree now and then, on a connection and a thread of its own: it reads every node."""

@@ -22,6 +22,9 @@ from musicfs.model import Content, Fingerprint, OriginId, Replica, Stat
 
 log = logging.getLogger(__name__)
 
+CatalogError = sqlite3.Error
+"""What goes wrong inside the catalogue's file, for callers that can do without it."""
+
 SCHEMA_VERSION = 1
 ROOT_INO = 1
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
@@ -33,6 +36,11 @@ def encode_path(path: str) -> bytes:
 
 def decode_path(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+def storable(text: str) -> str:
+    """Without lone surrogates, which names that are not UTF-8 bring and SQLite's text can't hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Node(NamedTuple):
@@ -162,15 +170,25 @@ def prepare_catalog(path: Path) -> str | None:
 
 
 class TreeView:
-    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds."""
+    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds.
+
+    It shows the catalogue as it was at the last `refresh`, which has to follow every commit: a transaction is kept
+    open in between, since beginning one for every query would double the cost of a lookup.
+    """
 
     def __init__(self, path: Path, cache_mb: int = 16) -> None:
         self._db = _connect(path, cache_mb=cache_mb)
         self._db.execute("PRAGMA query_only = 1")
+        self._db.execute("BEGIN")
         self._execute = self._db.execute
 
     def close(self) -> None:
         self._db.close()
+
+    def refresh(self) -> None:
+        """Shows what has been committed up to now."""
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN")
 
     def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
         """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
@@ -406,7 +424,7 @@ class Catalog:
             return int(row[0])
         cursor = self._db.execute(
             "INSERT INTO contents (fingerprint, size, tags, problem) VALUES (?, ?, ?, ?)",
-            (item.fingerprint, item.stat.size, item.tags, item.problem),
+            (item.fingerprint, item.stat.size, item.tags, item.problem and storable(item.problem)),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid

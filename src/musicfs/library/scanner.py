@@ -159,8 +159,7 @@ class Scanner:
                 self._catalog.set_held(origin.id, progress.held)
             if not under:
                 self._catalog.scan_completed(origin.id)
-        if changes:
-            self._announce(changes)
+        self._announce(changes)
 
 
 async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:

@@ -56,8 +56,8 @@ class Worker:
         self._link.send(event)
 
     def _announce(self, changes: TreeChanges) -> None:
-        if changes:
-            self._link.send(changes)
+        # Sent even if nothing is to be forgotten: readers see the commit only once they know of it.
+        self._link.send(changes)
 
     def prepare(self) -> None:
         """Makes the catalogue agree with the configuration; the tree changes where it has to."""

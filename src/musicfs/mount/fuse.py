@@ -6,6 +6,7 @@ the mount ends: `_answered` makes sure that nothing else gets out.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import logging
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 # The kernel is told of every change, so what it caches need not run out.
 _TIMEOUT_SECS = 3600.0
 _READ_AHEAD_KB = 1024
+_SESSION_BEGUN_SECS = 0.2
 _MOST_WORKERS = 10_000
 
 P = ParamSpec("P")
@@ -177,9 +179,9 @@ class Operations(pyfuse3.Operations):
         except BaseException as error:
             raise _fuse_error("read", error) from None
 
-    @_answered
     async def flush(self, fh: FileHandleT) -> None:
-        """Nothing is ever written."""
+        """Nothing is ever written; this answer makes the kernel stop asking."""
+        raise FUSEError(errno.ENOSYS)
 
     @_answered
     async def release(self, fh: FileHandleT) -> None:
@@ -239,10 +241,12 @@ class FuseMount:
                 f" and /dev/fuse there?{hint}"
             ) from error
         self._mounted = True
-        self._raise_read_ahead()
 
     def _raise_read_ahead(self) -> None:
-        """Lets the kernel ask for 1 MiB at a time, which only root may say; without it reads are 128 KiB each."""
+        """Lets the kernel ask for 1 MiB at a time, which only root may say; without it reads are 128 KiB each.
+
+        To be called once requests are answered: the kernel sets its own value when the session begins.
+        """
         here = points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         try:
             if here is not None:
@@ -252,6 +256,7 @@ class FuseMount:
 
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted, by `stop` or from outside."""
+        asyncio.get_running_loop().call_later(_SESSION_BEGUN_SECS, self._raise_read_ahead)
         await pyfuse3.main(min_tasks=_MOST_WORKERS, max_tasks=_MOST_WORKERS)
 
     def stop(self) -> None:
