@@ -47,10 +47,14 @@ class _Checksums:
 
 
 class Reader:
-    """Reads ranges of contents. All methods belong to the event loop's thread."""
+    """Reads ranges of contents. All methods belong to the event loop's thread.
 
-    def __init__(self, failover: FailoverExecutor) -> None:
+    recent_blocks: how many fetched blocks are kept in memory, for the kernel asks for a block in several requests.
+    """
+
+    def __init__(self, failover: FailoverExecutor, recent_blocks: int = _RECENT_BLOCKS) -> None:
         self._failover = failover
+        self._most_recent = recent_blocks
         self._checksums = _Checksums()
         self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._fetching: dict[tuple[int, int], asyncio.Task[bytes]] = {}
@@ -89,9 +93,14 @@ class Reader:
         if task is None:
             task = asyncio.create_task(self._fetch(opened, index))
             self._fetching[key] = task
-            task.add_done_callback(lambda _: self._fetching.pop(key, None))
+            task.add_done_callback(lambda done: self._fetched(key, done))
         # Shielded: whoever asked first may go away while others wait for the same block.
         return await asyncio.shield(task)
+
+    def _fetched(self, key: tuple[int, int], task: asyncio.Task[bytes]) -> None:
+        del self._fetching[key]
+        if not task.cancelled():
+            task.exception()  # looked at, since everyone who waited for it may be gone
 
     async def _fetch(self, opened: OpenContent, index: int) -> bytes:
         content = opened.content
@@ -103,7 +112,7 @@ class Reader:
 
         fetched = await self._failover.fetch(opened.replicas, offset, size, check=check, block=index)
         self._recent[content.id, index] = fetched.data
-        if len(self._recent) > _RECENT_BLOCKS:
+        if len(self._recent) > self._most_recent:
             self._recent.popitem(last=False)
         return fetched.data
 

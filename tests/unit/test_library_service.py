@@ -1,0 +1,107 @@
+"""The library's process: real worker processes, asked through `Library`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from musicfs.config import Config, OriginConfig
+from musicfs.errors import MusicFSError
+from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.catalog import TreeView, prepare_catalog
+from musicfs.library.service import Library
+from musicfs.library.tree import TreeChanges
+from musicfs.model import OriginId, OriginType
+from tests.support.audio import make_album
+
+A = OriginId("a")
+
+
+class Setup:
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "music"
+        self.root.mkdir()
+        self.catalog = folder / "catalog.sqlite"
+        prepare_catalog(self.catalog)
+        self.events: list[Event] = []
+        self.changes: list[TreeChanges] = []
+        bus = EventBus()
+        bus.listen(self.events.append)
+        origin = OriginConfig(id=A, origin_type=OriginType.LOCAL, settings={"path": self.root})
+        config = Config(cache_dir=folder, origins=(origin,))
+        self.library = Library(config, self.catalog, bus, self.changes.append)
+
+    def worker(self) -> psutil.Process:
+        (worker,) = [p for p in psutil.Process().children() if "musicfs.library.worker" in p.cmdline()]
+        return worker
+
+    def files(self) -> int:
+        view = TreeView(self.catalog)
+        try:
+            return view.totals().files
+        finally:
+            view.close()
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    made = Setup(tmp_path)
+    try:
+        yield made
+    finally:
+        await made.library.aclose()
+
+
+async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 3)
+    result = await setup.library.scan(A)
+    assert (result.added, result.error) == (3, None)
+    assert any(isinstance(e, ScanFinished) for e in setup.events)
+    assert any(setup.changes)
+    assert setup.files() == 3
+
+
+async def test_an_unknown_origin_is_a_sentence(setup: Setup) -> None:
+    with pytest.raises(MusicFSError, match="no origin 'b'"):
+        await setup.library.scan(OriginId("b"))
+
+
+async def test_a_worker_that_is_killed_in_a_scan_is_started_again_and_the_scan_completes(setup: Setup) -> None:
+    for number in range(20):
+        make_album(setup.root, "Artist", f"Album {number}", 30, seconds=0.1)
+    scanning = asyncio.create_task(setup.library.scan(A))
+    while setup.files() == 0:
+        await asyncio.sleep(0.01)
+    assert not scanning.done()
+    os.kill(setup.worker().pid, signal.SIGKILL)
+    result = await scanning
+    assert result.error is None
+    assert setup.files() == 600
+
+
+async def test_closing_ends_the_worker_and_everything_it_started(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 3)
+    await setup.library.scan(A)
+    worker = setup.worker()
+    family = [worker, *worker.children(recursive=True)]
+    await setup.library.aclose()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+
+
+async def test_removals_are_held_until_they_are_accepted(setup: Setup) -> None:
+    tracks = make_album(setup.root, "Artist", "Album", 10)
+    await setup.library.scan(A)
+    for track in tracks[:6]:
+        track.unlink()
+    assert (await setup.library.scan(A)).removals_held == 6
+    assert setup.files() == 10
+    await setup.library.accept_removals(A)
+    assert (await setup.library.scan(A)).removed == 6
+    assert setup.files() == 4

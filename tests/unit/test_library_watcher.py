@@ -1,0 +1,131 @@
+"""When an origin is scanned, and what of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from musicfs.errors import MusicFSError
+from musicfs.events import HealthChanged, ReplicaSuspect, ScanFinished
+from musicfs.library.watcher import LibraryWatcher, collapse
+from musicfs.model import HealthStatus, OriginId
+from musicfs.origins.base import WatchCallback, WatchHandle
+from tests.support.fakes import FakeOrigin
+from tests.support.virtualtime import now_ms, virtual_time
+
+
+class FakeLibrary:
+    """Notes the scans that are asked of it."""
+
+    def __init__(self) -> None:
+        self.scans: list[tuple[float, tuple[str, ...]]] = []
+        self.failures = 0
+
+    async def scan(self, origin: OriginId, under: Sequence[str]) -> ScanFinished:
+        self.scans.append((now_ms(), tuple(under)))
+        if self.failures:
+            self.failures -= 1
+            raise MusicFSError("broken")
+        return ScanFinished(origin, 0, 0, 0, 0, 0, 0, 0, None)
+
+
+class FakeHandle:
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class WatchedOrigin(FakeOrigin):
+    """Can be watched; `change` is how a test reports a change."""
+
+    def __init__(self) -> None:
+        super().__init__("a")
+        self.handles: list[FakeHandle] = []
+        self.change: WatchCallback = lambda paths: None
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        self.change = callback
+        self.handles.append(FakeHandle())
+        return self.handles[-1]
+
+
+@asynccontextmanager
+async def watching(origin: FakeOrigin, library: FakeLibrary) -> AsyncIterator[LibraryWatcher]:
+    watcher = LibraryWatcher(origin, library, lambda handle: None, 60)  # type: ignore[arg-type]
+    task = asyncio.create_task(watcher.run())
+    await asyncio.sleep(0.001)
+    try:
+        yield watcher
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def paths(library: FakeLibrary) -> list[tuple[str, ...]]:
+    return [under for _, under in library.scans]
+
+
+@virtual_time
+async def test_everything_is_scanned_at_the_start_and_what_changes_afterwards() -> None:
+    origin, library = WatchedOrigin(), FakeLibrary()
+    async with watching(origin, library):
+        origin.change(["x/a.flac", "y"])
+        await asyncio.sleep(1)
+    assert paths(library) == [("",), ("x/a.flac", "y")]
+
+
+@virtual_time
+async def test_an_origin_that_cannot_be_watched_is_polled() -> None:
+    library = FakeLibrary()
+    async with watching(FakeOrigin("a"), library):
+        await asyncio.sleep(130)
+    assert [round(at / 1000) for at, _ in library.scans] == [0, 60, 120]
+
+
+@virtual_time
+async def test_a_suspect_file_is_scanned_again_but_not_over_and_over() -> None:
+    origin, library = WatchedOrigin(), FakeLibrary()
+    async with watching(origin, library) as watcher:
+        for _ in range(10):
+            watcher.notice(ReplicaSuspect(OriginId("a"), "x.flac", "changed"))
+            await asyncio.sleep(0.1)
+        watcher.notice(ReplicaSuspect(OriginId("b"), "y.flac", "changed"))
+        await asyncio.sleep(0.1)
+    assert paths(library) == [("",), ("x.flac",)]
+
+
+@virtual_time
+async def test_an_origin_that_is_back_is_watched_anew_and_scanned_whole() -> None:
+    """What was watched may be the folder that has been mounted over since."""
+    origin, library = WatchedOrigin(), FakeLibrary()
+    async with watching(origin, library) as watcher:
+        watcher.notice(HealthChanged(OriginId("a"), HealthStatus.UNHEALTHY, HealthStatus.HEALTHY, "back"))
+        await asyncio.sleep(1)
+        assert [handle.closed for handle in origin.handles] == [True, False]
+    assert paths(library) == [("",), ("",)]
+
+
+@virtual_time
+async def test_a_library_that_fails_is_asked_again_later() -> None:
+    library = FakeLibrary()
+    library.failures = 1
+    async with watching(WatchedOrigin(), library):
+        await asyncio.sleep(40)
+    assert [round(at / 1000) for at, _ in library.scans] == [0, 30]
+
+
+@virtual_time
+async def test_the_watch_ends_with_the_watcher() -> None:
+    origin = WatchedOrigin()
+    async with watching(origin, FakeLibrary()):
+        pass
+    assert all(handle.closed for handle in origin.handles)
+
+
+def test_paths_below_another_are_one_scan() -> None:
+    assert collapse({"a", "a/b", "a/b/c", "ab", "x/y"}) == ("a", "ab", "x/y")
+    assert collapse({"a", ""}) == ("",)
+    assert collapse({str(n) for n in range(1000)}) == ("",)
