@@ -1,4 +1,4 @@
-"""A small library of real audio in two folders: what the demo plays.
+"""Small albums of real audio: what the demo plays.
 
 The music is plucked notes, computed here and encoded by the real encoders; it needs no more than the standard library.
 """
@@ -15,7 +15,6 @@ import wave
 import zlib
 from array import array
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,14 +50,8 @@ ALBUMS = (
 )  # fmt: skip
 
 
-def make_library(nas: Path, laptop: Path) -> None:
-    """Encodes every album into the folders it lies in. What is on both is the same bytes under other names."""
-    with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(_make_album, album, number, nas, laptop) for number, album in enumerate(ALBUMS)]:
-            done.result()
-
-
-def _make_album(album: Album, number: int, nas: Path, laptop: Path) -> None:
+def make_album(album: Album, number: int, nas: Path, laptop: Path) -> None:
+    """Encodes the album into the folders it lies in. What is on both is the same bytes under other names."""
     folders = {"nas": nas / "Albums" / f"{album.artist} - {album.title}", "laptop": laptop / album.title.lower()}
     first, *others = [folders[name] for name in album.on]
     for folder in (first, *others):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.audio import ALBUMS, make_library
+from demo.audio import ALBUMS, make_album
 from demo.screen import Screen
 from demo.stage import DemoError, Interrupts, Stage, missing_programs
 
@@ -59,7 +58,9 @@ class Show:
         screen, stage = self._screen, self._stage
         tracks = sum(len(album.titles) for album in ALBUMS)
         screen.say(f"Encoding {len(ALBUMS)} albums, {tracks} tracks of FLAC, Opus and MP3 ...", "dim")
-        make_library(stage.nas_disk, stage.laptop)
+        for number, album in enumerate(ALBUMS):
+            with stage.uninterrupted():
+                make_album(album, number, stage.nas_disk, stage.laptop)
         stage.bring_nas()
         screen.say(f"Two places hold them, in {stage.folder}:")
         screen.say("  nas     a NAS: a filesystem of its own, mounted like one over the network")
@@ -148,6 +149,12 @@ class Show:
 
     def stay(self) -> None:
         """Until Ctrl-C."""
+        with suppress(KeyboardInterrupt):
+            self._tell_what_to_try()
+            while True:
+                time.sleep(0.2)  # signal.pause would miss a signal that comes just before it
+
+    def _tell_what_to_try(self) -> None:
         screen, bin = self._screen, Path(sys.executable).parent
         screen.chapter("The mount is yours now. In another terminal:")
         for line in (
@@ -161,9 +168,6 @@ class Show:
             screen.command(line)
         screen.say()
         screen.say("Ctrl-C here unmounts and removes everything.", "bold")
-        with suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
 
 
 def play(path: Path, screen: Screen, lose: Callable[[], None]) -> Heard:

@@ -70,7 +70,7 @@ class Stage:
         self.nas = folder / "nas"
         self.laptop = folder / "laptop"
         self.nas_disk = folder / ".nas-disk"
-        self._interrupts = interrupts
+        self.uninterrupted = interrupts.held
         self._nas: subprocess.Popen[bytes] | None = None
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("MUSICFS_")}
         self._environ["MUSICFS_CACHE_DIR"] = str(folder / ".cache")
@@ -111,7 +111,7 @@ class Stage:
         # Without the kernel's cache: a read while the NAS is away must fail, as it does over a network.
         options = ["-f", "--no-allow-other", "-o", "direct_io,fsname=nas"]
         command = ["bindfs", *options, str(self.nas_disk), str(self.nas)]
-        with self._interrupts.held():
+        with self.uninterrupted():
             self._nas = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -150,7 +150,7 @@ class Stage:
 
     def mount(self, *arguments: str) -> None:
         # Whole or not at all: interrupted half-way, it would leave a process that nobody knows of.
-        with self._interrupts.held():
+        with self.uninterrupted():
             self.musicfs("mount", *arguments)
 
     def musicfs(self, *arguments: str, check: bool = True, capture: bool = False) -> str:

@@ -21,6 +21,7 @@ from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
 from musicfs.model import Fingerprint, Replica, Stat
 from musicfs.origins.base import Origin
+from musicfs.origins.linux import end_with_parent
 
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
 _MOST_BYTES = 64 * 1024 * 1024
@@ -61,14 +62,21 @@ def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_u
         return Wanted(need.offset, need.size)
 
 
-def _quieten() -> None:
+def _begin(owner: int) -> None:
+    """At low priority, and no longer than the pool's owner lives: nobody tells the pool when that is killed."""
     os.nice(5)
+    end_with_parent()
+    if os.getppid() != owner:
+        os._exit(0)
 
 
 def make_pool() -> Executor:
     """Processes for `examine`, at low priority, started when first used. To be shut down by who made it."""
     return ProcessPoolExecutor(
-        max_workers=max(1, min(4, os.cpu_count() or 1)), mp_context=get_context("spawn"), initializer=_quieten
+        max_workers=max(1, min(4, os.cpu_count() or 1)),
+        mp_context=get_context("spawn"),
+        initializer=_begin,
+        initargs=(os.getpid(),),
     )
 
 

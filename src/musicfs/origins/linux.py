@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _RESOLVE_NO_XDEV = 0x1
 _RESOLVE_BENEATH = 0x8
 _RESOLVE_CACHED = 0x20
 _OPENAT2 = 437
+_PR_SET_PDEATHSIG = 1
 
 # fmt: off
 ON_DISK = frozenset((
@@ -48,6 +50,11 @@ def open_cached(folder: int, path: str) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+def end_with_parent() -> None:
+    """Has the kernel kill this process when the thread that started it ends."""
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it fails for bad arguments only
 
 
 def filesystem_of(fd: int) -> str:
