@@ -48,6 +48,7 @@ class Library:
             catalog,
             config.tree.template,
             tuple(config.origins),
+            frozenset(),
             config.cache.metadata_cache_mb,
             logging.getLogger().getEffectiveLevel(),
         )
@@ -67,6 +68,9 @@ class Library:
         return reply.result
 
     async def set_reachable(self, origin: OriginId, reachable: bool) -> None:
+        """Tells whether the origin answers; tracks with several contents show one that can be had."""
+        unreachable = self._setup.unreachable - {origin} if reachable else self._setup.unreachable | {origin}
+        self._setup = replace(self._setup, unreachable=unreachable)
         await self._ask(SetReachable(origin, reachable))
 
     async def accept_removals(self, origin: OriginId) -> None:
@@ -121,8 +125,10 @@ class Library:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
+            # The worker leaves without an interpreter's exit, and multiprocessing would tell the user's terminal.
+            quiet = ["-W", "ignore:resource_tracker"]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "musicfs.library.worker", str(theirs.fileno())],
+                [sys.executable, *quiet, "-m", "musicfs.library.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
