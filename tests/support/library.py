@@ -14,7 +14,7 @@ from musicfs.library.catalog import ROOT_INO, Catalog, TreeView, prepare_catalog
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
-from musicfs.model import OriginId, Replica, Stat
+from musicfs.model import OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
 
@@ -42,12 +42,19 @@ class ScannedLibrary:
         with self.catalog.transaction():
             touched = self.catalog.configure_origins(ranks)
             self.builder.update(self.catalog.folders_of(touched))
+        populated = self.view_now().populated()
         self.origins = {
             id: open_origin(
-                OriginConfig(id=id, origin_type="local", path=str(root)), populated=id in self.view.populated()
+                OriginConfig(id=OriginId(id), origin_type=OriginType.LOCAL, settings={"path": root}),
+                populated=id in populated,
             )
             for id, root in roots.items()
         }
+
+    def view_now(self) -> TreeView:
+        """The reader's side, with all that was committed."""
+        self.view.refresh()
+        return self.view
 
     async def scan(self, *ids: str, under: Sequence[str] = ("",)) -> list[ScanFinished]:
         return [await self.scanner.scan(self.origins[id], under) for id in ids or self.origins]
@@ -58,6 +65,7 @@ class ScannedLibrary:
 
     def nodes(self) -> dict[str, int]:
         """Path -> inode number of every file of the tree."""
+        self.view.refresh()
         return dict(self._walk(ROOT_INO, ""))
 
     def _walk(self, ino: int, path: str) -> Iterator[tuple[str, int]]:

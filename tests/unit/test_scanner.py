@@ -222,7 +222,7 @@ async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held(library: Sca
     result = (await library.scan())[0]
     assert (result.removed, result.removals_held) == (0, 8)
     assert len(library.paths()) == 16
-    assert library.view.origins()[0].held == 8
+    assert library.view_now().origins()[0].held == 8
     library.catalog.set_accept_removals("a", True)
     result = (await library.scan())[0]
     assert (result.removed, result.removals_held) == (8, 0)
@@ -350,5 +350,5 @@ async def test_directories_that_become_empty_go(library: ScannedLibrary, a: Path
     await library.scan()
     shutil.rmtree(a / "1")
     await library.scan()
-    names = [row[1] for row in library.view.children(1, 0, 10)]
+    names = [row[1] for row in library.view_now().children(1, 0, 10)]
     assert names == ["Here"]

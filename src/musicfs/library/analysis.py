@@ -86,11 +86,13 @@ class Analyser:
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
 
-    async def analyse(self, origin: Origin, stat: Stat, role: str) -> Found | None:
+    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
         """What the file is; None if it has gone or changed since it was listed: the next scan will tell.
 
+        few: there are not many to do, so a thread will do it sooner than a process that has to start first.
         Raises `OriginFailed` when the origin stops answering.
         """
+        executor = None if few else self._pool
         replica = Replica.of(origin.id, stat)
         ranges: dict[int, bytes] = {}
         wanted: Sequence[tuple[int, int]] = sample_ranges(stat.size)
@@ -98,13 +100,13 @@ class Analyser:
         rounds = 0
         try:
             while True:
-                for offset, size in wanted:
-                    data = await origin.read(replica, offset, size)
+                pieces = await asyncio.gather(*(origin.read(replica, offset, size) for offset, size in wanted))
+                for (offset, _), data in zip(wanted, pieces, strict=True):
                     if len(data) > len(ranges.get(offset, b"")):
                         ranges[offset] = data
                 rounds += 1
                 give_up = rounds > _MOST_ROUNDS or sum(map(len, ranges.values())) > _MOST_BYTES
-                answer = await loop.run_in_executor(self._pool, examine, stat.path, role, stat.size, ranges, give_up)
+                answer = await loop.run_in_executor(executor, examine, stat.path, role, stat.size, ranges, give_up)
                 if isinstance(answer, Examined):
                     break
                 wanted = [(answer.offset, answer.size)]

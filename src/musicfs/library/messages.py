@@ -20,6 +20,7 @@ class Setup:
     catalog: Path
     template: str
     origins: tuple[OriginConfig, ...]
+    unreachable: frozenset[OriginId]
     metadata_cache_mb: int
     log_level: int
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from musicfs.library.catalog import Copy, Entry, FolderFile
+from musicfs.library.catalog import Copy, Entry, FolderFile, storable
 from musicfs.library.names import safe_filename
 from musicfs.library.tags import Tags
 from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
@@ -34,11 +34,6 @@ _GUEST = re.compile(r"\s+[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*$", re.IGNORE
 def fold(text: str) -> str:
     """The form in which two names are the same name to a person, and to a case-insensitive filesystem."""
     return unicodedata.normalize("NFC", text).casefold()
-
-
-def _storable(text: str) -> str:
-    """Without lone surrogates, which names that are not UTF-8 bring and the catalogue's text can't hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def folder_of(path: str, role: str) -> str:
@@ -146,7 +141,7 @@ class FolderPlacer:
             for several in (False, not self.template.uses("disc"))
         )
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
-        key = "tags:" + _storable("\0".join(fold(str(value or "")) for value in identity))
+        key = "tags:" + storable("\0".join(fold(str(value or "")) for value in identity))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return Entry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
@@ -164,7 +159,7 @@ class FolderPlacer:
 
     @staticmethod
     def _plain(file: FolderFile, dir: str, name: str) -> Entry:
-        return Entry(file.replica, dir, name, name, False, "path:" + _storable(fold(file.path)), file.content)
+        return Entry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
 
     def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, Entry]) -> Iterable[Entry]:
         if not sidecars:

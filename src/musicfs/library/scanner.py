@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500
 _IN_FLIGHT = 16
+_FEW = 8
 # More than this share of an origin gone at once is more likely an accident than a wish.
 _PLAUSIBLE_SHARE = 0.25
 _ALWAYS_PLAUSIBLE = 3
@@ -72,9 +73,15 @@ class Scanner:
         async with self._turn:
             progress = _Progress()
             error = None
+            self._catalog.begin_seen()
             try:
                 for path in under:
-                    await self._scan_under(origin, path, progress)
+                    await self._look_under(origin, path, progress)
+                # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
+                # what was moved is at its new place before it leaves the old one.
+                self._flush(origin, progress)
+                for path in under:
+                    self._remove_unseen(origin, path, progress)
             except (OriginFailed, ReplicaFailed) as failure:
                 error = str(failure)
                 self._flush(origin, progress)
@@ -85,8 +92,7 @@ class Scanner:
             self._publish(result)
             return result
 
-    async def _scan_under(self, origin: Origin, under: str, progress: _Progress) -> None:
-        self._catalog.begin_seen()
+    async def _look_under(self, origin: Origin, under: str, progress: _Progress) -> None:
         try:
             async with aclosing(_batches(origin.scan(under))) as batches:
                 async for batch in batches:
@@ -97,11 +103,9 @@ class Scanner:
             # The path is gone; whether the origin still is there decides what that means.
             if await origin.health() is HealthStatus.UNHEALTHY:
                 raise OriginFailed(origin.id, OriginFault.UNREACHABLE) from failure
-        self._flush(origin, progress)
-        self._remove_unseen(origin, under, progress)
 
     async def _take(self, origin: Origin, batch: Sequence[Stat], progress: _Progress) -> None:
-        """Reads what is new or changed among the batch, and commits it."""
+        """Reads what is new or changed among the batch, and commits once that is worth it."""
         roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
         files = [stat for stat in batch if stat.path in roles]
         known = self._catalog.known(origin.id, list(roles))
@@ -112,7 +116,7 @@ class Scanner:
 
         async def analyse(stat: Stat) -> None:
             async with slots:
-                found = await self._analyser.analyse(origin, stat, roles[stat.path])
+                found = await self._analyser.analyse(origin, stat, roles[stat.path], few=len(fresh) <= _FEW)
             if found is None:
                 return
             progress.pending.append(found)
@@ -127,7 +131,8 @@ class Scanner:
                     group.create_task(analyse(stat))
         except* OriginFailed as failures:
             raise failures.exceptions[0] from None
-        self._flush(origin, progress)
+        if len(progress.pending) >= _BATCH:
+            self._flush(origin, progress)
         self._publish(ScanProgress(origin.id, progress.listed, progress.read, progress.unreadable))
 
     def _flush(self, origin: Origin, progress: _Progress) -> None:

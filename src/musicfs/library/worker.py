@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -33,6 +34,7 @@ from musicfs.origins.kinds import find_kind
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_SECS = 0.25
+_ENDING_SECS = 2.0
 
 
 class Worker:
@@ -61,14 +63,15 @@ class Worker:
 
     def prepare(self) -> None:
         """Makes the catalogue agree with the configuration; the tree changes where it has to."""
-        priorities = {str(config.id): config.priority for config in self._setup.origins if config.enabled}
+        priorities = {config.id: config.priority for config in self._setup.origins if config.enabled}
         with self._catalog.transaction():
-            touched = self._catalog.configure_origins(priorities)
+            touched = self._catalog.configure_origins({str(id): priority for id, priority in priorities.items()})
             folders = self._catalog.folders_of(touched)
             if self._catalog.get_meta("template") != self._setup.template:
                 folders = self._catalog.all_folders()
                 self._catalog.set_meta("template", self._setup.template)
-            changes = self._builder.update(folders)
+            reached = [self._catalog.set_reachable(id, id not in self._setup.unreachable) for id in priorities]
+            changes = self._builder.update(folders, self._catalog.dirs_with_variants() if any(reached) else ())
         self._announce(changes)
 
     async def carry_out(self, request: Request) -> None:
@@ -155,9 +158,11 @@ def main(argv: Sequence[str] = sys.argv) -> None:
         asyncio.run(_serve(link, pool))
     except (BrokenPipeError, ConnectionResetError):
         pass
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    # Not by way of the interpreter's exit: that would wait for a thread that a hung origin holds.
+    # In a thread, and not by way of the interpreter's exit: neither a parser that takes long nor a thread that a hung
+    # origin holds may keep this process.
+    ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending.start()
+    ending.join(_ENDING_SECS)
     sys.stderr.flush()
     os._exit(0)
 
