@@ -98,9 +98,11 @@ def test_an_origin_that_is_away_is_a_warning_and_its_music_is_accounted_for(user
 def test_many_files_gone_at_once_are_kept_until_the_user_confirms(user: Commands) -> None:
     mount_point = _mount(user)
     user("scan")
+    user("unmount")
     (user.home / "nas" / "new.txt").write_text("the folder is not empty")
     for path in (user.home / "nas").glob("*/*.flac"):
         path.unlink()
+    _mount(user)
     done = user("scan")
     assert "6 files are gone from nas but kept" in done.stdout
     assert "`musicfs origin accept-removals nas`" in user("status").stdout

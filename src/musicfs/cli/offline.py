@@ -14,7 +14,7 @@ from musicfs.cli.output import warn
 from musicfs.config import Config
 from musicfs.control import views
 from musicfs.errors import MusicFSError, UserError
-from musicfs.events import Event, EventBus
+from musicfs.events import Event, EventBus, ScanProgress
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.state import NEVER_SEEN
 from musicfs.library.catalog import CatalogError, OriginRow, TreeView, prepare_catalog
@@ -96,7 +96,11 @@ async def _scan(
     config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], accept_removals: bool
 ) -> list[dict[str, Any]]:
     async with _library(config, listen) as library:
-        return [await _scan_one(library, id, accept_removals) for id in ids]
+        results = []
+        for id in ids:
+            listen(ScanProgress(id, 0, 0, 0))  # the first of the worker's own may be a while away
+            results.append(await _scan_one(library, id, accept_removals))
+        return results
 
 
 async def _scan_one(library: Library, id: OriginId, accept_removals: bool) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def scan_by_mount(client: ControlClient, origin: str | None, show: Show) -> list
 
 def follow(client: ControlClient, wanted: Mapping[str, int], show: Show) -> list[dict[str, Any]]:
     """Waits until each origin's scans have come to the number that is wanted of it."""
+    for origin in wanted:
+        show(origin, 0, 0, 0)
     while True:
         scans = {scan["origin"]: scan for scan in client.get("/scan")["scans"]}
         for origin, scan in scans.items():
