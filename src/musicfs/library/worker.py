@@ -154,10 +154,8 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     link = Connection(int(argv[1]))
     pool = make_pool()
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         asyncio.run(_serve(link, pool))
-    except (BrokenPipeError, ConnectionResetError):
-        pass
     # In a thread, and not by way of the interpreter's exit: neither a parser that takes long nor a thread that a hung
     # origin holds may keep this process.
     ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
