@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from musicfs.config import Config, OriginConfig
 from musicfs.content.reader import Reader
@@ -19,11 +21,11 @@ from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
-from musicfs.library.catalog import TreeView, prepare_catalog
+from musicfs.library.catalog import Totals, TreeView, prepare_catalog
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
 from musicfs.library.watcher import LibraryWatcher
-from musicfs.model import HealthStatus, OriginId
+from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.mount.filesystem import Filesystem
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 CATALOG = "catalog.sqlite"
 _TREE_CACHE_MB = 16
 _TOTALS_EVERY_SECS = 2.0
+_RESTART_SECS = 5.0
 
 OpenOrigin = Callable[[OriginConfig, bool], Origin]
 
@@ -97,10 +100,10 @@ class App:
         """Starts probes, watches and scans: what the mount does not wait for."""
         self.monitor.start()
         self._spawn(self.library.refresh(), "refresh")
-        self._spawn(self._keep_totals(), "totals")
         self._totals_wanted.set()
-        for watcher in self._watchers.values():
-            self._spawn(watcher.run(), "watcher")
+        self._spawn(self._keep_running(self._keep_totals, "counting the tree"), "totals")
+        for origin, watcher in self._watchers.items():
+            self._spawn(self._keep_running(watcher.run, f"the watcher of origin {origin}"), f"watcher {origin}")
 
     def _register_origins(self) -> None:
         populated = self.tree.populated()
@@ -120,12 +123,8 @@ class App:
                 metered=config.metered,
                 hedge=config.hedge,
             )
-            self._watchers[origin.id] = LibraryWatcher(
-                origin,
-                self.library,
-                lambda handle, id=origin.id: self.registry.register_watch(id, handle),  # type: ignore[misc]
-                config.poll_interval_secs,
-            )
+            register_watch = partial(self.registry.register_watch, origin.id)
+            self._watchers[origin.id] = LibraryWatcher(origin, self.library, register_watch, config.poll_interval_secs)
 
     def rescan(self, origin: OriginId) -> int:
         """Has the origin scanned soon; returns the number that `LibraryWatcher.ended` reaches once it is.
@@ -144,8 +143,8 @@ class App:
         await self.library.accept_removals(origin)
         return watcher.ask()
 
-    def _rank(self, replicas: object) -> list[OriginId]:
-        return [candidate.replica.origin for candidate in self.registry.route_all(replicas)]  # type: ignore[arg-type]
+    def _rank(self, replicas: Sequence[Replica]) -> list[OriginId]:
+        return [candidate.replica.origin for candidate in self.registry.route_all(replicas)]
 
     def _notice(self, event: Event) -> None:
         for watcher in self._watchers.values():
@@ -176,14 +175,23 @@ class App:
             self.filesystem.totals = await loop.run_in_executor(None, self._count)
             await asyncio.sleep(_TOTALS_EVERY_SECS)
 
-    def _count(self):  # type: ignore[no-untyped-def]
+    def _count(self) -> Totals:
         view = TreeView(self.catalog_path, 1)
         try:
             return view.totals()
         finally:
             view.close()
 
-    def _spawn(self, coroutine, name: str) -> None:  # type: ignore[no-untyped-def]
+    async def _keep_running(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Runs what is never to end; if it dies all the same, that is logged and it is started again."""
+        while True:
+            try:
+                await run()
+            except Exception:
+                log.exception("%s died; it is started again", name)
+            await asyncio.sleep(_RESTART_SECS)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
