@@ -1,0 +1,162 @@
+"""What changes at an origin shows in the mount within moments, and what is away stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mutagen
+import pytest
+
+from tests.support.audio import make_album
+from tests.support.mounting import Mount, Place, eventually
+
+Record = Callable[[str, object], None]
+SOON = 10.0
+"""Seconds; two are promised, and machines under test are slow."""
+
+
+def files(top: Path) -> list[str]:
+    return sorted(
+        str(Path(folder, name).relative_to(top)) for folder, _, names in os.walk(top, onerror=_fail) for name in names
+    )
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+class Library:
+    """A mount of one album, and its origin's folder."""
+
+    def __init__(self, mount: Mount, root: Path, record: Record) -> None:
+        self.mount = mount
+        self.root = root
+        self._record = record
+
+    def files(self) -> list[str]:
+        return self.mount.here.call(files, self.mount.path)
+
+    def shows(self, *expected: str) -> None:
+        """Waits until the mount shows exactly these files, and records how long it took."""
+        seconds = eventually(lambda: self.files() == sorted(expected), f"{expected}", SOON)
+        self._record("seconds", round(seconds, 2))
+
+
+def track(number: int, title: str = "", album: str = "Album", artist: str = "Artist") -> str:
+    return f"{artist}/{album} (1999) [FLAC]/{number:02} - {title or f'Title {number}'}.flac"
+
+
+@pytest.fixture
+def library(here: Place, record_property: Record) -> Iterator[Library]:
+    root = here.origins / "one"
+    make_album(root, "Artist", "Album", 2)
+    with Mount(here, {"one": root}, health={"check_interval_secs": 0.3}) as mount:
+        library = Library(mount.scanned(), root, record_property)
+        assert library.files() == [track(1), track(2)]
+        yield library
+
+
+def test_an_added_file_shows(library: Library) -> None:
+    made = make_album(library.mount.here.base / "aside", "Artist", "Album", 3)[2]
+    shutil.copy(made, library.root / "Artist/Album")
+    library.shows(track(1), track(2), track(3))
+
+
+def test_a_removed_file_goes(library: Library) -> None:
+    (library.root / "Artist/Album/01 - Title 1.flac").unlink()
+    library.shows(track(2))
+
+
+def test_a_retagged_file_moves_and_its_new_bytes_are_read(library: Library) -> None:
+    path = library.root / "Artist/Album/01 - Title 1.flac"
+    shown = library.mount.path / track(1)
+    assert library.mount.here.call(Path.read_bytes, shown) == path.read_bytes()
+    file = mutagen.File(path)
+    file["title"] = "Renamed"
+    file.save()
+    library.shows(track(1, "Renamed"), track(2))
+    assert library.mount.here.call(Path.read_bytes, library.mount.path / track(1, "Renamed")) == path.read_bytes()
+
+
+def test_a_file_that_keeps_its_name_shows_its_new_bytes_and_size(library: Library) -> None:
+    path = library.root / "Artist/Album/01 - Title 1.flac"
+    shown = library.mount.path / track(1)
+    here = library.mount.here
+    assert here.call(Path.read_bytes, shown) == path.read_bytes()
+    file = mutagen.File(path)
+    file["comment"] = "x" * 10_000
+    file.save(padding=lambda info: 0)
+    eventually(lambda: here.call(os.stat, shown).st_size == path.stat().st_size, "the new size", SOON)
+    assert here.call(Path.read_bytes, shown) == path.read_bytes()
+
+
+def test_a_renamed_folder_changes_nothing_that_the_tags_say(library: Library) -> None:
+    since = len(library.mount.events)
+    inodes = [library.mount.here.call(os.stat, library.mount.path / name).st_ino for name in library.files()]
+    (library.root / "Artist/Album").rename(library.root / "Artist/Elsewhere")
+    library.mount.wait_for("ScanFinished", since)
+    library.shows(track(1), track(2))
+    eventually(
+        lambda: (
+            library.mount.here.call(Path.read_bytes, library.mount.path / track(1))
+            == (library.root / "Artist/Elsewhere/01 - Title 1.flac").read_bytes()
+        ),
+        "the bytes from the new place",
+        SOON,
+    )
+    assert [library.mount.here.call(os.stat, library.mount.path / name).st_ino for name in library.files()] == inodes
+
+
+def test_an_album_that_is_moved_in_shows_whole(library: Library) -> None:
+    here = library.mount.here
+    make_album(here.base / "aside", "Other", "Record", 5)
+    (here.base / "aside/Other").rename(library.root / "Other")
+    new = [track(number, album="Record", artist="Other") for number in range(1, 6)]
+    library.shows(track(1), track(2), *new)
+    assert here.call(Path.read_bytes, library.mount.path / new[4])[:4] == b"fLaC"
+
+
+def test_a_removed_album_leaves_no_empty_folders(library: Library) -> None:
+    make_album(library.root, "Other", "Record", 1)
+    library.shows(track(1), track(2), track(1, album="Record", artist="Other"))
+    shutil.rmtree(library.root / "Other")
+    library.shows(track(1), track(2))
+    assert library.mount.here.call(os.listdir, library.mount.path) == ["Artist"]
+
+
+def test_an_origin_whose_folder_is_away_keeps_its_music_in_the_tree(library: Library) -> None:
+    mount = library.mount
+    away = library.root.with_name("away")
+    before = library.files()
+    library.root.rename(away)
+    mount.wait_for("HealthChanged", origin="one", after="HealthStatus.UNHEALTHY")
+    assert library.files() == before
+    since = len(mount.events)
+    away.rename(library.root)
+    mount.wait_for("HealthChanged", since, origin="one", before="HealthStatus.UNHEALTHY")
+    mount.wait_for("ScanFinished", since, origin="one", error=None)
+    assert library.files() == before
+    assert mount.here.call(Path.read_bytes, mount.path / track(1))[:4] == b"fLaC"
+    # And it is watched again.
+    (library.root / "Artist/Album/01 - Title 1.flac").unlink()
+    library.shows(track(2))
+
+
+def test_a_mount_whose_origin_is_away_from_the_start_shows_what_is_known(here: Place) -> None:
+    root = here.origins / "one"
+    make_album(root, "Artist", "Album", 2)
+    with Mount(here, {"one": root}) as mount:
+        before = here.call(files, mount.scanned().path)
+    root.rename(here.origins / "away")
+    with Mount(here, {"one": root}, retry={"delays_ms": [], "deadline_ms": 1500}) as mount:
+        assert here.call(files, mount.path) == before
+        mount.wait_for("HealthChanged", after="HealthStatus.UNHEALTHY")
+        assert here.call(files, mount.path) == before
+        done = here.run("cat", mount.path / track(1), check=False)
+        assert "Input/output error" in done.stderr
+        mount.signal(signal.SIGTERM)
+        assert mount.wait() == 0
