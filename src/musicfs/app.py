@@ -21,9 +21,10 @@ from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
-from musicfs.library.catalog import Totals, TreeView, prepare_catalog
+from musicfs.library.database import prepare_catalog
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
+from musicfs.library.treeview import Totals, TreeView
 from musicfs.library.watcher import LibraryWatcher
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.mount.filesystem import Filesystem

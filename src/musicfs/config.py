@@ -15,6 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 from blake3 import blake3
@@ -290,37 +291,61 @@ def _path_problem(path: Path) -> str:
 
 
 def origin_from_argument(text: str, taken: Sequence[str]) -> dict[str, object]:
-    """The table of the origin that `--origin TEXT` names: a path, or ID=PATH.
+    """The table of the origin that `--origin TEXT` names: a path or a URL, or ID=PATH or ID=URL.
 
     taken: the ids before it; their number gives its priority, and its own id differs from all of them. Raises
-    UsageError for kinds that are not available yet and for anything that is no path.
+    UsageError for kinds that are not installed and for anything that is neither.
     """
     named = re.fullmatch(rf"({ID.pattern})=(.+)", text, re.DOTALL)
     where = named[2] if named else text
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", where)
-    if scheme:
-        reserved = scheme[1].lower() in RESERVED_KINDS
-        why = "this kind is not available yet in this version" if reserved else "this is no kind of origin"
-        raise UsageError(f"--origin {text}: {why}; give the path of a folder.")
     if not where.strip():
-        raise UsageError("--origin needs the path of a folder.")
-    try:
-        path = _absolute(Path(where).expanduser())
-    except RuntimeError:
-        raise UsageError(f"--origin {text}: there is no such user; write the folder out.") from None
+        raise UsageError("--origin needs the path of a folder, or a URL.")
     if named and named[1] in taken:
-        raise UsageError(f"--origin {text}: the id {named[1]!r} is taken; give each origin its own.")
+        raise UsageError(f"--origin {shown_url(text)}: the id {named[1]!r} is taken; give each origin its own.")
+    is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", where)
+    parts, settings = _from_url(where) if is_url else _from_path(where)
     return {
-        "id": named[1] if named else _unused_id(path, taken),
-        "origin_type": "local",
+        "id": named[1] if named else _unused_id(parts, taken),
         "priority": min(len(taken) + 1, 255),
-        "path": path,
+        **settings,
     }
 
 
-def _unused_id(path: Path, taken: Sequence[str]) -> str:
+def _from_path(where: str) -> tuple[Sequence[str], dict[str, object]]:
+    try:
+        path = _absolute(Path(where).expanduser())
+    except RuntimeError:
+        raise UsageError(f"--origin {where}: there is no such user; write the folder out.") from None
+    return path.parts, {"origin_type": "local", "path": path}
+
+
+def shown_url(text: str) -> str:
+    """The URL without a password that it may hold."""
+    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", text)
+
+
+def _from_url(where: str) -> tuple[Sequence[str], dict[str, object]]:
+    shown = shown_url(where)
+    try:
+        url = urlsplit(where)
+    except ValueError as error:
+        raise UsageError(f"--origin {shown}: this is not a valid URL ({error}).") from None
+    for name, entry in kind_entry_points().items():
+        kind = entry.load()
+        if url.scheme.lower() in kind.schemes and kind.from_url is not None:
+            try:
+                settings = kind.from_url(url)
+            except ValueError as error:
+                raise UsageError(f"--origin {shown}: {error}") from None
+            return [url.hostname or "", *url.path.split("/")], {"origin_type": name, **settings}
+    reserved = url.scheme.lower() in RESERVED_KINDS
+    why = "this kind is not available yet in this version" if reserved else "this is no kind of origin"
+    raise UsageError(f"--origin {shown}: {why}; give the path of a folder.")
+
+
+def _unused_id(place: Sequence[str], taken: Sequence[str]) -> str:
     """`music`, else `nas-music` and so on up the path, else `music-2`."""
-    parts = [clean for part in path.parts if (clean := re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-."))]
+    parts = [clean for part in place if (clean := re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-."))]
     names = ["-".join(parts[-n:])[-64:].lstrip("-.") for n in range(1, len(parts) + 1)] or ["origin"]
     numbered = (f"{names[0][:58]}-{n}" for n in count(2))
     return next(name for name in chain(names, numbered) if name not in taken)

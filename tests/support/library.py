@@ -10,10 +10,12 @@ from pathlib import Path
 from musicfs.config import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
 from musicfs.library.analysis import Analyser
-from musicfs.library.catalog import ROOT_INO, Catalog, TreeView, prepare_catalog
+from musicfs.library.catalog import Catalog
+from musicfs.library.database import ROOT_INO, prepare_catalog
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.treeview import TreeView
 from musicfs.model import OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin

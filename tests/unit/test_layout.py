@@ -24,6 +24,7 @@ RULES = Rules(
         frozenset({"content", "library"}),
         frozenset({"federation"}),
         frozenset({"origins"}),
+        frozenset({"secrets"}),
         frozenset({"config", "runtime"}),
         frozenset({"events"}),
         frozenset({"errors"}),
@@ -36,7 +37,7 @@ RULES = Rules(
         "mutagen": "library",
         "pyfuse3": "mount",
         "rich": "cli",
-        "sqlite3": "library.catalog",
+        "sqlite3": "library",
     },
     most_lines=600,
 )

@@ -14,9 +14,10 @@ import pytest
 from musicfs.config import Config, OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
-from musicfs.library.catalog import TreeView, prepare_catalog
+from musicfs.library.database import prepare_catalog
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
+from musicfs.library.treeview import TreeView
 from musicfs.model import OriginId, OriginType
 from tests.support.audio import make_album
 

@@ -230,6 +230,33 @@ async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held(library: Sca
     assert not library.catalog.accepts_removals("a")
 
 
+async def test_a_big_removal_that_a_watch_sees_piece_by_piece_is_held_too(library: ScannedLibrary, a: Path) -> None:
+    for number in range(8):
+        make_album(a / str(number), "Artist", f"Album {number}", 2, seed=number)
+    library.configure({"a": a})
+    await library.scan()
+    held = 0
+    for number in range(7):
+        shutil.rmtree(a / str(number))
+        (result,) = await library.scan("a", under=[str(number)])
+        held += result.removals_held
+    assert len(library.paths()) == 12
+    assert held == 10
+    assert library.view_now().origins()[0].held
+
+
+async def test_files_that_only_moved_are_no_removal_however_many(library: ScannedLibrary, a: Path) -> None:
+    for number in range(5):
+        make_album(a / "old" / str(number), "Artist", f"Album {number}", 2, seed=number)
+    library.configure({"a": a})
+    await library.scan()
+    before = library.nodes()
+    (a / "old").rename(a / "new")
+    (result,) = await library.scan("a", under=["new", "old"])
+    assert (result.removed, result.removals_held) == (10, 0)
+    assert library.nodes() == before
+
+
 async def test_an_emptied_or_missing_root_removes_nothing(library: ScannedLibrary, a: Path, tmp_path: Path) -> None:
     make_album(a, "Artist", "Album", 2)
     library.configure({"a": a})

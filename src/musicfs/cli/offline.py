@@ -17,8 +17,9 @@ from musicfs.errors import MusicFSError, UserError
 from musicfs.events import Event, EventBus, ScanProgress
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.state import NEVER_SEEN
-from musicfs.library.catalog import CatalogError, OriginRow, TreeView, prepare_catalog
+from musicfs.library.database import CatalogError, prepare_catalog
 from musicfs.library.service import Library
+from musicfs.library.treeview import OriginRow, TreeView
 from musicfs.model import OriginId
 from musicfs.origins.kinds import open_origin
 from musicfs.runtime import lock_cache

@@ -17,7 +17,7 @@ from musicfs.config_models import OriginConfig
 from musicfs.config_sources import SECRET_KEYS
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.state import OriginHealthState
-from musicfs.library.catalog import OriginRow, Totals, TreeView
+from musicfs.library.treeview import OriginRow, Totals, TreeView
 from musicfs.model import HealthStatus, OriginId
 
 Json = dict[str, Any]

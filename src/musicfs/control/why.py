@@ -7,7 +7,8 @@ from typing import Any
 from musicfs.app import App
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
-from musicfs.library.catalog import ROOT_INO, Node
+from musicfs.library.database import ROOT_INO
+from musicfs.library.treeview import Node
 from musicfs.model import Content, HealthStatus, OriginId, Replica
 
 

@@ -1,56 +1,18 @@
-"""The catalogue on disk. All the SQL of MusicFS is in this module and in schema.sql beside it.
-
-`Catalog` is the writer's side, used by the library worker alone; `TreeView` is the reader's side, used by the
-mount. Both hold one SQLite connection to the same file in WAL mode, so readers never wait for the writer.
-"""
+"""The catalogue as its one writer sees it, the library worker: origins, replicas, contents, entries and nodes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from musicfs.errors import UserError
-from musicfs.model import Content, Fingerprint, OriginId, Replica, Stat
+from musicfs.library.database import connect, decode_path, encode_path, storable
+from musicfs.model import Fingerprint, OriginId, Replica, Stat
 
-log = logging.getLogger(__name__)
-
-CatalogError = sqlite3.Error
-"""What goes wrong inside the catalogue's file, for callers that can do without it."""
-
-SCHEMA_VERSION = 1
-ROOT_INO = 1
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
-
-
-def encode_path(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def decode_path(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
-
-
-def storable(text: str) -> str:
-    """Without lone surrogates, which names that are not UTF-8 bring and SQLite's text can't hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-class Node(NamedTuple):
-    """One row of the tree. content is None for a directory; size in bytes; mtime_ns since the epoch."""
-
-    ino: int
-    name: str
-    content: int | None
-    size: int
-    mtime_ns: int
 
 
 class FolderFile(NamedTuple):
@@ -101,202 +63,11 @@ class Found(NamedTuple):
     problem: str | None
 
 
-class OriginRow(NamedTuple):
-    """What the catalogue says of one origin; scanned_at is None until a scan has completed."""
-
-    id: OriginId
-    priority: int
-    enabled: bool
-    reachable: bool
-    scanned_at: float | None
-    held: int
-    files: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The shown tree in numbers."""
-
-    files: int
-    directories: int
-    bytes: int
-
-
-def _connect(path: Path, *, cache_mb: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA busy_timeout = 10000")
-    connection.execute(f"PRAGMA cache_size = -{cache_mb * 1024}")
-    connection.execute("PRAGMA mmap_size = 1073741824")
-    return connection
-
-
-def _prepare(path: Path) -> None:
-    with contextlib.closing(_connect(path, cache_mb=2)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
-            return
-        if version != 0:
-            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {SCHEMA_VERSION}")
-        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
-
-
-def prepare_catalog(path: Path) -> str | None:
-    """Makes sure that `path` is a catalogue this version can use, creating it if it is missing.
-
-    A file that is damaged or of another version is set aside, never deleted, and a sentence about it is
-    returned; everything in it but inode numbers is found again by the next scan. Raises `UserError` when the
-    folder can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _prepare(path)
-    except sqlite3.OperationalError as error:
-        raise UserError(f"The catalogue {path} can't be opened ({error}); check the folder's permissions.") from error
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                old.rename(aside.with_name(aside.name + suffix))
-        _prepare(path)
-        return f"The catalogue {path} can't be used ({error}); it was kept as {aside.name} and a new scan begins."
-    except OSError as error:
-        raise UserError(f"The cache folder {path.parent} can't be used: {error.strerror}.") from error
-    return None
-
-
-class TreeView:
-    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds.
-
-    It shows the catalogue as it was at the last `refresh`, which has to follow every commit: a transaction is kept
-    open in between, since beginning one for every query would double the cost of a lookup.
-    """
-
-    def __init__(self, path: Path, cache_mb: int = 16) -> None:
-        self._db = _connect(path, cache_mb=cache_mb)
-        self._db.execute("PRAGMA query_only = 1")
-        self._db.execute("BEGIN")
-        self._execute = self._db.execute
-
-    def close(self) -> None:
-        self._db.close()
-
-    def refresh(self) -> None:
-        """Shows what has been committed up to now."""
-        self._db.execute("COMMIT")
-        self._db.execute("BEGIN")
-
-    def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
-        """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
-        row: tuple[int, str, int | None, int, int] | None = self._execute(
-            "SELECT ino, name, content, size, mtime_ns FROM nodes WHERE parent = ? AND name = ? AND shown = 1",
-            (parent, name),
-        ).fetchone()
-        return row
-
-    def node(self, ino: int) -> Node | None:
-        row = self._execute("SELECT ino, name, content, size, mtime_ns FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        return Node(*row) if row else None
-
-    def children(self, parent: int, after: int, limit: int) -> list[tuple[int, str, int | None, int, int]]:
-        """Up to `limit` children with an inode number above `after`, in that order: fields of `Node`."""
-        return self._execute(
-            "SELECT ino, name, content, size, mtime_ns FROM nodes INDEXED BY nodes_by_parent"
-            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
-            (parent, after, limit),
-        ).fetchall()
-
-    def parent(self, ino: int) -> int:
-        row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        return int(row[0]) if row and row[0] else ROOT_INO
-
-    def open_file(self, ino: int) -> tuple[Content, list[Replica], int] | None:
-        """The content that the file `ino` stands for, its replicas and its time of change, in one query.
-
-        None: there is no such file. A file whose origins are all unconfigured has no replicas.
-        """
-        rows = self._execute(
-            "SELECT n.content, c.fingerprint, n.size, n.mtime_ns, o.id, r.path, r.size, r.mtime_ns, r.etag FROM nodes n"
-            " JOIN contents c ON c.id = n.content LEFT JOIN replicas r ON r.content = n.content"
-            " LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 WHERE n.ino = ?",
-            (ino,),
-        ).fetchall()
-        if not rows:
-            return None
-        replicas = [
-            Replica(OriginId(row[4]), decode_path(row[5]), row[6], row[7], row[8]) for row in rows if row[4] is not None
-        ]
-        return Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3]
-
-    def replicas(self, content: int) -> list[Replica]:
-        """Every replica of the content at the origins that are configured now."""
-        rows = self._execute(
-            "SELECT o.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r JOIN origins o ON o.num = r.origin"
-            " WHERE r.content = ? AND o.enabled = 1 ORDER BY o.priority, o.num, r.path",
-            (content,),
-        )
-        return [Replica(OriginId(o), decode_path(p), size, mtime, etag) for o, p, size, mtime, etag in rows]
-
-    def variants(self, ino: int) -> list[int]:
-        """The contents of the file `ino`, the shown one first."""
-        return [
-            row[0]
-            for row in self._execute(
-                "SELECT v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name"
-                " WHERE n.ino = ? AND v.content IS NOT NULL ORDER BY v.shown DESC, v.ino",
-                (ino,),
-            )
-        ]
-
-    def content(self, id: int) -> Content | None:
-        row = self._execute("SELECT fingerprint, size FROM contents WHERE id = ?", (id,)).fetchone()
-        return Content(id, Fingerprint(row[0]), row[1]) if row else None
-
-    def also_at(self, origin: OriginId, others: Sequence[OriginId]) -> int:
-        """How many files of the origin have the same bytes at one of the others. Reads all that is known of it."""
-        marks = ",".join("?" * len(others))
-        row = self._execute(
-            "SELECT count(*) FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.id = ? AND EXISTS"
-            f" (SELECT 1 FROM replicas r2 JOIN origins o2 ON o2.num = r2.origin"
-            f" WHERE r2.content = r.content AND o2.id IN ({marks}))",
-            (origin, *others),
-        ).fetchone()
-        return int(row[0])
-
-    def problem(self, content: int) -> str | None:
-        row = self._execute("SELECT problem FROM contents WHERE id = ?", (content,)).fetchone()
-        return row[0] if row else None
-
-    def origins(self) -> list[OriginRow]:
-        rows = self._execute(
-            "SELECT o.id, o.priority, o.enabled, o.reachable, o.scanned_at, o.held, count(r.id), total(r.size)"
-            " FROM origins o LEFT JOIN replicas r ON r.origin = o.num GROUP BY o.num ORDER BY o.priority, o.num"
-        )
-        return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), r[4], r[5], r[6], int(r[7])) for r in rows]
-
-    def populated(self) -> set[OriginId]:
-        """The origins that are known to hold files."""
-        rows = self._execute(
-            "SELECT o.id FROM origins o WHERE EXISTS (SELECT 1 FROM replicas r WHERE r.origin = o.num)"
-        )
-        return {OriginId(row[0]) for row in rows}
-
-    def totals(self) -> Totals:
-        row = self._execute(
-            "SELECT count(content), count(*) - count(content), total(size) FROM nodes WHERE shown = 1"
-        ).fetchone()
-        return Totals(row[0], row[1], int(row[2]))
-
-
 class Catalog:
     """The writer's side. Calls between `transaction()`'s begin and end are committed together or not at all."""
 
     def __init__(self, path: Path, cache_mb: int = 32) -> None:
-        self._db = _connect(path, cache_mb=cache_mb)
+        self._db = connect(path, cache_mb=cache_mb)
 
     def close(self) -> None:
         self._db.close()
@@ -355,6 +126,19 @@ class Catalog:
             "UPDATE origins SET reachable = ? WHERE id = ? AND reachable <> ?", (reachable, origin, reachable)
         )
         return cursor.rowcount > 0
+
+    def removed_lately(self, origin: str, window_secs: float) -> int:
+        """How many files were removed from the origin within the present window."""
+        row = self._db.execute("SELECT removed, removed_since FROM origins WHERE id = ?", (origin,)).fetchone()
+        return row[0] if 0 <= time.time() - row[1] < window_secs else 0
+
+    def count_removed(self, origin: str, removed: int, window_secs: float) -> None:
+        """Adds to the present window, or begins a new one."""
+        before = self.removed_lately(origin, window_secs)
+        since = "removed_since" if before else str(time.time())
+        self._db.execute(
+            f"UPDATE origins SET removed = ?, removed_since = {since} WHERE id = ?", (before + removed, origin)
+        )
 
     def set_accept_removals(self, origin: str, accept: bool) -> None:
         self._db.execute("UPDATE origins SET accept = ? WHERE id = ?", (accept, origin))
@@ -447,6 +231,20 @@ class Catalog:
             (self._origin(origin), *values),
         )
         return [row[0] for row in rows]
+
+    def lost(self, origin: str, numbers: Sequence[int]) -> int:
+        """How many of these replicas hold a content that the origin has nowhere else."""
+        going = set(numbers)
+        contents = dict(self._many("SELECT id, content FROM replicas WHERE id IN (%s)", numbers))
+        staying = {
+            content
+            for number, content in self._many(
+                f"SELECT id, content FROM replicas WHERE origin = {self._origin(origin)} AND content IN (%s)",
+                set(contents.values()),
+            )
+            if number not in going
+        }
+        return sum(content not in staying for content in contents.values())
 
     def remove_replicas(self, numbers: Sequence[int]) -> tuple[set[bytes], set[str]]:
         """Removes replicas and their entries; returns the album folders and the tree's directories touched."""

@@ -29,6 +29,7 @@ _FEW = 8
 # More than this share of an origin gone at once is more likely an accident than a wish.
 _PLAUSIBLE_SHARE = 0.25
 _ALWAYS_PLAUSIBLE = 3
+_WINDOW_SECS = 3600.0
 
 
 @dataclass(slots=True)
@@ -80,8 +81,7 @@ class Scanner:
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
                 # what was moved is at its new place before it leaves the old one.
                 self._flush(origin, progress)
-                for path in under:
-                    self._remove_unseen(origin, path, progress)
+                self._remove_unseen(origin, under, progress)
             except (OriginFailed, ReplicaFailed) as failure:
                 error = str(failure)
                 self._flush(origin, progress)
@@ -143,28 +143,40 @@ class Scanner:
             changes = self._builder.update(self._catalog.store(origin.id, found))
         self._announce(changes)
 
-    def _remove_unseen(self, origin: Origin, under: str, progress: _Progress) -> None:
-        gone = self._catalog.unseen(origin.id, under)
-        have = self._catalog.count_replicas(origin.id)
-        plausible = len(gone) <= max(_ALWAYS_PLAUSIBLE, have * _PLAUSIBLE_SHARE) and (len(gone) < have or have <= 1)
+    def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress) -> None:
+        """Removes what was not listed, or holds it back if it is more than is likely to be meant."""
+        id = origin.id
+        gone = sorted({number for path in under for number in self._catalog.unseen(id, path)})
+        # A file that has only moved is no loss, however many they are.
+        lost = self._catalog.lost(id, gone)
         changes = TreeChanges()
         with self._catalog.transaction():
-            if gone and not plausible and not self._catalog.accepts_removals(origin.id):
-                progress.held = len(gone)
+            if lost and not self._is_plausible(id, lost) and not self._catalog.accepts_removals(id):
+                progress.held = lost
                 log.warning(
-                    "%d of %d files are gone from origin %s: they are kept in the tree until"
+                    "%d files are gone from origin %s: they are kept in the tree until"
                     " `musicfs origin accept-removals %s` confirms it",
-                    len(gone), have, origin.id, origin.id,
+                    lost, id, id,
                 )  # fmt: skip
             elif gone:
                 folders, dirs = self._catalog.remove_replicas(gone)
                 changes = self._builder.update(folders, dirs)
+                self._catalog.count_removed(id, lost, _WINDOW_SECS)
                 progress.removed += len(gone)
-            if not under or progress.held:
-                self._catalog.set_held(origin.id, progress.held)
-            if not under:
-                self._catalog.scan_completed(origin.id)
+            if "" in under or progress.held:
+                self._catalog.set_held(id, progress.held)
+            if "" in under:
+                self._catalog.scan_completed(id)
         self._announce(changes)
+
+    def _is_plausible(self, origin: str, lost: int) -> bool:
+        """Whether somebody may well have deleted so many on purpose, with what went lately: a watch sees a big
+        removal as many small ones."""
+        before = self._catalog.removed_lately(origin, _WINDOW_SECS)
+        have = self._catalog.count_replicas(origin)
+        if lost == have > 1:
+            return False
+        return lost + before <= max(_ALWAYS_PLAUSIBLE, (have + before) * _PLAUSIBLE_SHARE)
 
 
 async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:

@@ -15,6 +15,8 @@ CREATE TABLE origins (
     reachable  INTEGER NOT NULL DEFAULT 1,  -- 0: unhealthy; its replicas rank last among variants
     scanned_at REAL,                        -- end of the last scan that completed, seconds since the epoch
     held       INTEGER NOT NULL DEFAULT 0,  -- files that are gone there but kept until the user confirms
+    removed    INTEGER NOT NULL DEFAULT 0,  -- files removed since removed_since: many small removals are a big one
+    removed_since REAL NOT NULL DEFAULT 0,  -- seconds since the epoch
     accept     INTEGER NOT NULL DEFAULT 0   -- 1: the user has confirmed; the next complete scan may remove them
 );
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from musicfs.content.reader import OpenContent, Reader
 from musicfs.errors import MusicFSError, NoReplicaAvailable
-from musicfs.library.catalog import ROOT_INO, Totals, TreeView
+from musicfs.library.database import ROOT_INO
+from musicfs.library.treeview import Totals, TreeView
 from musicfs.model import OriginId, Replica
 
 Attributes = tuple[int, bool, int, int]

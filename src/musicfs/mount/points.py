@@ -32,7 +32,7 @@ def _unescape(text: str) -> str:
 def mounts() -> list[Mounted]:
     """Everything that is mounted, in the order it was."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").rstrip("\n").split("\n"):
         fields = line.split(" ")
         found.append(Mounted(Path(_unescape(fields[4])), fields[fields.index("-") + 1], fields[2]))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from urllib.parse import SplitResult
 
 from pydantic import BaseModel
 
@@ -100,9 +101,14 @@ class OriginKind:
 
     settings: the kind's own configuration keys, as a pydantic model with extra keys forbidden.
     remote: reached over a network, so that several failures, not one, make it unhealthy.
+    schemes: of the URLs that `--origin` takes for this kind; from_url: the settings that such a URL stands for.
+    It raises ValueError, with what is wrong and the remedy, for a URL that it can't use; one that holds a password
+    is among them.
     """
 
     name: OriginType
     settings: type[BaseModel]
     open: OpenOrigin
     remote: bool
+    schemes: tuple[str, ...] = ()
+    from_url: Callable[[SplitResult], dict[str, object]] | None = None

@@ -64,7 +64,7 @@ def filesystem_of(fd: int) -> str:
     """
     try:
         info = dict(line.split(":\t", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
-        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").rstrip("\n").split("\n"):
             fields = line.split(" ")
             if fields[0] == info.get("mnt_id"):
                 return fields[fields.index("-") + 1]

@@ -1,0 +1,79 @@
+"""Opening the catalogue's file, for its writer (catalog.py) and its readers (treeview.py).
+
+These three modules and schema.sql hold all the SQL of MusicFS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from importlib import resources
+from pathlib import Path
+
+from musicfs.errors import UserError
+
+CatalogError = sqlite3.Error
+"""What every query may raise when the file is damaged or its disk fails."""
+
+SCHEMA_VERSION = 1
+ROOT_INO = 1
+
+
+def encode_path(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode_path(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def storable(text: str) -> str:
+    """Without lone surrogates, which names that are not UTF-8 bring and SQLite's text can't hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def connect(path: Path, *, cache_mb: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA cache_size = -{cache_mb * 1024}")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    with contextlib.closing(connect(path, cache_mb=2)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {SCHEMA_VERSION}")
+        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+
+
+def prepare_catalog(path: Path) -> str | None:
+    """Makes sure that `path` is a catalogue this version can use, creating it if it is missing.
+
+    A file that is damaged or of another version is set aside, never deleted, and a sentence about it is
+    returned; everything in it but inode numbers is found again by the next scan. Raises `UserError` when the
+    folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _prepare(path)
+    except sqlite3.OperationalError as error:
+        raise UserError(f"The catalogue {path} can't be opened ({error}); check the folder's permissions.") from error
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("", "-wal", "-shm"):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                old.rename(aside.with_name(aside.name + suffix))
+        _prepare(path)
+        return f"The catalogue {path} can't be used ({error}); it was kept as {aside.name} and a new scan begins."
+    except OSError as error:
+        raise UserError(f"The cache folder {path.parent} can't be used: {error.strerror}.") from error
+    return None

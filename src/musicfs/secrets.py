@@ -1,0 +1,61 @@
+"""Where an origin's secrets come from: the environment, a private file, the keyring, or the configuration itself.
+
+Nothing here is ever logged or shown: values are `SecretStr` from the moment they are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from musicfs.config import OriginConfig
+from musicfs.errors import UserError
+
+
+def variable_of(origin: str, key: str) -> str:
+    """The environment variable of one secret of one origin: ("my-nas", "password") is MUSICFS_MY_NAS_PASSWORD."""
+    return f"MUSICFS_{re.sub('[^A-Z0-9]', '_', origin.upper())}_{key.upper()}"
+
+
+def find_secret(config: OriginConfig, key: str, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+    """The origin's secret called `key`, from the first place that has one; None: use the protocol's own sources.
+
+    In this order: the environment (`variable_of`), the file that the setting `<key>_file` names, the setting `key`
+    itself, the system's keyring (service "musicfs", user "<id>/<key>") where the package `keyring` is installed.
+    Raises UserError for a file that others can read, or that can't be read at all.
+    """
+    if value := environ.get(variable_of(config.id, key)):
+        return SecretStr(value)
+    if file := config.settings.get(f"{key}_file"):
+        return _from_file(config, key, Path(file).expanduser())
+    literal = config.settings.get(key)
+    if literal is not None:
+        return literal if isinstance(literal, SecretStr) else SecretStr(str(literal))
+    return _from_keyring(f"{config.id}/{key}")
+
+
+def _from_file(config: OriginConfig, key: str, path: Path) -> SecretStr:
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UserError(f"Origin {config.id!r}: others can read {path}; `chmod 600 {path}` mends that.")
+        return SecretStr(path.read_text("utf-8").rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Origin {config.id!r}: {key}_file {path} can't be read ({error}).") from error
+
+
+def _from_keyring(user: str) -> SecretStr | None:
+    try:
+        import keyring
+    except ImportError:
+        return None
+    try:
+        value = keyring.get_password("musicfs", user)
+    except Exception:  # whatever back end there is, or none: a keyring that can't be asked holds nothing for us
+        return None
+    return SecretStr(value) if value else None
