@@ -197,6 +197,8 @@ class Mount:
         self.events: list[dict[str, Any]] = []
         self.pid = 0
         self._errors = ""
+        self._ended = False
+        self._session: int | None = None
         self._arrived = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
 
@@ -219,6 +221,7 @@ class Mount:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
             start_new_session=True,
         )  # fmt: skip
+        self._session = self._process.pid
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._take_events, self._take_errors)]
         for thread in self._threads:
             thread.start()
@@ -233,6 +236,7 @@ class Mount:
                     self.pid = self.pid or self.events[-1].get("pid", 0)
                     self._arrived.notify_all()
         with self._arrived:
+            self._ended = True
             self._arrived.notify_all()
 
     def _take_errors(self) -> None:
@@ -255,15 +259,11 @@ class Mount:
         return None
 
     def wait_for(self, event: str, since: int = 0, **fields: object) -> dict[str, Any]:
-        found: dict[str, Any] | None = None
-
-        def there() -> bool:
-            nonlocal found
-            found = self.seen(event, since, **fields)
-            return found is not None or not self.running
-
+        until = time.monotonic() + PATIENCE
         with self._arrived:
-            self._arrived.wait_for(there, PATIENCE)
+            while (found := self.seen(event, since, **fields)) is None and not self._ended:
+                if not self._arrived.wait(max(0.0, until - time.monotonic())):
+                    break
         assert found is not None, f"no {event} {fields} of {self.events[-5:]}\n{self._errors[-3000:]}"
         return found
 
@@ -280,7 +280,10 @@ class Mount:
     def wait(self) -> int:
         """Waits for the daemon's end; its exit code."""
         assert self._process is not None
-        return self._process.wait(PATIENCE)
+        code = self._process.wait(PATIENCE)
+        for thread in self._threads:
+            thread.join(5)
+        return code
 
     def signal(self, number: int) -> None:
         self.here.signal(self.pid, number)
@@ -288,9 +291,13 @@ class Mount:
     def is_mounted(self) -> bool:
         return points.mounted(self.path) is not None
 
-    def workers(self) -> list[int]:
-        """The processes that the daemon has started, and theirs."""
-        return descendants(self.pid)
+    def processes(self) -> dict[int, str]:
+        """The command lines of the daemon and of whatever it has started, by process id."""
+        return {} if self._session is None else session(self._session)
+
+    def worker(self) -> int:
+        """The process id of the library worker."""
+        return next(pid for pid, line in self.processes().items() if "musicfs.library.worker" in line)
 
     def end(self) -> None:
         """Ends everything: politely, then not; nothing of it may hang."""
@@ -317,12 +324,13 @@ class Mount:
                 break
 
 
-def descendants(pid: int) -> list[int]:
-    """The process ids of the children of `pid`, and theirs."""
-    found = []
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return found + [below for child in found for below in descendants(child)]
+def session(leader: int) -> dict[int, str]:
+    """The command lines of a session's living processes, by process id."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, _, its = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(its) == leader and state != "Z":
+                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    return found
