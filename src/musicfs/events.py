@@ -108,14 +108,6 @@ class ScanFinished(Event):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class WatchDegraded(Event):
-    """The origin can't be watched for changes; it is polled instead."""
-
-    origin: OriginId
-    reason: str
-
-
 class Subscription:
     """One listener's queue: bounded; when it is full the oldest event goes and `dropped` counts it."""
 

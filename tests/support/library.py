@@ -9,7 +9,7 @@ from pathlib import Path
 
 from musicfs.config import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
-from musicfs.library.analysis import Analyser
+from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.catalog import Catalog
 from musicfs.library.database import ROOT_INO, prepare_catalog
 from musicfs.library.scanner import Scanner
@@ -35,7 +35,7 @@ class ScannedLibrary:
         self.builder = TreeBuilder(self.catalog, Template.parse(template))
         self.events: list[Event] = []
         self.changes: list[TreeChanges] = []
-        self.scanner = Scanner(self.catalog, self.builder, Analyser(pool), self.events.append, self.changes.append)
+        self.scanner = Scanner(self.catalog, self.builder, Analyser(Parsers(lambda size: pool)), self.events.append, self.changes.append)
         self.origins: dict[str, Origin] = {}
 
     def configure(self, roots: dict[str, Path], priorities: dict[str, int] | None = None) -> None:

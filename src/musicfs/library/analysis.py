@@ -7,9 +7,10 @@ processes (`examine` is what they run), for beside an event loop it would hold u
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -22,6 +23,10 @@ from musicfs.library.tags import Unreadable, read_tags
 from musicfs.model import Fingerprint, Replica, Stat
 from musicfs.origins.base import Origin
 from musicfs.origins.linux import end_with_parent
+
+log = logging.getLogger(__name__)
+
+_Arguments = tuple[str, str, int, Mapping[int, bytes], bool]
 
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
 _MOST_BYTES = 64 * 1024 * 1024
@@ -70,21 +75,60 @@ def _begin(owner: int) -> None:
         os._exit(0)
 
 
-def make_pool() -> Executor:
+def make_pool(size: int | None = None) -> Executor:
     """Processes for `examine`, at low priority, started when first used. To be shut down by who made it."""
     return ProcessPoolExecutor(
-        max_workers=max(1, min(4, os.cpu_count() or 1)),
+        max_workers=size or max(1, min(4, os.cpu_count() or 1)),
         mp_context=get_context("spawn"),
         initializer=_begin,
         initargs=(os.getpid(),),
     )
 
 
+class Parsers:
+    """The worker processes, replaced when one of them dies: of too little memory, or of a file that kills it.
+
+    make: makes a pool of so many processes, by default of as many as there are processors.
+    """
+
+    def __init__(self, make: Callable[[int | None], Executor] = make_pool) -> None:
+        self._make = make
+        self._pool = make(None)
+        self._alone = asyncio.Lock()
+
+    async def examine(self, *args: *_Arguments) -> Examined | Wanted:
+        """As `examine` does, in a process."""
+        pool = self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
+        except BrokenExecutor:
+            # All that were under way have failed with the guilty one: each is tried again alone.
+            if self._pool is pool:
+                log.warning("a process that reads tags died; its work is done again")
+                self._pool = self._make(None)
+            async with self._alone:
+                return await self._examine_alone(*args)
+
+    async def _examine_alone(self, *args: *_Arguments) -> Examined | Wanted:
+        pool = self._make(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
+        except BrokenExecutor:
+            _, _, size, ranges, _ = args
+            return Examined(fingerprint(size, ranges), None, "the process that read its tags died")
+        finally:
+            pool.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Ends the processes; waits for what they are doing."""
+        self._pool.shutdown(cancel_futures=True)
+
+
 class Analyser:
     """Analyses files of any origin, many at a time."""
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
+    def __init__(self, parsers: Parsers) -> None:
+        self._parsers = parsers
 
     async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
         """What the file is; None if it has gone or changed since it was listed: the next scan will tell.
@@ -92,11 +136,9 @@ class Analyser:
         few: there are not many to do, so a thread will do it sooner than a process that has to start first.
         Raises `OriginFailed` when the origin stops answering.
         """
-        executor = None if few else self._pool
         replica = Replica.of(origin.id, stat)
         ranges: dict[int, bytes] = {}
         wanted: Sequence[tuple[int, int]] = sample_ranges(stat.size)
-        loop = asyncio.get_running_loop()
         rounds = 0
         try:
             while True:
@@ -106,7 +148,11 @@ class Analyser:
                         ranges[offset] = data
                 rounds += 1
                 give_up = rounds > _MOST_ROUNDS or sum(map(len, ranges.values())) > _MOST_BYTES
-                answer = await loop.run_in_executor(executor, examine, stat.path, role, stat.size, ranges, give_up)
+                arguments = (stat.path, role, stat.size, ranges, give_up)
+                if few:
+                    answer = await asyncio.to_thread(examine, *arguments)
+                else:
+                    answer = await self._parsers.examine(*arguments)
                 if isinstance(answer, Examined):
                     break
                 wanted = [(answer.offset, answer.size)]

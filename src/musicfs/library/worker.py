@@ -16,12 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from multiprocessing.connection import Connection
 
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, ScanFinished, ScanProgress
-from musicfs.library.analysis import Analyser, make_pool
+from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.catalog import Catalog
 from musicfs.library.messages import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
@@ -40,12 +39,12 @@ _ENDING_SECS = 2.0
 class Worker:
     """Carries out commands on one catalogue. Commands may overlap; scans wait for each other."""
 
-    def __init__(self, setup: Setup, link: Connection, pool: Executor) -> None:
+    def __init__(self, setup: Setup, link: Connection, parsers: Parsers) -> None:
         self._setup = setup
         self._link = link
         self._catalog = Catalog(setup.catalog, setup.metadata_cache_mb)
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
-        self._scanner = Scanner(self._catalog, self._builder, Analyser(pool), self._publish, self._announce)
+        self._scanner = Scanner(self._catalog, self._builder, Analyser(parsers), self._publish, self._announce)
         self._origins: dict[OriginId, Origin] = {}
         self._progress_at = 0.0
 
@@ -117,11 +116,11 @@ class Worker:
         self._catalog.close()
 
 
-async def _serve(link: Connection, pool: Executor) -> None:
+async def _serve(link: Connection, parsers: Parsers) -> None:
     loop = asyncio.get_running_loop()
     setup: Setup = await loop.run_in_executor(None, link.recv)
     logging.basicConfig(level=setup.log_level, format="%(message)s", stream=sys.stderr)
-    worker = Worker(setup, link, pool)
+    worker = Worker(setup, link, parsers)
     worker.prepare()
     ended = loop.create_future()
     tasks: set[asyncio.Task[None]] = set()
@@ -153,12 +152,12 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     link = Connection(int(argv[1]))
-    pool = make_pool()
+    parsers = Parsers()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        asyncio.run(_serve(link, pool))
+        asyncio.run(_serve(link, parsers))
     # In a thread, and not by way of the interpreter's exit: neither a parser that takes long nor a thread that a hung
     # origin holds may keep this process.
-    ending = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending = threading.Thread(target=parsers.close, daemon=True)
     ending.start()
     ending.join(_ENDING_SECS)
     sys.stderr.flush()
