@@ -35,7 +35,9 @@ class ScannedLibrary:
         self.builder = TreeBuilder(self.catalog, Template.parse(template))
         self.events: list[Event] = []
         self.changes: list[TreeChanges] = []
-        self.scanner = Scanner(self.catalog, self.builder, Analyser(Parsers(lambda size: pool)), self.events.append, self.changes.append)
+        self.scanner = Scanner(
+            self.catalog, self.builder, Analyser(Parsers(lambda size: pool)), self.events.append, self.changes.append
+        )
         self.origins: dict[str, Origin] = {}
 
     def configure(self, roots: dict[str, Path], priorities: dict[str, int] | None = None) -> None:
