@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 
 from musicfs.errors import MusicFSError, OriginFailed
 from musicfs.events import Event, HealthChanged, ReplicaSuspect, ScanFinished
 from musicfs.library.service import Library
 from musicfs.model import HealthStatus
-from musicfs.origins.base import Origin, WatchHandle
+from musicfs.origins.base import Origin, WatchHandle, outermost
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +22,8 @@ _FAILED_PAUSE_SECS = 30.0
 
 
 def collapse(paths: set[str]) -> tuple[str, ...]:
-    """The paths without those that lie below another of them; too many, or the root, become everything."""
-    if _EVERYTHING in paths or len(paths) > _MOST_PATHS:
-        return (_EVERYTHING,)
-    return tuple(sorted(p for p in paths if not any(str(above) in paths for above in PurePosixPath(p).parents)))
+    """The outermost of the paths; too many are better told as everything."""
+    return (_EVERYTHING,) if len(paths) > _MOST_PATHS else tuple(outermost(paths))
 
 
 class LibraryWatcher:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import SplitResult
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 WatchCallback = Callable[[Sequence[str]], None]
 """Called on the event loop with the paths (files or folders, relative to the root) that may have changed; an
 empty path means: anything may have, look at everything."""
+
+
+def outermost(paths: Collection[str]) -> list[str]:
+    """The paths without those that lie below another of them, sorted; the empty path is above all."""
+    if "" in paths:
+        return [""]
+    return sorted(path for path in paths if not any(str(above) in paths for above in PurePosixPath(path).parents))
 
 
 class WatchHandle(Protocol):

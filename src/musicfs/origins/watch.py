@@ -9,12 +9,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import PurePosixPath
 
 from inotify_simple import INotify, flags
 
 from musicfs.model import OriginId
-from musicfs.origins.base import WatchCallback
+from musicfs.origins.base import WatchCallback, outermost
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
@@ -256,16 +255,9 @@ class FolderWatch:
         self._timer = None
         paths, self._pending = self._pending, set()
         try:
-            self._callback(_outermost(paths))
+            self._callback(outermost(paths))
         except Exception:
             log.exception("looking at the changes of origin %r failed", self._origin)
-
-
-def _outermost(paths: set[str]) -> list[str]:
-    """Without those that lie below another of them, sorted."""
-    if "" in paths:
-        return [""]
-    return sorted(path for path in paths if not any(str(above) in paths for above in PurePosixPath(path).parents))
 
 
 def _remedy(error: OSError) -> str:
