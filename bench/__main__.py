@@ -38,10 +38,10 @@ def main() -> None:
         print(_table(rows, names))
         results["local"] = {row.name: row.seconds for row in rows}
     if options.only in (None, "start"):
-        results["start"] = started = measure_start(base, (1000, tracks), rounds)
+        results["start"] = started = measure_start(base, (1000, tracks), rounds, big)
         print("mounting:", ", ".join(f"{size:,} tracks {seconds:.3f} s" for size, seconds in started.items()))
     if options.only in (None, "memory"):
-        results["memory"] = memory = measure_memory(base, tracks)
+        results["memory"] = memory = measure_memory(base, tracks, big)
         print("resident memory, MB:", ", ".join(f"{when} {size:.1f}" for when, size in memory.items()))
     out = base / "results.json"
     out.write_text(json.dumps(results, indent=1))

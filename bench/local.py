@@ -84,12 +84,12 @@ def measure_local(base: Path, tracks: int, rounds: int, big: int) -> tuple[list[
     return list(rows.values()), [contender.name for contender in contenders]
 
 
-def measure_start(base: Path, sizes: tuple[int, ...], rounds: int) -> dict[int, float]:
+def measure_start(base: Path, sizes: tuple[int, ...], rounds: int, big: int) -> dict[int, float]:
     """Seconds from the command to a mount that can be listed, by size of the catalogue in tracks; medians."""
     taken: dict[int, list[float]] = {size: [] for size in sizes}
     mounts = {}
     for size in sizes:
-        mounts[size] = MusicFS(_folders(base, size, 1 << 20), base / "mnt-start", base / f"cache-start-{size}")
+        mounts[size] = MusicFS(_folders(base, size, big), base / "mnt-start", base / f"cache-{size}")
         mounts[size].scan()
     for _ in range(rounds):
         for size, mount in mounts.items():
@@ -102,9 +102,9 @@ def measure_start(base: Path, sizes: tuple[int, ...], rounds: int) -> dict[int, 
     return {size: statistics.median(seconds) for size, seconds in taken.items()}
 
 
-def measure_memory(base: Path, tracks: int) -> dict[str, float]:
+def measure_memory(base: Path, tracks: int, big: int) -> dict[str, float]:
     """Resident megabytes of the daemon and its children: idle after the rescan, and after `find`."""
-    ours = MusicFS(_folders(base, tracks, 1 << 20), base / "mnt-memory", base / f"cache-memory-{tracks}")
+    ours = MusicFS(_folders(base, tracks, big), base / "mnt-memory", base / f"cache-{tracks}")
     ours.scan()
 
     def resident() -> float:
