@@ -59,6 +59,7 @@ def test_a_signal_in_the_middle_of_the_first_scan_ends_the_mount_cleanly(here: P
         mount.signal(signal.SIGTERM)
         assert mount.wait() == 0
         assert mount.seen("ScanFinished") is None
+        assert "Traceback" not in mount.log
         gone(mount)
 
 

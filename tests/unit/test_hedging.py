@@ -276,3 +276,13 @@ async def test_a_hedge_publishes_no_loss_of_health_for_the_winner() -> None:
         fed.events.clear()
         await fed.fetch()
         assert [(event.origin, event.after) for event in fed.published(HealthChanged)] == [(A, HealthStatus.DEGRADED)]
+
+
+@virtual_time
+async def test_reads_side_by_side_leave_an_origin_that_hangs_together_though_few_hedges_can_be_afforded() -> None:
+    """What the first hedges find out about the origin serves the reads beside them, which no hedge is left for."""
+    async with federation(FakeOrigin("a", read_outcome=HANG), FakeOrigin("b")) as fed:
+        await fed.probe_all()
+        fetched = await asyncio.gather(*(fed.executor.fetch(fed.replicas, n, 10) for n in range(12)))
+        assert {found.replica.origin for found in fetched} == {B}
+        assert now_ms() <= 400

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicfs.config import RetryConfig
 from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
 from musicfs.errors import NoReplicaAvailable, OriginFault
 from musicfs.events import ReplicaQuarantined
@@ -112,6 +113,22 @@ async def test_serving_while_every_origin_is_away_is_a_clear_quick_error() -> No
             await reader.read(opened(made), 0, 10)
         assert loop.time() - started < 1
         assert OriginFault.UNREACHABLE.value in str(caught.value)
+
+
+@virtual_time
+async def test_a_block_that_has_just_failed_fails_at_once_and_is_tried_again_soon() -> None:
+    """The kernel repeats a failed read-ahead as a read: its reader waits for one deadline, not for two."""
+    origin = FakeOrigin("a", data=DATA)
+    origin.reads.append(HANG)
+    async with federation(origin, retry=RetryConfig(deadline_ms=1000)) as made:
+        reader = Reader(made.executor)
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            with pytest.raises(NoReplicaAvailable):
+                await reader.read(opened(made), 0, 10)
+        assert loop.time() == pytest.approx(1.0)
+        await asyncio.sleep(0.3)
+        assert await reader.read(opened(made), 0, 10) == DATA[:10]
 
 
 @virtual_time

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.model import Content, Replica
 
 BLOCK_SIZE = 256 * 1024
 _RECENT_BLOCKS = 32
 _CONTENTS_WITH_CHECKSUMS = 4096
+_FAIL_AGAIN_SECS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Reader:
         self._checksums = _Checksums()
         self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._fetching: dict[tuple[int, int], asyncio.Task[bytes]] = {}
+        self._failed: dict[tuple[int, int], tuple[float, NoReplicaAvailable]] = {}
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """The bytes if they can be had without waiting, else None. A memoryview is valid until the next call."""
@@ -91,6 +94,7 @@ class Reader:
             return block
         task = self._fetching.get(key)
         if task is None:
+            self._fail_again(key)
             task = asyncio.create_task(self._fetch(opened, index))
             self._fetching[key] = task
             task.add_done_callback(lambda done: self._fetched(key, done))
@@ -99,8 +103,17 @@ class Reader:
 
     def _fetched(self, key: tuple[int, int], task: asyncio.Task[bytes]) -> None:
         del self._fetching[key]
-        if not task.cancelled():
-            task.exception()  # looked at, since everyone who waited for it may be gone
+        # Looked at in any case, since everyone who waited for it may be gone.
+        if not task.cancelled() and isinstance(error := task.exception(), NoReplicaAvailable):
+            now = asyncio.get_running_loop().time()
+            self._failed = {k: failed for k, failed in self._failed.items() if failed[0] > now}
+            self._failed[key] = now + _FAIL_AGAIN_SECS, error
+
+    def _fail_again(self, key: tuple[int, int]) -> None:
+        """The kernel asks at once again for what its read-ahead could not get: one deadline is enough to wait."""
+        until, error = self._failed.get(key, (0.0, None))
+        if error is not None and asyncio.get_running_loop().time() < until:
+            raise error
 
     async def _fetch(self, opened: OpenContent, index: int) -> bytes:
         content = opened.content

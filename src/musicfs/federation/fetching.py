@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Check = Callable[[Replica, bytes], bool]
 
+# How often a late attempt that could not be hedged asks whether its origin has come into doubt.
+_LOOK_AGAIN_SECS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -88,6 +91,7 @@ class Fetch:
         self._first_failure = ""
         self._newest: _Attempt | None = None
         self._unhedged: _Attempt | None = None
+        self._look_again = inf
         self._given_up: set[Replica] = set()
         self._causes: dict[Replica, MusicFSError] = {}
 
@@ -161,8 +165,10 @@ class Fetch:
     def _hedge_at(self) -> float:
         """When the newest attempt counts as late, if there is anybody to ask besides."""
         newest, target = self._newest, self._hedge_target()
-        if newest is None or target is None or newest is self._unhedged:
+        if newest is None or target is None:
             return inf
+        if newest is self._unhedged:
+            return self._look_again
         stats = self._tools.registry.router.latency(newest.candidate.origin.id)
         return newest.started + hedge_delay(stats, target.metered, self._tools.retry)
 
@@ -178,10 +184,19 @@ class Fetch:
 
     def _hedge(self) -> None:
         if self._running and self._time() >= self._hedge_at() and (target := self._hedge_target()) is not None:
-            if self._tools.budget.spend():
+            if self._is_doubtful(self._newest) or self._tools.budget.spend():
                 self._start(target)
             else:
                 self._unhedged = self._newest
+                self._look_again = self._time() + _LOOK_AGAIN_SECS
+
+    def _is_doubtful(self, attempt: _Attempt | None) -> bool:
+        """Whether its origin has lost its health meanwhile, by the reads beside this one: then going elsewhere is no
+        hedge that has to be afforded."""
+        if attempt is None:
+            return False
+        status = self._tools.registry.health().status(attempt.candidate.origin.id)
+        return status in (HealthStatus.DEGRADED, HealthStatus.UNHEALTHY)
 
     # Judging what came of them
 

@@ -11,8 +11,10 @@ import errno
 import functools
 import logging
 import os
+import queue
 import stat
-from collections.abc import Awaitable, Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT_SECS = 3600.0
 _READ_AHEAD_KB = 1024
 _SESSION_BEGUN_SECS = 0.2
+_FORGETTING_SECS = 2.0
 _MOST_WORKERS = 10_000
 
 P = ParamSpec("P")
@@ -164,7 +167,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
-        if flags & (os.O_WRONLY | os.O_RDWR):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
         # An inode stands for one content for ever, so what the kernel has cached of it stays true.
         return FileInfo(fh=FileHandleT(self._fs.open(inode)), keep_cache=True)
@@ -216,6 +219,39 @@ for _name in (
     setattr(Operations, _name, _read_only)
 
 
+class _Forgetter:
+    """A thread that makes the kernel forget names: it may have to wait for the kernel, which may be waiting for us."""
+
+    def __init__(self) -> None:
+        self._names: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="forgetter", daemon=True)
+        self._ending = False
+
+    def forget(self, names: Iterable[tuple[int, str]]) -> None:
+        if not self._thread.is_alive():
+            self._thread.start()
+        for name in names:
+            self._names.put(name)
+
+    def _run(self) -> None:
+        while (item := self._names.get()) is not None and not self._ending:
+            parent, name = item
+            try:
+                pyfuse3.invalidate_entry(InodeT(parent), name.encode())
+            except OSError as error:
+                # Most names the kernel never heard of; and once the session has ended it hears of none.
+                if error.errno != errno.ENOENT and not self._ending:
+                    log.debug("can't make the kernel forget %r in %d: %s", name, parent, error)
+
+    def end(self) -> bool:
+        """Whether it has ended: while it has not, the session must not be destroyed."""
+        self._ending = True
+        self._names.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_FORGETTING_SECS)
+        return not self._thread.is_alive()
+
+
 class FuseMount:
     """One mounted filesystem: `mount`, `serve` until it is unmounted or told to `stop`, `unmount`."""
 
@@ -225,6 +261,7 @@ class FuseMount:
         self._operations = Operations(filesystem, waiter)
         self._allow_other = allow_other
         self._mounted = False
+        self._forgetter = _Forgetter()
 
     def mount(self) -> None:
         """Makes the filesystem appear. Raises `UserError` when the system refuses."""
@@ -267,7 +304,10 @@ class FuseMount:
     def unmount(self) -> None:
         if self._mounted:
             self._mounted = False
-            pyfuse3.close(unmount=True)
+            if self._forgetter.end():
+                pyfuse3.close(unmount=True)
+            elif points.mounted(self._mount_point):
+                points.unmount(self._mount_point, lazy=True)
 
     def forget(self, changes: TreeChanges) -> None:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
@@ -279,8 +319,7 @@ class FuseMount:
             except OSError as error:  # the kernel never heard of it
                 if error.errno != errno.ENOENT:
                     log.warning("can't make the kernel forget inode %d: %s", ino, error)
-        for parent, name in changes.entries:
-            pyfuse3.invalidate_entry_async(InodeT(parent), name.encode(), ignore_enoent=True)
+        self._forgetter.forget(changes.entries)
 
 
 __all__ = ["FuseMount", "Operations"]
