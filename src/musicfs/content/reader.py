@@ -21,7 +21,7 @@ from musicfs.model import Content, Replica
 BLOCK_SIZE = 256 * 1024
 _RECENT_BLOCKS = 32
 _CONTENTS_WITH_CHECKSUMS = 4096
-_FAIL_AGAIN_SECS = 0.25
+_FAIL_AGAIN_SECS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,11 @@ class Reader:
         if not task.cancelled() and isinstance(error := task.exception(), NoReplicaAvailable):
             now = asyncio.get_running_loop().time()
             self._failed = {k: failed for k, failed in self._failed.items() if failed[0] > now}
-            self._failed[key] = now + _FAIL_AGAIN_SECS, error
+            if error.timed_out:
+                self._failed[key] = now + _FAIL_AGAIN_SECS, error
 
     def _fail_again(self, key: tuple[int, int]) -> None:
-        """The kernel asks at once again for what its read-ahead could not get: one deadline is enough to wait."""
+        """The kernel asks at once again for what its read-ahead has waited for in vain: one deadline is enough."""
         until, error = self._failed.get(key, (0.0, None))
         if error is not None and asyncio.get_running_loop().time() < until:
             raise error
