@@ -1,0 +1,302 @@
+"""libnfs, the system's NFS client in user space, bound with ctypes: connections to one export, NFS version 3.
+
+Only the library's asynchronous calls are used, each driven to its end by `Connection._perform`. Its synchronous ones
+wait without limit for a connection, keep pointers to stack frames that have gone, and know timeouts only per packet.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import errno
+import functools
+import os
+import re
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar, cast
+from urllib.parse import quote
+
+T = TypeVar("T")
+
+SONAMES = ("libnfs.so.13", "libnfs.so.14")
+"""Releases 4 and 5, whose interfaces are the same as far as it is used here; release 6 changed them."""
+
+_LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
+
+
+class Attributes(c.Structure):
+    """struct nfs_stat_64."""
+
+    _fields_ = [(name, c.c_uint64) for name in (
+        "dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks",
+        "atime", "mtime", "ctime", "atime_nsec", "mtime_nsec", "ctime_nsec", "used",
+    )]  # fmt: skip
+
+    dev: int
+    ino: int
+    mode: int
+    nlink: int
+    size: int
+    mtime: int
+    mtime_nsec: int
+
+    @property
+    def mtime_ns(self) -> int:
+        return self.mtime * 10**9 + self.mtime_nsec
+
+
+class Entry(NamedTuple):
+    """What a folder holds under one name. mode: 0 when the server did not tell the attributes."""
+
+    name: str
+    mode: int
+    size: int
+    mtime_ns: int
+
+
+class _Timeval(c.Structure):
+    _fields_ = [("sec", c.c_long), ("usec", c.c_long)]
+
+
+class _Entry(c.Structure):
+    """struct nfsdirent."""
+
+
+_Entry._fields_ = [
+    ("next", c.POINTER(_Entry)), ("name", c.c_char_p), ("inode", c.c_uint64), ("type", c.c_uint32),
+    ("mode", c.c_uint32), ("size", c.c_uint64), ("atime", _Timeval), ("mtime", _Timeval), ("ctime", _Timeval),
+    ("uid", c.c_uint32), ("gid", c.c_uint32), ("nlink", c.c_uint32), ("dev", c.c_uint64), ("rdev", c.c_uint64),
+    ("blksize", c.c_uint64), ("blocks", c.c_uint64), ("used", c.c_uint64),
+    ("atime_nsec", c.c_uint32), ("mtime_nsec", c.c_uint32), ("ctime_nsec", c.c_uint32),
+]  # fmt: skip
+
+_Answered = c.CFUNCTYPE(None, c.c_int, c.c_void_p, c.c_void_p, c.c_void_p)
+
+
+@functools.cache
+def load() -> c.CDLL:
+    """The library, its functions typed. Raises OSError when it is not installed."""
+    library = _find()
+    context, handle, text, done = c.c_void_p, c.c_void_p, c.c_char_p, (_Answered, c.c_void_p)
+    for name, result, arguments in (
+        ("nfs_init_context", context, ()),
+        ("nfs_destroy_context", None, (context,)),
+        ("nfs_get_error", c.c_char_p, (context,)),
+        ("nfs_parse_url_dir", c.c_void_p, (context, text)),
+        ("nfs_destroy_url", None, (c.c_void_p,)),
+        ("nfs_get_fd", c.c_int, (context,)),
+        ("nfs_which_events", c.c_int, (context,)),
+        ("nfs_service", c.c_int, (context, c.c_int)),
+        ("nfs_get_readmax", c.c_uint64, (context,)),
+        ("nfs_mount_async", c.c_int, (context, text, text, *done)),
+        ("nfs_stat64_async", c.c_int, (context, text, *done)),
+        ("nfs_fstat64_async", c.c_int, (context, handle, *done)),
+        ("nfs_open_async", c.c_int, (context, text, c.c_int, *done)),
+        ("nfs_close", c.c_int, (context, handle)),
+        ("nfs_pread_async", c.c_int, (context, handle, c.c_uint64, c.c_uint64, *done)),
+        ("nfs_opendir_async", c.c_int, (context, text, *done)),
+        ("nfs_readdir", c.POINTER(_Entry), (context, handle)),
+        ("nfs_closedir", None, (context, handle)),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _find() -> c.CDLL:
+    for name in SONAMES[:-1]:
+        try:
+            return c.CDLL(name)
+        except OSError:
+            continue
+    return c.CDLL(SONAMES[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Where a folder is to be had. Ports that are None are asked of the server's rpcbind."""
+
+    host: str
+    path: str
+    port: int | None = None
+    mount_port: int | None = None
+
+
+class Patience:
+    """How long one call may take: until `secs` from now, or from the last answer's arrival if `renewed`.
+
+    The caller sets `ended` when it waits no more; the call then ends soon.
+    """
+
+    def __init__(self, secs: float, renewed: bool = False) -> None:
+        self.ended = False
+        self._secs = secs
+        self._renewed = renewed
+        self._until = time.monotonic() + secs
+
+    def left(self) -> float:
+        """Seconds; none when the caller has gone."""
+        return 0.0 if self.ended else max(0.0, self._until - time.monotonic())
+
+    def heard(self) -> None:
+        if self._renewed:
+            self._until = time.monotonic() + self._secs
+
+
+class Connection:
+    """One connection to an export; `mount` makes it. For one thread at a time.
+
+    Paths are absolute, from the export's root. Everything blocks for as long as `patience` lasts, and raises OSError:
+    ConnectionError when the connection failed (errno says how), TimeoutError when there was no answer; both leave it
+    fit for nothing but `close`. All others are the server's own answers.
+    """
+
+    def __init__(self, export: Export, patience: Patience) -> None:
+        self.patience = patience
+        self._export = export
+        self._lib = load()
+        self._nfs: int | None = None
+        self._answered = _Answered(self._take_answer)
+        self._turn = 0
+        self._done = True
+        self._status = 0
+        self._answer: object = None
+        self._convert: Callable[[int, int | None], object] = _nothing
+
+    def mount(self) -> None:
+        self._nfs = self._lib.nfs_init_context()
+        if not self._nfs:
+            raise MemoryError("libnfs has no memory for a connection")
+        url = self._lib.nfs_parse_url_dir(self._nfs, self._options().encode())
+        self._lib.nfs_destroy_url(url)
+        host, path = self._export.host.encode(), os.fsencode(self._export.path)
+        self._perform(_nothing, self._lib.nfs_mount_async, host, path)
+
+    def _options(self) -> str:
+        """A URL, since release 4 takes the ports in no other way."""
+        options = {"version": 3, "autoreconnect": 0, "dircache": 0, "auto-traverse-mounts": 0}
+        options |= {} if self._export.port is None else {"nfsport": self._export.port}
+        options |= {} if self._export.mount_port is None else {"mountport": self._export.mount_port}
+        return "nfs://host/?" + "&".join(f"{name}={quote(str(value))}" for name, value in options.items())
+
+    def alive(self) -> bool:
+        """Whether the server still keeps the connection, as far as can be told at once. Nothing is under way on it."""
+        fd = self._lib.nfs_get_fd(self._nfs)
+        return fd >= 0 and not _ready(fd, select.POLLIN, 0)
+
+    def close(self) -> None:
+        """Ends what is under way. Never blocks."""
+        nfs, self._nfs = self._nfs, None
+        if nfs is not None:
+            self._turn += 1
+            self._lib.nfs_destroy_context(nfs)
+
+    def stat(self, path: str) -> Attributes:
+        """Links are followed, within the export."""
+        return self._perform(_attributes, self._lib.nfs_stat64_async, os.fsencode(path))
+
+    def fstat(self, handle: int) -> Attributes:
+        return self._perform(_attributes, self._lib.nfs_fstat64_async, handle)
+
+    def open(self, path: str) -> int:
+        """A handle for reading, which `release` frees. It has the file's address, and holds nothing at the server."""
+        return self._perform(_pointer, self._lib.nfs_open_async, os.fsencode(path), os.O_RDONLY)
+
+    def release(self, handle: int) -> None:
+        """Frees a handle. Never blocks."""
+        self._lib.nfs_close(self._nfs, handle)
+
+    def pread(self, handle: int, offset: int, size: int) -> bytes:
+        """At most `size` bytes, none at the end of the file."""
+        return self._perform(_bytes, self._lib.nfs_pread_async, handle, offset, size)
+
+    def list(self, path: str) -> list[Entry]:
+        """All that is in a folder, in no order."""
+        folder = self._perform(_pointer, self._lib.nfs_opendir_async, os.fsencode(path))
+        found = []
+        while entry := self._lib.nfs_readdir(self._nfs, folder):
+            about = entry.contents
+            mtime_ns = about.mtime.sec * 10**9 + about.mtime_nsec
+            found.append(Entry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
+        self._lib.nfs_closedir(self._nfs, folder)
+        return [entry for entry in found if entry.name not in (".", "..")]
+
+    def _perform(self, convert: Callable[[int, int | None], T], start: Callable[..., int], *args: object) -> T:
+        """Starts a call and serves the connection until it is answered; what `convert` makes of the answer."""
+        self._turn += 1
+        self._done, self._answer, self._convert = False, None, convert
+        if start(self._nfs, *args, self._answered, self._turn) < 0 and not self._done:
+            raise ConnectionError(errno.ECONNABORTED, self._error_text())
+        while not self._done:
+            self._serve()
+        if self._status < 0:
+            raise self._failure()
+        return cast(T, self._answer)
+
+    def _take_answer(self, status: int, _nfs: object, data: int | None, turn: int) -> None:
+        """Called by the library, also late, for calls that nobody waits for any more. `data` is its own memory."""
+        if turn == self._turn and not self._done:
+            self._answer = self._convert(status, data) if status >= 0 else None
+            self._status = status
+            self._done = True
+
+    def _serve(self) -> None:
+        """Takes and sends what can be at once, or waits a moment for that."""
+        fd = self._lib.nfs_get_fd(self._nfs)
+        if fd < 0:
+            raise ConnectionError(errno.ECONNRESET, self._error_text())
+        events = _ready(fd, self._lib.nfs_which_events(self._nfs), min(_LOOK_SECS, self.patience.left()))
+        if events & select.POLLERR and (number := _socket_error(fd)):
+            raise ConnectionError(number, os.strerror(number))
+        if events:
+            self.patience.heard()
+        elif not self.patience.left():
+            raise TimeoutError(errno.ETIMEDOUT, "no answer")
+        if self._lib.nfs_service(self._nfs, events) < 0 and not self._done:
+            raise ConnectionError(errno.ECONNRESET, self._error_text())
+
+    def _error_text(self) -> str:
+        return (self._lib.nfs_get_error(self._nfs) or b"").decode(errors="replace") or "the connection was lost"
+
+    def _failure(self) -> OSError:
+        """What the server answered. The library says EFAULT for a failed read and for a lost connection alike, and
+        EINTR when it gave up itself; its text knows more."""
+        text = self._error_text()
+        number = -self._status
+        if named := re.search(r"NFS3ERR_([A-Z]+)", text):
+            number = errno.ESTALE if named[1] == "BADHANDLE" else getattr(errno, f"E{named[1]}", errno.EIO)
+        if number in (errno.EFAULT, errno.EINTR):
+            return ConnectionError(errno.ECONNRESET, text)
+        return OSError(number, os.strerror(number))
+
+
+def _socket_error(fd: int) -> int:
+    with socket.socket(fileno=os.dup(fd)) as connection:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _ready(fd: int, events: int, secs: float) -> int:
+    poll = select.poll()
+    poll.register(fd, events)
+    return next((found for _, found in poll.poll(secs * 1000)), 0)
+
+
+def _nothing(_status: int, _data: int | None) -> None:
+    return None
+
+
+def _pointer(_status: int, data: int | None) -> int:
+    assert data is not None
+    return data
+
+
+def _attributes(_status: int, data: int | None) -> Attributes:
+    assert data is not None
+    return Attributes.from_buffer_copy(c.string_at(data, c.sizeof(Attributes)))
+
+
+def _bytes(status: int, data: int | None) -> bytes:
+    return c.string_at(data, status) if data is not None and status else b""

@@ -1,0 +1,122 @@
+"""Connections to one NFS export: made when they are wanted, kept while they are fit, and the files open on them."""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from musicfs.errors import MusicFSError
+from musicfs.origins.libnfs import Connection, Export, Patience
+from musicfs.origins.openfiles import Key
+
+_OPEN_FILES = 16
+
+
+class ExportRefused(OSError):
+    """The server did not let us mount the export."""
+
+
+class Session:
+    """A connection, and handles of the files that were read on it last. For one thread at a time.
+
+    used: there were calls on it before; what it knows of the root may be old.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.used = False
+        self._handles: OrderedDict[Key, int] = OrderedDict()
+
+    def handle(self, key: Key) -> int:
+        """Of the file at the key's path; opened before, or now. Which version it has is for the caller to check."""
+        handle = self._handles.pop(key, None)
+        if handle is None:
+            handle = self.connection.open(f"/{key[0]}")
+            if len(self._handles) >= _OPEN_FILES:
+                self.connection.release(self._handles.popitem(last=False)[1])
+        self._handles[key] = handle
+        return handle
+
+    def drop(self, key: Key) -> None:
+        self.connection.release(self._handles.pop(key))
+
+    def close(self) -> None:
+        for handle in self._handles.values():
+            self.connection.release(handle)
+        self._handles.clear()
+        self.connection.close()
+
+
+class Sessions:
+    """The sessions of one export. For any thread."""
+
+    def __init__(self, export: Export) -> None:
+        self._export = export
+        self._idle: list[Session] = []
+        self._closed = False
+
+    @contextmanager
+    def one(self, patience: Patience) -> Iterator[Session]:
+        """A session for the calls within. What they raise decides whether it is kept: a failed connection is not,
+        nor one whose root the server has forgotten."""
+        session = self._take(patience)
+        try:
+            yield session
+        except (OSError, MusicFSError) as error:
+            lost = isinstance(error, ConnectionError | TimeoutError)
+            if lost:
+                self.forget()
+            self._put(session, fit=not lost and not (isinstance(error, OSError) and error.errno == errno.ESTALE))
+            raise
+        except BaseException:
+            session.close()
+            raise
+        self._put(session)
+
+    def forget(self) -> None:
+        """Closes the connections that nobody uses now."""
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread was faster
+                return
+
+    def close(self) -> None:
+        """Those in use follow when they come free."""
+        self._closed = True
+        self.forget()
+
+    def _take(self, patience: Patience) -> Session:
+        while self._idle:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                break
+            if session.connection.alive():  # servers end connections that are idle for some minutes
+                session.connection.patience = patience
+                return session
+            session.close()
+        return self._mount(patience)
+
+    def _mount(self, patience: Patience) -> Session:
+        connection = Connection(self._export, patience)
+        try:
+            connection.mount()
+        except (ConnectionError, TimeoutError):
+            connection.close()
+            raise
+        except OSError as error:
+            connection.close()
+            raise ExportRefused(error.errno, error.strerror) from error
+        return Session(connection)
+
+    def _put(self, session: Session, fit: bool = True) -> None:
+        if not fit:
+            session.close()
+            return
+        session.used = True
+        self._idle.append(session)
+        if self._closed:
+            self.forget()
