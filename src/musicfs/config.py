@@ -320,8 +320,9 @@ def _from_path(where: str) -> tuple[Sequence[str], dict[str, object]]:
 
 
 def shown_url(text: str) -> str:
-    """The URL without a password that it may hold."""
-    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", text)
+    """The URL without a password or another secret that it may hold."""
+    text = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", text)
+    return re.sub(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&#]*", r"\1***", text)
 
 
 def _from_url(where: str) -> tuple[Sequence[str], dict[str, object]]:

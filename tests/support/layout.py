@@ -23,12 +23,12 @@ class Import:
 class Rules:
     """layers: the parts of the package, from the top down; a part may import its own and those further down.
 
-    owners: modules from outside, and the prefix of the only modules that may import them.
+    owners: modules from outside, and the prefix, or prefixes, of the only modules that may import them.
     """
 
     package: str
     layers: Sequence[frozenset[str]]
-    owners: Mapping[str, str]
+    owners: Mapping[str, str | tuple[str, ...]]
     most_lines: int
 
 
@@ -111,8 +111,9 @@ def _cycles(source: Source) -> Iterator[str]:
 def _owners(source: Source, rules: Rules) -> Iterator[str]:
     for each in source.imports:
         owner = rules.owners.get(each.target.split(".")[0])
-        if owner is not None and not f"{each.source}.".startswith(f"{rules.package}.{owner}."):
-            yield f"{each.source}:{each.line} imports {each.target}, which only {owner} may"
+        owners = (owner,) if isinstance(owner, str) else owner
+        if owners and not f"{each.source}.".startswith(tuple(f"{rules.package}.{one}." for one in owners)):
+            yield f"{each.source}:{each.line} imports {each.target}, which only {' and '.join(owners)} may"
 
 
 def _sizes(source: Source, rules: Rules) -> Iterator[str]:

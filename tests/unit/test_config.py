@@ -79,7 +79,8 @@ def test_the_sample_configuration_parses_as_it_stands(write: Write) -> None:
     assert local.settings == {"path": Path("/mnt/nas/music")}
     assert (backup.origin_type, backup.metered, local.metered) == (OriginType.S3, True, False)
     assert isinstance(backup.origin_type, OriginType)
-    assert backup.settings == {"bucket": "music-backup", "region": "us-east-1"}
+    said = {key: value for key, value in backup.settings.items() if value}
+    assert said == {"bucket": "music-backup", "region": "us-east-1"}
 
 
 def test_defaults_are_those_of_the_documentation(write: Write) -> None:
@@ -199,6 +200,7 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
             "musicfs.toml: origins[0].path is missing: set it to the folder that holds the music.",
             "musicfs.toml: origins[0].pth is not a known key: did you mean path?",
             'musicfs.toml: origins[1].id is "one", as origins[0].id is: give each origin its own id.',
+            "musicfs.toml: origins[1].bucket is missing: set it to the name of the bucket.",
             "musicfs.toml: origins[1].priority is 300: use a whole number from 0 to 255.",
             "musicfs.toml: origins[2].id is \"spa ced\": use 1 to 64 of the letters, the digits and '-', '_', '.'.",
             'musicfs.toml: origins[2].origin_type is "loca": use one of local, nfs, s3, sftp, smb.',
@@ -325,7 +327,7 @@ def test_an_origin_of_the_command_line_gets_an_id_of_its_own(text: str, taken: l
     assert origin.priority == len(taken) + 1
 
 
-@pytest.mark.parametrize("text", ["sftp://me@host/music", "s3://bucket", "SMB://nas/share", "nas=nfs://nas/export"])
+@pytest.mark.parametrize("text", ["sftp://me@host/music", "SMB://nas/share"])
 def test_remote_origins_are_not_available_yet(text: str) -> None:
     with pytest.raises(UsageError, match="not available yet in this version"):
         origin_from_argument(text, [])
@@ -339,8 +341,7 @@ def test_arguments_that_name_no_folder_are_refused(text: str) -> None:
 
 def test_a_kind_is_found_by_its_name_or_told_to_be_missing() -> None:
     assert find_kind("local").name == "local"
-    with pytest.raises(UsageError, match="'s3' is not available yet in this version: use one of local"):
-        find_kind("s3")
+    assert find_kind("s3").name == "s3"
     with pytest.raises(UsageError, match="'gopher' is not installed: use one of local"):
         find_kind("gopher")
 

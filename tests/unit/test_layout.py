@@ -31,7 +31,7 @@ RULES = Rules(
         frozenset({"model"}),
     ],
     owners={
-        "aiohttp": "control",
+        "aiohttp": ("control", "origins.s3.client"),
         "click": "cli",
         "inotify_simple": "origins.watch",
         "mutagen": "library",

@@ -1,0 +1,191 @@
+"""Requests to one bucket, and what went wrong with them: the only module that knows aiohttp here."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from musicfs.errors import OriginFailed, OriginFault, UserError
+from musicfs.model import OriginId
+from musicfs.origins.s3.keys import KeyChain
+from musicfs.origins.s3.signing import Keys, escaped_path, escaped_query, signed
+from musicfs.origins.threads import WorkersClosed, WorkerThreads
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+    from aiohttp.abc import AbstractResolver
+    from aiohttp.client import _RequestContextManager
+
+_CLOSING_SECS = 1.0
+_METADATA_SECS = 1.0
+_LARGEST_ERROR = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """headers: by names in lower case. body: of a HEAD, empty."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Bucket:
+    """Sends requests to one bucket, at most `connections` at a time, signed with the keys of `chain`.
+
+    url_in: the bucket's address, by the region.
+
+    Nothing is tried again, but for a request on a kept connection that turns out to have been closed. The session
+    is made by the first request, and belongs to its event loop. Callers bound the time.
+    """
+
+    def __init__(self, origin: OriginId, url_in: Callable[[str], str], chain: KeyChain, connections: int) -> None:
+        self._origin = origin
+        self._url_in = url_in
+        self._chain = chain
+        self._connections = connections
+        self._threads = WorkerThreads(f"origin-{origin}", 2)
+        self._session: ClientSession | None = None
+        self._closed = False
+
+    async def ask(
+        self, method: str, key: str = "", query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, *, most: int = 0,
+    ) -> Answer:  # fmt: skip
+        """The answer to a request for `key`, or for the bucket itself, whatever its status.
+
+        most: the longest body of a success, in bytes. Raises OriginFailed when there is no whole answer.
+        """
+        import aiohttp
+
+        if self._closed:
+            raise self._failure(OriginFault.UNREACHABLE, "it has been closed")
+        try:
+            keys = await self._chain.get(self._threads)
+            async with self._request(keys, method, key, query or {}, headers or {}) as response:
+                return Answer(response.status, _headers(response), await self._body(response, most))
+        except UserError as error:
+            raise self._failure(OriginFault.DENIED, str(error)) from error
+        except (aiohttp.ClientError, OSError, RuntimeError, WorkersClosed) as error:
+            if self._closed:
+                raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
+            if isinstance(error, RuntimeError):
+                raise
+            raise self._failure(*_reason(error)) from error
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._threads.close()
+        if self._session is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING_SECS):
+                    await self._session.close()
+
+    async def fetch(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
+        """Something else than the bucket, unsigned (see keys.Ask)."""
+        import aiohttp
+
+        try:
+            async with (
+                asyncio.timeout(_METADATA_SECS),
+                self._opened().request(method, url, headers=headers) as response,
+            ):
+                if response.status != 200:
+                    raise OSError(f"HTTP {response.status}")
+                return await response.read()
+        except aiohttp.ClientError as error:
+            raise OSError(str(error)) from error
+
+    def _request(
+        self, keys: Keys, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> _RequestContextManager:
+        from yarl import URL
+
+        url = urlsplit(self._url_in(keys.region))
+        path = url.path.rstrip("/") + ("/" + escaped_path(key) if key else "") or "/"
+        text = escaped_query(query)
+        complete = signed(method, path, text, {"host": url.netloc}, keys, datetime.now(UTC))
+        whole = URL(f"{url.scheme}://{url.netloc}{path}?{text}".rstrip("?"), encoded=True)
+        # Stored bytes are wanted as they are, whatever they are said to be encoded in.
+        complete = {**complete, **headers, "accept-encoding": "identity"}
+        return self._opened().request(method, whole, headers=complete, allow_redirects=False)
+
+    def _opened(self) -> ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections, resolver=_resolver(self._threads))
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def _body(self, response: ClientResponse, most: int) -> bytes:
+        """Leaving it unread closes the connection, which is cheaper than to take in what nobody asked for."""
+        if response.method == "HEAD":
+            return b""
+        limit = most if response.status < 300 else _LARGEST_ERROR
+        pieces, size = [], 0
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > limit:
+                raise self._failure(OriginFault.IO, "more was sent than asked for; it does not understand ranges")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _failure(self, fault: OriginFault, detail: str) -> OriginFailed:
+        return OriginFailed(self._origin, fault, detail)
+
+
+def _headers(response: ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _reason(error: Exception) -> tuple[OriginFault, str]:
+    """Without the message of aiohttp's own, which may hold the whole request."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return OriginFault.UNREACHABLE, f"{error.host} is not to be trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        if cause.errno == errno.ECONNREFUSED:
+            return OriginFault.REFUSED, f"nothing listens at {error.host}:{error.port}"
+        return OriginFault.UNREACHABLE, f"{error.host}: {cause.strerror or cause}"
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError | WorkersClosed):
+        return OriginFault.UNREACHABLE, "the connection was lost"
+    return OriginFault.IO, f"the answer makes no sense ({type(error).__name__})"
+
+
+def _resolver(threads: WorkerThreads) -> AbstractResolver:
+    """Looks names up in threads of the origin's own: a name server that hangs must not hold up anything else."""
+    from aiohttp.abc import AbstractResolver, ResolveResult
+
+    class Resolver(AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[ResolveResult]:
+            found = await threads.run(_look_up, host, port, family)
+            return [
+                ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=proto, flags=0)
+                for kind, _, proto, _, at in found
+            ]
+
+        async def close(self) -> None:
+            return None
+
+    return Resolver()
+
+
+def _look_up(host: str, port: int, family: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)

@@ -1,0 +1,205 @@
+"""The driver for buckets. A key below the prefix is a path; a file's version is its ETag."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from musicfs.config import OriginConfig
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.s3.client import Answer, Bucket
+from musicfs.origins.s3.keys import KeyChain
+from musicfs.origins.s3.listing import Folders, Page, bare_etag, error_code, is_name, is_shown, parse_page, time_of
+from musicfs.origins.s3.settings import S3Settings, from_url
+
+T = TypeVar("T")
+
+_LARGEST_PAGE = 16 << 20
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+_REMEDIES = {
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "InvalidAccessKeyId": "the access key is not known there",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+
+
+class S3Origin:
+    """See base.Origin for the contract."""
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        settings = S3Settings.model_validate(dict(config.settings))
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        self._name = settings.bucket
+        self._root = f"{settings.prefix}/" if settings.prefix else ""
+        self._timeout_ms = config.timeout_ms
+        self._populated = populated
+        self._keys = KeyChain(config, settings.profile, settings.region, settings.endpoint is None, self._fetch)
+        self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size)
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        return await self._bounded(self._read(replica, offset, min(size, replica.size - offset)))
+
+    async def stat(self, path: str) -> Stat:
+        return await self._bounded(self._stat(path))
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        if under:
+            self._key(under)
+        folders, any_keys = Folders(), False
+        async for page in self._pages(f"{self._root}{under}/" if under else self._root):
+            for entry in page.entries:
+                path = entry.path.removeprefix(self._root)
+                any_keys = any_keys or path != ""
+                if is_shown(path):
+                    for stat in folders.add(Stat(path, entry.size, entry.mtime_ns, entry.etag)):
+                        yield stat
+        for stat in folders.rest():
+            yield stat
+        if under:
+            async for stat in self._file(under, any_keys):
+                yield stat
+        else:
+            self._note(any_keys)
+
+    async def _file(self, path: str, is_folder: bool) -> AsyncIterator[Stat]:
+        try:
+            yield await self.stat(path)
+        except ReplicaFailed:
+            if not is_folder:
+                raise
+
+    async def health(self) -> HealthStatus:
+        await self._bounded(self._look())
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        return None
+
+    async def aclose(self) -> None:
+        await self._bucket.aclose()
+
+    async def _fetch(self, method: str, url: str, headers: Any) -> bytes:
+        return await self._bucket.fetch(method, url, headers)
+
+    async def _bounded(self, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1000):
+                return await call
+        except TimeoutError:
+            detail = f"no answer within {self._timeout_ms} ms"
+            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
+
+    def _key(self, path: str) -> str:
+        key = self._root + path
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "no key can have such a name") from None
+        if not is_name(path):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is no path of a file")
+        return key
+
+    async def _read(self, replica: Replica, offset: int, size: int) -> bytes:
+        key = self._key(replica.path)
+        if size <= 0:
+            return b""
+        headers = {"range": f"bytes={offset}-{offset + size - 1}"}
+        if replica.etag is not None:
+            headers["if-match"] = f'"{replica.etag}"'
+        answer = await self._bucket.ask("GET", key, headers=headers, most=size)
+        if answer.status not in (200, 206):
+            raise await self._failure(replica.path, answer)
+        first, whole = self._place(answer)
+        now = self._described(replica.path, answer, whole)
+        if now.size != replica.size or not replica.is_version(now):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+        if first != offset or len(answer.body) != size:
+            raise OriginFailed(self.id, OriginFault.IO, "another range was sent than was asked for")
+        return answer.body
+
+    def _place(self, answer: Answer) -> tuple[int, int]:
+        """Where the body begins in the file, and the file's size."""
+        if answer.status == 200:
+            return 0, len(answer.body)
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("content-range", ""))
+        if found is None:
+            raise OriginFailed(self.id, OriginFault.IO, "a range was sent without its place")
+        return int(found[1]), int(found[2])
+
+    async def _stat(self, path: str) -> Stat:
+        answer = await self._bucket.ask("HEAD", self._key(path))
+        if answer.status != 200:
+            raise await self._failure(path, answer)
+        return self._described(path, answer, int(answer.headers.get("content-length", "-1")))
+
+    def _described(self, path: str, answer: Answer, size: int) -> Stat:
+        try:
+            mtime_ns = time_of(answer.headers.get("last-modified", ""))
+        except ValueError:
+            raise OriginFailed(self.id, OriginFault.IO, "a file was sent without its time") from None
+        return Stat(path, size, mtime_ns, bare_etag(answer.headers.get("etag")))
+
+    async def _look(self) -> None:
+        """Raises OriginFailed unless the bucket can be listed, and is not empty though files of it are known."""
+        query = {"list-type": "2", "max-keys": "2", "prefix": self._root, "encoding-type": "url"}
+        page = await self._page(query)
+        self._note(any(entry.path != self._root for entry in page.entries))
+
+    def _note(self, any_keys: bool) -> None:
+        if self._populated and not any_keys:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is nothing in {self._name}/{self._root}")
+        self._populated = any_keys
+
+    async def _pages(self, prefix: str) -> AsyncIterator[Page]:
+        query = {"list-type": "2", "max-keys": "1000", "prefix": prefix, "encoding-type": "url"}
+        while True:
+            page = await self._bounded(self._page(query))
+            yield page
+            if page.following is None:
+                return
+            if page.following == query.get("continuation-token"):
+                raise OriginFailed(self.id, OriginFault.IO, "the listing goes in circles")
+            query["continuation-token"] = page.following
+
+    async def _page(self, query: dict[str, str]) -> Page:
+        answer = await self._bucket.ask("GET", query=query, most=_LARGEST_PAGE)
+        if answer.status != 200:
+            raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
+        try:
+            return parse_page(answer.body)
+        except ValueError as error:
+            raise OriginFailed(self.id, OriginFault.IO, f"a listing can't be understood: {error}") from error
+
+    async def _failure(self, path: str, answer: Answer) -> MusicFSError:
+        """Whom to blame for a request that was refused: the origin, or only the file."""
+        if answer.status in (412, 416):
+            return ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
+        if answer.status not in (401, 403, 404):
+            return self._refusal(answer, path)
+        try:
+            await self._look()
+        except OriginFailed as failed:
+            return failed
+        if answer.status == 404:
+            return ReplicaFailed(self.id, path, ReplicaFault.MISSING)
+        return ReplicaFailed(self.id, path, ReplicaFault.DENIED, error_code(answer.body))
+
+    def _refusal(self, answer: Answer, what: str) -> OriginFailed:
+        code = error_code(answer.body)
+        if answer.status in (401, 403) or code in _EXPIRED:
+            self._keys.forget()
+            return OriginFailed(self.id, OriginFault.DENIED, f"{what}: {_REMEDIES.get(code, code) or answer.status}")
+        region = answer.headers.get("x-amz-bucket-region")
+        if answer.status in (301, 307, 308, 400) and region:
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, f"{what}: set its region to {region!r}")
+        if answer.status == 404:
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is no bucket {self._name!r}")
+        return OriginFailed(self.id, OriginFault.IO, f"{what}: HTTP {answer.status} {code}".rstrip())
+
+
+KIND = OriginKind(OriginType.S3, S3Settings, S3Origin, remote=True, schemes=("s3",), from_url=from_url)

@@ -1,0 +1,88 @@
+"""What can be said about a bucket, in a configuration or in a URL."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+
+from musicfs.config_models import Bool
+from musicfs.config_sources import SECRET_KEYS, Wanted
+from musicfs.origins.s3.listing import is_name
+
+_IN_URLS = ("endpoint", "region", "profile", "path_style")
+
+
+def _bucket(value: str) -> str:
+    if not value or set(value) & set("/?#@ "):
+        raise ValueError("not a bucket")
+    return value
+
+
+def _prefix(value: str) -> str:
+    value = value.strip("/")
+    if value and not is_name(value):
+        raise ValueError('the prefix must be like the path of a folder, without ".", ".." or "//" in it')
+    return value
+
+
+def _endpoint(value: str) -> str:
+    """Without a `Wanted`, whose message would show a password that stands in it."""
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValueError("the endpoint must be a URL such as https://s3.example.net or http://nas:9000")
+    if "@" in url.netloc:
+        raise ValueError("the endpoint must not hold a password: keys have variables of their own")
+    return value.rstrip("/")
+
+
+class S3Settings(BaseModel):
+    """bucket: its name. prefix: of the keys that are music, like a folder. endpoint: of servers other than Amazon's.
+
+    path_style: whether the bucket is named in the path and not in the host; by default for all but Amazon's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bucket: Annotated[str, AfterValidator(_bucket), Wanted("the name of the bucket")]
+    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    region: str | None = None
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    profile: str | None = None
+    path_style: Bool | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    secret_access_key_file: str | None = None
+    session_token: SecretStr | None = None
+
+    def url_in(self, region: str) -> str:
+        """The address of the bucket."""
+        suffix = ".cn" if region.startswith("cn-") else ""
+        endpoint = self.endpoint or f"https://s3.{region}.amazonaws.com{suffix}"
+        # A certificate for *.host does not cover names with more dots.
+        by_host = self.endpoint is None and "." not in self.bucket if self.path_style is None else not self.path_style
+        url = urlsplit(endpoint)
+        if by_host:
+            return f"{url.scheme}://{self.bucket}.{url.netloc}{url.path}"
+        return f"{endpoint}/{self.bucket}"
+
+
+def from_url(url: SplitResult) -> dict[str, object]:
+    """s3://bucket/prefix?endpoint=...&region=...&profile=...&path_style=true (see base.OriginKind)."""
+    if "@" in url.netloc:
+        raise ValueError("keys do not belong into a URL, where others can see them; set them as variables.")
+    if not url.netloc:
+        raise ValueError("the bucket is missing: write s3://bucket or s3://bucket/prefix.")
+    if url.fragment:
+        raise ValueError("a '#' ends a URL; write it as %23.")
+    settings: dict[str, object] = {"bucket": url.netloc}
+    if prefix := unquote(url.path).strip("/"):
+        settings["prefix"] = prefix
+    for name, value in parse_qsl(url.query, keep_blank_values=True):
+        if name in SECRET_KEYS:
+            raise ValueError(f"{name} does not belong into a URL, where others can see it; set it as a variable.")
+        if name not in _IN_URLS:
+            raise ValueError(f"{name!r} is not known here: use {', '.join(_IN_URLS)}.")
+        settings[name] = value
+    return settings

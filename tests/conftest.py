@@ -1,0 +1,17 @@
+"""The servers that all tests of a run share, since starting one takes a while."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers.swift import Swift
+
+
+@pytest.fixture(scope="session")
+def swift() -> Iterator[Swift]:
+    with tempfile.TemporaryDirectory(prefix="musicfs-swift-") as home, Swift(Path(home)) as server:
+        yield server
