@@ -164,6 +164,7 @@ def test_names_that_do_not_exist_are_not_found(library: Mount) -> None:
     for name in ("nothing", "Artist/nothing", "x" * 255):
         assert library.here.call(errno_of, os.stat, library.path / name) == errno.ENOENT
     assert library.here.call(errno_of, os.listdir, library.path / "Artist/nothing") == errno.ENOENT
+    assert library.here.call(errno_of, os.stat, library.path / ("x" * 256)) == errno.ENAMETOOLONG
     not_utf8 = Path(os.fsdecode(os.fsencode(library.path) + b"/caf\xe9"))
     assert library.here.call(errno_of, os.stat, not_utf8) == errno.ENOENT
 

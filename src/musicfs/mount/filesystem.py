@@ -23,6 +23,7 @@ Attributes = tuple[int, bool, int, int]
 Row = tuple[int, str, int | None, int, int]
 
 _PAGE = 1024
+_LONGEST_NAME = 255  # bytes, as statfs says
 XATTR_PREFIX = "user.musicfs."
 
 
@@ -74,6 +75,8 @@ class Filesystem:
 
     def lookup(self, parent: int, name: bytes) -> Attributes | None:
         """The attributes of what `parent` has under `name`; None if it has no such thing."""
+        if len(name) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, "the name is too long")
         try:
             row = self._tree.lookup(parent, name.decode("utf-8"))
         except UnicodeDecodeError:
