@@ -6,6 +6,7 @@ on a broken mount fails the test instead.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -49,11 +50,13 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
 
 @dataclass(frozen=True)
 class Account:
-    """Who mounts. prefix: the command that becomes this user. python: an interpreter that this user may run."""
+    """Who mounts. prefix: the command that becomes this user. python: an interpreter that this user may run.
+    checkout: where this user finds ours."""
 
     name: str
     prefix: tuple[str, ...]
     python: str
+    checkout: Path
 
     def environ(self, home: Path) -> dict[str, str]:
         return {
@@ -61,10 +64,15 @@ class Account:
             "LANG": "C.UTF-8",
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home / "run"),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), sysconfig.get_path("purelib")]),
+            "PYTHONPATH": os.pathsep.join(map(str, (self.checkout / "src", self.checkout, self._packages()))),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def _packages(self) -> Path:
+        """The folder of the installed packages, which is in the checkout if the virtual environment is."""
+        packages = Path(sysconfig.get_path("purelib"))
+        return self.checkout / packages.relative_to(ROOT) if packages.is_relative_to(ROOT) else packages
 
     def command(self, environ: Mapping[str, str], *command: str) -> list[str]:
         """`command` as this user; the environment goes by env(1), since sudo clears it."""
@@ -86,7 +94,7 @@ def account(kind: str) -> Account:
         entry = next(pwd.getpwnam(each) for each in _ORDINARY if _exists(each))
         name = entry.pw_name
         prefix = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups")
-    return Account(name, prefix, _interpreter(prefix))
+    return Account(name, prefix, _interpreter(prefix), _checkout(prefix))
 
 
 def _exists(name: str) -> bool:
@@ -95,6 +103,25 @@ def _exists(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _checkout(prefix: Sequence[str]) -> Path:
+    """Ours, or where it lies in a folder that is closed to the other user, as /root is, a view of it that is not."""
+    if subprocess.run([*prefix, "test", "-r", __file__], timeout=PATIENCE, check=False).returncode == 0:
+        return ROOT
+    open_to_all = Path(tempfile.mkdtemp(prefix="musicfs-checkout-"))
+    open_to_all.chmod(0o755)
+    view = open_to_all / "view"
+    view.mkdir()
+    subprocess.run(["mount", "--bind", str(ROOT), str(view)], timeout=PATIENCE, check=True)
+
+    def forget() -> None:
+        subprocess.run(["umount", "--lazy", str(view)], timeout=PATIENCE, check=False)
+        view.rmdir()
+        open_to_all.rmdir()
+
+    atexit.register(forget)
+    return view
 
 
 def _interpreter(prefix: Sequence[str]) -> str:
