@@ -1,0 +1,186 @@
+"""The driver for shares that are not mounted: the event loop's side of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar, TypeVarTuple
+
+from musicfs.config import OriginConfig
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.origins.base import WatchCallback
+from musicfs.origins.listing import is_skipped
+from musicfs.origins.smb.failures import Login
+from musicfs.origins.smb.files import Files, Folder, is_addressable
+from musicfs.origins.smb.session import Share
+from musicfs.origins.smb.settings import SmbSettings
+from musicfs.origins.smb.wire import Identity
+from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.secrets import find_secret, variable_of
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class SmbOrigin:
+    """See base.Origin for the contract. Blocking calls run in threads of this origin's own, over one connection.
+
+    A connection that has ended is made anew by the next call, once for all who wait for it.
+    """
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        self._config = config
+        self._settings = SmbSettings.model_validate(dict(config.settings))
+        self._prefix = self._settings.prefix.strip("/")
+        self._populated = populated
+        self._timeout = config.timeout_ms / 1000
+        self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
+        self._files: Files | None = None
+        self._connecting: asyncio.Task[Files] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._used = False  # since the last health check
+        self._closed = False
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        self._used = True
+        return await self._run(replica.path, Files.read, replica, offset, size)
+
+    async def stat(self, path: str) -> Stat:
+        return await self._run(path, Files.stat, path)
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        root, file = await self._run(under, Files.begin, under)
+        if file is not None:
+            yield file
+            return
+        waiting: list[tuple[str, frozenset[Identity]]] = [(under, frozenset())]
+        while waiting:
+            path, above = waiting.pop()
+            files, folder = await self._run("", _open_folder, path, root)
+            if folder is None:
+                continue
+            below: list[str] = []
+            more = True
+            try:
+                while more and folder.about.identity not in above:  # what is listed above itself is a link: no end
+                    for entry in folder.entries:
+                        name = f"{path}/{entry.name}" if path else entry.name
+                        if not entry.is_folder:
+                            yield Stat(name, entry.size, entry.mtime_ns)
+                        elif not is_skipped(entry.name):
+                            below.append(name)
+                    more = await self._on(files, Files.turn, folder)
+            finally:
+                if more:
+                    self._leave_later(files, folder)
+            chain = above | {folder.about.identity} if folder.about.identity else above
+            waiting += [(name, chain) for name in reversed(below)]
+        await self._run("", Files.check_same, root)
+
+    async def health(self) -> HealthStatus:
+        """Besides the check, closes the files that were not used since the last one."""
+        await self._run("", Files.check_root)
+        if not self._used:
+            await self._run("", Files.rest)
+        self._used = False
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._threads.close()
+        if self._files is not None:
+            self._files.close()
+
+    # Running what blocks
+
+    async def _run(self, path: str, call: Callable[[Files, *Ts, float], T], *args: *Ts) -> T:
+        """Runs a blocking call over the connection, which is made first if need be."""
+        if not is_addressable(path):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "no file of a share can have this path")
+        return await self._on(None, call, *args)
+
+    async def _on(self, files: Files | None, call: Callable[[Files, *Ts, float], T], *args: *Ts) -> T:
+        """The same over one particular connection."""
+        until = time.monotonic() + self._patience
+        try:
+            async with asyncio.timeout(self._timeout):
+                files = files or await self._connected()
+                return await self._threads.run(call, files, *args, until)
+        except TimeoutError:
+            detail = f"no answer within {self._config.timeout_ms} ms"
+            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
+        except WorkersClosed:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for a thread: less than for its caller, who is then told why, and finds the thread free again."""
+        return self._timeout - min(0.1, self._timeout / 10)
+
+    async def _connected(self) -> Files:
+        files = self._files
+        if files is not None and files.alive:
+            return files
+        if self._closed:
+            raise WorkersClosed
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._threads.run(self._connect), name=f"connecting {self.id}")
+            self._connecting.add_done_callback(self._has_connected)
+        return await asyncio.shield(self._connecting)
+
+    def _has_connected(self, task: asyncio.Task[Files]) -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # those who waited have it, if there are any left
+
+    def _connect(self) -> Files:
+        """In a thread."""
+        login = self._login()
+        before = self._files
+        if before is not None:
+            before.close()
+        share = Share(login, self._patience, self._config.pool_size)
+        populated = before.populated if before is not None else self._populated
+        # Known before it is made, so that closing the origin ends this too.
+        self._files = files = Files(self.id, share, self._prefix, populated)
+        if self._closed:
+            files.close()
+        try:
+            files.connect()
+        except OriginFailed as failed:
+            if failed.fault is OriginFault.DENIED and login.user is not None and login.password is None:
+                detail = f"{failed}; no password is known for {login.user!r}: set {variable_of(self.id, 'password')}"
+                raise OriginFailed(self.id, OriginFault.DENIED, detail) from failed
+            raise
+        return files
+
+    def _login(self) -> Login:
+        settings = self._settings
+        try:
+            password = find_secret(self._config, "password")
+        except UserError as error:
+            raise OriginFailed(self.id, OriginFault.DENIED, str(error)) from error
+        user = f"{settings.domain}\\{settings.user}" if settings.domain else settings.user
+        return Login(settings.host or "", settings.port, settings.share or "", user, password)
+
+    def _leave_later(self, files: Files, folder: Folder) -> None:
+        """Whoever leaves a scan half way does not wait for the folder to be closed."""
+        task = asyncio.create_task(self._on(files, Files.leave, folder), name=f"leaving a scan of {self.id}")
+        self._leaving.add(task)
+        task.add_done_callback(self._has_left)
+
+    def _has_left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _open_folder(files: Files, path: str, root: Identity | None, deadline: float) -> tuple[Files, Folder | None]:
+    return files, files.open_folder(path, root, deadline)

@@ -1,0 +1,220 @@
+"""Files and folders below the prefix of a connected share: paths, versions, and whom to blame. All of it blocks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from smbprotocol.header import NtStatus
+
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import OriginId, Replica, Stat
+from musicfs.origins.openfiles import OpenFile, key_of
+from musicfs.origins.smb import wire
+from musicfs.origins.smb.failures import Refused, ShareLost
+from musicfs.origins.smb.session import Share
+
+_MISSING = frozenset(
+    {
+        NtStatus.STATUS_OBJECT_NAME_NOT_FOUND, NtStatus.STATUS_OBJECT_PATH_NOT_FOUND, NtStatus.STATUS_NO_SUCH_FILE,
+        NtStatus.STATUS_NOT_FOUND, NtStatus.STATUS_OBJECT_NAME_INVALID, NtStatus.STATUS_OBJECT_PATH_INVALID,
+        NtStatus.STATUS_OBJECT_PATH_SYNTAX_BAD, NtStatus.STATUS_FILE_IS_A_DIRECTORY, NtStatus.STATUS_NOT_A_DIRECTORY,
+        NtStatus.STATUS_DELETE_PENDING, NtStatus.STATUS_STOPPED_ON_SYMLINK, 0xC0000106,  # name too long
+        0xC0000279,  # a reparse point that the server does not follow
+    }
+)  # fmt: skip
+_FILE_LOCK_CONFLICT = 0xC0000054
+_DENIED = frozenset({NtStatus.STATUS_ACCESS_DENIED, NtStatus.STATUS_SHARING_VIOLATION, _FILE_LOCK_CONFLICT})
+_OUTLIVED = frozenset({NtStatus.STATUS_USER_SESSION_DELETED, NtStatus.STATUS_NETWORK_NAME_DELETED, 0xC000035C})
+_BROKEN = frozenset({0xC000003E, 0xC000003F, 0xC0000185, 0xC0000032})  # errors of the server's disk
+
+
+@dataclass(slots=True)
+class Folder:
+    """A folder whose listing is under way. entries: the page at hand."""
+
+    path: str
+    about: wire.About
+    entries: list[wire.Entry]
+
+
+class Files:
+    """Belongs to one connection. Every method takes its deadline on the monotonic clock, and raises OriginFailed and
+    ReplicaFailed as base.Origin says. populated: it is known to have had files."""
+
+    def __init__(self, id: OriginId, share: Share, prefix: str, populated: bool) -> None:
+        self.populated = populated
+        self._id = id
+        self._share = share
+        self._prefix = prefix
+
+    @property
+    def alive(self) -> bool:
+        return self._share.alive
+
+    def connect(self) -> None:
+        """To be called once, and first."""
+        try:
+            self._share.connect()
+        except ShareLost as lost:
+            raise OriginFailed(self._id, lost.fault, str(lost)) from lost
+
+    def close(self) -> None:
+        self._share.close()
+
+    # Reading
+
+    def read(self, replica: Replica, offset: int, size: int, deadline: float) -> bytes:
+        key = key_of(replica)
+        try:
+            file = self._share.files.take(key) or self._open(replica, deadline)
+            try:
+                wanted = min(size, max(0, replica.size - offset))
+                data, version = self._share.read(_handle(file), offset, wanted, deadline)
+                self._check_version(replica, version)
+                return data
+            except BaseException:
+                self._share.files.drop(key, file)
+                raise
+            finally:
+                number = self._share.files.release(file)
+                self._shut([] if number is None else [number], deadline)
+        except (Refused, ShareLost) as error:
+            raise self._failure(replica.path, error, deadline) from error
+
+    def _open(self, replica: Replica, deadline: float) -> OpenFile:
+        about = self._share.open(self._full(replica.path), deadline)
+        number = int.from_bytes(about.handle, "little")
+        try:
+            self._check_version(replica, (about.size, about.mtime_ns))
+        except ReplicaFailed:
+            self._shut([number], deadline)
+            raise
+        file, leaving = self._share.files.add(key_of(replica), number, now=False)
+        self._shut(leaving, deadline)
+        return file
+
+    def _check_version(self, replica: Replica, version: tuple[int, int]) -> None:
+        if version != (replica.size, replica.mtime_ns):
+            raise ReplicaFailed(self._id, replica.path, ReplicaFault.CHANGED)
+
+    def _shut(self, numbers: list[int], deadline: float) -> None:
+        """Failing to close a file is no failure of what it was opened for."""
+        for number in numbers:
+            with suppress(Refused, ShareLost):
+                self._share.shut(number.to_bytes(16, "little"), deadline)
+
+    def rest(self, deadline: float) -> None:
+        """Closes what is open: on Windows an open file that others have deleted keeps its name in use."""
+        self._shut(self._share.files.clear(), deadline)
+
+    # Looking
+
+    def stat(self, path: str, deadline: float) -> Stat:
+        try:
+            about = self._share.look(self._full(path), deadline)
+        except (Refused, ShareLost) as error:
+            raise self._failure(path, error, deadline) from error
+        return Stat(path, about.size, about.mtime_ns)
+
+    def check_root(self, deadline: float) -> wire.Identity | None:
+        """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
+        where = f"the folder {self._prefix!r} of the share" if self._prefix else "the share's folder"
+        try:
+            about, entries = self._share.peek(self._full(""), deadline)
+        except ShareLost as lost:
+            raise OriginFailed(self._id, lost.fault, str(lost)) from lost
+        except Refused as refused:
+            if refused.status not in _DENIED:
+                self.close()  # a server may keep a folder that has come back from whoever saw it go
+            fault = OriginFault.DENIED if refused.status in _DENIED else OriginFault.UNREACHABLE
+            raise OriginFailed(self._id, fault, f"{where}: {refused}") from refused
+        empty = all(entry.name in (".", "..") for entry in entries)
+        if empty and self.populated:
+            raise OriginFailed(self._id, OriginFault.UNREACHABLE, f"{where} is empty; is the server's disk there?")
+        self.populated = self.populated or not empty
+        return about.identity
+
+    # Listing
+
+    def begin(self, under: str, deadline: float) -> tuple[wire.Identity | None, Stat | None]:
+        """The root's identity, to be compared at the end; and the file at `under`, if it is no folder."""
+        root = self.check_root(deadline)
+        if not under:
+            return root, None
+        try:
+            about = self._share.look(self._full(under), deadline, folder=None)
+        except (Refused, ShareLost) as error:
+            raise self._failure(under, error, deadline) from error
+        return root, None if about.is_folder else Stat(under, about.size, about.mtime_ns)
+
+    def open_folder(self, path: str, root: wire.Identity | None, deadline: float) -> Folder | None:
+        """The folder with its first page; None: it has gone, and the root is still there."""
+        try:
+            about, entries = self._share.list_folder(self._full(path), deadline)
+        except ShareLost as lost:
+            raise OriginFailed(self._id, lost.fault, str(lost)) from lost
+        except Refused as refused:
+            if refused.status in _MISSING:
+                self.check_same(root, deadline)
+                return None
+            raise self._not_listed(path, refused) from refused
+        return Folder(path, about, entries)
+
+    def turn(self, folder: Folder, deadline: float) -> bool:
+        """Fetches the next page; False when there is none, and then the folder is closed."""
+        try:
+            entries = self._share.list_on(folder.about.handle, deadline)
+        except ShareLost as lost:
+            raise OriginFailed(self._id, lost.fault, str(lost)) from lost
+        except Refused as refused:
+            raise self._not_listed(folder.path, refused) from refused
+        if entries is None:
+            self.leave(folder, deadline)
+            return False
+        folder.entries = entries
+        return True
+
+    def leave(self, folder: Folder, deadline: float) -> None:
+        self._shut([int.from_bytes(folder.about.handle, "little")], deadline)
+
+    def check_same(self, root: wire.Identity | None, deadline: float) -> None:
+        if self.check_root(deadline) != root:
+            raise OriginFailed(self._id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+    def _not_listed(self, path: str, refused: Refused) -> OriginFailed:
+        fault = OriginFault.DENIED if refused.status in _DENIED else _fault(refused)
+        return OriginFailed(self._id, fault, f"the folder {path or self._prefix!r} can't be listed: {refused}")
+
+    # Failures
+
+    def _failure(self, path: str, error: Refused | ShareLost, deadline: float) -> MusicFSError:
+        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        if isinstance(error, ShareLost):
+            return OriginFailed(self._id, error.fault, str(error))
+        if error.status in _OUTLIVED:
+            self.close()
+        if error.status not in _MISSING | _DENIED:
+            return OriginFailed(self._id, _fault(error), f"{path}: {error}")
+        try:
+            self.check_root(deadline)
+        except OriginFailed as failed:
+            return failed
+        fault = ReplicaFault.MISSING if error.status in _MISSING else ReplicaFault.DENIED
+        return ReplicaFailed(self._id, path, fault, str(error))
+
+    def _full(self, path: str) -> str:
+        return "/".join(part for part in (self._prefix, path) if part).replace("/", "\\")
+
+
+def is_addressable(path: str) -> bool:
+    """Whether a listing could have given this path."""
+    return not path or all(wire.is_name(part) and part not in (".", "..") for part in path.split("/"))
+
+
+def _handle(file: OpenFile) -> bytes:
+    return file.fd.to_bytes(16, "little")
+
+
+def _fault(refused: Refused) -> OriginFault:
+    return OriginFault.IO if refused.status in _BROKEN else OriginFault.UNREACHABLE

@@ -1,0 +1,257 @@
+"""One connection to one SMB share, over smbprotocol. All of it blocks: for worker threads.
+
+The library does framing, authentication, signing and encryption. What is added here: every call has a deadline, an
+answer that nobody waits for any more leaves nothing behind, and requests wait for credits instead of failing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import uuid
+from typing import Any
+
+from smbprotocol.connection import Connection, Request
+from smbprotocol.exceptions import SMBException
+from smbprotocol.header import NtStatus, Smb2Flags
+from smbprotocol.session import Session
+from smbprotocol.structure import Structure
+from smbprotocol.tree import TreeConnect
+
+from musicfs.errors import OriginFault
+from musicfs.origins.openfiles import OpenFiles
+from musicfs.origins.smb import wire
+from musicfs.origins.smb.failures import Login, Refused, ShareLost, lost
+from musicfs.origins.smb.transport import Transport
+
+_CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
+_OPEN_FILES = 64
+_LOOK_SECS = 0.25
+
+
+class _Connection(Connection):
+    """The library's, over our transport: it offers no way to be given one, and makes its own while it connects."""
+
+    def __init__(self, ours: Transport, login: Login) -> None:
+        self._ours = ours
+        signed = login.user is not None  # a guest has no key to sign with
+        super().__init__(uuid.uuid4(), login.host, login.port, signed)  # type: ignore[no-untyped-call]
+
+    @property
+    def transport(self) -> Transport:
+        return self._ours
+
+    @transport.setter
+    def transport(self, its: object) -> None:
+        pass
+
+
+class Share:
+    """A connected share. Its methods may be called from any threads at once.
+
+    Each takes a deadline on the monotonic clock, and raises ShareLost when that has come or the connection has
+    ended, and Refused when the server refuses.
+    """
+
+    def __init__(self, login: Login, timeout: float, requests: int) -> None:
+        """requests: how many will be under way at once at most."""
+        self.files = OpenFiles(_OPEN_FILES)
+        """Files open for reading; their handles take the place of descriptors, as whole numbers."""
+        self._login = login
+        self._timeout = timeout
+        self._requests = requests
+        self._transport = Transport(login.host, login.port, timeout)
+        self._connection: Any = _Connection(self._transport, login)
+        self._chunk = wire.CREDIT
+        self._turn = threading.Condition()
+        self._session_id = 0
+        self._tree_id = 0
+        self._signed = False
+        self._ready = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has been connected, and still is."""
+        return self._ready and self._transport.connected
+
+    def close(self) -> None:
+        """Ends the connection; calls under way fail. The server closes what was open. Never waits for it."""
+        self._transport.close()
+
+    def connect(self) -> None:
+        """To be called once, and first."""
+        # What the library logs is an error for us to tell, or what a user should not see.
+        logging.getLogger("smbprotocol").setLevel(logging.CRITICAL)
+        try:
+            self._connect()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Exception):
+                raise self._lost(error) from error
+            raise
+        self._transport.deadline = None
+        self._ready = True
+
+    def _connect(self) -> None:
+        login, connection, timeout = self._login, self._connection, math.ceil(self._timeout)
+        connection.connect(timeout=timeout)
+        guest = login.user is None
+        password = "" if guest else login.password.get_secret_value() if login.password else None
+        session = Session(connection, login.user or "guest", password, require_encryption=False)
+        session.connect()
+        session.password = None  # it would stay there as long as the connection
+        tree = TreeConnect(session, rf"\\{login.host}\{login.share}")
+        tree.connect(require_secure_negotiate=not guest)
+        tree.is_dfs_share = False  # paths are told relative to the share, also where it is the root of a DFS
+        self._session_id, self._tree_id = int(session.session_id), int(tree.tree_connect_id or 0)
+        self._signed = session.signing_required and not tree.encrypt_data
+        each = math.ceil(_CHUNK / wire.CREDIT) + 1
+        connection.echo(self._session_id, timeout, credit_request=min(each * self._requests, 8000))
+        if connection.supports_multi_credit:
+            window = connection.sequence_window["high"] - connection.sequence_window["low"]
+            self._chunk = min(_CHUNK, connection.max_read_size or wire.CREDIT, wire.CREDIT * max(1, window - 2))
+
+    # What a share can do
+
+    def look(self, name: str, deadline: float, folder: bool | None = False) -> wire.About:
+        """What is at `name` (below the share, with backslashes), in one round trip."""
+        messages = [wire.open_message(name, folder=folder, only_look=True), wire.close_message()]
+        return wire.opened(_good(self._exchange(messages, deadline, related=True)[0]))
+
+    def open(self, name: str, deadline: float, *, folder: bool = False) -> wire.About:
+        return wire.opened(self._call(deadline, wire.open_message(name, folder=folder)))
+
+    def shut(self, handle: bytes, deadline: float) -> None:
+        self._call(deadline, wire.close_message(handle))
+
+    def read(self, handle: bytes, offset: int, size: int, deadline: float) -> tuple[bytes, tuple[int, int]]:
+        """Up to `size` bytes, fewer only at the end of the file, and the (size, mtime_ns) that it had afterwards."""
+        parts: list[bytes] = []
+        while True:
+            version = wire.version_message(handle)
+            wanted = min(size, self._chunk)
+            if not wanted:
+                return b"".join(parts), wire.version(self._call(deadline, version))
+            got, about = self._exchange([wire.read_message(handle, offset, wanted), version], deadline)
+            if got[0] not in (NtStatus.STATUS_SUCCESS, NtStatus.STATUS_END_OF_FILE):
+                raise Refused(got[0])
+            data = wire.bytes_read(got[1]) if got[0] == NtStatus.STATUS_SUCCESS else b""
+            parts.append(data)
+            offset += len(data)
+            size -= len(data)
+            if not size or not data:
+                return b"".join(parts), wire.version(_good(about))
+
+    def peek(self, name: str, deadline: float) -> tuple[wire.About, list[wire.Entry]]:
+        """A folder, and how its listing begins: with more than its own two entries if there are more."""
+        messages = [wire.open_message(name, folder=True), wire.list_message(size=wire.PEEK), wire.close_message()]
+        opening, page, _ = self._exchange(messages, deadline, related=True)
+        return wire.opened(_good(opening)), _entries(page) or []
+
+    def list_folder(self, name: str, deadline: float) -> tuple[wire.About, list[wire.Entry]]:
+        """A folder, to be shut, and the first page of its listing."""
+        messages = [wire.open_message(name, folder=True), wire.list_message()]
+        opening, page = self._exchange(messages, deadline, related=True)
+        about = wire.opened(_good(opening))
+        try:
+            return about, _entries(page) or []
+        except Refused:
+            self.shut(about.handle, deadline)
+            raise
+
+    def list_on(self, handle: bytes, deadline: float) -> list[wire.Entry] | None:
+        """The next page of an open folder's listing; None: there are no more."""
+        return _entries(self._exchange([wire.list_message(handle)], deadline)[0])
+
+    # Requests and answers
+
+    def _call(self, deadline: float, message: Structure) -> bytes:
+        return _good(self._exchange([message], deadline)[0])
+
+    def _exchange(self, messages: list[Structure], deadline: float, related: bool = False) -> list[tuple[int, bytes]]:
+        """The status and the data of the answer to each message. related: all are about what the first one opens."""
+        requests: list[Request] = []
+        try:
+            sent = time.monotonic()
+            requests = self._send(messages, deadline, related)
+            return [self._receive(request, deadline) for request in requests]
+        except ShareLost:
+            # Too late. A server that has been silent since is given up as a whole, and so is one that would keep open
+            # what nobody closes.
+            if self._transport.heard < sent or wire.leaves_open(messages):
+                self.close()
+            for request in requests:
+                self._abandon(request)
+            raise
+        except Exception as error:
+            self.close()
+            raise self._lost(error) from error
+        finally:
+            with self._turn:
+                self._turn.notify_all()  # the answers have brought credits
+
+    def _send(self, messages: list[Structure], deadline: float, related: bool) -> list[Request]:
+        needed = sum(map(wire.credits_of, messages))
+        window = self._connection.sequence_window
+        with self._turn:
+            while self.alive and window["high"] - window["low"] < needed:
+                if not self._turn.wait(max(0.0, min(_LOOK_SECS, deadline - time.monotonic()))):
+                    self._mind(deadline)
+            requests: list[Request] = self._connection.send_compound(messages, self._session_id, self._tree_id, related)
+            return requests
+
+    def _receive(self, request: Request, deadline: float) -> tuple[int, bytes]:
+        while (answer := self._answer(request)) is None:
+            if not request.response_event.wait(max(0.0, min(_LOOK_SECS, deadline - time.monotonic()))):
+                self._mind(deadline)
+            if not self.alive or (request.response_event.is_set() and request.response is None):
+                self._connection.receive(request, timeout=1)  # raises what ended the connection
+        self._forget(request)
+        if self._signed and not answer["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
+            raise SMBException("the server did not sign its answer")  # the library lets that pass
+        return answer["status"].get_value(), answer["data"].get_value()
+
+    def _answer(self, request: Request) -> Structure | None:
+        """The answer, if it has come; one that only says that it will take longer is none."""
+        with request.response_event_lock:
+            answer: Structure | None = request.response
+            if answer is not None and answer["status"].get_value() == NtStatus.STATUS_PENDING:
+                request.response = answer = None
+                request.response_event.clear()
+            return answer
+
+    def _abandon(self, request: Request) -> None:
+        with request.response_event_lock:
+            if request.response_event.is_set():
+                self._forget(request)
+            else:
+                request.message["reserved"] = 1  # has the library drop the answer when it comes
+
+    def _forget(self, request: Request) -> None:
+        self._connection.outstanding_requests.pop(request.message["message_id"].get_value(), None)
+
+    def _mind(self, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            raise ShareLost(OriginFault.TIMEOUT, f"{self._login.host} did not answer in time")
+
+    def _lost(self, error: Exception) -> ShareLost:
+        until = self._transport.deadline
+        if until is not None and time.monotonic() >= until:
+            error = TimeoutError()
+        return lost(self._login, error)
+
+
+def _good(answer: tuple[int, bytes]) -> bytes:
+    status, data = answer
+    if status != NtStatus.STATUS_SUCCESS:
+        raise Refused(status)
+    return data
+
+
+def _entries(answer: tuple[int, bytes]) -> list[wire.Entry] | None:
+    """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
+    if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
+        return None
+    return list(wire.listed(_good(answer)))

@@ -1,0 +1,108 @@
+"""A TCP connection for smbprotocol on which nothing waits for ever."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from contextlib import suppress
+
+_LARGEST = 2 << 20  # bytes of one packet; no request asks for so much
+
+
+class Transport:
+    """Takes the place of the library's own, which has no bound on sending, can't use descriptors above 1023, loses
+    its place in the stream when it is idle in mid-packet, and holds small requests back (Nagle's algorithm).
+
+    `recv` belongs to the one thread that receives; everything else may be called from any thread.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        self.connected = False
+        self.deadline: float | None = time.monotonic() + timeout
+        """While set, the connection ends at this time: for what the library gives no timeout to."""
+        self.heard = 0.0
+        """When bytes came last."""
+        self._host = host
+        self._port = port
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._ended = False
+        self._sending = threading.Lock()
+        self._receiving = threading.RLock()
+
+    def connect(self) -> None:
+        """Raises OSError."""
+        made = socket.create_connection((self._host, self._port), self._timeout)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.heard = time.monotonic()
+        self._socket = made
+        self.connected = not self._ended
+        if self._ended:
+            made.close()
+            raise ConnectionAbortedError("closed while it was made")
+
+    def close(self) -> None:
+        """Ends the connection and frees all who wait for it. Does not wait for the other side."""
+        self._ended = True
+        self.connected = False
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            with self._receiving, self._sending:  # both end at once now; a descriptor in use must not be given away
+                self._socket.close()
+
+    def send(self, message: bytes) -> None:
+        """Raises OSError; the connection is of no use then, since half of the message may have left."""
+        with self._sending:
+            if self._socket is None or self._ended:
+                raise ConnectionAbortedError("the connection is closed")
+            self._socket.sendall(len(message).to_bytes(4, "big") + message)
+
+    def recv(self, timeout: float) -> bytes:
+        """The next packet; nothing once the connection has ended. Raises TimeoutError after `timeout` idle seconds."""
+        with self._receiving:
+            length = self._receive(4, timeout)
+            size = int.from_bytes(length, "big")
+            if size > _LARGEST:
+                raise ConnectionError(f"a packet of {size} bytes was announced")
+            return self._receive(size, None) if length else b""
+
+    def _receive(self, count: int, idle: float | None) -> bytes:
+        data = bytearray(count)
+        done = 0
+        while done < count:
+            if not self._readable(idle):
+                continue
+            try:
+                got = self._socket.recv_into(memoryview(data)[done:]) if self._socket and not self._ended else 0
+            except OSError:
+                got = 0
+            if not got:
+                self.close()
+                return b""
+            done += got
+            self.heard = time.monotonic()
+        return bytes(data)
+
+    def _readable(self, idle: float | None) -> bool:
+        """Waits until there is something to receive, the connection's end included. False: look again."""
+        if self._socket is None or self._ended:
+            return True
+        waits = [seconds for seconds in (idle, self._left()) if seconds is not None]
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if poll.poll(max(0.0, min(waits)) * 1000 if waits else None):
+            return True
+        left = self._left()
+        if left is not None and left <= 0:
+            self.close()
+            return True
+        if idle is not None and (left is None or idle < left):
+            raise TimeoutError(f"idle for {idle:.0f} s")
+        return False
+
+    def _left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - time.monotonic()

@@ -1,0 +1,218 @@
+"""The few SMB2 messages that reading takes, and their answers. Nothing here touches the network.
+
+Answers are taken apart here and not by smbprotocol, whose times are rounded to microseconds (a version has to be exact)
+and whose parsing of long listings takes longer than their transfer. Sections are those of Microsoft's [MS-SMB2] and
+[MS-FSCC].
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from smbprotocol.create_contexts import CreateContextName, SMB2CreateContextRequest
+from smbprotocol.file_info import FileInformationClass, InfoType
+from smbprotocol.open import (
+    CreateDisposition,
+    CreateOptions,
+    FilePipePrinterAccessMask,
+    ImpersonationLevel,
+    ShareAccess,
+    SMB2CloseRequest,
+    SMB2CreateRequest,
+    SMB2QueryDirectoryRequest,
+    SMB2QueryInfoRequest,
+    SMB2ReadRequest,
+)
+from smbprotocol.structure import Structure
+
+RELATED = b"\xff" * 16
+"""The handle that the first request of a compound is about to open."""
+
+PAGE = 256 << 10
+PEEK = 8 << 10
+"""Bytes of a listing asked for at once; and those that hold more than the two entries that every folder has."""
+
+CREDIT = 64 << 10
+"""Bytes of a question or its answer that one credit stands for."""
+
+_EPOCH = 116_444_736_000_000_000  # 1970 as a FILETIME: in units of 100 ns, since 1601
+_HEADER = 64
+_FOLDER = 0x10
+_REPARSE = 0x400
+_LINKS = (0xA000000C, 0xA0000003)  # symbolic links and junctions: clients would have to follow them
+_NO_NAMES = frozenset('"*/:<>?\\|') | set(map(chr, range(32)))
+
+_CREATED = struct.Struct("<4x 4x 8x 8x Q 8x 8x Q I 4x 16s II")  # 2.2.14, up to the contexts
+_CONTEXT = struct.Struct("<I HH 2x HI")  # 2.2.14.2
+_NETWORK_OPEN = struct.Struct("<16x Q 8x 8x Q I")  # 2.4.29
+_ENTRY = struct.Struct("<I 4x 8x 8x Q 8x Q 8x I I I 4x 8x")  # 2.4.20, up to the name
+
+
+Identity = tuple[int, int]
+"""The numbers of a folder and of its disk, which tell it from all others of the share."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A file or folder as it was when it was opened. mtime_ns: since the epoch. identity: where the server tells it."""
+
+    handle: bytes
+    size: int
+    mtime_ns: int
+    is_folder: bool
+    identity: Identity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a folder's listing."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    is_folder: bool
+
+
+def nanoseconds(filetime: int) -> int:
+    return (filetime - _EPOCH) * 100
+
+
+# Requests
+
+
+def open_message(name: str, *, folder: bool | None, only_look: bool = False) -> Structure:
+    """Opens for reading what is at `name` below the share. folder: it must be one, must be none, or may be either.
+
+    only_look: for its attributes alone. Others may read, write, rename and delete it meanwhile.
+    """
+    access = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES | FilePipePrinterAccessMask.SYNCHRONIZE
+    if not only_look:
+        access |= FilePipePrinterAccessMask.FILE_READ_DATA
+    message = SMB2CreateRequest()
+    message["impersonation_level"] = ImpersonationLevel.Impersonation
+    message["desired_access"] = access
+    message["share_access"] = ShareAccess.FILE_SHARE_READ | ShareAccess.FILE_SHARE_WRITE | ShareAccess.FILE_SHARE_DELETE
+    message["create_disposition"] = CreateDisposition.FILE_OPEN
+    if folder is not None:
+        wanted = CreateOptions.FILE_DIRECTORY_FILE if folder else CreateOptions.FILE_NON_DIRECTORY_FILE
+        message["create_options"] = wanted
+    message["buffer_path"] = name.encode("utf-16-le") or b"\0\0"
+    context = SMB2CreateContextRequest()
+    context["buffer_name"] = CreateContextName.SMB2_CREATE_QUERY_ON_DISK_ID
+    message["buffer_contexts"] = SMB2CreateContextRequest.pack_multiple([context])
+    return message
+
+
+def close_message(handle: bytes = RELATED) -> Structure:
+    message = SMB2CloseRequest()
+    message["file_id"] = handle
+    return message
+
+
+def read_message(handle: bytes, offset: int, size: int) -> Structure:
+    message = SMB2ReadRequest()
+    message["file_id"] = handle
+    message["offset"] = offset
+    message["length"] = size
+    message["padding"] = 0x50
+    return message
+
+
+def version_message(handle: bytes) -> Structure:
+    message = SMB2QueryInfoRequest()
+    message["info_type"] = InfoType.SMB2_0_INFO_FILE
+    message["file_info_class"] = FileInformationClass.FILE_NETWORK_OPEN_INFORMATION
+    message["output_buffer_length"] = 56
+    message["file_id"] = handle
+    return message
+
+
+def list_message(handle: bytes = RELATED, size: int = PAGE) -> Structure:
+    """The next page of at most `size` bytes of a folder's listing."""
+    message = SMB2QueryDirectoryRequest()
+    message["file_information_class"] = FileInformationClass.FILE_ID_FULL_DIRECTORY_INFORMATION
+    message["file_id"] = handle
+    message["output_buffer_length"] = size
+    message["buffer"] = "*".encode("utf-16-le")
+    return message
+
+
+def credits_of(message: Structure) -> int:
+    """What the message will cost at most."""
+    size = 1
+    if isinstance(message, SMB2ReadRequest):
+        size = message["length"].get_value()
+    elif isinstance(message, SMB2QueryDirectoryRequest):
+        size = message["output_buffer_length"].get_value()
+    return max(1, -(-size // CREDIT))
+
+
+def leaves_open(messages: Sequence[Structure]) -> bool:
+    """Whether these open something that they do not close."""
+    return isinstance(messages[0], SMB2CreateRequest) and not isinstance(messages[-1], SMB2CloseRequest)
+
+
+# Answers
+
+
+def opened(data: bytes) -> About:
+    written, size, attributes, handle, start, length = _CREATED.unpack_from(data)
+    contexts = data[start - _HEADER : start - _HEADER + length] if start else b""
+    return About(handle, size, nanoseconds(written), bool(attributes & _FOLDER), _identity(contexts))
+
+
+def bytes_read(data: bytes) -> bytes:
+    start, length = data[2] - _HEADER, int.from_bytes(data[4:8], "little")
+    return data[start : start + length]
+
+
+def version(data: bytes) -> tuple[int, int]:
+    """(size, mtime_ns)"""
+    written, size, _ = _NETWORK_OPEN.unpack(_output(data)[: _NETWORK_OPEN.size])
+    return size, nanoseconds(written)
+
+
+def listed(data: bytes) -> Iterator[Entry]:
+    """The entries of a page, the folder itself (".") and the one above it among them.
+
+    What has a name that no request could give is left out, and so are links that a client would have to follow.
+    """
+    page, at, step = _output(data), 0, 1
+    while step:
+        step, written, size, attributes, length, tag = _ENTRY.unpack_from(page, at)
+        name = _name(page[at + _ENTRY.size : at + _ENTRY.size + length])
+        if name and not (attributes & _REPARSE and tag in _LINKS):
+            yield Entry(name, size, nanoseconds(written), bool(attributes & _FOLDER))
+        at += step
+
+
+def is_name(name: str) -> bool:
+    """Whether a file can have this name in SMB: a colon, for example, would ask for another stream of it."""
+    return bool(name) and _NO_NAMES.isdisjoint(name)
+
+
+def _output(data: bytes) -> bytes:
+    start, length = int.from_bytes(data[2:4], "little") - _HEADER, int.from_bytes(data[4:8], "little")
+    return data[start : start + length]
+
+
+def _identity(contexts: bytes) -> Identity | None:
+    """2.2.14.2.9"""
+    at, step = 0, len(contexts)
+    while step:
+        step, name_at, name_length, data_at, length = _CONTEXT.unpack_from(contexts, at)
+        if contexts[at + name_at : at + name_at + name_length] == CreateContextName.SMB2_CREATE_QUERY_ON_DISK_ID:
+            number, disk = struct.unpack_from("<QQ", contexts, at + data_at) if length >= 16 else (0, 0)
+            return (number, disk) if number else None
+        at += step
+    return None
+
+
+def _name(data: bytes) -> str:
+    try:
+        name = data.decode("utf-16-le")
+    except UnicodeDecodeError:
+        return ""
+    return name if is_name(name) else ""
