@@ -109,7 +109,7 @@ class NfsOrigin:
         return await self._run(path, self._stat, path)
 
     async def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        root, file = await self._run(under, self._begin, under)
+        root, file = await self._run(under, self._begin, under, listing=True)
         if file is not None:
             yield file
             return

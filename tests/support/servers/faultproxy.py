@@ -245,7 +245,8 @@ class FaultProxy:
 def _end(client: asyncio.StreamWriter, how: How) -> None:
     if how == "reset":
         # Lingering for no time makes the kernel send a reset.
-        client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # closed already
+            client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.transport.abort()
     else:
         client.close()
