@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from musicfs.config import OriginConfig
-from musicfs.errors import OriginFailed, OriginFault
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND
 from musicfs.origins.s3.driver import S3Origin
-from tests.contract.origin_contract import OriginContract, listing
+from tests.contract.origin_contract import OriginContract, listing, replica
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
 
@@ -84,3 +90,184 @@ class TestS3(OriginContract):
         with env.denied("closed"), pytest.raises(OriginFailed, match="closed") as failed:
             await listing(await env.open(), "closed")
         assert failed.value.fault is OriginFault.DENIED
+
+
+# Names and listings
+
+
+async def test_a_prefix_is_the_root(env: S3Env) -> None:
+    """Keys beside it, also those that begin alike, are none of the origin's."""
+    for key in ("music/a/1.flac", "music/2.flac", "music", "musical/3.flac", "4.flac"):
+        env.write(key, key.encode())
+    origin = await env.open(prefix="/music/")
+    found = await listing(origin)
+    assert sorted(found) == ["2.flac", "a/1.flac"]
+    assert await origin.read(await replica(origin, "a/1.flac"), 0, 99) == b"music/a/1.flac"
+
+
+async def test_a_prefix_under_which_nothing_is_any_more_fails(env: S3Env) -> None:
+    """The bucket is there, the music is not."""
+    env.write("other/a.flac", b"x")
+    origin = await env.open(populated=True, prefix="music")
+    for attempt in (origin.health(), listing(origin)):
+        with pytest.raises(OriginFailed) as failed:
+            await attempt
+        assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+async def test_keys_that_are_no_paths_are_left_out_and_spoil_nothing(env: S3Env) -> None:
+    env.write("a/b.flac", b"x")
+    for key in ("a/", "a//c", "/d", "e/../f", "./g", "h/.", "i//", ".hidden/j", "k/.Trash/l"):
+        env.write(key, b"x")
+    env.write("\x01/control\x7f.flac", b"x")
+    assert sorted(await listing(await env.open())) == ["\x01/control\x7f.flac", "a/b.flac"]
+
+
+async def test_a_marker_alone_is_an_empty_folder(env: S3Env) -> None:
+    env.write("music/", b"")
+    origin = await env.open(prefix="music")
+    assert await origin.health() is HealthStatus.HEALTHY
+    assert await listing(origin) == {}
+
+
+async def test_a_file_and_a_folder_of_one_name_are_both_seen(env: S3Env) -> None:
+    """Disks can't have that; buckets can."""
+    env.write("a", b"x")
+    env.write("a/b", b"x")
+    origin = await env.open()
+    assert set(await listing(origin)) == set(await listing(origin, "a")) == {"a", "a/b"}
+
+
+async def test_the_etag_is_the_version(env: S3Env) -> None:
+    """The same bytes written again are the same version, whatever their time."""
+    env.write("a.flac", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a.flac")
+    assert file.etag is not None
+    env.write("a.flac", b"12345")
+    assert await origin.read(file, 1, 3) == b"234"
+
+
+async def test_a_replica_without_an_etag_is_held_to_its_size_and_time(env: S3Env) -> None:
+    env.write("a.flac", b"12345")
+    origin = await env.open()
+    file = replace(await replica(origin, "a.flac"), etag=None)
+    assert await origin.read(file, 1, 3) == b"234"
+    for other in (replace(file, mtime_ns=1), replace(file, size=4)):
+        with pytest.raises(ReplicaFailed) as failed:
+            await origin.read(other, 1, 3)
+        assert failed.value.fault is ReplicaFault.CHANGED
+
+
+# Keys
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No key is to be found anywhere; the home, empty."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MUSICFS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+NONE: dict[str, Any] = {"access_key_id": None, "secret_access_key": None}
+
+
+async def test_keys_come_from_the_variables_of_the_origin(
+    env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICFS_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID)
+    monkeypatch.setenv("MUSICFS_CLOUD_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert await (await env.open(**NONE)).health() is HealthStatus.HEALTHY
+
+
+async def test_keys_come_from_amazons_variables(env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    assert await (await env.open(**NONE)).health() is HealthStatus.HEALTHY
+
+
+@pytest.mark.parametrize("file", ["credentials", "config"])
+@pytest.mark.parametrize("profile", [None, "nas"])
+async def test_keys_come_from_the_files_of_amazons_tools(
+    env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch, file: str, profile: str | None
+) -> None:
+    """A profile that was asked for comes before the environment's keys."""
+    name = profile or "default"
+    section = f"profile {name}" if file == "config" and profile else name
+    text = f"[{section}]\naws_access_key_id = {ACCESS_KEY_ID}\naws_secret_access_key={SECRET_ACCESS_KEY}\n"
+    (no_keys / ".aws").mkdir()
+    (no_keys / ".aws" / file).write_text(text)
+    if profile:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert await (await env.open(profile=profile, **NONE)).health() is HealthStatus.HEALTHY
+
+
+async def test_keys_that_were_refused_are_looked_up_again(
+    env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are when somebody mends them, or renews what had expired, while the mount is up."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    origin = await env.open(**NONE)
+    with pytest.raises(OriginFailed):
+        await origin.health()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    assert await origin.health() is HealthStatus.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("settings", "detail"),
+    [
+        ({"secret_access_key": "wrong"}, "the secret key is wrong"),
+        ({"access_key_id": "nobody"}, "denied"),
+        ({"secret_access_key": None}, "set MUSICFS_CLOUD_SECRET_ACCESS_KEY"),
+        ({**NONE}, "set MUSICFS_CLOUD_ACCESS_KEY_ID and MUSICFS_CLOUD_SECRET_ACCESS_KEY"),
+        ({**NONE, "profile": "nowhere"}, "there is no profile 'nowhere'"),
+    ],
+)
+async def test_wrong_keys_deny_the_origin_and_never_the_file(
+    env: S3Env, no_keys: Path, settings: dict[str, Any], detail: str
+) -> None:
+    env.write("a.flac", b"12345")
+    file = await replica(await env.open(), "a.flac")
+    origin = await env.open(**settings)
+    for attempt in (origin.health(), listing(origin), origin.read(file, 0, 5), origin.stat("a.flac")):
+        with pytest.raises(OriginFailed, match=detail) as failed:
+            await attempt
+        assert failed.value.fault is OriginFault.DENIED
+        assert SECRET_ACCESS_KEY not in f"{failed.value!r} {failed.value.__cause__!r}"
+
+
+async def test_a_mangled_file_of_keys_is_told_without_its_text(env: S3Env, no_keys: Path) -> None:
+    (no_keys / ".aws").mkdir()
+    (no_keys / ".aws/credentials").write_text("aws_secret_access_key = hunter2\n")
+    origin = await env.open(**NONE)
+    with pytest.raises(OriginFailed, match="is not written as Amazon's tools write it") as failed:
+        await origin.health()
+    told = "".join(traceback.format_exception(failed.value))
+    assert "hunter2" not in told
+
+
+async def test_secrets_are_in_no_repr(env: S3Env) -> None:
+    origin = await env.open()
+    await origin.health()
+    shown = f"{env.config()!r} {origin!r} {vars(origin)!r} {vars(origin._keys)!r} {vars(origin._bucket)!r}"
+    assert SECRET_ACCESS_KEY not in shown
+
+
+async def test_a_name_that_does_not_resolve_is_unreachable(env: S3Env) -> None:
+    origin = await env.open(endpoint="http://nowhere.invalid")
+    with pytest.raises(OriginFailed, match=r"nowhere\.invalid") as failed:
+        await origin.health()
+    assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+async def test_a_server_without_tls_is_not_spoken_to_in_clear_text(env: S3Env) -> None:
+    origin = await env.open(endpoint=env.swift.url.replace("http:", "https:"))
+    with pytest.raises(OriginFailed) as failed:
+        await origin.health()
+    assert failed.value.fault is OriginFault.UNREACHABLE

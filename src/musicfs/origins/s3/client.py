@@ -71,6 +71,12 @@ class Bucket:
             keys = await self._chain.get(self._threads)
             async with self._request(keys, method, key, query or {}, headers or {}) as response:
                 return Answer(response.status, _headers(response), await self._body(response, most))
+        except asyncio.CancelledError:
+            # Closing the session cancels what waits for one of its connections.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
+            raise
         except UserError as error:
             raise self._failure(OriginFault.DENIED, str(error)) from error
         except (aiohttp.ClientError, OSError, RuntimeError, WorkersClosed) as error:
