@@ -270,24 +270,29 @@ def _variables() -> dict[str, KeyPath]:
 
 
 def check_paths(config: Config) -> list[str]:
-    """Sentences about folders of enabled origins that are not there: a slip of the pen, or an unmounted disk."""
+    """Sentences about folders of enabled origins that are not there: a slip of the pen, or an unmounted disk.
+
+    A kind's setting called `path` is a folder, every other one that is a path of this machine is a file.
+    """
     return [
-        f"origin {origin.id!r}: {name} is {value}, {problem}: mount it, or mend the path."
+        f"origin {origin.id!r}: {name} is {value}, {problem}."
         for origin in config.origins
         if origin.enabled
         for name, value in origin.settings.items()
-        if isinstance(value, Path) and (problem := _path_problem(value))
+        if isinstance(value, Path) and (problem := _path_problem(value, name == "path"))
     ]
 
 
-def _path_problem(path: Path) -> str:
+def _path_problem(path: Path, folder: bool) -> str:
+    remedy = "mount it, or mend the path" if folder else "mend the path"
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return "which does not exist"
+        return f"which does not exist: {remedy}"
     except OSError as error:
-        return f"which can't be reached ({error.strerror})"
-    return "" if stat.S_ISDIR(mode) else "which is not a folder"
+        return f"which can't be reached ({error.strerror}): {remedy}"
+    wanted = stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)
+    return "" if wanted else f"which is not a {'folder' if folder else 'file'}: {remedy}"
 
 
 def origin_from_argument(text: str, taken: Sequence[str]) -> dict[str, object]:

@@ -1,0 +1,246 @@
+"""Music on a server that is reached by SSH."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.util import find_spec
+from typing import TypeVar
+
+from musicfs.config import OriginConfig
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.origins.base import Origin, OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.sftp.dialling import Dialler, Sessions
+from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
+from musicfs.origins.sftp.session import Session
+from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
+
+T = TypeVar("T")
+
+# A second connection doubles what a link with much latency carries, as each has a window; and one slow request does
+# not hold up everything. A third adds little.
+_CONNECTIONS = 2
+_FOLDERS_AT_ONCE = 4
+
+
+class SftpOrigin:
+    """See base.Origin for the contract."""
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        settings = SftpSettings.model_validate(dict(config.settings))
+        self._root = to_wire(remote_path(settings.path))
+        self._shown = f"{settings.host}:{settings.path}"
+        self._populated = populated
+        self._timeout = config.timeout_ms / 1000
+        self._turns = asyncio.Semaphore(config.pool_size)
+        most = min(_CONNECTIONS, config.pool_size)
+        self._sessions = Sessions(Dialler(config, settings), most, self._closed)
+        self._checked = 0.0
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        async def read(session: Session) -> bytes:
+            return await self._read(session, replica, offset, size)
+
+        return await self._perform(replica.path, read)
+
+    async def stat(self, path: str) -> Stat:
+        async def stat(session: Session) -> Stat:
+            about = await session.stat(self._full(path))
+            if not is_file(about):
+                raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
+            return Stat(path, *version_of(about))
+
+        return await self._perform(path, stat)
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        """A root that is replaced by another during the scan is noticed only if it misses a folder on the way."""
+        start = await self._perform(under, lambda session: self._begin(session, under))
+        if isinstance(start, Stat):
+            yield start
+            return
+        walk, place = start
+        waiting, linked = [place], deque[Place]()
+        running: deque[asyncio.Task[Listed]] = deque()
+        try:
+            while waiting or running or linked:
+                while waiting and len(running) < _FOLDERS_AT_ONCE:
+                    running.append(asyncio.create_task(self._list(walk, waiting.pop())))
+                if not running:
+                    waiting.append(linked.popleft())
+                    continue
+                found = await running.popleft()
+                for file in found.files:
+                    yield file
+                waiting += filter(walk.is_new, reversed(found.folders))
+                linked += filter(walk.is_new, found.linked)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        await self._perform("", self._check_root)
+
+    async def health(self) -> HealthStatus:
+        """Besides the check, lets go of files if nothing was read since the last one, so that the server's disk can be
+        unmounted."""
+        await self._perform("", self._check_root, waits=False)
+        since, self._checked = self._checked, asyncio.get_running_loop().time()
+        for session in self._sessions.living:
+            session.rest(since)
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        return None
+
+    async def aclose(self) -> None:
+        await self._sessions.aclose()
+
+    async def _perform(
+        self, path: str, call: Callable[[Session], Awaitable[T]], *, waits: bool = True, patient: bool = False
+    ) -> T:
+        """What the call gives, in time, its failures translated.
+
+        waits: for its turn, when many calls are under way. patient: the call bounds its own requests.
+        """
+        if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        try:
+            async with asyncio.timeout(None if patient else self._timeout):
+                if not waits:
+                    return await self._translated(path, call)
+                async with self._turns:
+                    return await self._translated(path, call)
+        except TimeoutError as error:
+            detail = f"no answer from {self._shown} within {self._timeout:g} s"
+            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from error
+
+    async def _translated(self, path: str, call: Callable[[Session], Awaitable[T]]) -> T:
+        session = await self._sessions.take()
+        async with session.call():
+            try:
+                return await call(session)
+            except (MusicFSError, TimeoutError):
+                raise
+            except Exception as error:
+                raise await self._failure(session, path, error) from error
+
+    async def _failure(self, session: Session, path: str, error: Exception) -> MusicFSError:
+        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
+
+        if not isinstance(error, (SFTPNoSuchFile, SFTPPermissionDenied)):
+            return self._origin_failure(session, error)
+        try:
+            await self._check_root(session)
+        except OriginFailed as failed:
+            return failed
+        except TimeoutError:
+            raise
+        except Exception as worse:
+            return self._origin_failure(session, worse)
+        fault = ReplicaFault.MISSING if isinstance(error, SFTPNoSuchFile) else ReplicaFault.DENIED
+        return ReplicaFailed(self.id, path, fault, error.reason)
+
+    def _origin_failure(self, session: Session, error: Exception) -> OriginFailed:
+        from asyncssh import Error, SFTPConnectionLost, SFTPError, SFTPNoConnection
+
+        if self._sessions.closed:
+            return self._closed()
+        told = f"{self._shown}: {error}"
+        if isinstance(error, (SFTPConnectionLost, SFTPNoConnection)) or not session.alive:
+            session.abort()  # the SSH connection may outlive its SFTP server, and is of no use then
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
+        if isinstance(error, SFTPError):
+            return OriginFailed(self.id, OriginFault.IO, told)
+        session.abort()
+        if isinstance(error, (Error, OSError)):
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
+        return OriginFailed(self.id, OriginFault.IO, f"{self._shown}: {type(error).__name__}: {error}")
+
+    def _closed(self) -> OriginFailed:
+        return OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed")
+
+    # Calls
+
+    async def _read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+        size = max(0, min(size, replica.size - offset))
+        async with session.file(self._full(replica.path), replica) as file:
+            data, about = await session.read(file, offset, size)
+            if is_folder(about):
+                raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
+            if not is_file(about) or version_of(about) != (replica.size, replica.mtime_ns):
+                raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+            if len(data) != size:
+                detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
+                raise OriginFailed(self.id, OriginFault.IO, detail)
+            return data
+
+    async def _begin(self, session: Session, under: str) -> Stat | tuple[Walk, Place]:
+        """The file at `under`, or a walk from the folder."""
+        await self._check_root(session)
+        about = await session.stat(self._full(under))
+        if is_file(about):
+            return Stat(under, *version_of(about))
+        walk = Walk(self._root, await session.realpath(self._root))
+        return walk, walk.place(under, await session.realpath(self._full(under)))
+
+    async def _list(self, walk: Walk, place: Place) -> Listed:
+        return await self._perform("", lambda session: self._listed(session, walk, place), patient=True)
+
+    async def _listed(self, session: Session, walk: Walk, place: Place) -> Listed:
+        from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
+
+        try:
+            return await walk.list(session, place)
+        except SFTPNoSuchFile:  # one folder, or all of them?
+            await self._check_vanished(session, place)
+            return Listed()
+        except (SFTPPermissionDenied, SFTPFailure) as error:
+            fault = OriginFault.DENIED if isinstance(error, SFTPPermissionDenied) else OriginFault.IO
+            detail = f"the folder {place.path or self._shown!r} can't be listed: {error.reason}"
+            raise OriginFailed(self.id, fault, detail) from error
+
+    async def _check_vanished(self, session: Session, place: Place) -> None:
+        from asyncssh import SFTPNoSuchFile
+
+        await self._check_root(session)
+        try:
+            await session.stat(self._full(place.path))
+        except SFTPNoSuchFile:
+            return
+        raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {place.path!r} went and came while listed")
+
+    async def _check_root(self, session: Session) -> None:
+        """Raises OriginFailed when the root is away, or emptied since it was seen with files."""
+        from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
+
+        try:
+            about = await session.stat(self._root)
+            if not is_folder(about):
+                raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
+            empty = not await session.names(self._root, most=1)
+        except SFTPNoSuchFile:
+            detail = f"there is no folder {self._shown}; is its disk mounted there?"
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail) from None
+        except SFTPPermissionDenied:
+            raise OriginFailed(self.id, OriginFault.DENIED, f"the folder {self._shown} may not be read") from None
+        if empty and self._populated:
+            detail = f"the folder {self._shown} is empty; is its disk mounted there?"
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
+        self._populated = self._populated or not empty
+
+    def _full(self, path: str) -> bytes:
+        return self._root + b"/" + to_wire(path) if path else self._root
+
+
+def open_sftp(config: OriginConfig, *, populated: bool) -> Origin:
+    """See base.OpenOrigin. Raises UserError where the library is missing."""
+    if find_spec("asyncssh") is None:
+        raise UserError(f"Origin {config.id!r} needs the library asyncssh: `pip install 'musicfs[sftp]'` installs it.")
+    return SftpOrigin(config, populated=populated)
+
+
+KIND = OriginKind(OriginType.SFTP, SftpSettings, open_sftp, remote=True, schemes=("sftp",), from_url=from_url)

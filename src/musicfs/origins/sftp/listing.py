@@ -1,0 +1,159 @@
+"""Walking the folders of an SFTP server: each once, however many links lead to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from musicfs.model import Stat
+from musicfs.origins.listing import is_skipped
+from musicfs.origins.sftp.session import Session
+
+if TYPE_CHECKING:
+    from asyncssh import SFTPAttrs, SFTPName
+
+_LINKS_AT_ONCE = 32
+
+
+def to_wire(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def from_wire(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def is_file(about: SFTPAttrs) -> bool:
+    from asyncssh import FILEXFER_TYPE_REGULAR
+
+    return about.type == FILEXFER_TYPE_REGULAR
+
+
+def is_folder(about: SFTPAttrs) -> bool:
+    from asyncssh import FILEXFER_TYPE_DIRECTORY
+
+    return about.type == FILEXFER_TYPE_DIRECTORY
+
+
+def version_of(about: SFTPAttrs) -> tuple[int, int]:
+    """(size, mtime_ns). The common version of the protocol has whole seconds. Raises ValueError if it tells neither."""
+    if about.size is None or about.mtime is None:
+        raise ValueError("the server does not tell sizes and times")
+    return about.size, about.mtime * 10**9 + (about.mtime_ns or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder. path: as it is listed, from the root. real: without links, at the server. beyond: a link led there."""
+
+    path: str
+    real: bytes
+    beyond: bool = False
+
+
+@dataclass(slots=True)
+class Listed:
+    """What a folder holds. linked: folders that are links."""
+
+    files: list[Stat] = field(default_factory=list)
+    folders: list[Place] = field(default_factory=list)
+    linked: list[Place] = field(default_factory=list)
+
+
+class Walk:
+    """One walk over a root. `real_root`: the root's path without links.
+
+    A link to something that the walk meets under its own name is left out, as `listing.Lister` does, so that the
+    result does not depend on which comes first.
+    """
+
+    def __init__(self, root: bytes, real_root: bytes) -> None:
+        self._root = root
+        self._real_root = real_root
+        self._seen = {real_root}  # only what links lead to: the rest is met once by itself
+
+    def place(self, under: str, real: bytes) -> Place:
+        """Where a walk begins."""
+        return Place(under, real, beyond=not self._is_met(real))
+
+    def is_new(self, place: Place) -> bool:
+        """Whether the folder was not listed before; from now on it was."""
+        if not place.beyond:
+            return True
+        new = place.real not in self._seen
+        self._seen.add(place.real)
+        return new
+
+    async def list(self, session: Session, place: Place) -> Listed:
+        """What the folder holds, by name. Raises what the session does when not all can be had."""
+        from asyncssh import FILEXFER_TYPE_SYMLINK, FILEXFER_TYPE_UNKNOWN
+
+        found = Listed()
+        links = []
+        children = await session.names(self.full(place.path))
+        for child in sorted(children, key=_name_of):
+            name = _name_of(child)
+            path = f"{place.path}/{from_wire(name)}" if place.path else from_wire(name)
+            if b"/" in name:
+                raise ValueError(f"a name with a slash, {path!r}")
+            if is_file(child.attrs):
+                found.files.append(Stat(path, *version_of(child.attrs)))
+            elif is_folder(child.attrs):
+                if not is_skipped(from_wire(name)):
+                    found.folders.append(Place(path, place.real + b"/" + name, place.beyond))
+            elif child.attrs.type == FILEXFER_TYPE_SYMLINK:
+                links.append(path)
+            elif child.attrs.type == FILEXFER_TYPE_UNKNOWN:
+                raise ValueError(f"the server does not tell what {path!r} is")
+        for start in range(0, len(links), _LINKS_AT_ONCE):
+            several = [self._follow(session, place, link) for link in links[start : start + _LINKS_AT_ONCE]]
+            for led_to in await asyncio.gather(*several):
+                self._add(found, led_to)
+        found.files.sort(key=lambda file: file.path)
+        return found
+
+    def full(self, path: str) -> bytes:
+        return self._root + b"/" + to_wire(path) if path else self._root
+
+    @staticmethod
+    def _add(found: Listed, led_to: Stat | Place | None) -> None:
+        if isinstance(led_to, Stat):
+            found.files.append(led_to)
+        elif led_to is not None:
+            found.linked.append(led_to)
+
+    async def _follow(self, session: Session, place: Place, path: str) -> Stat | Place | None:
+        """The file or the folder that the link at `path` leads to; None for one that leads nowhere, or home."""
+        from asyncssh import SFTPNoSuchFile
+
+        try:
+            async with asyncio.timeout(session.patience):
+                real = await session.resolve(place.real, self.full(path))
+                if self._is_met(real):
+                    return None
+                about = await session.stat(self.full(path))
+        except SFTPNoSuchFile:
+            return None  # gone meanwhile, a link to nowhere, or to itself
+        if is_file(about):
+            return Stat(path, *version_of(about))
+        if is_folder(about) and not is_skipped(path.rpartition("/")[2]):
+            return Place(path, real, beyond=True)
+        return None
+
+    def _is_met(self, real: bytes) -> bool:
+        """Whether the walk from the root comes by the real path `real` without following a link."""
+        if real == self._real_root:
+            return True
+        inside = self._real_root.rstrip(b"/") + b"/"
+        return real.startswith(inside) and not any(map(is_skipped, _folders_of(real[len(inside) :])))
+
+
+def _folders_of(path: bytes) -> Iterable[str]:
+    return map(from_wire, path.split(b"/")[:-1])
+
+
+def _name_of(child: SFTPName) -> bytes:
+    name = child.filename
+    return name if isinstance(name, bytes) else to_wire(name)

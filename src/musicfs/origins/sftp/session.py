@@ -1,0 +1,235 @@
+"""One SSH connection that carries SFTP: its requests, its open files, and whether it still answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from musicfs.model import Replica
+
+if TYPE_CHECKING:
+    from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile, SFTPName, SSHClientConnection
+
+T = TypeVar("T")
+_Key = tuple[str, int, int]
+
+_OPEN_FILES = 64  # of one connection; OpenSSH allows about a thousand
+_UNTOLD_READ = 32 << 10  # bytes that every server must be able to answer, for those that do not tell their limit
+_ENDING_SECS = 1.0
+
+
+class RemoteFile:
+    """An open handle, closed when nobody uses it and it is not kept any more."""
+
+    __slots__ = ("dropped", "opening", "users")
+
+    def __init__(self, opening: asyncio.Task[SFTPClientFile]) -> None:
+        self.opening = opening
+        self.users = 0
+        self.dropped = False
+
+
+class Session:
+    """Raises what asyncssh raises; `dialling.py` makes them and `driver.py` translates.
+
+    patience: seconds of complete silence, with something asked, after which it counts as dead.
+    """
+
+    def __init__(self, connection: SSHClientConnection, client: SFTPClient, patience: float) -> None:
+        self.calls = 0  # under way
+        self.patience = patience
+        self._connection = connection
+        self._client = client
+        self._time = asyncio.get_running_loop().time
+        self._answered = self._time()
+        self._files: OrderedDict[_Key, RemoteFile] = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._probing: asyncio.Task[None] | None = None
+        self._used = self._answered
+
+    @property
+    def alive(self) -> bool:
+        return not self._connection.is_closed()
+
+    def abort(self) -> None:
+        """Ends it at once; whatever is under way fails. Never blocks."""
+        self._connection.abort()
+
+    async def wait_ended(self) -> None:
+        """After `abort`: until its socket and its tasks have gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING_SECS):
+                await self._connection.wait_closed()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Requests
+
+    async def stat(self, path: bytes) -> SFTPAttrs:
+        return self._heard(await self._client.stat(path))
+
+    async def resolve(self, folder: bytes, link: bytes) -> bytes:
+        """The path, without links, that the link at `link`, in the folder of the real path `folder`, leads to."""
+        target = await self._client.readlink(link)
+        # Not every server resolves the last link; so it is given the target.
+        return await self.realpath(target if target.startswith(b"/") else folder + b"/" + target)
+
+    async def realpath(self, path: bytes) -> bytes:
+        return self._heard(await self._client.realpath(path))
+
+    async def names(self, folder: bytes, most: int | None = None) -> list[SFTPName]:
+        """What the folder holds, or some of it: at least `most`. Raises TimeoutError when it falls silent."""
+        return await self._to_its_end(self._names(folder, most))
+
+    async def _names(self, folder: bytes, most: int | None) -> list[SFTPName]:
+        found = []
+        async with aclosing(cast("AsyncGenerator[SFTPName, None]", self._client.scandir(folder))) as names:
+            async for name in names:
+                self._heard(name)
+                if name.filename not in (b".", b".."):
+                    found.append(name)
+                    if len(found) == most:
+                        break
+        return found
+
+    @asynccontextmanager
+    async def file(self, path: bytes, replica: Replica) -> AsyncIterator[RemoteFile]:
+        """The file, opened once for all that read this version of it."""
+        key = replica.path, replica.mtime_ns, replica.size
+        file = self._files.get(key)
+        if file is None:
+            file = self._files[key] = RemoteFile(self._spawn(self._open(path)))
+        self._files.move_to_end(key)
+        file.users += 1
+        self._keep(_OPEN_FILES)
+        try:
+            # Whoever waits for it may be cancelled: its answer must still arrive, or the server would keep the handle.
+            await asyncio.shield(file.opening)
+            yield file
+        except Exception:
+            if self._files.get(key) is file:
+                del self._files[key]
+            file.dropped = True
+            raise
+        finally:
+            file.users -= 1
+            self._close_unused(file)
+
+    async def read(self, file: RemoteFile, offset: int, size: int) -> tuple[bytes, SFTPAttrs]:
+        """The bytes, fewer only at the end of the file, and its attributes at a time after they were read."""
+        limit = self._client.limits.max_read_len or _UNTOLD_READ
+        pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
+        # Servers answer in order, so that attributes asked for last are no older than the bytes.
+        asked = [self._piece(file, at, length) for at, length in pieces]
+        *parts, about = await _all([*asked, self._attributes(file)])
+        short = [n for n, (_, length) in enumerate(pieces) if len(parts[n]) < length]
+        if short and offset + sum(map(len, parts)) < min(offset + size, about.size):
+            for n in short:  # it gives less at a time than it says
+                parts[n] = await self._exactly(file, parts[n], *pieces[n])
+            about = await self._attributes(file)
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), about
+
+    async def _piece(self, file: RemoteFile, offset: int, size: int) -> bytes:
+        return self._heard(cast(bytes, await file.opening.result().read(size, offset)))
+
+    async def _attributes(self, file: RemoteFile) -> SFTPAttrs:
+        return self._heard(await file.opening.result().stat())
+
+    async def _exactly(self, file: RemoteFile, data: bytes, offset: int, size: int) -> bytes:
+        more = data
+        while more and len(data) < size:
+            more = await self._piece(file, offset + len(data), size - len(data))
+            data += more
+        return data
+
+    # Whether it still answers
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Around the requests of one call: if it is cancelled or times out in silence, the connection is suspect."""
+        self.calls += 1
+        began = self._used = self._time()
+        try:
+            yield
+        except (asyncio.CancelledError, TimeoutError):
+            self._suspect(began)
+            raise
+        finally:
+            self.calls -= 1
+
+    def _heard(self, answer: T) -> T:
+        self._answered = self._time()
+        return answer
+
+    def _suspect(self, began: float) -> None:
+        if self._time() - max(began, self._answered) >= self.patience:
+            self.abort()
+        elif self.alive and self._probing is None:
+            self._probing = self._spawn(self._probe())
+
+    async def _probe(self) -> None:
+        """Asks for something trivial; without an answer the connection is dead."""
+        try:
+            async with asyncio.timeout(self.patience):
+                await self.realpath(b".")
+        except Exception:
+            self.abort()
+        finally:
+            self._probing = None
+
+    # Files and tasks
+
+    def rest(self, since: float) -> None:
+        """Lets go of its files unless it was used after `since` (on the loop's clock)."""
+        if self._used <= since:
+            self._keep(0)
+
+    def _keep(self, most: int) -> None:
+        while len(self._files) > most:
+            _, file = self._files.popitem(last=False)
+            file.dropped = True
+            self._close_unused(file)
+
+    async def _open(self, path: bytes) -> SFTPClientFile:
+        return self._heard(await self._client.open(path, "rb", block_size=0))
+
+    def _close_unused(self, file: RemoteFile) -> None:
+        if file.dropped and not file.users and self.alive:
+            self._spawn(self._close(file))
+
+    async def _close(self, file: RemoteFile) -> None:
+        with suppress(Exception):  # the server forgets it with the connection, if not now
+            await (await file.opening).close()
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does what leaves something behind at the server when it is broken off: nobody's cancellation ends it."""
+        task = self._spawn(work)
+        began = self._time()
+        while not task.done():
+            left = max(began, self._answered) + self.patience - self._time()
+            if left <= 0:
+                raise TimeoutError
+            await asyncio.wait([task], timeout=left)
+        return task.result()
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told; if nobody does, that is no news
+
+
+async def _all(requests: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Their answers; when several fail, the last one's failure, which the others follow from."""
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    for answer in reversed(answers):
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers

@@ -1,0 +1,56 @@
+"""What the user says of an SFTP origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, unquote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from musicfs.config_sources import Wanted
+
+
+class SftpSettings(BaseModel):
+    """Where the music is, and how to get in; ~/.ssh/config and the SSH agent are asked for what is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1), Wanted("the name or address of the server")]
+    path: Annotated[str, Field(min_length=1), Wanted("the folder on the server, such as /srv/music, or ~/music")]
+    port: Annotated[int | None, Field(ge=1, le=65535), Wanted("a port from 1 to 65535")] = None
+    user: Annotated[str | None, Field(min_length=1), Wanted("the user's name on the server")] = None
+    key_file: Annotated[Path | None, Wanted("the file with the private key")] = None
+    known_hosts: Annotated[Path | None, Wanted("a file of host keys, as ssh has them")] = None
+    password: Annotated[SecretStr | None, Wanted("a password in quotes")] = None
+    password_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
+    passphrase: Annotated[SecretStr | None, Wanted("the key's passphrase in quotes")] = None
+    passphrase_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
+
+
+def remote_path(path: str) -> str:
+    """As the server wants it: what does not begin with a slash is in the user's home there."""
+    path = "." if path == "~" else path.removeprefix("~/")
+    return path.rstrip("/") or ("/" if path.startswith("/") else ".")
+
+
+def from_url(url: SplitResult) -> dict[str, object]:
+    """sftp://user@host:port/folder; /~/folder is in the user's home at the server."""
+    if url.password is not None:
+        raise ValueError(
+            "a password in a URL can be read by everyone on this machine: leave it out, and set MUSICFS_<ID>_PASSWORD"
+            " in the environment, or password_file in the configuration."
+        )
+    if not url.hostname:
+        raise ValueError("the host is missing: sftp://user@host/folder.")
+    if url.query or url.fragment:
+        raise ValueError("write '?' as %3F and '#' as %23 in a folder's name; settings go into the configuration file.")
+    if not url.path:
+        raise ValueError(f"the folder is missing: {url.geturl()}/folder.")
+    path = unquote(url.path, errors="surrogateescape")
+    settings: dict[str, object] = {"host": url.hostname, "path": path[1:] if path.startswith("/~") else path}
+    if url.port is not None:
+        settings["port"] = url.port
+    if url.username:
+        settings["user"] = unquote(url.username)
+    return settings
