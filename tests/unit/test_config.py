@@ -257,7 +257,7 @@ def test_a_wrong_template_is_told_by_whoever_knows_templates(write: Write) -> No
 
 
 def test_secrets_in_a_file_are_accepted_warned_of_and_never_shown(write: Write) -> None:
-    file = write('[[origins]]\nid = "my-nas"\norigin_type = "smb"\nhost = "nas"\npassword = "hunter2"\n')
+    file = write('[[origins]]\nid = "my-nas"\norigin_type = "smb"\nhost = "nas"\nshare = "a"\npassword = "hunter2"\n')
     loaded = load_config(file)
     assert "hunter2" not in repr(loaded)
     assert loaded.config.origins[0].settings["password"].get_secret_value() == "hunter2"
@@ -325,12 +325,6 @@ def test_an_origin_of_the_command_line_gets_an_id_of_its_own(text: str, taken: l
     origin = OriginConfig.model_validate(table)
     assert origin.id == expected
     assert origin.priority == len(taken) + 1
-
-
-@pytest.mark.parametrize("text", ["SMB://nas/share"])
-def test_remote_origins_are_not_available_yet(text: str) -> None:
-    with pytest.raises(UsageError, match="not available yet in this version"):
-        origin_from_argument(text, [])
 
 
 @pytest.mark.parametrize("text", ["", " ", "http://host", "nas=/x", "~nobody-here/x"])

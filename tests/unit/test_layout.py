@@ -37,6 +37,7 @@ RULES = Rules(
         "mutagen": "library",
         "pyfuse3": "mount",
         "rich": "cli",
+        "smbprotocol": "origins.smb",
         "sqlite3": "library",
     },
     most_lines=600,

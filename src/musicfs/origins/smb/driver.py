@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -14,7 +13,7 @@ from musicfs.origins.base import WatchCallback
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.smb.failures import Login
 from musicfs.origins.smb.files import Files, Folder, is_addressable
-from musicfs.origins.smb.session import Share
+from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings
 from musicfs.origins.smb.wire import Identity
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
@@ -100,24 +99,26 @@ class SmbOrigin:
 
     # Running what blocks
 
-    async def _run(self, path: str, call: Callable[[Files, *Ts, float], T], *args: *Ts) -> T:
+    async def _run(self, path: str, call: Callable[[Files, *Ts, Deadline], T], *args: *Ts) -> T:
         """Runs a blocking call over the connection, which is made first if need be."""
         if not is_addressable(path):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "no file of a share can have this path")
         return await self._on(None, call, *args)
 
-    async def _on(self, files: Files | None, call: Callable[[Files, *Ts, float], T], *args: *Ts) -> T:
+    async def _on(self, files: Files | None, call: Callable[[Files, *Ts, Deadline], T], *args: *Ts) -> T:
         """The same over one particular connection."""
-        until = time.monotonic() + self._patience
+        deadline = Deadline(self._patience)
         try:
             async with asyncio.timeout(self._timeout):
                 files = files or await self._connected()
-                return await self._threads.run(call, files, *args, until)
+                return await self._threads.run(call, files, *args, deadline)
         except TimeoutError:
             detail = f"no answer within {self._config.timeout_ms} ms"
             raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
         except WorkersClosed:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        finally:
+            deadline.cancelled = True
 
     @property
     def _patience(self) -> float:
@@ -182,5 +183,5 @@ class SmbOrigin:
             task.exception()
 
 
-def _open_folder(files: Files, path: str, root: Identity | None, deadline: float) -> tuple[Files, Folder | None]:
+def _open_folder(files: Files, path: str, root: Identity | None, deadline: Deadline) -> tuple[Files, Folder | None]:
     return files, files.open_folder(path, root, deadline)

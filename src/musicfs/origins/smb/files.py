@@ -12,7 +12,7 @@ from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.openfiles import OpenFile, key_of
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.failures import Refused, ShareLost
-from musicfs.origins.smb.session import Share
+from musicfs.origins.smb.session import Deadline, Share
 
 _MISSING = frozenset(
     {
@@ -39,8 +39,10 @@ class Folder:
 
 
 class Files:
-    """Belongs to one connection. Every method takes its deadline on the monotonic clock, and raises OriginFailed and
-    ReplicaFailed as base.Origin says. populated: it is known to have had files."""
+    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as base.Origin says.
+
+    populated: it is known to have had files.
+    """
 
     def __init__(self, id: OriginId, share: Share, prefix: str, populated: bool) -> None:
         self.populated = populated
@@ -64,7 +66,7 @@ class Files:
 
     # Reading
 
-    def read(self, replica: Replica, offset: int, size: int, deadline: float) -> bytes:
+    def read(self, replica: Replica, offset: int, size: int, deadline: Deadline) -> bytes:
         key = key_of(replica)
         try:
             file = self._share.files.take(key) or self._open(replica, deadline)
@@ -73,7 +75,7 @@ class Files:
                 data, version = self._share.read(_handle(file), offset, wanted, deadline)
                 self._check_version(replica, version)
                 return data
-            except BaseException:
+            except (Refused, ReplicaFailed):
                 self._share.files.drop(key, file)
                 raise
             finally:
@@ -82,7 +84,7 @@ class Files:
         except (Refused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
 
-    def _open(self, replica: Replica, deadline: float) -> OpenFile:
+    def _open(self, replica: Replica, deadline: Deadline) -> OpenFile:
         about = self._share.open(self._full(replica.path), deadline)
         number = int.from_bytes(about.handle, "little")
         try:
@@ -98,26 +100,26 @@ class Files:
         if version != (replica.size, replica.mtime_ns):
             raise ReplicaFailed(self._id, replica.path, ReplicaFault.CHANGED)
 
-    def _shut(self, numbers: list[int], deadline: float) -> None:
+    def _shut(self, numbers: list[int], deadline: Deadline) -> None:
         """Failing to close a file is no failure of what it was opened for."""
         for number in numbers:
             with suppress(Refused, ShareLost):
                 self._share.shut(number.to_bytes(16, "little"), deadline)
 
-    def rest(self, deadline: float) -> None:
+    def rest(self, deadline: Deadline) -> None:
         """Closes what is open: on Windows an open file that others have deleted keeps its name in use."""
         self._shut(self._share.files.clear(), deadline)
 
     # Looking
 
-    def stat(self, path: str, deadline: float) -> Stat:
+    def stat(self, path: str, deadline: Deadline) -> Stat:
         try:
             about = self._share.look(self._full(path), deadline)
         except (Refused, ShareLost) as error:
             raise self._failure(path, error, deadline) from error
         return Stat(path, about.size, about.mtime_ns)
 
-    def check_root(self, deadline: float) -> wire.Identity | None:
+    def check_root(self, deadline: Deadline) -> wire.Identity | None:
         """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
         where = f"the folder {self._prefix!r} of the share" if self._prefix else "the share's folder"
         try:
@@ -137,7 +139,7 @@ class Files:
 
     # Listing
 
-    def begin(self, under: str, deadline: float) -> tuple[wire.Identity | None, Stat | None]:
+    def begin(self, under: str, deadline: Deadline) -> tuple[wire.Identity | None, Stat | None]:
         """The root's identity, to be compared at the end; and the file at `under`, if it is no folder."""
         root = self.check_root(deadline)
         if not under:
@@ -148,7 +150,7 @@ class Files:
             raise self._failure(under, error, deadline) from error
         return root, None if about.is_folder else Stat(under, about.size, about.mtime_ns)
 
-    def open_folder(self, path: str, root: wire.Identity | None, deadline: float) -> Folder | None:
+    def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> Folder | None:
         """The folder with its first page; None: it has gone, and the root is still there."""
         try:
             about, entries = self._share.list_folder(self._full(path), deadline)
@@ -161,7 +163,7 @@ class Files:
             raise self._not_listed(path, refused) from refused
         return Folder(path, about, entries)
 
-    def turn(self, folder: Folder, deadline: float) -> bool:
+    def turn(self, folder: Folder, deadline: Deadline) -> bool:
         """Fetches the next page; False when there is none, and then the folder is closed."""
         try:
             entries = self._share.list_on(folder.about.handle, deadline)
@@ -175,10 +177,10 @@ class Files:
         folder.entries = entries
         return True
 
-    def leave(self, folder: Folder, deadline: float) -> None:
+    def leave(self, folder: Folder, deadline: Deadline) -> None:
         self._shut([int.from_bytes(folder.about.handle, "little")], deadline)
 
-    def check_same(self, root: wire.Identity | None, deadline: float) -> None:
+    def check_same(self, root: wire.Identity | None, deadline: Deadline) -> None:
         if self.check_root(deadline) != root:
             raise OriginFailed(self._id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
@@ -188,7 +190,7 @@ class Files:
 
     # Failures
 
-    def _failure(self, path: str, error: Refused | ShareLost, deadline: float) -> MusicFSError:
+    def _failure(self, path: str, error: Refused | ShareLost, deadline: Deadline) -> MusicFSError:
         """Whom to blame for `error`: the origin, or only the file at `path`."""
         if isinstance(error, ShareLost):
             return OriginFailed(self._id, error.fault, str(error))

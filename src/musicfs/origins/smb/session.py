@@ -30,6 +30,9 @@ _CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
 _OPEN_FILES = 64
 _LOOK_SECS = 0.25
 
+Answer = tuple[int, bytes]
+"""The status, and what else the server said."""
+
 
 class _Connection(Connection):
     """The library's, over our transport: it offers no way to be given one, and makes its own while it connects."""
@@ -48,11 +51,23 @@ class _Connection(Connection):
         pass
 
 
+class Deadline:
+    """How long somebody waits for a call. `cancelled`: set when nobody does any more."""
+
+    def __init__(self, seconds: float) -> None:
+        self.cancelled = False
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds, at least 0."""
+        return max(0.0, self._until - time.monotonic())
+
+
 class Share:
     """A connected share. Its methods may be called from any threads at once.
 
-    Each takes a deadline on the monotonic clock, and raises ShareLost when that has come or the connection has
-    ended, and Refused when the server refuses.
+    Each raises ShareLost when its deadline has come or the connection has ended, and Refused when the server refuses.
     """
 
     def __init__(self, login: Login, timeout: float, requests: int) -> None:
@@ -115,18 +130,18 @@ class Share:
 
     # What a share can do
 
-    def look(self, name: str, deadline: float, folder: bool | None = False) -> wire.About:
+    def look(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.About:
         """What is at `name` (below the share, with backslashes), in one round trip."""
         messages = [wire.open_message(name, folder=folder, only_look=True), wire.close_message()]
         return wire.opened(_good(self._exchange(messages, deadline, related=True)[0]))
 
-    def open(self, name: str, deadline: float, *, folder: bool = False) -> wire.About:
+    def open(self, name: str, deadline: Deadline, *, folder: bool = False) -> wire.About:
         return wire.opened(self._call(deadline, wire.open_message(name, folder=folder)))
 
-    def shut(self, handle: bytes, deadline: float) -> None:
+    def shut(self, handle: bytes, deadline: Deadline) -> None:
         self._call(deadline, wire.close_message(handle))
 
-    def read(self, handle: bytes, offset: int, size: int, deadline: float) -> tuple[bytes, tuple[int, int]]:
+    def read(self, handle: bytes, offset: int, size: int, deadline: Deadline) -> tuple[bytes, tuple[int, int]]:
         """Up to `size` bytes, fewer only at the end of the file, and the (size, mtime_ns) that it had afterwards."""
         parts: list[bytes] = []
         while True:
@@ -144,13 +159,13 @@ class Share:
             if not size or not data:
                 return b"".join(parts), wire.version(_good(about))
 
-    def peek(self, name: str, deadline: float) -> tuple[wire.About, list[wire.Entry]]:
+    def peek(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, and how its listing begins: with more than its own two entries if there are more."""
         messages = [wire.open_message(name, folder=True), wire.list_message(size=wire.PEEK), wire.close_message()]
         opening, page, _ = self._exchange(messages, deadline, related=True)
         return wire.opened(_good(opening)), _entries(page) or []
 
-    def list_folder(self, name: str, deadline: float) -> tuple[wire.About, list[wire.Entry]]:
+    def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, to be shut, and the first page of its listing."""
         messages = [wire.open_message(name, folder=True), wire.list_message()]
         opening, page = self._exchange(messages, deadline, related=True)
@@ -161,26 +176,27 @@ class Share:
             self.shut(about.handle, deadline)
             raise
 
-    def list_on(self, handle: bytes, deadline: float) -> list[wire.Entry] | None:
+    def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.Entry] | None:
         """The next page of an open folder's listing; None: there are no more."""
         return _entries(self._exchange([wire.list_message(handle)], deadline)[0])
 
     # Requests and answers
 
-    def _call(self, deadline: float, message: Structure) -> bytes:
+    def _call(self, deadline: Deadline, message: Structure) -> bytes:
         return _good(self._exchange([message], deadline)[0])
 
-    def _exchange(self, messages: list[Structure], deadline: float, related: bool = False) -> list[tuple[int, bytes]]:
-        """The status and the data of the answer to each message. related: all are about what the first one opens."""
+    def _exchange(
+        self, messages: list[Structure], deadline: Deadline, related: bool = False
+    ) -> list[tuple[int, bytes]]:
+        """One answer to each message. related: all are about what the first one opens."""
         requests: list[Request] = []
         try:
             sent = time.monotonic()
             requests = self._send(messages, deadline, related)
-            return [self._receive(request, deadline) for request in requests]
+            return [self._receive(request, deadline, wire.leaves_open(messages)) for request in requests]
         except ShareLost:
-            # Too late. A server that has been silent since is given up as a whole, and so is one that would keep open
-            # what nobody closes.
-            if self._transport.heard < sent or wire.leaves_open(messages):
+            # A server that has been silent since is given up as a whole; also one that would open what nobody closes.
+            if (self._transport.heard < sent and not deadline.cancelled) or wire.leaves_open(messages):
                 self.close()
             for request in requests:
                 self._abandon(request)
@@ -192,20 +208,21 @@ class Share:
             with self._turn:
                 self._turn.notify_all()  # the answers have brought credits
 
-    def _send(self, messages: list[Structure], deadline: float, related: bool) -> list[Request]:
+    def _send(self, messages: list[Structure], deadline: Deadline, related: bool) -> list[Request]:
         needed = sum(map(wire.credits_of, messages))
         window = self._connection.sequence_window
         with self._turn:
             while self.alive and window["high"] - window["low"] < needed:
-                if not self._turn.wait(max(0.0, min(_LOOK_SECS, deadline - time.monotonic()))):
+                if not self._turn.wait(min(_LOOK_SECS, deadline.left)):
                     self._mind(deadline)
             requests: list[Request] = self._connection.send_compound(messages, self._session_id, self._tree_id, related)
             return requests
 
-    def _receive(self, request: Request, deadline: float) -> tuple[int, bytes]:
+    def _receive(self, request: Request, deadline: Deadline, needed: bool) -> Answer:
+        """needed: even if nobody waits any more."""
         while (answer := self._answer(request)) is None:
-            if not request.response_event.wait(max(0.0, min(_LOOK_SECS, deadline - time.monotonic()))):
-                self._mind(deadline)
+            if not request.response_event.wait(min(_LOOK_SECS, deadline.left)):
+                self._mind(deadline, needed)
             if not self.alive or (request.response_event.is_set() and request.response is None):
                 self._connection.receive(request, timeout=1)  # raises what ended the connection
         self._forget(request)
@@ -232,8 +249,8 @@ class Share:
     def _forget(self, request: Request) -> None:
         self._connection.outstanding_requests.pop(request.message["message_id"].get_value(), None)
 
-    def _mind(self, deadline: float) -> None:
-        if time.monotonic() >= deadline:
+    def _mind(self, deadline: Deadline, needed: bool = False) -> None:
+        if not deadline.left or (deadline.cancelled and not needed):
             raise ShareLost(OriginFault.TIMEOUT, f"{self._login.host} did not answer in time")
 
     def _lost(self, error: Exception) -> ShareLost:
@@ -243,14 +260,14 @@ class Share:
         return lost(self._login, error)
 
 
-def _good(answer: tuple[int, bytes]) -> bytes:
+def _good(answer: Answer) -> bytes:
     status, data = answer
     if status != NtStatus.STATUS_SUCCESS:
         raise Refused(status)
     return data
 
 
-def _entries(answer: tuple[int, bytes]) -> list[wire.Entry] | None:
+def _entries(answer: Answer) -> list[wire.Entry] | None:
     """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
     if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
         return None
