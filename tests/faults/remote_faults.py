@@ -1,0 +1,256 @@
+"""What every kind of origin must do when its server, or the way to it, fails. A kind's own test file inherits
+`RemoteFaults` and gives it an environment, as with the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+
+from musicfs.errors import OriginFailed, OriginFault
+from musicfs.model import HealthStatus, Replica
+from musicfs.origins.base import Origin
+from tests.contract.origin_contract import listing, replica
+from tests.support.servers.faultproxy import FaultProxy, How
+
+T = TypeVar("T")
+
+NAME = "a/b.flac"
+DATA = random.Random(4).randbytes(1_500_000)
+OTHERS = 300
+"""Files that the environment has besides NAME, in the folder "c", so that a listing takes several answers."""
+BOUND = 20.0
+"""Seconds within which every single step has to end."""
+SOON_MS = 400
+"""A timeout for the tests that wait for it to pass."""
+CYCLES = 100
+
+
+class RemoteEnv(Protocol):
+    """A server that has DATA at NAME, and OTHERS more files; and a spoilt way to it.
+
+    The four methods block; they act on the server's processes.
+    """
+
+    proxy: FaultProxy
+    flips_pass: bool
+    """Whether the protocol hands over bytes that the network has changed."""
+
+    async def open(self, timeout_ms: int = 5000) -> Origin:
+        """A new origin that reaches the server by the proxy; the environment closes it."""
+        ...
+
+    def kill(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def cont(self) -> None: ...
+
+
+async def working(remote: RemoteEnv, timeout_ms: int = 5000) -> tuple[Origin, Replica]:
+    """An origin that has been used already, and its file."""
+    origin = await remote.open(timeout_ms)
+    file = await in_the_end(lambda: replica(origin, NAME))
+    await recovers(origin, file)
+    # So that it has all the threads and connections that it may have.
+    await asyncio.gather(*(origin.read(file, 0, 1) for _ in range(10)), return_exceptions=True)
+    return origin, file
+
+
+async def works(origin: Origin, file: Replica) -> None:
+    async with asyncio.timeout(BOUND):
+        assert await origin.read(file, 0, len(DATA)) == DATA
+        assert await origin.health() is HealthStatus.HEALTHY
+        assert len(await listing(origin)) == OTHERS + 1
+
+
+async def recovers(origin: Origin, file: Replica) -> None:
+    """It works, if not at once: the first calls may still meet what is left of a failure, or of a busy machine."""
+    await in_the_end(lambda: works(origin, file))
+
+
+async def in_the_end(call: Callable[[], Awaitable[T]]) -> T:
+    async with asyncio.timeout(BOUND):
+        while True:
+            try:
+                return await call()
+            except OriginFailed:
+                await asyncio.sleep(0.01)
+
+
+async def failing(call: Callable[[], Awaitable[object]]) -> OriginFailed:
+    async with asyncio.timeout(BOUND):
+        with pytest.raises(OriginFailed) as failed:
+            await call()
+    return failed.value
+
+
+async def faults_of_all(origin: Origin, file: Replica) -> set[OriginFault]:
+    """Of every kind of call, one after the other: each fails, and blames the origin."""
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: origin.read(file, 0, len(DATA)),
+        lambda: origin.stat(NAME),
+        lambda: listing(origin),
+        origin.health,
+    ]
+    return {(await failing(call)).fault for call in calls}
+
+
+def held() -> tuple[int, int, int]:
+    """Threads, descriptors and tasks that there are. The loop's own threads come as it likes, up to a limit."""
+    threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
+    return len(threads), len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+
+
+async def holds_no_more_than(before: tuple[int, int, int]) -> None:
+    """Waits for it, since the ends of connections take a moment."""
+    try:
+        async with asyncio.timeout(BOUND):
+            while any(now > then for now, then in zip(held(), before, strict=True)):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"(threads, descriptors, tasks): {before} before, {held()} after")
+
+
+class RemoteFaults:
+    """Runs against any kind; `remote` is the fixture that a subclass's module defines."""
+
+    async def test_a_server_that_was_killed_fails_every_call_and_is_used_again_once_it_is_back(
+        self, remote: RemoteEnv
+    ) -> None:
+        origin, file = await working(remote)
+        await asyncio.to_thread(remote.kill)
+        try:
+            assert await faults_of_all(origin, file) <= {OriginFault.UNREACHABLE, OriginFault.REFUSED}
+        finally:
+            await asyncio.to_thread(remote.start)
+        await recovers(origin, file)
+
+    async def test_a_server_that_hangs_is_left_in_time_and_used_again_when_it_goes_on(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote, SOON_MS)
+        await asyncio.to_thread(remote.stop)
+        try:
+            assert OriginFault.TIMEOUT in await faults_of_all(origin, file)
+        finally:
+            remote.cont()
+        await recovers(origin, file)
+
+    async def test_a_network_that_is_silent_is_left_in_time_and_used_again_when_it_is_mended(
+        self, remote: RemoteEnv
+    ) -> None:
+        origin, file = await working(remote, SOON_MS)
+        remote.proxy.stall()
+        assert OriginFault.TIMEOUT in await faults_of_all(origin, file)
+        remote.proxy.resume()
+        await recovers(origin, file)
+
+    async def test_what_refuses_connections_is_refused(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote)
+        remote.proxy.refuse()
+        assert OriginFault.REFUSED in await faults_of_all(origin, file)
+        remote.proxy.accept()
+        await recovers(origin, file)
+
+    @pytest.mark.parametrize("how", ["reset", "close"])
+    async def test_a_connection_cut_in_the_middle_of_a_read_fails_that_read_at_once(
+        self, remote: RemoteEnv, how: How
+    ) -> None:
+        origin, file = await working(remote, timeout_ms=60_000)
+        remote.proxy.cut_after(len(DATA) // 2, how)
+        failed = await failing(lambda: origin.read(file, 0, len(DATA)))
+        assert failed.fault is OriginFault.UNREACHABLE
+        await recovers(origin, file)
+
+    async def test_a_connection_cut_in_the_middle_of_a_listing_fails_it(self, remote: RemoteEnv) -> None:
+        """An incomplete listing must never look complete."""
+        origin, file = await working(remote)
+        before = remote.proxy.delivered
+        await listing(origin)
+        whole = remote.proxy.delivered - before
+        for share in (0.3, 0.6, 0.9):
+            remote.proxy.cut_after(int(whole * share))
+            assert (await failing(lambda: listing(origin))).fault is OriginFault.UNREACHABLE
+            await recovers(origin, file)
+
+    async def test_a_flipped_bit_is_noticed_or_is_left_to_the_checksums_above(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote)
+        remote.proxy.flip_after(len(DATA) // 2)
+        if remote.flips_pass:
+            data = await origin.read(file, 0, len(DATA))
+            assert sum(one != other for one, other in zip(data, DATA, strict=True)) == 1
+        else:
+            assert (await failing(lambda: origin.read(file, 0, len(DATA)))).fault is not OriginFault.DENIED
+        await recovers(origin, file)
+
+    async def test_a_slow_and_distant_server_is_waited_for(self, remote: RemoteEnv) -> None:
+        remote.proxy.latency, remote.proxy.rate = 0.03, 6e6
+        origin, file = await working(remote)
+        parts = [origin.read(file, start, 300_000) for start in range(0, len(DATA), 300_000)]
+        assert b"".join(await asyncio.gather(*parts)) == DATA
+
+    async def test_calls_that_hang_can_be_cancelled_at_once_and_leave_the_origin_working(
+        self, remote: RemoteEnv
+    ) -> None:
+        origin, file = await working(remote, timeout_ms=1000 * int(BOUND) * 2)
+        remote.proxy.stall()
+        calls = [asyncio.ensure_future(call) for call in (origin.read(file, 0, 9), origin.stat(NAME), origin.health())]
+        calls.append(asyncio.create_task(listing(origin)))
+        assert not (await asyncio.wait(calls, timeout=0.1))[0]
+        for call in calls:
+            call.cancel()
+        async with asyncio.timeout(BOUND):
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * len(calls)
+        remote.proxy.resume()
+        await works(origin, file)
+
+    async def test_closing_does_not_wait_for_a_server_that_hangs(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote, timeout_ms=1000 * int(BOUND) * 2)
+        remote.proxy.stall()
+        fresh = await remote.open(timeout_ms=1000 * int(BOUND) * 2)
+        calls = [asyncio.ensure_future(call) for call in (origin.read(file, 0, 9), origin.stat(NAME), fresh.health())]
+        assert not (await asyncio.wait(calls, timeout=0.1))[0]
+        async with asyncio.timeout(BOUND):
+            await origin.aclose()
+            await fresh.aclose()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        for result in results:
+            assert isinstance(result, OriginFailed)
+            assert result.fault is OriginFault.UNREACHABLE
+
+    async def test_nothing_is_left_of_many_connections_that_were_cut(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote)
+        before = held()
+        for _ in range(CYCLES):
+            remote.proxy.cut_after(100_000)
+            await failing(lambda: origin.read(file, 0, len(DATA)))
+            assert await origin.read(file, 0, 100) == DATA[:100]
+        await holds_no_more_than(before)
+
+    async def test_nothing_is_left_of_many_calls_that_timed_out(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote, SOON_MS)
+        before = held()
+        for _ in range(3):
+            remote.proxy.stall()
+            for _ in range(2):
+                await asyncio.gather(*(failing(lambda: origin.read(file, 0, len(DATA))) for _ in range(10)))
+            remote.proxy.resume()
+            await recovers(origin, file)
+        await holds_no_more_than(before)
+
+    async def test_nothing_is_left_of_many_origins_opened_and_closed(self, remote: RemoteEnv) -> None:
+        before: tuple[int, int, int] | None = None
+        for _ in range(10):
+            origin, _ = await working(remote)
+            await origin.aclose()
+            before = before or held()
+        assert before is not None
+        await holds_no_more_than(before)
