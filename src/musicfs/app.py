@@ -35,7 +35,7 @@ from musicfs.runtime import lock_cache
 log = logging.getLogger(__name__)
 
 CATALOG = "catalog.sqlite"
-_TREE_CACHE_MB = 16
+_TREE_CACHE_MB = 8
 _TOTALS_EVERY_SECS = 2.0
 _RESTART_SECS = 5.0
 

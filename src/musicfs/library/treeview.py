@@ -53,7 +53,7 @@ class TreeView:
     open in between, since beginning one for every query would double the cost of a lookup.
     """
 
-    def __init__(self, path: Path, cache_mb: int = 16) -> None:
+    def __init__(self, path: Path, cache_mb: int = 8) -> None:
         self._db = connect(path, cache_mb=cache_mb)
         self._db.execute("PRAGMA query_only = 1")
         self._db.execute("BEGIN")
