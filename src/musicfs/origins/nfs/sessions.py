@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from musicfs.errors import MusicFSError
-from musicfs.origins.libnfs import Connection, Export, Patience
+from musicfs.origins.nfs.libnfs import Connection, Export, Patience
 from musicfs.origins.openfiles import Key
 
 _OPEN_FILES = 16

@@ -24,6 +24,7 @@ T = TypeVar("T")
 SONAMES = ("libnfs.so.13", "libnfs.so.14")
 """Releases 4 and 5, whose interfaces are the same as far as it is used here; release 6 changed them."""
 
+_MOST_GROUPS = 16  # RFC 5531
 _LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
 
 
@@ -85,6 +86,8 @@ def load() -> c.CDLL:
         ("nfs_init_context", context, ()),
         ("nfs_destroy_context", None, (context,)),
         ("nfs_get_error", c.c_char_p, (context,)),
+        ("libnfs_authunix_create", c.c_void_p, (text, c.c_uint32, c.c_uint32, c.c_uint32, c.POINTER(c.c_uint32))),
+        ("nfs_set_auth", None, (context, c.c_void_p)),
         ("nfs_parse_url_dir", c.c_void_p, (context, text)),
         ("nfs_destroy_url", None, (c.c_void_p,)),
         ("nfs_get_fd", c.c_int, (context,)),
@@ -172,6 +175,10 @@ class Connection:
             raise MemoryError("libnfs has no memory for a connection")
         url = self._lib.nfs_parse_url_dir(self._nfs, self._options().encode())
         self._lib.nfs_destroy_url(url)
+        groups = os.getgroups()[:_MOST_GROUPS]
+        array = (c.c_uint32 * len(groups))(*groups)
+        who = self._lib.libnfs_authunix_create(b"musicfs", os.geteuid(), os.getegid(), len(groups), array)
+        self._lib.nfs_set_auth(self._nfs, who)  # the library's own choice has no groups
         host, path = self._export.host.encode(), os.fsencode(self._export.path)
         self._perform(_nothing, self._lib.nfs_mount_async, host, path)
 

@@ -1,0 +1,82 @@
+"""The driver for exports that are not mounted: the event loop's side of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar, TypeVarTuple
+
+from musicfs.config import OriginConfig
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.origins.base import WatchCallback
+from musicfs.origins.nfs.files import Files
+from musicfs.origins.nfs.libnfs import Export, Patience
+from musicfs.origins.nfs.sessions import Session
+from musicfs.origins.nfs.settings import NfsSettings
+from musicfs.origins.threads import WorkersClosed, WorkerThreads
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class NfsOrigin:
+    """See base.Origin for the contract. Blocking calls run in threads of this origin's own, on a connection each."""
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        settings = NfsSettings.model_validate(dict(config.settings))
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        self._timeout = config.timeout_ms / 1000
+        self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
+        export = Export(settings.host or "", settings.export or "", settings.port, settings.mount_port)
+        self._files = Files(config.id, export, populated)
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        return await self._run(replica.path, self._files.read, replica, offset, size)
+
+    async def stat(self, path: str) -> Stat:
+        return await self._run(path, self._files.stat, path)
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        root, file = await self._run(under, self._files.begin, under, listing=True)
+        if file is not None:
+            yield file
+            return
+        waiting = [under]
+        while waiting:
+            found = await self._run("", self._files.list, root, waiting.pop(), listing=True)
+            for each in found.files:
+                yield each
+            waiting += reversed(found.folders)
+        await self._run("", self._files.check_same, root)
+
+    async def health(self) -> HealthStatus:
+        await self._run("", self._files.check_root)
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> None:
+        """Version 3 of NFS tells nobody of changes."""
+
+    async def aclose(self) -> None:
+        self._threads.close()
+        self._files.close()
+
+    async def _run(self, path: str, call: Callable[[Session, *Ts], T], *args: *Ts, listing: bool = False) -> T:
+        """Runs a blocking call in a thread. listing: it may take as long as answers keep coming."""
+        if not _is_inside(path):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        patience = Patience(self._timeout, renewed=listing)
+        try:
+            async with asyncio.timeout(None if listing else self._timeout):
+                return await self._threads.run(self._files.call, patience, path, call, *args)
+        except TimeoutError:
+            raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
+        except WorkersClosed:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        finally:
+            patience.ended = True
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and "\0" not in path and ".." not in path.split("/")

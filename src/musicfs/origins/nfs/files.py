@@ -1,0 +1,187 @@
+"""The files of an export, by blocking calls: for worker threads."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import OriginId, Replica, Stat
+from musicfs.origins.listing import Folder, Identity, is_skipped
+from musicfs.origins.nfs.libnfs import Attributes, Export, Patience
+from musicfs.origins.nfs.sessions import ExportRefused, Session, Sessions
+from musicfs.origins.openfiles import key_of
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_DENIED = (errno.EACCES, errno.EPERM)
+
+
+class Files:
+    """The methods that take a session are for `call`, which gives them one and translates what they raise."""
+
+    def __init__(self, origin: OriginId, export: Export, populated: bool) -> None:
+        self._origin = origin
+        self._export = export
+        self._sessions = Sessions(export)
+        self._populated = populated
+        self._filled: tuple[int, int, int] | None = (
+            None  # the root as it was when it was last seen with something in it
+        )
+
+    def close(self) -> None:
+        self._sessions.close()
+
+    def call(self, patience: Patience, path: str, call: Callable[[Session, *Ts], T], *args: *Ts) -> T:
+        """What `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
+        patience.heard()
+        try:
+            try:
+                return self._attempt(patience, path, call, args)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+            # The server forgot a handle, perhaps not the file: from the export's path on, everything anew.
+            self._sessions.forget()
+            return self._attempt(patience, path, call, args)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _attempt(self, patience: Patience, path: str, call: Callable[[Session, *Ts], T], args: tuple[*Ts]) -> T:
+        with self._sessions.one(patience) as session:
+            try:
+                return call(session, *args)
+            except OSError as error:
+                if error.errno not in _GONE + _DENIED:
+                    raise
+                self.check_root(session)  # that the file is gone means something only while the root is there
+                fault = ReplicaFault.MISSING if error.errno in _GONE else ReplicaFault.DENIED
+                raise ReplicaFailed(self._origin, path, fault, error.strerror or "") from error
+
+    def _failure(self, error: OSError) -> OriginFailed:
+        export = self._export
+        place = f"{export.host}:{export.path}"
+        if isinstance(error, ExportRefused):  # servers answer strangers as they answer those who ask for what is not
+            detail = f"the server does not let this machine mount {place}; see that the folder exists, and that its "
+            detail += "export allows this machine and, by the option 'insecure', ports above 1023"
+            return OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
+        if error.errno == errno.ECONNREFUSED:
+            hint = (
+                "" if export.port and export.mount_port else "; if the server has no rpcbind, give port and mount_port"
+            )
+            return OriginFailed(self._origin, OriginFault.REFUSED, f"{export.host}: connection refused{hint}")
+        unreachable = isinstance(error, ConnectionError) or error.errno == errno.ESTALE
+        fault = OriginFault.UNREACHABLE if unreachable else OriginFault.IO
+        return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")
+
+    def check_root(self, session: Session) -> Identity:
+        """Which folder the root is. Raises OriginFailed when it was emptied since it was seen with files, and OSError
+        with ESTALE when it is gone."""
+        about = session.connection.stat("/")
+        if about.nlink == 0 and session.used:
+            raise OSError(errno.ESTALE, "the folder was removed")
+        seen = about.dev, about.ino, about.mtime_ns
+        if seen == self._filled:
+            return about.dev, about.ino
+        try:
+            empty = not session.connection.list("/")
+        except PermissionError:
+            raise self._unlisted(self._export.path) from None
+        if empty and self._populated:
+            detail = f"the folder {self._export.path} is empty; is its disk mounted at {self._export.host}?"
+            raise OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
+        if not empty:
+            self._populated, self._filled = True, seen
+        return about.dev, about.ino
+
+    def check_same(self, session: Session, root: Identity) -> None:
+        if self.check_root(session) != root:
+            raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+    def read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+        key, connection = key_of(replica), session.connection
+        handle = session.handle(key)
+        try:
+            data = self._read_open(session, handle, replica, offset, size)
+            self._check_version(replica, connection.fstat(handle))  # after reading: what was read is of that version
+            return data
+        except (OSError, ReplicaFailed):
+            session.drop(key)
+            raise
+
+    def _read_open(self, session: Session, handle: int, replica: Replica, offset: int, size: int) -> bytes:
+        try:
+            return _read_exactly(session, handle, offset, min(size, max(0, replica.size - offset)))
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError:
+            self._check_version(replica, session.connection.fstat(handle))  # there may be a folder now
+            raise
+
+    def _check_version(self, replica: Replica, about: Attributes) -> None:
+        if stat.S_ISDIR(about.mode):
+            raise ReplicaFailed(self._origin, replica.path, ReplicaFault.MISSING, "it is a folder now")
+        if not stat.S_ISREG(about.mode) or (about.size, about.mtime_ns) != (replica.size, replica.mtime_ns):
+            raise ReplicaFailed(self._origin, replica.path, ReplicaFault.CHANGED)
+
+    def stat(self, session: Session, path: str) -> Stat:
+        about = session.connection.stat(f"/{path}")
+        if not stat.S_ISREG(about.mode):
+            self.check_root(session)
+            raise ReplicaFailed(self._origin, path, ReplicaFault.MISSING, "it is not a file")
+        return Stat(path, about.size, about.mtime_ns)
+
+    def begin(self, session: Session, under: str) -> tuple[Identity, Stat | None]:
+        """The root, and the file that is at `under` unless a folder is."""
+        root = self.check_root(session)
+        about = session.connection.stat(f"/{under}")
+        return root, Stat(under, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
+
+    def list(self, session: Session, root: Identity, folder: str) -> Folder:
+        """What `folder` holds. Links are left out: what they lead to inside the export is met under its own name."""
+        found = Folder()
+        try:
+            entries = sorted(session.connection.list(f"/{folder}"))
+        except OSError as error:
+            if error.errno in _GONE:  # one folder, or all of them?
+                self.check_same(session, root)
+                return found
+            if error.errno in _DENIED:
+                raise self._unlisted(folder or self._export.path) from error
+            raise
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            about = entry if entry.mode else self._look(session, path)
+            if about is None:
+                continue
+            if stat.S_ISREG(about.mode):
+                found.files.append(Stat(path, about.size, about.mtime_ns))
+            elif stat.S_ISDIR(about.mode) and not is_skipped(entry.name):
+                found.folders.append(path)
+        return found
+
+    def _unlisted(self, folder: str) -> OriginFailed:
+        return OriginFailed(self._origin, OriginFault.DENIED, f"the folder {folder!r} may not be listed")
+
+    def _look(self, session: Session, path: str) -> Attributes | None:
+        """What the listing did not tell; None: it has gone meanwhile."""
+        try:
+            return session.connection.stat(f"/{path}")
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+
+
+def _read_exactly(session: Session, handle: int, offset: int, size: int) -> bytes:
+    parts, done = [], 0
+    while done < size and (data := session.connection.pread(handle, offset + done, size - done)):
+        parts.append(data)
+        done += len(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,68 @@
+"""What an export's table in the configuration may say, and the URL that says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, parse_qsl, unquote
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from musicfs.config_sources import Wanted
+
+_Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Wanted("a whole number from 1 to 65535")]
+
+
+class NfsSettings(BaseModel):
+    """Either `path`, where the system has mounted the export, or `host` and `export`.
+
+    port, mount_port: of the NFS service and of the mount service; those that are not given are asked of the server's
+    rpcbind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[Path | None, Wanted("the folder at which the export is mounted")] = None
+    host: Annotated[Annotated[str, Field(min_length=1)] | None, Wanted("the name or the address of the server")] = None
+    export: Annotated[Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None, Wanted("the exported folder, from the / on")] = None
+    port: _Port = None
+    mount_port: _Port = None
+    version: Annotated[
+        Literal[3], Wanted("3; an export that has version 4 alone is to be mounted, and given by its path")
+    ] = 3
+
+    @model_validator(mode="after")
+    def _one_way(self) -> NfsSettings:
+        remote = {name for name in ("host", "export", "port", "mount_port") if getattr(self, name) is not None}
+        if self.path is not None and remote:
+            raise ValueError("use either path, for an export that is mounted, or host and export")
+        if self.path is None and not remote >= {"host", "export"}:
+            raise ValueError("use host and export, or path for an export that is mounted")
+        return self
+
+
+def from_url(url: SplitResult) -> dict[str, object]:
+    """nfs://host[:port]/export[?mount_port=N], as OriginKind.from_url.
+
+    The whole path is the export, as with mount(8): servers let folders below an exported one be mounted too.
+    """
+    if url.username is not None or url.password is not None:
+        raise ValueError("NFS knows no users or passwords; leave out what is before the @.")
+    if url.fragment:
+        raise ValueError("write # as %23 in a name.")
+    export = unquote(url.path, errors="surrogateescape").rstrip("/")
+    if not url.hostname or not export:
+        raise ValueError("an export is named as nfs://host/export, with a folder below it if need be.")
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - {"mount_port", "version"}):
+        raise ValueError(f"{unknown[0]} has no meaning here; after '?' there may be mount_port=N.")
+    found: dict[str, object] = {"host": url.hostname, "export": export, "port": _port(url)}
+    found |= {name: int(value) if value.isdecimal() else value for name, value in options.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _port(url: SplitResult) -> int | None:
+    try:
+        return url.port
+    except ValueError:
+        raise ValueError("the port is a number from 1 to 65535.") from None
