@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from musicfs.config import OriginConfig
+from musicfs.config import Config, OriginConfig, check_paths, origin_from_argument
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError, UserError
 from musicfs.model import OriginType
+from musicfs.origins.kinds import open_origin
+from musicfs.origins.local import LocalOrigin
+from musicfs.origins.sftp import driver
 from musicfs.origins.sftp.driver import SftpOrigin
-from tests.contract.origin_contract import OriginContract
-from tests.support.servers.process import HOST
-from tests.support.servers.sshd import Sshd, open_folder, sshd
+from musicfs.origins.sftp.settings import SftpSettings, remote_path
+from tests.contract.origin_contract import OriginContract, listing, replica
+from tests.support.servers.process import HOST, Server
+from tests.support.servers.sshd import Sshd, make_key, open_folder, run_tool, sshd
 
 
 class SftpEnv:
@@ -33,6 +42,15 @@ class SftpEnv:
         kind = {"id": "nas", "origin_type": OriginType.SFTP}
         table = {key: value for key, value in (kind | server | access | other).items() if value is not None}
         return OriginConfig.model_validate(table)
+
+    def local(self) -> OriginConfig:
+        """The same folder without the server."""
+        return OriginConfig.model_validate({"id": "disk", "origin_type": OriginType.LOCAL, "path": self.root})
+
+    def open_files(self) -> int:
+        """How many files below the root the server's processes hold open."""
+        links = [link for process in self.server.processes() for link in Path(f"/proc/{process.pid}/fd").glob("*")]
+        return sum(str(link.readlink()).startswith(f"{self.root}/") for link in links if link.is_symlink())
 
     async def open(self, populated: bool = False, **other: object) -> SftpOrigin:
         origin = SftpOrigin(self.config(**other), populated=populated)
@@ -101,3 +119,297 @@ async def env(server: Sshd) -> AsyncIterator[SftpEnv]:
 
 class TestSftp(OriginContract):
     """The contract, unchanged."""
+
+
+# Getting in
+
+
+async def lets_in(env: SftpEnv, **access: object) -> bool:
+    """Whether the origin works with these settings instead of the usual ones."""
+    env.write("a.flac", b"12345")
+    origin = await env.open(False, **access)
+    return await origin.read(await replica(origin, "a.flac"), 0, 5) == b"12345"
+
+
+async def refused(env: SftpEnv, **access: object) -> OriginFailed:
+    with pytest.raises(OriginFailed) as failed:
+        await (await env.open(False, **access)).health()
+    return failed.value
+
+
+@pytest.mark.parametrize("file", ["missing", "empty", "other"])
+async def test_a_host_that_is_not_known_is_refused_with_what_to_do(env: SftpEnv, home: Path, file: str) -> None:
+    known = home / "known"
+    if file == "empty":
+        known.touch()
+    elif file == "other":
+        make_key(home / "other")
+        known.write_text(f"[{HOST}]:{env.server.port} " + (home / "other.pub").read_text())
+    failed = await refused(env, known_hosts=None if file == "missing" else known)
+    assert failed.fault is OriginFault.DENIED
+    assert f"`ssh-keyscan -p {env.server.port} {HOST} >> " in str(failed)
+    assert f"`ssh -p {env.server.port} {env.server.user}@{HOST}`" in str(failed)
+
+
+async def test_the_users_own_known_hosts_are_believed_too(env: SftpEnv, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    shutil.copy(env.server.known_hosts, home / ".ssh/known_hosts")
+    (home / "other").touch()
+    assert await lets_in(env, known_hosts=None)
+    assert await lets_in(env, known_hosts=home / "other")
+
+
+async def test_host_keys_are_checked_even_where_ssh_is_told_not_to(env: SftpEnv, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text("UserKnownHostsFile none\nStrictHostKeyChecking no\n")
+    assert (await refused(env, known_hosts=None)).fault is OriginFault.DENIED
+
+
+async def test_a_key_that_the_server_does_not_know_is_refused(env: SftpEnv, home: Path) -> None:
+    make_key(home / "other")
+    failed = await refused(env, key_file=home / "other")
+    assert failed.fault is OriginFault.DENIED
+    assert "MUSICFS_NAS_PASSWORD" in str(failed)
+
+
+async def test_a_key_file_that_is_missing_is_named(env: SftpEnv, home: Path) -> None:
+    failed = await refused(env, key_file=home / "nowhere")
+    assert failed.fault is OriginFault.DENIED
+    assert f"{home}/nowhere can't be read" in str(failed)
+
+
+async def test_a_keys_passphrase_comes_from_the_environment(
+    env: SftpEnv, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_key(home / "locked", "tell nobody")
+    with env.server.also_lets_in(home / "locked"):
+        failed = await refused(env, key_file=home / "locked")
+        assert failed.fault is OriginFault.DENIED
+        assert "MUSICFS_NAS_PASSPHRASE" in str(failed)
+        monkeypatch.setenv("MUSICFS_NAS_PASSPHRASE", "tell nobody")
+        assert await lets_in(env, key_file=home / "locked")
+        monkeypatch.setenv("MUSICFS_NAS_PASSPHRASE", "a guess")
+        assert "a guess" not in str(await refused(env, key_file=home / "locked"))
+
+
+async def test_the_agent_is_asked_for_keys(env: SftpEnv, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    socket = home / "agent"
+    command = ["ssh-agent", "-D", "-a", str(socket)]
+    with Server(command, 0, home / "agent.log", ready=socket.exists):
+        run_tool(["ssh-add", "-q", str(env.server.key)], SSH_AUTH_SOCK=str(socket))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        assert await lets_in(env, key_file=None)
+
+
+async def test_what_the_settings_leave_open_is_taken_from_the_users_ssh_config(env: SftpEnv, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(
+        f"Host jukebox\n HostName {HOST}\n Port {env.server.port}\n User {env.server.user}\n"
+        f" IdentityFile {env.server.key}\n UserKnownHostsFile {env.server.known_hosts}\n"
+    )
+    assert await lets_in(env, host="jukebox", port=None, user=None, key_file=None, known_hosts=None)
+
+
+class PasswordServer(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return password == "tell nobody"
+
+
+async def test_a_password_comes_from_the_environment_and_is_shown_nowhere(
+    env: SftpEnv, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server of the library's own, since OpenSSH takes no passwords but the system's."""
+    caplog.set_level("DEBUG")
+    async with asyncssh.listen(
+        HOST, 0, server_factory=PasswordServer, server_host_keys=[env.server.home / "host_key"], sftp_factory=True
+    ) as listener:
+        port = listener.get_port()
+        access = {"port": port, "known_hosts": env.server.known_as(port), "key_file": None}
+        assert (await refused(env, **access)).fault is OriginFault.DENIED
+        monkeypatch.setenv("MUSICFS_NAS_PASSWORD", "a guess")
+        told = str(await refused(env, **access))
+        monkeypatch.setenv("MUSICFS_NAS_PASSWORD", "tell nobody")
+        assert await lets_in(env, **access)
+        monkeypatch.delenv("MUSICFS_NAS_PASSWORD")
+        (home / "password").write_text("tell nobody\n")
+        (home / "password").chmod(0o644)
+        assert "chmod 600" in str(await refused(env, **access, password_file=home / "password"))
+        (home / "password").chmod(0o600)
+        assert await lets_in(env, **access, password_file=home / "password")
+        assert "a guess" not in told + caplog.text
+        assert "tell nobody" not in caplog.text + repr(env.config(password="tell nobody"))
+
+
+def test_without_the_library_the_user_is_told_how_to_get_it(env: SftpEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'musicfs\[sftp\]'"):
+        open_origin(env.config(), populated=False)
+
+
+def test_the_kind_is_known_without_loading_the_library() -> None:
+    code = "import musicfs.origins.sftp, sys; print('asyncssh' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "settings"),
+    [
+        ("sftp://nas/srv/music", {"host": "nas", "path": "/srv/music"}),
+        ("sftp://me@nas:2222/srv", {"host": "nas", "port": 2222, "user": "me", "path": "/srv"}),
+        ("sftp://nas/~/music", {"host": "nas", "path": "~/music"}),
+        ("SFTP://[fe80::1]/a%20b%23", {"host": "fe80::1", "path": "/a b#"}),
+        ("sftp://nas/", {"host": "nas", "path": "/"}),
+    ],
+)
+def test_a_url_is_understood(url: str, settings: dict[str, object]) -> None:
+    table = origin_from_argument(url, [])
+    assert {key: table[key] for key in table if key not in ("id", "priority", "origin_type")} == settings
+    assert SftpSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sftp://me:hunter2@nas/music", "MUSICFS_<ID>_PASSWORD"),
+        ("sftp://nas", "the folder is missing"),
+        ("sftp:///music", "the host is missing"),
+        ("sftp://nas/music?port=5", "%3F"),
+        ("sftp://nas:port/music", "Port could not be cast"),
+    ],
+)
+def test_a_url_that_is_of_no_use_is_told(url: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem) as failed:
+        origin_from_argument(url, [])
+    assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [("/srv/music/", "/srv/music"), ("/", "/"), ("music", "music"), ("~/music", "music"), ("~", "."), ("~/", ".")],
+)
+def test_a_path_without_a_slash_before_it_is_in_the_users_home(path: str, remote: str) -> None:
+    assert remote_path(path) == remote
+
+
+def test_files_of_the_settings_are_to_be_files(env: SftpEnv, home: Path) -> None:
+    config = Config(cache_dir=home, origins=(env.config(), env.config(id="two", key_file=home, known_hosts=home / "x")))
+    assert check_paths(config) == [
+        f"origin 'two': key_file is {home}, which is not a file: mend the path.",
+        f"origin 'two': known_hosts is {home}/x, which does not exist: mend the path.",
+    ]
+
+
+# Reading
+
+
+async def test_a_file_modified_in_place_is_refused_on_its_open_handle(env: SftpEnv) -> None:
+    env.write("a", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a")
+    assert await origin.read(file, 0, 5) == b"12345"
+    env.write("a", b"54321")
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 5)
+    assert failed.value.fault is ReplicaFault.CHANGED
+
+
+async def test_a_folder_in_the_place_of_a_file_is_missing(env: SftpEnv) -> None:
+    env.write("a", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a")
+    env.remove("a")
+    env.write("a/b", b"x")
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 5)
+    assert failed.value.fault is ReplicaFault.MISSING
+
+
+async def test_files_kept_open_are_bounded_and_let_go_of_when_idle(env: SftpEnv) -> None:
+    for n in range(200):
+        env.write(str(n), b"x")
+    origin = await env.open()
+    files = [await replica(origin, str(n)) for n in range(200)]
+    for _ in range(2):
+        assert await asyncio.gather(*(origin.read(file, 0, 9) for file in files)) == [b"x"] * 200
+    assert 0 < env.open_files() <= 2 * 64
+    await origin.health()
+    assert env.open_files() > 0
+    await origin.health()
+    async with asyncio.timeout(10):
+        while env.open_files():
+            await asyncio.sleep(0.01)
+    assert await origin.read(files[0], 0, 9) == b"x"
+
+
+# Listing
+
+
+async def test_links_are_followed_once_and_loops_end(env: SftpEnv) -> None:
+    outside = env.root.parent / "outside"
+    (outside / "sub").mkdir(parents=True)
+    (outside / "far.flac").write_bytes(b"x")
+    (outside / "sub/deep.flac").write_bytes(b"x")
+    (outside / "back").symlink_to(env.root)
+    env.write("z/a.flac", b"x")
+    env.write("z/self", b"x")
+    env.write(".hidden/b.flac", b"x")
+    (env.root / "a-link-to-z").symlink_to("z")
+    (env.root / "z/loop").symlink_to("..")
+    (env.root / "z/file-link.flac").symlink_to("a.flac")
+    (env.root / "z/out").symlink_to("../../outside/sub")
+    (env.root / "link-1").symlink_to(outside)
+    (env.root / "link-2").symlink_to(outside)
+    (env.root / "link-file.flac").symlink_to(outside / "far.flac")
+    (env.root / "dangling").symlink_to("nowhere")
+    (env.root / "circle").symlink_to("circle")
+    found = await listing(await env.open())
+    assert found.keys() == (await listing(LocalOrigin(env.local()))).keys()
+    assert sorted(found) == ["link-1/far.flac", "link-file.flac", "z/a.flac", "z/out/deep.flac", "z/self"]
+    assert found["link-file.flac"].size == 1
+
+
+async def test_hidden_and_system_folders_are_not_listed(env: SftpEnv) -> None:
+    for name in ("a.flac", ".hidden/b", "lost+found/c", "x/.Trash/d", "x/e.flac"):
+        env.write(name, b"x")
+    os.mkfifo(env.root / "pipe")
+    with env.denied("lost+found"):
+        assert sorted(await listing(await env.open())) == ["a.flac", "x/e.flac"]
+
+
+async def test_a_folder_that_vanishes_during_the_scan_is_skipped(env: SftpEnv) -> None:
+    """Four folders are listed ahead of what was told."""
+    for n in range(9):
+        env.write(f"{n}/x", b"x")
+    seen = []
+    async for stat in (await env.open()).scan():
+        seen.append(stat.path)
+        if stat.path == "0/x":
+            shutil.rmtree(env.root / "8")
+    assert seen == [f"{n}/x" for n in range(8)]
+
+
+async def test_a_root_that_vanishes_during_the_scan_fails_it(env: SftpEnv) -> None:
+    for n in range(9):
+        env.write(f"{n}/x", b"x")
+    scan = (await env.open()).scan()
+    assert (await anext(scan)).path == "0/x"
+    env.remove_root()
+    with pytest.raises(OriginFailed) as failed:
+        [stat async for stat in scan]
+    assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+async def test_a_root_that_is_a_file_is_unreachable(env: SftpEnv) -> None:
+    env.remove_root()
+    env.root.write_bytes(b"x")
+    assert "not a folder" in str(await refused(env))

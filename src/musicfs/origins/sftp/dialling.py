@@ -64,7 +64,8 @@ class Dialler:
             options["port"] = settings.port
         if settings.user is not None:
             options["username"] = settings.user
-        options["known_hosts"] = self._known_hosts(asyncssh.SSHClientConnectionOptions(**options, client_keys=None))
+        said = asyncssh.SSHClientConnectionOptions(**options, config=(), client_keys=None)
+        options["known_hosts"] = self._known_hosts(said.known_hosts)
         if settings.key_file is not None:
             options["client_keys"] = [str(settings.key_file)]
         for key in ("password", "passphrase"):
@@ -77,12 +78,13 @@ class Dialler:
             "compression_algs": ["none"],  # music does not get smaller
         }
 
-    def _known_hosts(self, options: Any) -> list[str]:
-        """The configured file, and those that ssh would look into. Never none: that would mean to trust everyone."""
-        usual = options.known_hosts or [str(Path("~/.ssh/known_hosts").expanduser()), str(_SYSTEM_KNOWN_HOSTS)]
+    def _known_hosts(self, said: Any) -> list[str]:
+        """The configured file, and those that ssh looks into. said: what ~/.ssh/config says; to trust everyone does
+        not count."""
+        usual = said or [str(Path("~/.ssh/known_hosts").expanduser()), str(_SYSTEM_KNOWN_HOSTS)]
         own = self._settings.known_hosts
         if own is not None and not own.is_file():
-            raise UserError(f"Origin {self._config.id!r}: there is no file {own}; mend known_hosts, or make the file.")
+            raise UserError(f"there is no file {own}; mend known_hosts, or make the file")
         files = [*([str(own)] if own else []), *usual]
         return [file for file in files if Path(file).is_file()]
 

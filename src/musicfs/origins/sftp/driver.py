@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
@@ -16,6 +16,9 @@ from musicfs.origins.sftp.dialling import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
 from musicfs.origins.sftp.session import Session
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
+
+if TYPE_CHECKING:
+    from asyncssh import SFTPAttrs
 
 T = TypeVar("T")
 
@@ -166,17 +169,26 @@ class SftpOrigin:
     # Calls
 
     async def _read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
-        size = max(0, min(size, replica.size - offset))
-        async with session.file(self._full(replica.path), replica) as file:
-            data, about = await session.read(file, offset, size)
-            if is_folder(about):
-                raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
-            if not is_file(about) or version_of(about) != (replica.size, replica.mtime_ns):
-                raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
-            if len(data) != size:
-                detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
-                raise OriginFailed(self.id, OriginFault.IO, detail)
-            return data
+        from asyncssh import SFTPFailure
+
+        path, size = self._full(replica.path), max(0, min(size, replica.size - offset))
+        try:
+            async with session.file(path, replica) as file:
+                data, about = await session.read(file, offset, size)
+                self._check_version(replica, about)
+                if len(data) != size:
+                    detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
+                    raise OriginFailed(self.id, OriginFault.IO, detail)
+                return data
+        except SFTPFailure:  # that says nothing; a folder in the place of the file gives it, and a broken disk
+            self._check_version(replica, await session.stat(path))
+            raise
+
+    def _check_version(self, replica: Replica, about: SFTPAttrs) -> None:
+        if is_folder(about):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
+        if not is_file(about) or version_of(about) != (replica.size, replica.mtime_ns):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
 
     async def _begin(self, session: Session, under: str) -> Stat | tuple[Walk, Place]:
         """The file at `under`, or a walk from the folder."""

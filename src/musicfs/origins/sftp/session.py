@@ -103,6 +103,7 @@ class Session:
             file = self._files[key] = RemoteFile(self._spawn(self._open(path)))
         self._files.move_to_end(key)
         file.users += 1
+        self._used = self._time()
         self._keep(_OPEN_FILES)
         try:
             # Whoever waits for it may be cancelled: its answer must still arrive, or the server would keep the handle.
@@ -150,7 +151,7 @@ class Session:
     async def call(self) -> AsyncIterator[None]:
         """Around the requests of one call: if it is cancelled or times out in silence, the connection is suspect."""
         self.calls += 1
-        began = self._used = self._time()
+        began = self._time()
         try:
             yield
         except (asyncio.CancelledError, TimeoutError):
