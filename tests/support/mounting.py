@@ -216,7 +216,7 @@ class Mount:
         self.path = mount_point or here.mount_point
         self.origins = origins
         tables = [
-            {"id": id, "origin_type": "local", "path": str(root), "priority": number} | settings.pop(id, {})
+            {"id": id, "priority": number} | _settings_of(root, settings.pop(id, {}))
             for number, (id, root) in enumerate(origins.items())
         ]
         config = {"mount_point": str(self.path), "cache_dir": str(here.cache_dir), "origins": tables} | settings
@@ -349,6 +349,11 @@ class Mount:
             done = subprocess.run([*self.here.who.prefix, *command], check=False, timeout=PATIENCE, capture_output=True)
             if done.returncode != 0:
                 break
+
+
+def _settings_of(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a local origin, unless what is said of it names its kind."""
+    return dict(said) if "origin_type" in said else {"origin_type": "local", "path": str(root), **said}
 
 
 def session(leader: int) -> dict[int, str]:

@@ -1,0 +1,126 @@
+"""Answers that no honest server gives, and what is made of them: a failure of the right kind, never wrong bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from musicfs.config import OriginConfig
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import OriginId, Replica
+from musicfs.origins.s3.driver import S3Origin
+
+TIME = 1_700_000_000
+FILE = Replica(OriginId("cloud"), "a.flac", 10, TIME * 10**9, "abc")
+HEADERS = {"Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT", "ETag": '"abc"'}
+
+
+def answer(status: int, headers: dict[str, str], body: bytes = b"") -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body
+
+
+@asynccontextmanager
+async def saying(text: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Origin]:
+    """An origin whose server says `text` whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(text)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    table = {
+        "id": "cloud", "origin_type": "s3", "bucket": "music", "access_key_id": "id", "secret_access_key": "secret",
+        "endpoint": f"{'https' if tls else 'http'}://localhost:{port}", "timeout_ms": 10_000,
+    }  # fmt: skip
+    origin = S3Origin(OriginConfig.model_validate(table))
+    try:
+        yield origin
+    finally:
+        await origin.aclose()
+        server.close()
+
+
+async def read(origin: S3Origin) -> bytes:
+    return await origin.read(FILE, 2, 5)
+
+
+async def scan(origin: S3Origin) -> None:
+    async for _ in origin.scan():
+        pass
+
+
+def part(place: str, body: bytes = b"23456", etag: str = '"abc"') -> bytes:
+    return answer(206, HEADERS | {"Content-Range": place, "ETag": etag}, body)
+
+
+async def test_a_right_answer_is_taken() -> None:
+    async with saying(part("bytes 2-6/10")) as origin:
+        assert await read(origin) == b"23456"
+
+
+@pytest.mark.parametrize(
+    "text", [part("bytes 2-6/10", etag='"other"'), part("bytes 2-6/11"), answer(412, {}), answer(416, {})]
+)
+async def test_another_version_is_refused(text: bytes) -> None:
+    async with saying(text) as origin:
+        with pytest.raises(ReplicaFailed) as failed:
+            await read(origin)
+    assert failed.value.fault is ReplicaFault.CHANGED
+
+
+LOOP = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
+
+
+@pytest.mark.parametrize(
+    ("call", "text", "fault", "told"),
+    [
+        (read, answer(200, HEADERS, b"0123456789"), OriginFault.IO, "does not understand ranges"),
+        (read, part("bytes 3-7/10"), OriginFault.IO, "another range"),
+        (read, part("bytes 2-6/10", b"2345"), OriginFault.IO, "another range"),
+        (read, part("bytes"), OriginFault.IO, "without its place"),
+        (read, answer(206, {"Content-Range": "bytes 2-6/10"}, b"23456"), OriginFault.IO, "without its time"),
+        (read, answer(503, {}, b"<Error><Code>SlowDown</Code></Error>"), OriginFault.IO, "HTTP 503 SlowDown"),
+        (read, answer(400, {}, b"<Error><Code>ExpiredToken</Code></Error>"), OriginFault.DENIED, "ExpiredToken"),
+        (read, answer(301, {"x-amz-bucket-region": "eu-west-1"}), OriginFault.UNREACHABLE, "region to 'eu-west-1'"),
+        (read, b"SSH-2.0-OpenSSH\r\n\r\n", OriginFault.IO, "makes no sense"),
+        (scan, answer(200, {}, b"<html></html>"), OriginFault.IO, "can't be understood"),
+        (scan, answer(200, {}, LOOP + b"</ListBucketResult>"), OriginFault.IO, "in circles"),
+        (scan, answer(200, {"Content-Encoding": "gzip"}, b"\0" * 9), OriginFault.IO, "can't be understood"),
+    ],
+)
+async def test_an_answer_that_can_not_be_right_blames_the_origin(
+    call: Callable[[S3Origin], Awaitable[object]], text: bytes, fault: OriginFault, told: str
+) -> None:
+    async with saying(text) as origin:
+        with pytest.raises(OriginFailed, match=told) as failed:
+            await call(origin)
+    assert failed.value.fault is fault
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """One of localhost, signed by itself, with its key."""
+    path = tmp_path / "localhost.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(path), "-out", str(tmp_path / "cert")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    path.write_text(path.read_text() + (tmp_path / "cert").read_text())
+    return path
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    async with saying(part("bytes 2-6/10"), tls) as origin:
+        with pytest.raises(OriginFailed, match="localhost is not to be trusted") as failed:
+            await read(origin)
+    assert failed.value.fault is OriginFault.UNREACHABLE
