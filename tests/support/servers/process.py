@@ -102,8 +102,9 @@ class Server:
     def stop(self) -> None:
         """SIGSTOP to all its processes: connections stay, and nothing answers. Returns when they have stopped."""
 
-        def all_still() -> bool:  # what was forked meanwhile is stopped too
-            return all(map(_is_still, self._signal(signal.SIGSTOP)))
+        def all_still() -> bool:
+            stopped = self._signal(signal.SIGSTOP)
+            return all(map(_is_still, stopped)) and self.processes() <= stopped  # or some were forked meanwhile
 
         self._await(all_still, "did not stop")
 
