@@ -1,271 +1,181 @@
-"""NFS when its server or the way to it fails: calls end in time, the origin comes back by itself, and nothing leaks."""
+"""NFS when its server or the way to it fails."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, OriginType, Replica
+from musicfs.model import HealthStatus
 from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
 from tests.contract.origin_contract import listing, replica
-from tests.support.servers.faultproxy import FaultProxy
+from tests.contract.test_nfs import NfsEnv
+from tests.faults.remote_faults import (
+    BOUND,
+    DATA,
+    NAME,
+    OTHERS,
+    SOON_MS,
+    RemoteFaults,
+    failing,
+    held,
+    holds_no_more_than,
+    recovers,
+    working,
+)
+from tests.support.servers.faultproxy import FaultProxy, How
 from tests.support.servers.ganesha import Ganesha
-from tests.support.servers.process import HOST
-
-SIZE = 3_000_000
-TIMEOUT_MS = 400
-PATIENCE = 20.0
-CYCLES = 100
-FILES = 1000
 
 
-class Nas:
-    """A server with a file, and an origin that reaches it through a network that can be spoilt."""
+class NfsRemote(NfsEnv):
+    """Both of the server's ports are reached by proxies: `proxy` for files, `mounts` for mounting."""
 
-    def __init__(self, server: Ganesha, proxy: FaultProxy, mount_proxy: FaultProxy) -> None:
-        self.server = server
+    flips_pass = True
+
+    def __init__(self, server: Ganesha, proxy: FaultProxy, mounts: FaultProxy) -> None:
+        super().__init__(server.root, server)
         self.proxy = proxy
-        self.mount_proxy = mount_proxy
-        self.data = random.Random(5).randbytes(SIZE)
-        (server.root / "a.flac").write_bytes(self.data)
-        for n in range(FILES):
-            (server.root / f"{n:04}.flac").write_bytes(b"x")
-        self.origin = self.open()
+        self.mounts = mounts
+        self.kill, self.start, self.stop, self.cont = server.kill, server.start, server.stop, server.cont
+        self.write(NAME, DATA)
+        for n in range(OTHERS):
+            self.write(f"c/{n:04}.flac", b"x")
 
-    def open(self, **common: object) -> Origin:
-        table = {
-            "id": "nas", "origin_type": OriginType.NFS, "host": HOST, "export": str(self.server.root),
-            "port": self.proxy.port, "mount_port": self.mount_proxy.port, "timeout_ms": TIMEOUT_MS, "pool_size": 4,
-        }  # fmt: skip
-        return open_origin(OriginConfig.model_validate(table | common), populated=False)
+    async def open(self, timeout_ms: int = 5000, **common: object) -> Origin:  # type: ignore[override]
+        ports = {"port": self.proxy.port, "mount_port": self.mounts.port}
+        return await super().open(False, **{"timeout_ms": timeout_ms, **ports, **common})
 
-    async def file(self) -> Replica:
-        return await replica(self.origin, "a.flac")
 
-    async def read(self, file: Replica) -> bytes:
-        return await self.origin.read(file, 0, SIZE)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ganesha]:
+    server = Ganesha(tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("ganesha"), squash="No_Root_Squash")
+    with server:
+        yield server
 
 
 @pytest.fixture
-async def nas(tmp_path: Path) -> AsyncIterator[Nas]:
-    for name in ("export", "ganesha"):
-        (tmp_path / name).mkdir()
-    server = Ganesha(tmp_path / "export", tmp_path / "ganesha", squash="No_Root_Squash")
-    with server, FaultProxy(server.port) as proxy, FaultProxy(server.mount_port) as mount_proxy:
-        nas = Nas(server, proxy, mount_proxy)
-        yield nas
-        await nas.origin.aclose()
+async def remote(server: Ganesha) -> AsyncIterator[NfsRemote]:
+    with ExitStack() as proxies:
+        proxy, mounts = (proxies.enter_context(FaultProxy(port)) for port in (server.port, server.mount_port))
+        remote = NfsRemote(server, proxy, mounts)
+        yield remote
+        await remote.aclose()
 
 
-async def failing(attempt: Awaitable[object]) -> OriginFailed:
-    """The failure of an attempt, which must come in time."""
-    with pytest.raises(OriginFailed) as failed:
-        async with asyncio.timeout(PATIENCE):
-            await attempt
-    return failed.value
+class TestNfsFaults(RemoteFaults):
+    """The suite, unchanged."""
 
 
-async def recovers(nas: Nas, file: Replica) -> None:
-    """The origin works again, without more than time."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                assert await nas.origin.health() is HealthStatus.HEALTHY
-                break
-            except OriginFailed:
-                await asyncio.sleep(0.01)
-    assert await nas.read(file) == nas.data
+async def test_a_mount_service_that_fails_or_hangs_is_told(remote: NfsRemote) -> None:
+    """It has a port of its own, and is asked once for each connection."""
+    origin = await remote.open(SOON_MS)
+    remote.mounts.refuse()
+    assert (await failing(origin.health)).fault is OriginFault.REFUSED
+    remote.mounts.accept()
+    remote.mounts.stall()
+    assert (await failing(origin.health)).fault is OriginFault.TIMEOUT
+    remote.mounts.resume()
+    assert await origin.health() is HealthStatus.HEALTHY
 
 
-def held() -> tuple[int, int, int]:
-    """How many threads, descriptors and tasks there are; the event loop's own threads come and stay as it likes."""
-    threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
-    return len(threads), len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+async def test_calls_that_wait_for_a_thread_are_bounded_too(remote: NfsRemote) -> None:
+    origin = await remote.open(SOON_MS, pool_size=2)
+    file = await replica(origin, NAME)
+    remote.proxy.stall()
+    async with asyncio.timeout(BOUND):
+        results = await asyncio.gather(*(origin.read(file, 0, 9) for _ in range(10)), return_exceptions=True)
+    assert [getattr(result, "fault", None) for result in results] == [OriginFault.TIMEOUT] * 10
 
 
-async def nothing_beyond(before: tuple[int, int, int]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while any(now > then for now, then in zip(held(), before, strict=True)):
-            await asyncio.sleep(0.01)
-
-
-async def test_a_killed_server_fails_calls_at_once_and_is_found_again(nas: Nas) -> None:
-    file = await nas.file()
-    assert await nas.read(file) == nas.data
-    await asyncio.to_thread(nas.server.kill)
-    for attempt in (nas.read(file), nas.origin.stat("a.flac"), listing(nas.origin), nas.origin.health()):
-        assert (await failing(attempt)).fault is not OriginFault.DENIED
-    await asyncio.to_thread(nas.server.start)
-    await recovers(nas, file)
-
-
-async def test_what_listens_nowhere_is_refused(nas: Nas) -> None:
-    nas.mount_proxy.refuse()
-    assert (await failing(nas.origin.health())).fault is OriginFault.REFUSED
-    nas.mount_proxy.accept()
-    nas.proxy.refuse()
-    assert (await failing(nas.origin.health())).fault is OriginFault.REFUSED
-    nas.proxy.accept()
-    assert await nas.origin.health() is HealthStatus.HEALTHY
-
-
-async def test_a_stopped_server_fails_calls_in_time_and_works_when_it_goes_on(nas: Nas) -> None:
-    """Also those that wait behind others for a thread: ten calls, four threads."""
-    file = await nas.file()
-    nas.server.stop()
-    try:
-        started = time.monotonic()
-        results = await asyncio.gather(*(nas.read(file) for _ in range(10)), return_exceptions=True)
-        took = time.monotonic() - started
-        assert {result.fault for result in results if isinstance(result, OriginFailed)} == {OriginFault.TIMEOUT}
-        assert len([result for result in results if isinstance(result, OriginFailed)]) == 10
-        assert took < PATIENCE
-        assert (await failing(nas.origin.health())).fault is OriginFault.TIMEOUT
-        assert (await failing(listing(nas.origin))).fault is OriginFault.TIMEOUT
-    finally:
-        nas.server.cont()
-    await recovers(nas, file)
-
-
-@pytest.mark.parametrize("port", ["nfs", "mount"])
-async def test_a_server_that_accepts_and_is_silent_is_not_waited_for(nas: Nas, port: str) -> None:
-    silent = nas.proxy if port == "nfs" else nas.mount_proxy
-    silent.stall()
-    assert (await failing(nas.origin.health())).fault is OriginFault.TIMEOUT
-    silent.resume()
-    assert await nas.origin.health() is HealthStatus.HEALTHY
-
-
-async def test_cancelled_reads_end_at_once_and_free_their_threads(nas: Nas) -> None:
-    origin = nas.open(timeout_ms=60_000, pool_size=2)
-    file = await replica(origin, "a.flac")
-    nas.proxy.stall()
-    reads = [asyncio.create_task(origin.read(file, 0, SIZE)) for _ in range(5)]
-    await asyncio.sleep(0.05)
+async def test_cancelled_calls_free_their_threads(remote: NfsRemote) -> None:
+    """Long before their own time is up."""
+    origin = await remote.open(1000 * int(BOUND) * 2, pool_size=2)
+    file = await replica(origin, NAME)
+    remote.proxy.stall()
+    reads = [asyncio.create_task(origin.read(file, 0, len(DATA))) for _ in range(5)]
+    assert not (await asyncio.wait(reads, timeout=0.1))[0]
     for read in reads:
         read.cancel()
-    assert all(
-        isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*reads, return_exceptions=True)
-    )
-    nas.proxy.resume()
-    async with asyncio.timeout(PATIENCE):  # less than the calls' own patience
-        assert await origin.read(file, 0, SIZE) == nas.data
-    await origin.aclose()
+    await asyncio.wait(reads)
+    remote.proxy.resume()
+    async with asyncio.timeout(BOUND):
+        assert await origin.read(file, 0, len(DATA)) == DATA
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-@pytest.mark.parametrize("at", [1, 3, 5_000, 1_500_000])
-async def test_a_connection_cut_in_mid_read_fails_the_read_and_the_next_one_works(nas: Nas, how: str, at: int) -> None:
-    file = await nas.file()
-    nas.proxy.cut_after(at, how)  # type: ignore[arg-type]
-    assert (await failing(nas.read(file))).fault is OriginFault.UNREACHABLE
-    assert await nas.read(file) == nas.data
+@pytest.mark.parametrize("at", [1, 4, 40, 100_000])
+async def test_an_answer_that_ends_early_fails_the_read(remote: NfsRemote, how: How, at: int) -> None:
+    """In its length, in its header, in its data."""
+    origin, file = await working(remote)
+    remote.proxy.cut_after(at, how)
+    assert (await failing(lambda: origin.read(file, 0, len(DATA)))).fault is OriginFault.UNREACHABLE
+    assert await origin.read(file, 0, len(DATA)) == DATA
 
 
-async def test_a_listing_that_is_cut_off_is_no_listing(nas: Nas) -> None:
-    for at in (100, 10_000, 25_000):
-        nas.proxy.cut_after(at)
-        assert (await failing(listing(nas.origin))).fault is OriginFault.UNREACHABLE
-    assert len(await listing(nas.origin)) == FILES + 1
-
-
-async def test_a_connection_that_ended_while_it_was_idle_costs_nothing(nas: Nas) -> None:
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_a_connection_that_ended_while_idle_costs_no_read(remote: NfsRemote, how: How) -> None:
     """Servers end them after some minutes."""
-    file = await nas.file()
-    for how in ("reset", "close"):
-        nas.proxy.cut(how)
-        assert await nas.read(file) == nas.data
+    origin, file = await working(remote)
+    before = held()
+    remote.proxy.cut(how)
+    await holds_no_more_than((before[0], before[1] - 2, before[2]))  # the proxy has seen to it
+    assert await origin.read(file, 0, len(DATA)) == DATA
 
 
-async def test_a_slow_network_gives_the_same_bytes(nas: Nas) -> None:
-    origin = nas.open(timeout_ms=10_000)
-    file = await replica(origin, "a.flac")
-    nas.proxy.latency, nas.proxy.rate = 0.005, 10_000_000
-    assert await origin.read(file, 0, SIZE) == nas.data
-    await origin.aclose()
-
-
-async def test_a_slow_listing_takes_longer_than_one_call_may(nas: Nas) -> None:
+async def test_a_listing_may_take_longer_than_one_call(remote: NfsRemote) -> None:
     """As long as answers come, it is not given up."""
-    nas.proxy.latency = 0.03
+    origin = await remote.open(400)
+    remote.proxy.latency = 0.04
     started = time.monotonic()
-    found = await listing(nas.origin)
-    assert len(found) == FILES + 1
-    assert time.monotonic() - started > TIMEOUT_MS / 1000
+    assert len(await listing(origin)) == OTHERS + 1
+    assert time.monotonic() - started > 0.4
 
 
-async def test_a_flipped_bit_comes_through_for_the_block_checksums_to_find(nas: Nas) -> None:
-    """NFS has no checksum of its own beyond TCP's."""
-    file = await nas.file()
-    nas.proxy.flip_after(1_000_000)
-    got = await nas.read(file)
-    wrong = [at for at in range(SIZE) if got[at] != nas.data[at]]
-    assert len(wrong) == 1
-    assert bin(got[wrong[0]] ^ nas.data[wrong[0]]).count("1") == 1
-
-
-async def test_a_file_that_is_replaced_while_the_server_is_away_is_refused(nas: Nas) -> None:
-    """Its old handle may be stale, or lead to another file now."""
-    file = await nas.file()
-    assert await nas.read(file) == nas.data
-    await asyncio.to_thread(nas.server.kill)
-    (nas.server.root / "a.flac").unlink()
-    (nas.server.root / "a.flac").write_bytes(nas.data[::-1])
-    await asyncio.to_thread(nas.server.start)
+async def test_a_file_replaced_while_the_server_was_away_is_refused(remote: NfsRemote) -> None:
+    """Its handle is stale, or leads to another file now."""
+    origin, file = await working(remote)
+    await asyncio.to_thread(remote.kill)
+    remote.remove(NAME)
+    remote.write(NAME, DATA[::-1])
+    await asyncio.to_thread(remote.start)
     with pytest.raises(ReplicaFailed) as failed:
-        await nas.read(file)
+        await origin.read(file, 0, len(DATA))
     assert failed.value.fault is ReplicaFault.CHANGED
 
 
-async def test_many_faults_leave_nothing_behind(nas: Nas) -> None:
-    file = await nas.file()
-    await asyncio.gather(*(nas.read(file) for _ in range(8)))  # all threads, all connections
-    before = held()
-    chance = random.Random(11)
-    for _ in range(CYCLES):
-        nas.proxy.cut_after(chance.randrange(1, 2 * SIZE))
-        reads = [asyncio.create_task(nas.read(file)) for _ in range(4)]
-        if chance.random() < 0.3:
-            reads[0].cancel()
-        for result in await asyncio.gather(*reads, return_exceptions=True):
-            assert isinstance(result, MusicFSError | asyncio.CancelledError) or result == nas.data
-    nas.proxy.heal()
-    await recovers(nas, file)
-    await nothing_beyond(before)
-
-
-async def test_a_server_killed_again_and_again_leaves_nothing_behind(nas: Nas) -> None:
-    file = await nas.file()
-    await asyncio.gather(*(nas.read(file) for _ in range(8)))
+async def test_nothing_is_left_of_a_server_that_was_killed_in_the_middle_of_reads(remote: NfsRemote) -> None:
+    origin, file = await working(remote)
+    await asyncio.gather(*(origin.read(file, 0, len(DATA)) for _ in range(20)))  # all threads, all connections
     before = held()
     for _ in range(10):
-        reads = [asyncio.create_task(nas.read(file)) for _ in range(4)]
-        await asyncio.to_thread(nas.server.kill)
+        reads = [asyncio.create_task(origin.read(file, 0, len(DATA))) for _ in range(4)]
+        await asyncio.to_thread(remote.kill)
         await asyncio.gather(*reads, return_exceptions=True)
-        await failing(nas.origin.health())
-        await asyncio.to_thread(nas.server.start)
-        await recovers(nas, file)
-    await nothing_beyond(before)
+        assert isinstance(await failing(origin.health), OriginFailed)
+        await asyncio.to_thread(remote.start)
+        await recovers(origin, file)
+    await holds_no_more_than(before)
 
 
-async def test_closing_while_the_server_hangs_lets_go_of_everything(nas: Nas) -> None:
+async def test_every_read_is_right_or_fails_whatever_is_cut_and_cancelled(remote: NfsRemote) -> None:
+    origin, file = await working(remote)
+    await asyncio.gather(*(origin.read(file, 0, len(DATA)) for _ in range(20)))
     before = held()
-    origin = nas.open(timeout_ms=60_000)
-    file = await replica(origin, "a.flac")
-    nas.proxy.stall()
-    reads = [asyncio.create_task(origin.read(file, 0, SIZE)) for _ in range(10)]
-    await asyncio.sleep(0)
-    await origin.aclose()
-    for result in await asyncio.gather(*reads, return_exceptions=True):
-        assert isinstance(result, OriginFailed)
-    nas.proxy.heal()
-    await nothing_beyond(before)
+    chance = random.Random(11)
+    for _ in range(50):
+        remote.proxy.cut_after(chance.randrange(1, 4 * len(DATA)))
+        reads = [asyncio.create_task(origin.read(file, n, len(DATA) - n)) for n in range(4)]
+        if chance.random() < 0.3:
+            reads[0].cancel()
+        async with asyncio.timeout(BOUND):
+            results = await asyncio.gather(*reads, return_exceptions=True)
+        for n, result in enumerate(results):
+            assert isinstance(result, MusicFSError | asyncio.CancelledError) or result == DATA[n:]
+    remote.proxy.heal()
+    await recovers(origin, file)
+    await holds_no_more_than(before)

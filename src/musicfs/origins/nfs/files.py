@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
-from musicfs.origins.listing import Folder, Identity, is_skipped
+from musicfs.origins.listing import Folder, is_skipped
 from musicfs.origins.nfs.libnfs import Attributes, Export, Patience
 from musicfs.origins.nfs.sessions import ExportRefused, Session, Sessions
 from musicfs.origins.openfiles import key_of
@@ -29,9 +29,7 @@ class Files:
         self._export = export
         self._sessions = Sessions(export)
         self._populated = populated
-        self._filled: tuple[int, int, int] | None = (
-            None  # the root as it was when it was last seen with something in it
-        )
+        self._filled: tuple[bytes, int] | None = None  # the root, and its time, when there last was something in it
 
     def close(self) -> None:
         self._sessions.close()
@@ -80,15 +78,16 @@ class Files:
         fault = OriginFault.UNREACHABLE if unreachable else OriginFault.IO
         return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")
 
-    def check_root(self, session: Session) -> Identity:
-        """Which folder the root is. Raises OriginFailed when it was emptied since it was seen with files, and OSError
+    def check_root(self, session: Session) -> bytes:
+        """The root's handle. Raises OriginFailed when it was emptied since it was seen with files, and OSError
         with ESTALE when it is gone."""
         about = session.connection.stat("/")
         if about.nlink == 0 and session.used:
             raise OSError(errno.ESTALE, "the folder was removed")
-        seen = about.dev, about.ino, about.mtime_ns
+        root = session.connection.root()
+        seen = root, about.mtime_ns
         if seen == self._filled:
-            return about.dev, about.ino
+            return root
         try:
             empty = not session.connection.list("/")
         except PermissionError:
@@ -98,9 +97,9 @@ class Files:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
         if not empty:
             self._populated, self._filled = True, seen
-        return about.dev, about.ino
+        return root
 
-    def check_same(self, session: Session, root: Identity) -> None:
+    def check_same(self, session: Session, root: bytes) -> None:
         if self.check_root(session) != root:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
@@ -137,13 +136,13 @@ class Files:
             raise ReplicaFailed(self._origin, path, ReplicaFault.MISSING, "it is not a file")
         return Stat(path, about.size, about.mtime_ns)
 
-    def begin(self, session: Session, under: str) -> tuple[Identity, Stat | None]:
+    def begin(self, session: Session, under: str) -> tuple[bytes, Stat | None]:
         """The root, and the file that is at `under` unless a folder is."""
         root = self.check_root(session)
         about = session.connection.stat(f"/{under}")
         return root, Stat(under, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
 
-    def list(self, session: Session, root: Identity, folder: str) -> Folder:
+    def list(self, session: Session, root: bytes, folder: str) -> Folder:
         """What `folder` holds. Links are left out: what they lead to inside the export is met under its own name."""
         found = Folder()
         try:

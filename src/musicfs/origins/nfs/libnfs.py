@@ -58,6 +58,12 @@ class Entry(NamedTuple):
     mtime_ns: int
 
 
+class _Handle(c.Structure):
+    """struct nfs_fh."""
+
+    _fields_ = [("length", c.c_int), ("data", c.c_void_p)]
+
+
 class _Timeval(c.Structure):
     _fields_ = [("sec", c.c_long), ("usec", c.c_long)]
 
@@ -86,6 +92,7 @@ def load() -> c.CDLL:
         ("nfs_init_context", context, ()),
         ("nfs_destroy_context", None, (context,)),
         ("nfs_get_error", c.c_char_p, (context,)),
+        ("nfs_set_error", None, (context, text)),
         ("libnfs_authunix_create", c.c_void_p, (text, c.c_uint32, c.c_uint32, c.c_uint32, c.POINTER(c.c_uint32))),
         ("nfs_set_auth", None, (context, c.c_void_p)),
         ("nfs_parse_url_dir", c.c_void_p, (context, text)),
@@ -93,8 +100,8 @@ def load() -> c.CDLL:
         ("nfs_get_fd", c.c_int, (context,)),
         ("nfs_which_events", c.c_int, (context,)),
         ("nfs_service", c.c_int, (context, c.c_int)),
-        ("nfs_get_readmax", c.c_uint64, (context,)),
         ("nfs_mount_async", c.c_int, (context, text, text, *done)),
+        ("nfs_get_rootfh", c.POINTER(_Handle), (context,)),
         ("nfs_stat64_async", c.c_int, (context, text, *done)),
         ("nfs_fstat64_async", c.c_int, (context, handle, *done)),
         ("nfs_open_async", c.c_int, (context, text, c.c_int, *done)),
@@ -162,6 +169,8 @@ class Connection:
         self._export = export
         self._lib = load()
         self._nfs: int | None = None
+        self._mounted = False
+        self._complaint = ""
         self._answered = _Answered(self._take_answer)
         self._turn = 0
         self._done = True
@@ -181,6 +190,7 @@ class Connection:
         self._lib.nfs_set_auth(self._nfs, who)  # the library's own choice has no groups
         host, path = self._export.host.encode(), os.fsencode(self._export.path)
         self._perform(_nothing, self._lib.nfs_mount_async, host, path)
+        self._mounted = True
 
     def _options(self) -> str:
         """A URL, since release 4 takes the ports in no other way."""
@@ -188,6 +198,12 @@ class Connection:
         options |= {} if self._export.port is None else {"nfsport": self._export.port}
         options |= {} if self._export.mount_port is None else {"mountport": self._export.mount_port}
         return "nfs://host/?" + "&".join(f"{name}={quote(str(value))}" for name, value in options.items())
+
+    def root(self) -> bytes:
+        """What the server knows the export's root by. Another folder at the same path has another one, even where it
+        was given the inode number of the old one."""
+        handle = self._lib.nfs_get_rootfh(self._nfs).contents
+        return c.string_at(handle.data, handle.length)
 
     def alive(self) -> bool:
         """Whether the server still keeps the connection, as far as can be told at once. Nothing is under way on it."""
@@ -235,6 +251,7 @@ class Connection:
         """Starts a call and serves the connection until it is answered; what `convert` makes of the answer."""
         self._turn += 1
         self._done, self._answer, self._convert = False, None, convert
+        self._lib.nfs_set_error(self._nfs, b"")  # else an old one might be taken for this call's
         if start(self._nfs, *args, self._answered, self._turn) < 0 and not self._done:
             raise ConnectionError(errno.ECONNABORTED, self._error_text())
         while not self._done:
@@ -247,6 +264,8 @@ class Connection:
         """Called by the library, also late, for calls that nobody waits for any more. `data` is its own memory."""
         if turn == self._turn and not self._done:
             self._answer = self._convert(status, data) if status >= 0 else None
+            if status < 0 and data and not self._mounted:  # later it may be anything
+                self._complaint = c.string_at(data).decode(errors="replace")
             self._status = status
             self._done = True
 
@@ -266,7 +285,8 @@ class Connection:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
 
     def _error_text(self) -> str:
-        return (self._lib.nfs_get_error(self._nfs) or b"").decode(errors="replace") or "the connection was lost"
+        text: bytes = self._lib.nfs_get_error(self._nfs) or b""
+        return text.decode(errors="replace") or self._complaint or "the connection was lost"
 
     def _failure(self) -> OSError:
         """What the server answered. The library says EFAULT for a failed read and for a lost connection alike, and
@@ -275,6 +295,8 @@ class Connection:
         number = -self._status
         if named := re.search(r"NFS3ERR_([A-Z]+)", text):
             number = errno.ESTALE if named[1] == "BADHANDLE" else getattr(errno, f"E{named[1]}", errno.EIO)
+        if "not accepted by the server" in text:  # as when it serves privileged ports only
+            number = errno.EACCES
         if number in (errno.EFAULT, errno.EINTR):
             return ConnectionError(errno.ECONNRESET, text)
         return OSError(number, os.strerror(number))

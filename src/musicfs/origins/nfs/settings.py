@@ -24,7 +24,9 @@ class NfsSettings(BaseModel):
 
     path: Annotated[Path | None, Wanted("the folder at which the export is mounted")] = None
     host: Annotated[Annotated[str, Field(min_length=1)] | None, Wanted("the name or the address of the server")] = None
-    export: Annotated[Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None, Wanted("the exported folder, from the / on")] = None
+    export: Annotated[
+        Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None, Wanted("the exported folder, from the / on")
+    ] = None
     port: _Port = None
     mount_port: _Port = None
     version: Annotated[
