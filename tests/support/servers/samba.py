@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -35,7 +36,7 @@ _CONF = """\
     disable spoolss = yes
     map to guest = Bad User
     guest account = {guest}
-    server signing = mandatory
+    server signing = auto
     mangled names = no
     {settings}
 [{share}]
@@ -84,6 +85,12 @@ class Samba(Server):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         shutil.rmtree(self.base, ignore_errors=True)
+
+    def open_files(self) -> list[str]:
+        """What clients have open now."""
+        command = ["smbstatus", "-s", str(self._conf), "-L", "-j"]
+        done = subprocess.run(command, text=True, check=True, capture_output=True, timeout=PATIENCE)
+        return [each["filename"] for each in json.loads(done.stdout)["open_files"].values()]
 
     def _prepare(self) -> None:
         self.root.mkdir()

@@ -41,11 +41,9 @@ class SmbOrigin:
         self._files: Files | None = None
         self._connecting: asyncio.Task[Files] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
-        self._used = False  # since the last health check
         self._closed = False
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        self._used = True
         return await self._run(replica.path, Files.read, replica, offset, size)
 
     async def stat(self, path: str) -> Stat:
@@ -81,11 +79,7 @@ class SmbOrigin:
         await self._run("", Files.check_same, root)
 
     async def health(self) -> HealthStatus:
-        """Besides the check, closes the files that were not used since the last one."""
         await self._run("", Files.check_root)
-        if not self._used:
-            await self._run("", Files.rest)
-        self._used = False
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> None:

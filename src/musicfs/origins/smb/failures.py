@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from smbprotocol.exceptions import SMBAuthenticationError, SMBConnectionClosed, SMBResponseException
+from smbprotocol.exceptions import SMBAuthenticationError, SMBConnectionClosed, SMBException, SMBResponseException
 from smbprotocol.header import NtStatus
 
 from musicfs.errors import OriginFault
@@ -57,6 +57,9 @@ def lost(login: Login, error: Exception) -> ShareLost:
         return _refused(login, error.status)
     if isinstance(error, SMBAuthenticationError):
         return ShareLost(OriginFault.DENIED, f"{login.host}: {error}")
+    if isinstance(error, SMBException) and "authenticated as a guest" in str(error):
+        who = repr(login.user) if login.user else "guests, unsigned"
+        return ShareLost(OriginFault.DENIED, f"{login.host} does not know {who}")
     if isinstance(error, (OSError, SMBConnectionClosed)):
         return ShareLost(OriginFault.UNREACHABLE, f"{login.host}: {error}")
     return ShareLost(OriginFault.IO, f"{login.host}: the connection broke ({str(error) or type(error).__name__})")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from smbprotocol.header import NtStatus
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
-from musicfs.origins.openfiles import OpenFile, key_of
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.failures import Refused, ShareLost
 from musicfs.origins.smb.session import Deadline, Share
@@ -67,48 +65,20 @@ class Files:
     # Reading
 
     def read(self, replica: Replica, offset: int, size: int, deadline: Deadline) -> bytes:
-        key = key_of(replica)
+        left = min(size, max(0, replica.size - offset))
+        parts: list[bytes] = []
         try:
-            file = self._share.files.take(key) or self._open(replica, deadline)
-            try:
-                wanted = min(size, max(0, replica.size - offset))
-                data, version = self._share.read(_handle(file), offset, wanted, deadline)
-                self._check_version(replica, version)
-                return data
-            except (Refused, ReplicaFailed):
-                self._share.files.drop(key, file)
-                raise
-            finally:
-                number = self._share.files.release(file)
-                self._shut([] if number is None else [number], deadline)
+            while True:
+                data, before, after = self._share.read(self._full(replica.path), offset, left, deadline)
+                if before[:2] != (replica.size, replica.mtime_ns) or after != before:
+                    raise ReplicaFailed(self._id, replica.path, ReplicaFault.CHANGED)
+                parts.append(data)
+                offset += len(data)
+                left -= len(data)
+                if not left or not data:
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
         except (Refused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
-
-    def _open(self, replica: Replica, deadline: Deadline) -> OpenFile:
-        about = self._share.open(self._full(replica.path), deadline)
-        number = int.from_bytes(about.handle, "little")
-        try:
-            self._check_version(replica, (about.size, about.mtime_ns))
-        except ReplicaFailed:
-            self._shut([number], deadline)
-            raise
-        file, leaving = self._share.files.add(key_of(replica), number, now=False)
-        self._shut(leaving, deadline)
-        return file
-
-    def _check_version(self, replica: Replica, version: tuple[int, int]) -> None:
-        if version != (replica.size, replica.mtime_ns):
-            raise ReplicaFailed(self._id, replica.path, ReplicaFault.CHANGED)
-
-    def _shut(self, numbers: list[int], deadline: Deadline) -> None:
-        """Failing to close a file is no failure of what it was opened for."""
-        for number in numbers:
-            with suppress(Refused, ShareLost):
-                self._share.shut(number.to_bytes(16, "little"), deadline)
-
-    def rest(self, deadline: Deadline) -> None:
-        """Closes what is open: on Windows an open file that others have deleted keeps its name in use."""
-        self._shut(self._share.files.clear(), deadline)
 
     # Looking
 
@@ -117,7 +87,7 @@ class Files:
             about = self._share.look(self._full(path), deadline)
         except (Refused, ShareLost) as error:
             raise self._failure(path, error, deadline) from error
-        return Stat(path, about.size, about.mtime_ns)
+        return _stat(path, about.version)
 
     def check_root(self, deadline: Deadline) -> wire.Identity | None:
         """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
@@ -148,7 +118,7 @@ class Files:
             about = self._share.look(self._full(under), deadline, folder=None)
         except (Refused, ShareLost) as error:
             raise self._failure(under, error, deadline) from error
-        return root, None if about.is_folder else Stat(under, about.size, about.mtime_ns)
+        return root, None if about.is_folder else _stat(under, about.version)
 
     def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> Folder | None:
         """The folder with its first page; None: it has gone, and the root is still there."""
@@ -178,7 +148,7 @@ class Files:
         return True
 
     def leave(self, folder: Folder, deadline: Deadline) -> None:
-        self._shut([int.from_bytes(folder.about.handle, "little")], deadline)
+        self._share.shut(folder.about.handle, deadline)
 
     def check_same(self, root: wire.Identity | None, deadline: Deadline) -> None:
         if self.check_root(deadline) != root:
@@ -214,8 +184,8 @@ def is_addressable(path: str) -> bool:
     return not path or all(wire.is_name(part) and part not in (".", "..") for part in path.split("/"))
 
 
-def _handle(file: OpenFile) -> bytes:
-    return file.fd.to_bytes(16, "little")
+def _stat(path: str, version: wire.Version) -> Stat:
+    return Stat(path, version.size, version.mtime_ns)
 
 
 def _fault(refused: Refused) -> OriginFault:

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from smbprotocol.connection import Connection, Request
@@ -21,13 +22,14 @@ from smbprotocol.structure import Structure
 from smbprotocol.tree import TreeConnect
 
 from musicfs.errors import OriginFault
-from musicfs.origins.openfiles import OpenFiles
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.failures import Login, Refused, ShareLost, lost
 from musicfs.origins.smb.transport import Transport
 
 _CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
-_OPEN_FILES = 64
+_PAGE = 256 << 10  # bytes of a listing asked for at once
+_PEEK = 8 << 10  # bytes of a listing; they hold more than the two entries that every folder has
+_BESIDE = 3  # credits that a read takes to open, to close, and to ask for the version
 _LOOK_SECS = 0.25
 
 Answer = tuple[int, bytes]
@@ -72,14 +74,12 @@ class Share:
 
     def __init__(self, login: Login, timeout: float, requests: int) -> None:
         """requests: how many will be under way at once at most."""
-        self.files = OpenFiles(_OPEN_FILES)
-        """Files open for reading; their handles take the place of descriptors, as whole numbers."""
         self._login = login
         self._timeout = timeout
         self._requests = requests
         self._transport = Transport(login.host, login.port, timeout)
         self._connection: Any = _Connection(self._transport, login)
-        self._chunk = wire.CREDIT
+        self._chunk = self._page = wire.CREDIT
         self._turn = threading.Condition()
         self._session_id = 0
         self._tree_id = 0
@@ -122,52 +122,43 @@ class Share:
         tree.is_dfs_share = False  # paths are told relative to the share, also where it is the root of a DFS
         self._session_id, self._tree_id = int(session.session_id), int(tree.tree_connect_id or 0)
         self._signed = session.signing_required and not tree.encrypt_data
-        each = math.ceil(_CHUNK / wire.CREDIT) + 1
+        each = math.ceil(_CHUNK / wire.CREDIT) + _BESIDE
         connection.echo(self._session_id, timeout, credit_request=min(each * self._requests, 8000))
         if connection.supports_multi_credit:
             window = connection.sequence_window["high"] - connection.sequence_window["low"]
-            self._chunk = min(_CHUNK, connection.max_read_size or wire.CREDIT, wire.CREDIT * max(1, window - 2))
+            self._chunk = min(_CHUNK, connection.max_read_size or wire.CREDIT, wire.CREDIT * max(1, window - _BESIDE))
+            self._page = min(_PAGE, self._chunk, connection.max_transact_size or wire.CREDIT)
 
     # What a share can do
 
     def look(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.About:
-        """What is at `name` (below the share, with backslashes), in one round trip."""
-        messages = [wire.open_message(name, folder=folder, only_look=True), wire.close_message()]
-        return wire.opened(_good(self._exchange(messages, deadline, related=True)[0]))
+        """What is at `name` (below the share, with backslashes). folder: as in wire.open_message."""
+        return self._visit(wire.open_message(name, folder=folder, only_look=True), [], deadline)[0]
 
-    def open(self, name: str, deadline: Deadline, *, folder: bool = False) -> wire.About:
-        return wire.opened(self._call(deadline, wire.open_message(name, folder=folder)))
+    def read(self, name: str, offset: int, size: int, deadline: Deadline) -> tuple[bytes, wire.Version, wire.Version]:
+        """Up to `size` bytes, of which there may be fewer, and the file's version before and after.
 
-    def shut(self, handle: bytes, deadline: Deadline) -> None:
-        self._call(deadline, wire.close_message(handle))
-
-    def read(self, handle: bytes, offset: int, size: int, deadline: Deadline) -> tuple[bytes, tuple[int, int]]:
-        """Up to `size` bytes, fewer only at the end of the file, and the (size, mtime_ns) that it had afterwards."""
-        parts: list[bytes] = []
-        while True:
-            version = wire.version_message(handle)
-            wanted = min(size, self._chunk)
-            if not wanted:
-                return b"".join(parts), wire.version(self._call(deadline, version))
-            got, about = self._exchange([wire.read_message(handle, offset, wanted), version], deadline)
-            if got[0] not in (NtStatus.STATUS_SUCCESS, NtStatus.STATUS_END_OF_FILE):
-                raise Refused(got[0])
-            data = wire.bytes_read(got[1]) if got[0] == NtStatus.STATUS_SUCCESS else b""
-            parts.append(data)
-            offset += len(data)
-            size -= len(data)
-            if not size or not data:
-                return b"".join(parts), wire.version(_good(about))
+        The file is opened for each read, in the same round trip: while it is open, Samba would not tell that somebody
+        else on the server writes to it, nor Windows free its name when it is deleted.
+        """
+        wanted = min(size, self._chunk)
+        questions = [wire.version_message(wire.RELATED)]
+        if wanted:
+            questions.insert(0, wire.read_message(wire.RELATED, offset, wanted))
+        about, answers = self._visit(wire.open_message(name, folder=False), questions, deadline)
+        got = answers[0] if wanted else (NtStatus.STATUS_END_OF_FILE, b"")
+        data = b"" if got[0] == NtStatus.STATUS_END_OF_FILE else wire.bytes_read(_good(got))
+        return data, about.version, wire.version(_good(answers[-1]))
 
     def peek(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, and how its listing begins: with more than its own two entries if there are more."""
-        messages = [wire.open_message(name, folder=True), wire.list_message(size=wire.PEEK), wire.close_message()]
-        opening, page, _ = self._exchange(messages, deadline, related=True)
-        return wire.opened(_good(opening)), _entries(page) or []
+        page = wire.list_message(wire.RELATED, _PEEK)
+        about, answers = self._visit(wire.open_message(name, folder=True), [page], deadline)
+        return about, _entries(answers[0]) or []
 
     def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, to be shut, and the first page of its listing."""
-        messages = [wire.open_message(name, folder=True), wire.list_message()]
+        messages = [wire.open_message(name, folder=True), wire.list_message(wire.RELATED, self._page)]
         opening, page = self._exchange(messages, deadline, related=True)
         about = wire.opened(_good(opening))
         try:
@@ -178,16 +169,27 @@ class Share:
 
     def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.Entry] | None:
         """The next page of an open folder's listing; None: there are no more."""
-        return _entries(self._exchange([wire.list_message(handle)], deadline)[0])
+        return _entries(self._exchange([wire.list_message(handle, self._page)], deadline)[0])
+
+    def shut(self, handle: bytes, deadline: Deadline) -> None:
+        """Failing to close a file is no failure of what it was opened for."""
+        with suppress(Refused, ShareLost):
+            self._exchange([wire.close_message(handle)], deadline)
 
     # Requests and answers
 
-    def _call(self, deadline: Deadline, message: Structure) -> bytes:
-        return _good(self._exchange([message], deadline)[0])
+    def _visit(
+        self, opening: Structure, questions: list[Structure], deadline: Deadline
+    ) -> tuple[wire.About, list[Answer]]:
+        """Opens, asks and closes, in one round trip."""
+        messages = [opening, *questions, wire.close_message(wire.RELATED)]
+        opened, *answers, closed = self._exchange(messages, deadline, related=True)
+        about = wire.opened(_good(opened))
+        if closed[0] != NtStatus.STATUS_SUCCESS:  # some servers answer nothing more after a question that failed
+            self.shut(about.handle, deadline)
+        return about, answers
 
-    def _exchange(
-        self, messages: list[Structure], deadline: Deadline, related: bool = False
-    ) -> list[tuple[int, bytes]]:
+    def _exchange(self, messages: list[Structure], deadline: Deadline, related: bool = False) -> list[Answer]:
         """One answer to each message. related: all are about what the first one opens."""
         requests: list[Request] = []
         try:

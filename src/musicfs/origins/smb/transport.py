@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import suppress
 
+from smbprotocol.structure import Structure
+
 _LARGEST = 2 << 20  # bytes of one packet; no request asks for so much
 
 
@@ -54,12 +56,13 @@ class Transport:
             with self._receiving, self._sending:  # both end at once now; a descriptor in use must not be given away
                 self._socket.close()
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes | Structure) -> None:
         """Raises OSError; the connection is of no use then, since half of the message may have left."""
+        data = message if isinstance(message, bytes) else message.pack()  # an encrypted one
         with self._sending:
             if self._socket is None or self._ended:
                 raise ConnectionAbortedError("the connection is closed")
-            self._socket.sendall(len(message).to_bytes(4, "big") + message)
+            self._socket.sendall(len(data).to_bytes(4, "big") + data)
 
     def recv(self, timeout: float) -> bytes:
         """The next packet; nothing once the connection has ended. Raises TimeoutError after `timeout` idle seconds."""

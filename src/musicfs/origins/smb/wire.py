@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from smbprotocol.create_contexts import CreateContextName, SMB2CreateContextRequest
 from smbprotocol.file_info import FileInformationClass, InfoType
@@ -30,10 +31,6 @@ from smbprotocol.structure import Structure
 RELATED = b"\xff" * 16
 """The handle that the first request of a compound is about to open."""
 
-PAGE = 256 << 10
-PEEK = 8 << 10
-"""Bytes of a listing asked for at once; and those that hold more than the two entries that every folder has."""
-
 CREDIT = 64 << 10
 """Bytes of a question or its answer that one credit stands for."""
 
@@ -44,9 +41,9 @@ _REPARSE = 0x400
 _LINKS = (0xA000000C, 0xA0000003)  # symbolic links and junctions: clients would have to follow them
 _NO_NAMES = frozenset('"*/:<>?\\|') | set(map(chr, range(32)))
 
-_CREATED = struct.Struct("<4x 4x 8x 8x Q 8x 8x Q I 4x 16s II")  # 2.2.14, up to the contexts
+_CREATED = struct.Struct("<4x 4x 8x 8x Q Q 8x Q I 4x 16s II")  # 2.2.14, up to the contexts
 _CONTEXT = struct.Struct("<I HH 2x HI")  # 2.2.14.2
-_NETWORK_OPEN = struct.Struct("<16x Q 8x 8x Q I")  # 2.4.29
+_NETWORK_OPEN = struct.Struct("<16x Q Q 8x Q 8x")  # 2.4.29
 _ENTRY = struct.Struct("<I 4x 8x 8x Q 8x Q 8x I I I 4x 8x")  # 2.4.20, up to the name
 
 
@@ -54,13 +51,21 @@ Identity = tuple[int, int]
 """The numbers of a folder and of its disk, which tell it from all others of the share."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """A file or folder as it was when it was opened. mtime_ns: since the epoch. identity: where the server tells it."""
+class Version(NamedTuple):
+    """Of a file, at one moment. mtime_ns, changed_ns: since the epoch; the latter moves with every change, while Samba
+    keeps the former as it is for as long as anybody has the file open."""
 
-    handle: bytes
     size: int
     mtime_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A file or folder as it was when it was opened. identity: where the server tells it."""
+
+    handle: bytes
+    version: Version
     is_folder: bool
     identity: Identity | None
 
@@ -105,7 +110,7 @@ def open_message(name: str, *, folder: bool | None, only_look: bool = False) -> 
     return message
 
 
-def close_message(handle: bytes = RELATED) -> Structure:
+def close_message(handle: bytes) -> Structure:
     message = SMB2CloseRequest()
     message["file_id"] = handle
     return message
@@ -129,7 +134,7 @@ def version_message(handle: bytes) -> Structure:
     return message
 
 
-def list_message(handle: bytes = RELATED, size: int = PAGE) -> Structure:
+def list_message(handle: bytes, size: int) -> Structure:
     """The next page of at most `size` bytes of a folder's listing."""
     message = SMB2QueryDirectoryRequest()
     message["file_information_class"] = FileInformationClass.FILE_ID_FULL_DIRECTORY_INFORMATION
@@ -158,9 +163,10 @@ def leaves_open(messages: Sequence[Structure]) -> bool:
 
 
 def opened(data: bytes) -> About:
-    written, size, attributes, handle, start, length = _CREATED.unpack_from(data)
+    written, changed, size, attributes, handle, start, length = _CREATED.unpack_from(data)
     contexts = data[start - _HEADER : start - _HEADER + length] if start else b""
-    return About(handle, size, nanoseconds(written), bool(attributes & _FOLDER), _identity(contexts))
+    version = Version(size, nanoseconds(written), nanoseconds(changed))
+    return About(handle, version, bool(attributes & _FOLDER), _identity(contexts))
 
 
 def bytes_read(data: bytes) -> bytes:
@@ -168,10 +174,9 @@ def bytes_read(data: bytes) -> bytes:
     return data[start : start + length]
 
 
-def version(data: bytes) -> tuple[int, int]:
-    """(size, mtime_ns)"""
-    written, size, _ = _NETWORK_OPEN.unpack(_output(data)[: _NETWORK_OPEN.size])
-    return size, nanoseconds(written)
+def version(data: bytes) -> Version:
+    written, changed, size = _NETWORK_OPEN.unpack(_output(data)[: _NETWORK_OPEN.size])
+    return Version(size, nanoseconds(written), nanoseconds(changed))
 
 
 def listed(data: bytes) -> Iterator[Entry]:
