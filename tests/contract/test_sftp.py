@@ -387,22 +387,22 @@ async def test_hidden_and_system_folders_are_not_listed(env: SftpEnv) -> None:
 
 
 async def test_a_folder_that_vanishes_during_the_scan_is_skipped(env: SftpEnv) -> None:
-    """Four folders are listed ahead of what was told."""
-    for n in range(9):
-        env.write(f"{n}/x", b"x")
+    """Some folders are listed ahead of what was told."""
+    for n in range(30):
+        env.write(f"{n:02}/x", b"x")
     seen = []
     async for stat in (await env.open()).scan():
         seen.append(stat.path)
-        if stat.path == "0/x":
-            shutil.rmtree(env.root / "8")
-    assert seen == [f"{n}/x" for n in range(8)]
+        if stat.path == "00/x":
+            shutil.rmtree(env.root / "29")
+    assert seen == [f"{n:02}/x" for n in range(29)]
 
 
 async def test_a_root_that_vanishes_during_the_scan_fails_it(env: SftpEnv) -> None:
-    for n in range(9):
-        env.write(f"{n}/x", b"x")
+    for n in range(30):
+        env.write(f"{n:02}/x", b"x")
     scan = (await env.open()).scan()
-    assert (await anext(scan)).path == "0/x"
+    assert (await anext(scan)).path == "00/x"
     env.remove_root()
     with pytest.raises(OriginFailed) as failed:
         [stat async for stat in scan]

@@ -25,7 +25,7 @@ T = TypeVar("T")
 # A second connection doubles what a link with much latency carries, as each has a window; and one slow request does
 # not hold up everything. A third adds little.
 _CONNECTIONS = 2
-_FOLDERS_AT_ONCE = 4
+_FOLDERS_AT_ONCE = 8
 
 
 class SftpOrigin:
