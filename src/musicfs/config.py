@@ -24,7 +24,6 @@ from pydantic import BaseModel, ValidationError
 from musicfs.config_models import (
     COMMON_KEYS,
     ID,
-    RESERVED_KINDS,
     CacheConfig,
     Config,
     HealthConfig,
@@ -49,7 +48,6 @@ from musicfs.errors import ConfigError, MusicFSError, UsageError
 from musicfs.model import OriginType
 
 __all__ = [
-    "RESERVED_KINDS",
     "CacheConfig",
     "Config",
     "HealthConfig",
@@ -77,8 +75,8 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-SettingsOf = Callable[[OriginType], type[BaseModel] | None]
-"""Finds the model of a kind's own settings; None: not available yet, accept any. Raises UsageError if unknown."""
+SettingsOf = Callable[[OriginType], type[BaseModel]]
+"""Finds the model of a kind's own settings. Raises UsageError if unknown."""
 
 
 def kind_entry_points() -> dict[str, EntryPoint]:
@@ -86,15 +84,13 @@ def kind_entry_points() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="musicfs.origins")}
 
 
-def installed_settings(kind: OriginType) -> type[BaseModel] | None:
+def installed_settings(kind: OriginType) -> type[BaseModel]:
     """The settings model of an installed kind (see `SettingsOf`)."""
     installed = kind_entry_points()
     if kind in installed:
         model: type[BaseModel] = installed[kind].load().settings
         return model
-    if kind in RESERVED_KINDS:
-        return None
-    raise UsageError(f"use one of {', '.join(sorted({*installed, *RESERVED_KINDS}))}")
+    raise UsageError(f"use one of {', '.join(sorted(installed))}")
 
 
 def default_cache_dir(mount_point: Path) -> Path:
@@ -217,8 +213,6 @@ class _Loading:
         except UsageError as error:
             where = self._sources.where(("origins", n, "origin_type"))
             self._problems.append(f"{where} is {shown_value(kind)}: {error}.")
-            return own
-        if model is None:
             return own
         place = Place(model, self._sources, ("origins", n), tuple(COMMON_KEYS))
         try:
@@ -344,9 +338,7 @@ def _from_url(where: str) -> tuple[Sequence[str], dict[str, object]]:
             except ValueError as error:
                 raise UsageError(f"--origin {shown}: {error}") from None
             return [url.hostname or "", *url.path.split("/")], {"origin_type": name, **settings}
-    reserved = url.scheme.lower() in RESERVED_KINDS
-    why = "this kind is not available yet in this version" if reserved else "this is no kind of origin"
-    raise UsageError(f"--origin {shown}: {why}; give the path of a folder.")
+    raise UsageError(f"--origin {shown}: this is no kind of origin; give the path of a folder.")
 
 
 def _unused_id(place: Sequence[str], taken: Sequence[str]) -> str:

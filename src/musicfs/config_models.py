@@ -13,9 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from musicfs.config_sources import Wanted, hide_secrets
 from musicfs.model import OriginId, OriginType
 
-RESERVED_KINDS: frozenset[OriginType] = frozenset()
-"""Kinds whose configuration is understood before their drivers exist."""
-
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from musicfs.config import RESERVED_KINDS, OriginConfig, kind_entry_points
+from musicfs.config import OriginConfig, kind_entry_points
 from musicfs.errors import UsageError
 from musicfs.origins.base import Origin, OriginKind
 
@@ -13,8 +13,7 @@ def find_kind(name: str) -> OriginKind:
     if name in installed:
         kind: OriginKind = installed[name].load()
         return kind
-    why = "not available yet in this version" if name in RESERVED_KINDS else "not installed"
-    raise UsageError(f"The origin kind {name!r} is {why}: use one of {', '.join(sorted(installed))}.")
+    raise UsageError(f"The origin kind {name!r} is not installed: use one of {', '.join(sorted(installed))}.")
 
 
 def open_origin(config: OriginConfig, *, populated: bool) -> Origin:
