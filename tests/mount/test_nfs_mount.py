@@ -53,9 +53,8 @@ def test_a_track_plays_to_its_end_though_the_nas_dies_half_way(here: Place) -> N
             "timeout_ms": 1000,
         }
         nas |= {"port": server.port, "mount_port": server.mount_port}
-        with Mount(
-            here, roots, nas=nas, health={"check_interval_secs": 10, "timeout_ms": 1000}
-        ) as mount:  # seldom: the read is to meet the fault first
+        health = {"check_interval_secs": 10, "timeout_ms": 1000}  # seldom: the read is to meet the fault first
+        with Mount(here, roots, nas=nas, health=health) as mount:
             path = mount.scanned().path / SHOWN
             assert here.call(os.getxattr, path, "user.musicfs.origin") == b"nas"
             with ThreadPoolExecutor(1) as beside:

@@ -44,6 +44,8 @@ class _Directory:
     rows: list[Row] = field(default_factory=list)
     """What was read ahead of the position `start` but not asked for yet."""
     start: int = -1
+    complete: bool = False
+    """Nothing comes after `rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,15 @@ class Filesystem:
         return self._directories[handle].ino
 
     def readdir(self, handle: int, after: int) -> list[Row]:
-        """Entries of the directory with an inode number above `after`, in that order; empty at the end."""
+        """Entries of the directory with an inode number above `after`, in that order; empty at the end.
+
+        From its beginning (`after` is 0) it is read anew; what follows was mostly read with it.
+        """
         directory = self._directories[handle]
-        if directory.start != after or not directory.rows:
+        if after == 0 or directory.start != after or not (directory.rows or directory.complete):
             directory.rows = self._tree.children(directory.ino, after, _PAGE)
             directory.start = after
+            directory.complete = len(directory.rows) < _PAGE
         return directory.rows
 
     def advance(self, handle: int, count: int) -> None:

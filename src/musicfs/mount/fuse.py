@@ -143,11 +143,12 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         # Positions: 1 and 2 are "." and "..", an entry's is its inode number plus 2.
         fs, reply = self._fs, pyfuse3.readdir_reply
+        # Of these two the kernel takes the inode number alone.
         if start_id < 2:
             ino = fs.directory(fh)
-            if start_id < 1 and not reply(token, b".", self._fill(*fs.getattr(ino)), 1):
+            if start_id < 1 and not reply(token, b".", self._fill(ino, True, 0, 0), 1):
                 return
-            if not reply(token, b"..", self._fill(*fs.getattr(fs.parent(ino))), 2):
+            if not reply(token, b"..", self._fill(fs.parent(ino), True, 0, 0), 2):
                 return
         after = max(0, start_id - 2)
         while rows := fs.readdir(fh, after):
