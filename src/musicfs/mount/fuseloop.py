@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import select
+import time
 from collections import deque
 
 import pyfuse3.asyncio
@@ -22,6 +24,8 @@ import pyfuse3.asyncio
 # Requests served in a row while the loop has other work, before it gets a turn.
 _BURST = 16
 _NEVER = -1
+# How long to look for the next request after one was answered, before going to sleep.
+_SPIN_SECS = 100e-6
 
 
 class FuseEventLoop(asyncio.SelectorEventLoop):
@@ -80,6 +84,9 @@ class FuseWaiter:
         self._poll.register(loop.idle_fd(), select.POLLIN)
         self._fd = -1
         self._burst = 0
+        # With one processor it would only keep the other side from running.
+        self._spin_secs = _SPIN_SECS if len(os.sched_getaffinity(0)) > 1 else 0.0
+        self._answered = False
         self.ended = False
         self.baton = Baton(self)
 
@@ -99,7 +106,7 @@ class FuseWaiter:
         while not self.ended:
             wait_ms = self._loop.idle_ms()
             request = loop_has_work = False
-            for ready, events in self._poll.poll(wait_ms):
+            for ready, events in self._next_events(wait_ms):
                 if ready != fd:
                     loop_has_work = True
                     continue
@@ -107,6 +114,7 @@ class FuseWaiter:
                 if events & ~select.POLLIN:
                     self.ended = True
             if request:
+                self._answered = True
                 self._burst += 1
                 if self._burst < _BURST or not (loop_has_work or wait_ms == 0):
                     return
@@ -115,6 +123,18 @@ class FuseWaiter:
             if request:
                 return
         raise pyfuse3.asyncio.ClosedResourceError
+
+    def _next_events(self, wait_ms: int) -> list[tuple[int, int]]:
+        """As poll(2), but looks again and again for a moment before it sleeps: who has just been answered mostly asks
+        again at once, and waking a sleeping processor takes longer than the answer did. Halves the time of a listing
+        (measured by bench/)."""
+        if wait_ms and self._answered:
+            self._answered = False
+            until = time.perf_counter() + self._spin_secs
+            while time.perf_counter() < until:
+                if events := self._poll.poll(0):
+                    return events
+        return self._poll.poll(wait_ms)
 
     def notify_closing(self, fd: int) -> None:
         self.ended = True
