@@ -285,13 +285,6 @@ class Catalog:
         )
         return [FolderFile(r[0], r[1], decode_path(r[2]), r[3], r[4], r[5]) for r in rows]
 
-    def subfolders(self, folder: bytes) -> list[bytes]:
-        """The album folders directly or indirectly below `folder`."""
-        rows = self._db.execute(
-            "SELECT DISTINCT folder FROM replicas WHERE folder > ? AND folder < ?", (folder + b"/", folder + b"0")
-        )
-        return [row[0] for row in rows]
-
     def copies(self, contents: Iterable[int]) -> dict[int, list[Copy]]:
         """The replicas of each content at the origins that are configured now, ordered by path and origin."""
         found: dict[int, list[Copy]] = {}

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from musicfs.content.reader import OpenContent, Reader
-from musicfs.errors import MusicFSError, NoReplicaAvailable
 from musicfs.library.database import ROOT_INO
 from musicfs.library.treeview import Totals, TreeView
 from musicfs.model import OriginId, Replica
@@ -28,14 +27,10 @@ XATTR_PREFIX = "user.musicfs."
 
 
 def errno_of(error: BaseException) -> int:
-    """The errno that stands for a failure, for every kind of failure there is."""
-    match error:
-        case OSError(errno=int(number)):
-            return number
-        case NoReplicaAvailable() | MusicFSError():
-            return errno.EIO
-        case _:
-            return errno.EIO
+    """The errno that stands for a failure: a system call's own, and EIO for whatever else went wrong."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    return errno.EIO
 
 
 @dataclass(slots=True)
