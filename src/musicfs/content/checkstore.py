@@ -1,0 +1,150 @@
+"""The file in which checksums and the quarantine outlive restarts; its SQL is here and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from musicfs.federation.quarantine import SetAside
+from musicfs.model import OriginId, Replica
+
+StoreError = sqlite3.Error
+
+_VERSION = 1
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+-- What is known of a content's blocks. digests: 16 bytes each; seals: 8 each; vouchers: 1 each, see checksums.py.
+CREATE TABLE contents (
+    fingerprint BLOB PRIMARY KEY,
+    digests     BLOB NOT NULL,
+    seals       BLOB NOT NULL,
+    vouchers    BLOB NOT NULL
+) WITHOUT ROWID;
+-- The numbers that vouchers stand for; a number is never used for another origin.
+CREATE TABLE origins (
+    num INTEGER PRIMARY KEY,
+    id  TEXT NOT NULL
+);
+CREATE TABLE quarantine (
+    origin   TEXT NOT NULL,
+    path     BLOB NOT NULL,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    etag     TEXT,
+    block    INTEGER NOT NULL,
+    against  TEXT,                -- NULL: its bytes are wrong; else the origin that it disagrees with
+    PRIMARY KEY (origin, path)
+) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+
+class CheckStore:
+    """`write` may be called from any thread, one at a time; everything else belongs to the thread of `open`.
+
+    All methods raise `StoreError` when the file is damaged or its disk fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reading: sqlite3.Connection | None = None
+        self._writing: sqlite3.Connection | None = None
+
+    def open(self) -> str | None:
+        """Makes the file ready. One that is damaged or of another version is replaced; the result says so then."""
+        warning = None
+        try:
+            self._connect()
+        except sqlite3.OperationalError:
+            raise
+        except StoreError as error:
+            self.give_up(error)
+            warning = f"The checksums in {self.path} can't be used ({error}); they are recorded anew."
+            self._connect()
+        return warning
+
+    def _connect(self) -> None:
+        self._writing = _connection(self.path)
+        version = self._writing.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {_VERSION}")
+        if version == 0:
+            self._writing.executescript(_SCHEMA)
+        self._reading = _connection(self.path)
+
+    def close(self) -> None:
+        for connection in (self._reading, self._writing):
+            if connection is not None:
+                with contextlib.suppress(StoreError):
+                    connection.close()
+        self._reading = self._writing = None
+
+    def give_up(self, error: StoreError) -> None:
+        """Closes the file, and removes it if it is what failed: the next start makes another."""
+        self.close()
+        if not isinstance(error, sqlite3.OperationalError):
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    self.path.with_name(self.path.name + suffix).unlink()
+
+    def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
+        """The content's digests, seals and vouchers."""
+        assert self._reading is not None
+        query = "SELECT digests, seals, vouchers FROM contents WHERE fingerprint = ?"
+        row: tuple[bytes, bytes, bytes] | None = self._reading.execute(query, (fingerprint,)).fetchone()
+        return row
+
+    def origins(self) -> list[str]:
+        """In the order of their numbers, which begin with 1."""
+        assert self._reading is not None
+        return [row[0] for row in self._reading.execute("SELECT id FROM origins ORDER BY num")]
+
+    def set_aside(self) -> list[SetAside]:
+        assert self._reading is not None
+        rows = self._reading.execute("SELECT origin, path, size, mtime_ns, etag, block, against FROM quarantine")
+        return [
+            SetAside(Replica(OriginId(row[0]), _decoded(row[1]), *row[2:5]), row[5], row[6] and OriginId(row[6]))
+            for row in rows
+        ]
+
+    def write(
+        self,
+        contents: Iterable[tuple[bytes, bytes, bytes, bytes]],
+        origins: Iterable[str],
+        quarantine: Sequence[SetAside] | None,
+    ) -> None:
+        """In one transaction. contents: (fingerprint, digests, seals, vouchers) of those that changed. quarantine: all
+        that is in it; None: it is as before."""
+        assert self._writing is not None
+        with self._writing:
+            self._writing.execute("BEGIN IMMEDIATE")
+            self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))
+            self._writing.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", contents)
+            if quarantine is not None:
+                self._writing.execute("DELETE FROM quarantine")
+                rows = [
+                    (r.origin, _encoded(r.path), r.size, r.mtime_ns, r.etag, each.block, each.against)
+                    for each in quarantine
+                    for r in (each.replica,)
+                ]
+                self._writing.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("PRAGMA cache_size = -1024")
+    return connection
+
+
+def _encoded(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _decoded(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

@@ -1,0 +1,257 @@
+"""What every block of a content was when it was first fetched, and who says so.
+
+A digest that one origin alone has vouched for is unconfirmed; when a second replica shows the same bytes, it is
+confirmed for good. Both outlive restarts, and clearing the cache of blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+
+from blake3 import blake3
+
+from musicfs.content.checkstore import CheckStore, StoreError
+from musicfs.content.seals import BLOCK_SIZE, SEAL_SIZE, seal_of
+from musicfs.federation.quarantine import Quarantine
+from musicfs.model import Content, OriginId
+
+log = logging.getLogger(__name__)
+
+DIGEST_SIZE = 16
+
+_CONTENTS_IN_MEMORY = 1024
+_FLUSH_SECS = 1.0
+_NO_DIGEST = bytes(DIGEST_SIZE)
+_NOBODY, _CONFIRMED = 0, 255
+_MOST_ORIGINS = 254
+_SOMEBODY = OriginId("")
+"""Stands for whoever came after as many origins as have a number: nobody answers to it, so its word counts little."""
+REUSED = _SOMEBODY
+"""Vouches for bytes that no origin has shown (retag.py): against any that does, it has no say."""
+
+
+def digest_of(data: bytes | memoryview) -> bytes:
+    """BLAKE3, the first 16 bytes."""
+    return blake3(data).digest(DIGEST_SIZE)
+
+
+def blocks_of(content: Content) -> int:
+    return (content.size + BLOCK_SIZE - 1) // BLOCK_SIZE
+
+
+class Answer(Enum):
+    """How a block's digest compares with the recorded one."""
+
+    NEW = "nothing is recorded"
+    SAME = "it is the recorded one"
+    DOUBTFUL = "another one is recorded, for which one origin alone has vouched"
+    WRONG = "another one is recorded and confirmed"
+
+
+class Record:
+    """What is known of one content's blocks. seals: of those that were ever read. digests: of the same ones, but zeros
+    for those that came from local disks only, which computing them would slow down. vouchers: a byte for each block:
+    nobody, an origin by its number, or confirmed."""
+
+    __slots__ = ("__weakref__", "digests", "fingerprint", "seals", "vouchers")
+
+    def __init__(self, fingerprint: bytes, digests: bytearray, seals: bytearray, vouchers: bytearray) -> None:
+        self.fingerprint = fingerprint
+        self.digests = digests
+        self.seals = seals
+        self.vouchers = vouchers
+
+    def is_sealed(self, index: int, data: bytes | memoryview) -> bool:
+        """Whether the block, of which something is recorded, is the recorded one as far as its seal tells."""
+        return seal_of(data) == self.seals[index * SEAL_SIZE : (index + 1) * SEAL_SIZE]
+
+    def digest(self, index: int) -> bytes | None:
+        """The recorded digest of a block, if there is one."""
+        digest = bytes(self.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE])
+        return None if digest == _NO_DIGEST else digest
+
+    def is_confirmed(self, index: int) -> bool:
+        return self.vouchers[index] == _CONFIRMED
+
+    def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> Answer:
+        """How the block `data`, whose digest this is, compares with what is recorded."""
+        voucher = self.vouchers[index]
+        if voucher == _NOBODY:
+            return Answer.NEW
+        recorded = self.digest(index)
+        if recorded == digest or (recorded is None and self.is_sealed(index, data)):
+            return Answer.SAME
+        return Answer.WRONG if voucher == _CONFIRMED else Answer.DOUBTFUL
+
+
+class Checksums:
+    """The records of contents: in memory those used last, all of them in a file. Belongs to the event loop's thread.
+
+    path: the file; without one nothing outlives this object. What was recorded in the last second may be lost by a
+    crash, and is recorded again at the next reading.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._store = CheckStore(path) if path is not None else None
+        self._origins: list[OriginId] = []
+        self._numbers: dict[OriginId, int] = {}
+        self._recent: OrderedDict[bytes, Record] = OrderedDict()
+        # Whoever has a record in use and whoever asks for it again share it, also when it is not a recent one.
+        self._live: weakref.WeakValueDictionary[bytes, Record] = weakref.WeakValueDictionary()
+        self._changed: dict[bytes, Record] = {}
+        self._quarantine: Quarantine | None = None
+        self._quarantine_changed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+
+    def start(self, quarantine: Quarantine) -> None:
+        """Opens the file, and keeps in it what is in quarantine. A file that can't be used is logged and done
+        without."""
+        if self._store is None:
+            return
+        try:
+            if warning := self._store.open():
+                log.warning(warning)
+            for id in self._store.origins():
+                self._number(OriginId(id))
+            quarantine.restore(self._store.set_aside())
+        except StoreError as error:
+            self._give_up(error)
+            return
+        self._quarantine = quarantine
+        quarantine.on_change = self._note_quarantine
+
+    async def aclose(self) -> None:
+        """Writes what is left to write."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing})
+        await self._flush()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def record(self, content: Content) -> Record:
+        """The content's record; an empty one if nothing is known."""
+        record = self._live.get(content.fingerprint)
+        if record is None:
+            record = self._live[content.fingerprint] = self._load(content)
+        self._recent[content.fingerprint] = record
+        self._recent.move_to_end(content.fingerprint)
+        if len(self._recent) > _CONTENTS_IN_MEMORY:
+            self._recent.popitem(last=False)
+        return record
+
+    def note(self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId) -> Answer:
+        """Compares the block `data`, whose digest this is, and records or confirms what agrees."""
+        answer = record.compare(index, digest, data)
+        if answer is Answer.NEW:
+            self.put(record, index, digest, data, origin)
+        elif answer is Answer.SAME:
+            recorder = self.recorder(record, index)
+            alone = recorder in (origin, REUSED)
+            if record.digest(index) is None or recorder == REUSED:
+                self.put(record, index, digest, data, origin if alone else None)
+            elif not alone and not record.is_confirmed(index):
+                self.vouch(record, index, None)
+        return answer
+
+    def seal(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
+        """Records the seal alone of the block `data`, of which nothing is recorded."""
+        self.put(record, index, _NO_DIGEST, data, origin)
+
+    def put(
+        self, record: Record, index: int, digest: bytes, data: bytes | memoryview, recorder: OriginId | None
+    ) -> None:
+        """Records the digest and the seal of the block `data`, whatever was recorded. recorder: as in `vouch`."""
+        record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = digest
+        record.seals[index * SEAL_SIZE : (index + 1) * SEAL_SIZE] = seal_of(data)
+        self.vouch(record, index, recorder)
+
+    def vouch(self, record: Record, index: int, recorder: OriginId | None) -> None:
+        """recorder: who alone vouches for what is recorded of the block; None: it is confirmed."""
+        record.vouchers[index] = _CONFIRMED if recorder is None else self._number(recorder)
+        if self._store is not None:
+            self._changed[record.fingerprint] = record
+            self._flush_soon()
+
+    def recorder(self, record: Record, index: int) -> OriginId | None:
+        """Who alone vouches for the recorded digest of the block; None where it is confirmed, or there is none."""
+        voucher = record.vouchers[index]
+        return None if voucher in (_NOBODY, _CONFIRMED) else self._origins[voucher - 1]
+
+    def _number(self, origin: OriginId) -> int:
+        number = self._numbers.get(origin)
+        if number is None:
+            if len(self._origins) == _MOST_ORIGINS:
+                return self._numbers.setdefault(origin, _MOST_ORIGINS)
+            self._origins.append(origin if len(self._origins) < _MOST_ORIGINS - 1 else _SOMEBODY)
+            number = self._numbers[origin] = len(self._origins)
+        return number
+
+    def _load(self, content: Content) -> Record:
+        sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, SEAL_SIZE, 1))
+        if self._store is not None:
+            try:
+                row = self._store.load(content.fingerprint)
+            except StoreError as error:
+                self._give_up(error)
+                row = None
+            if row is not None and tuple(map(len, row)) == sizes:
+                return Record(content.fingerprint, *map(bytearray, row))
+        return Record(content.fingerprint, *map(bytearray, sizes))
+
+    # Writing
+
+    def _note_quarantine(self) -> None:
+        self._quarantine_changed = True
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._timer is None and self._store is not None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECS, self._begin_flush)
+
+    def _begin_flush(self) -> None:
+        self._timer = None
+        if self._flushing is not None:
+            self._flush_soon()
+            return
+        self._flushing = asyncio.create_task(self._flush(), name="keeping checksums")
+        self._flushing.add_done_callback(self._flushed)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing = None
+
+    async def _flush(self) -> None:
+        if self._store is None or not (self._changed or self._quarantine_changed):
+            return
+        changed, self._changed = self._changed, {}
+        rows = [
+            (key, bytes(record.digests), bytes(record.seals), bytes(record.vouchers)) for key, record in changed.items()
+        ]
+        aside = None
+        if self._quarantine is not None and self._quarantine_changed:
+            aside = tuple(self._quarantine.held.values())
+        self._quarantine_changed = False
+        origins: Iterable[str] = tuple(self._origins)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._store.write, rows, origins, aside)
+        except StoreError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: StoreError) -> None:
+        """Goes on in memory: a cache disk that fails must not stop the music."""
+        store, self._store = self._store, None
+        self._changed.clear()
+        if store is not None:
+            log.warning(
+                "checksums are not kept any more until the next start: %s can't be used (%s)", store.path, error
+            )
+            store.give_up(error)

@@ -1,0 +1,80 @@
+"""What of the cache on disk is known in memory: which blocks there are of the contents that were read last."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from musicfs.content.blockdisk import Changes, Loaded, OpenFile
+from musicfs.content.blockindex import last_block
+from musicfs.content.seals import PIECE_SIZE, PIECES, SEAL_SIZE
+from musicfs.model import Content, Fingerprint
+
+_MOST_CONTENTS = 128
+
+
+class KnownContent:
+    """One of them. present: a byte for each block; seals: of all its pieces; touched: it was read since that was
+    last asked."""
+
+    __slots__ = ("file", "present", "seals", "touched")
+
+    def __init__(self, size: int, loaded: Loaded) -> None:
+        self.file: OpenFile | None = loaded.file
+        self.touched = bool(loaded.blocks)
+        self.present = bytearray(last_block(size) + 1)
+        self.seals = bytearray(-(-size // PIECE_SIZE) * SEAL_SIZE if loaded.file else 0)
+        if loaded.file is not None:
+            for number, seals in loaded.blocks:
+                self.add(number, seals)
+
+    def add(self, number: int, seals: bytes) -> None:
+        at = number * PIECES * SEAL_SIZE
+        self.seals[at : at + len(seals)] = seals
+        self.present[number] = 1
+
+    def seals_of(self, number: int) -> bytes:
+        at = number * PIECES * SEAL_SIZE
+        return bytes(self.seals[at : at + PIECES * SEAL_SIZE])
+
+
+class KnownBlocks:
+    """The contents that were read last, as many as memory is given for."""
+
+    def __init__(self) -> None:
+        self._contents: OrderedDict[Fingerprint, KnownContent] = OrderedDict()
+        self._used: dict[Fingerprint, float] = {}
+        self.get = self._contents.get
+        self.note_read = self._contents.move_to_end
+        self.clear = self._contents.clear
+
+    def add(self, content: Content, loaded: Loaded) -> KnownContent:
+        known = self._contents[content.fingerprint] = KnownContent(content.size, loaded)
+        if len(self._contents) > _MOST_CONTENTS:
+            oldest, forgotten = self._contents.popitem(last=False)
+            if forgotten.touched:
+                self._used[oldest] = time.time()
+        return known
+
+    def apply(self, changes: Changes) -> None:
+        for fingerprint in changes.ended:
+            self._contents.pop(fingerprint, None)
+        for fingerprint, number in changes.removed:
+            if (known := self._contents.get(fingerprint)) is not None:
+                known.present[number] = 0
+        for fingerprint, number, seals in changes.stored:
+            known = self._contents.get(fingerprint)
+            if known is not None and known.file is None:
+                del self._contents[fingerprint]  # it has a file now
+            elif known is not None:
+                known.add(number, seals)
+
+    def take_used(self) -> dict[Fingerprint, float]:
+        """When contents were used last that were since this was last asked, in seconds since the epoch."""
+        now = time.time()
+        for fingerprint, known in self._contents.items():
+            if known.touched:
+                known.touched = False
+                self._used[fingerprint] = now
+        used, self._used = self._used, {}
+        return used

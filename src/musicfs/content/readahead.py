@@ -1,0 +1,157 @@
+"""Reads ahead of whoever reads a remote file in sequence, so that after its beginning nobody waits for a network.
+
+How far ahead follows from how far somebody has read: as much again, up to 8 MiB. So whoever stops early has not made
+much traffic in vain, and whoever seeks begins anew. How much of that is asked for at a time follows from how quickly it
+comes: on a slow link many requests at once would only make each other late. Near the end of a track the next one is
+begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from musicfs.content.reader import OpenContent
+
+MOST = 8 << 20
+"""Bytes ahead of one reader."""
+IN_ALL = 64 << 20
+"""Bytes ahead of all readers together."""
+NEXT_WITHIN = 1 << 20
+"""With fewer bytes left than this, the next track is begun."""
+_NEXT_BLOCKS = 2
+_FIRST_LANES = 2
+_MOST_LANES = 32
+_QUICK_SECS = 0.5
+_SLOW_SECS = 1.0
+_MOST_RUNS = 1024
+# The kernel's own read-ahead asks for up to 1 MiB at once, in any order, and several requests of it may be under way.
+_OUT_OF_ORDER = 2 << 20
+
+
+class Blocks(Protocol):
+    """Where blocks come from: the reader."""
+
+    def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes] | None:
+        """Fetches the block for nobody yet; None when it is here or under way."""
+        ...
+
+    def drop(self, opened: OpenContent, index: int) -> None:
+        """Ends the fetch if still nobody waits for it."""
+        ...
+
+
+class _Run:
+    """One open file, read in sequence from `start` to `at` (bytes).
+
+    Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
+    """
+
+    __slots__ = ("asked", "at", "flying", "lanes", "next_begun", "opened", "start", "target")
+
+    def __init__(self, opened: OpenContent, start: int) -> None:
+        self.opened = opened
+        self.lanes = _FIRST_LANES
+        self.flying: set[int] = set()
+        self.next_begun = False
+        self.begin_at(start)
+
+    def begin_at(self, start: int) -> None:
+        self.start = self.at = start
+        self.asked = self.target = 0
+
+
+class ReadAhead:
+    """Follows the reads of remote files. All methods belong to the event loop's thread.
+
+    is_local: whether these replicas are served by a disk of this machine, for which the kernel does all this.
+    """
+
+    def __init__(self, blocks: Blocks, block_size: int, is_local: Callable[[OpenContent], bool]) -> None:
+        self._blocks = blocks
+        self._size = block_size
+        self._is_local = is_local
+        self._runs: dict[int, _Run] = {}
+
+    @property
+    def room(self) -> int:
+        """Bytes of memory that what is ahead of all readers may take now."""
+        return min(IN_ALL, MOST * sum(run.asked > 0 for run in self._runs.values()))
+
+    def note(self, opened: OpenContent, offset: int, end: int) -> None:
+        """Somebody reads these bytes."""
+        run = self._runs.get(id(opened))
+        if run is None:
+            run = self._follow(opened, offset)
+            if run is None:
+                return
+        if not run.at - _OUT_OF_ORDER <= offset <= run.at + _OUT_OF_ORDER:
+            self._drop(run)
+            run.begin_at(offset)
+        if end > run.at:
+            before, run.at = run.at, end
+            if (end - 1) // self._size > (before - 1) // self._size or end >= opened.content.size:
+                self._advance(run)
+
+    def close(self, opened: OpenContent) -> None:
+        """Nobody reads it any more."""
+        run = self._runs.pop(id(opened), None)
+        if run is not None:
+            self._drop(run)
+
+    def _follow(self, opened: OpenContent, start: int) -> _Run | None:
+        if self._is_local(opened):
+            return None
+        if len(self._runs) >= _MOST_RUNS:
+            self.close(next(iter(self._runs.values())).opened)
+        run = self._runs[id(opened)] = _Run(opened, start)
+        return run
+
+    def _advance(self, run: _Run) -> None:
+        size, block = run.opened.content.size, (run.at - 1) // self._size
+        # The kernel reads past what somebody wants, so that a second block need not mean that there is more to come.
+        if block >= run.start // self._size + 2:
+            window = min(run.at - run.start, MOST, max(IN_ALL // len(self._runs), 2 * self._size))
+            run.target = min(block + 1 + window // self._size, -(-size // self._size))
+            if run.target > block + 1:
+                run.asked = max(run.asked, block + 1)
+                self._pump(run)
+        if size - run.at < NEXT_WITHIN and run.at - run.start >= size // 2 and not run.next_begun:
+            run.next_begun = True
+            self._begin_next(run)
+
+    def _pump(self, run: _Run) -> None:
+        while run.asked < run.target and len(run.flying) < run.lanes:
+            index = run.asked
+            run.asked += 1
+            task = self._blocks.begin(run.opened, index)
+            if task is not None:
+                run.flying.add(index)
+                task.add_done_callback(partial(self._came, run, index, task.get_loop().time()))
+
+    def _came(self, run: _Run, index: int, started: float, task: asyncio.Task[bytes]) -> None:
+        run.flying.discard(index)
+        if task.cancelled() or self._runs.get(id(run.opened)) is not run:
+            return
+        took = task.get_loop().time() - started
+        if task.exception() is not None or took > _SLOW_SECS:
+            run.lanes = max(1, run.lanes // 2)
+        elif took < _QUICK_SECS:
+            run.lanes = min(run.lanes + 1, _MOST_LANES)
+        if task.exception() is not None:
+            run.target = run.asked  # no more before somebody has read further
+        self._pump(run)
+
+    def _drop(self, run: _Run) -> None:
+        for index in run.flying:
+            self._blocks.drop(run.opened, index)
+        run.asked = run.target = 0
+
+    def _begin_next(self, run: _Run) -> None:
+        following = run.opened.following()
+        if following is not None:
+            for index in range(min(_NEXT_BLOCKS, -(-following.content.size // self._size))):
+                self._blocks.begin(following, index)

@@ -1,0 +1,222 @@
+"""Blocks of a file that was tagged anew, made of what is cached of the file as it was before.
+
+Tags lie before and behind the audio, which moves as a whole when they grow or shrink. What a block holds of tags is
+fetched, and of its audio a small piece, at a place that depends on the content and the block; the rest is taken from
+the old file's blocks. One piece that differs ends that for the whole file, and all that is cached of it is fetched
+anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from musicfs.content.audioregion import AudioRegion, Pages, Unavailable, find_audio
+from musicfs.content.blocks import BlockStore
+from musicfs.content.checking import OpenContent
+from musicfs.content.checksums import REUSED, Answer, Checksums, blocks_of, digest_of
+from musicfs.content.seals import BLOCK_SIZE
+from musicfs.federation.failover import FailoverExecutor
+from musicfs.model import Content, Fingerprint
+
+log = logging.getLogger(__name__)
+
+_PROBE = 1024  # bytes of each block, 0.4 %
+_SAMPLES, _SAMPLE = 8, 1024  # before the first block
+_FEWEST_SAMPLES = 3
+_CONTENTS_IN_MEMORY = 256
+_AGREES = (Answer.NEW, Answer.SAME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The audio of the new file, and that of the old one, which is as long."""
+
+    audio: AudioRegion
+    old: Content
+    old_audio: AudioRegion
+
+    @property
+    def shift(self) -> int:
+        return self.old_audio.start - self.audio.start
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Who wants the bytes, and until when."""
+
+    opened: OpenContent
+    deadline: float
+    urgent: Callable[[], bool]
+
+
+class Reuse:
+    """Belongs to the event loop's thread.
+
+    before: what files that hold this content held earlier, the latest first.
+    forget: told of the blocks that may be wrong.
+    """
+
+    def __init__(
+        self,
+        failover: FailoverExecutor,
+        store: BlockStore,
+        checksums: Checksums,
+        before: Callable[[Content], Sequence[Content]],
+        forget: Callable[[Content, int], None],
+    ) -> None:
+        self._failover = failover
+        self._store = store
+        self._checksums = checksums
+        self._before = before
+        self._forget = forget
+        self._matches: OrderedDict[Fingerprint, asyncio.Task[_Match | None]] = OrderedDict()
+        self._refused: set[Fingerprint] = set()
+
+    async def block(
+        self, opened: OpenContent, index: int, deadline: float | None, urgent: Callable[[], bool]
+    ) -> bytes | None:
+        """The block, if most of it need not be fetched; None: it has to be fetched as any other.
+
+        Raises `NoReplicaAvailable` when the little that is needed can't be had. deadline, urgent: as
+        `FailoverExecutor.fetch` has them.
+        """
+        content = opened.content
+        if content.fingerprint in self._refused:
+            return None
+        asking = _Asking(opened, self._failover.deadline() if deadline is None else deadline, urgent)
+        match = await self._match(asking)
+        if match is None:
+            return None
+        begin, end = index * BLOCK_SIZE, min((index + 1) * BLOCK_SIZE, content.size)
+        first, last = max(begin, match.audio.start), min(end, match.audio.end)
+        if last - first <= _PROBE:
+            return None
+        audio = await self._cached(match.old, first + match.shift, last + match.shift)
+        if audio is None:
+            return None
+        at = Random(f"{content.fingerprint.hex()} {index}").randrange(last - first - _PROBE + 1)
+        head, probe, tail = await asyncio.gather(
+            self._fetch(asking, begin, first), self._fetch(asking, first + at, first + at + _PROBE),
+            self._fetch(asking, last, end),
+        )  # fmt: skip
+        data = b"".join((head, audio, tail))
+        if content.fingerprint in self._refused:
+            return None
+        if audio[at : at + _PROBE] != probe or not self._note(content, index, data):
+            self._refuse(content)
+            return None
+        return data
+
+    async def aclose(self) -> None:
+        tasks = list(self._matches.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _note(self, content: Content, index: int, data: bytes) -> bool:
+        """Records what the block is, for which no origin vouches; False if another is recorded."""
+        record, digest = self._checksums.record(content), digest_of(data)
+        answer = record.compare(index, digest, data)
+        if answer is Answer.NEW:
+            self._checksums.put(record, index, digest, data, REUSED)
+        return answer in _AGREES
+
+    def _refuse(self, content: Content) -> None:
+        self._refused.add(content.fingerprint)
+        log.warning("%s is not what it was before with other tags: it is fetched as a whole", content.fingerprint.hex())
+        for index in range(blocks_of(content)):
+            self._forget(content, index)
+
+    # The match
+
+    async def _match(self, asking: _Asking) -> _Match | None:
+        """Found out once for all blocks that want it, and anew after a failure."""
+        fingerprint = asking.opened.content.fingerprint
+        task = self._matches.get(fingerprint)
+        if task is None:
+            olds = [old for old in self._before(asking.opened.content) if self._store.share(old)]
+            if not olds:
+                return None
+            task = self._matches[fingerprint] = asyncio.create_task(self._find_match(asking, olds))
+            task.add_done_callback(lambda done: self._found(fingerprint, done))
+        match = await asyncio.shield(task)
+        if fingerprint in self._matches:
+            self._matches.move_to_end(fingerprint)
+        return match
+
+    def _found(self, fingerprint: Fingerprint, task: asyncio.Task[_Match | None]) -> None:
+        # Looked at in any case, since everyone who waited for it may be gone.
+        if task.cancelled() or task.exception() is not None:
+            self._matches.pop(fingerprint, None)
+        done = [key for key, each in self._matches.items() if each.done()]
+        for key in done[: max(0, len(self._matches) - _CONTENTS_IN_MEMORY)]:
+            del self._matches[key]
+
+    async def _find_match(self, asking: _Asking, olds: Sequence[Content]) -> _Match | None:
+        content, audio = asking.opened.content, None
+        for old in olds:
+            old_audio = await self._old_audio(old)
+            if old_audio is None:
+                continue
+            audio = audio or await find_audio(
+                Pages(content.size, lambda offset, size: self._fetch(asking, offset, offset + size))
+            )
+            if audio is None:
+                return None
+            if (audio.identity, audio.length) != (old_audio.identity, old_audio.length):
+                continue
+            match = _Match(audio, old, old_audio)
+            if await self._samples_agree(asking, match):
+                return match
+        return None
+
+    async def _old_audio(self, old: Content) -> AudioRegion | None:
+        async def get(offset: int, size: int) -> bytes:
+            if (data := await self._cached(old, offset, offset + size)) is None:
+                raise Unavailable
+            return data
+
+        try:
+            return await find_audio(Pages(old.size, get))
+        except Unavailable:
+            return None
+
+    async def _samples_agree(self, asking: _Asking, match: _Match) -> bool:
+        """Of pieces spread over the audio, its beginning and its end among them, those that are cached."""
+        last = match.audio.length - _SAMPLE
+        if last < _SAMPLES * _SAMPLE:
+            return False
+        places = [match.audio.start + last * number // (_SAMPLES - 1) for number in range(_SAMPLES)]
+        cached = [(at, await self._cached(match.old, at + match.shift, at + match.shift + _SAMPLE)) for at in places]
+        wanted = [(at, piece) for at, piece in cached if piece is not None]
+        if len(wanted) < _FEWEST_SAMPLES:
+            return False
+        found = await asyncio.gather(*(self._fetch(asking, at, at + _SAMPLE) for at, _ in wanted))
+        return found == [piece for _, piece in wanted]
+
+    # Bytes
+
+    async def _fetch(self, asking: _Asking, start: int, stop: int) -> bytes:
+        if start >= stop:
+            return b""
+        fetched = await self._failover.fetch(
+            asking.opened.replicas, start, stop - start, deadline=asking.deadline, urgent=asking.urgent
+        )
+        return fetched.data
+
+    async def _cached(self, old: Content, start: int, stop: int) -> bytes | None:
+        """These bytes of the old content, if all of them are cached and are the recorded ones."""
+        blocks = []
+        for index in range(start // BLOCK_SIZE, (stop - 1) // BLOCK_SIZE + 1):
+            block = await self._store.read(old, index)
+            # A dispute may have been settled against the cached bytes.
+            if block is None or self._checksums.record(old).compare(index, digest_of(block), block) not in _AGREES:
+                return None
+            blocks.append(block)
+        base = start // BLOCK_SIZE * BLOCK_SIZE
+        return b"".join(blocks)[start - base : stop - base]

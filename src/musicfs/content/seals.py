@@ -1,0 +1,37 @@
+"""The checks that blocks on the cache's disk are read back against.
+
+A seal is the XXH3 of a piece of 16 KiB: a read of 4 KiB verifies 16 KiB, which takes less than a microsecond. It finds
+what disks, crashes and other programs do to the bytes. That they are the right ones to begin with is for the block's
+checksum, which they passed when they were fetched.
+"""
+
+from __future__ import annotations
+
+from xxhash import xxh3_64_digest
+
+BLOCK_SIZE = 256 * 1024
+"""The unit of fetching and caching, in bytes; blocks lie on a fixed grid."""
+PIECE_SIZE = 16 * 1024
+PIECES = BLOCK_SIZE // PIECE_SIZE
+SEAL_SIZE = 8
+
+
+def seal_of(data: bytes | memoryview) -> bytes:
+    """The seal of all of it at once."""
+    return xxh3_64_digest(data)
+
+
+def seals_of(block: bytes) -> bytes:
+    """The seals of all pieces of a block, of which the last may be shorter."""
+    view = memoryview(block)
+    return b"".join(xxh3_64_digest(view[at : at + PIECE_SIZE]) for at in range(0, len(view), PIECE_SIZE))
+
+
+def holds(view: memoryview, seals: bytes | bytearray, piece: int) -> bool:
+    """Whether `view`, which begins with the piece number `piece`, is what `seals` (of all pieces from 0) say."""
+    seal = piece * SEAL_SIZE
+    for at in range(0, len(view), PIECE_SIZE):
+        if xxh3_64_digest(view[at : at + PIECE_SIZE]) != seals[seal : seal + SEAL_SIZE]:
+            return False
+        seal += SEAL_SIZE
+    return True

@@ -1,0 +1,32 @@
+"""Contents for tests of the cache on disk."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+from musicfs.content.blockdisk import FOLDER, NewBlock
+from musicfs.content.seals import BLOCK_SIZE
+from musicfs.model import Content, Fingerprint
+
+
+def content_of(number: int, size: int) -> Content:
+    return Content(number, Fingerprint(random.Random(f"id {number}").randbytes(32)), size)
+
+
+@cache
+def bytes_of(content: Content, number: int) -> bytes:
+    """The block `number` of a made-up content."""
+    size = min(BLOCK_SIZE, content.size - number * BLOCK_SIZE)
+    return random.Random(f"{content.id} {number}").randbytes(size)
+
+
+def blocks_of(content: Content) -> list[NewBlock]:
+    """All of them."""
+    return [NewBlock(content, n, bytes_of(content, n)) for n in range(-(-content.size // BLOCK_SIZE))]
+
+
+def disk_usage(cache: Path) -> int:
+    """Bytes that the files of the cache take, as du counts them."""
+    return sum(512 * file.stat().st_blocks for file in (cache / FOLDER).iterdir())

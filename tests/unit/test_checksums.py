@@ -1,0 +1,163 @@
+"""What is known of blocks, and who is in quarantine, outlives restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from musicfs.content import checksums
+from musicfs.content.checksums import Answer, Checksums, digest_of
+from musicfs.content.seals import BLOCK_SIZE
+from musicfs.events import EventBus
+from musicfs.federation.quarantine import Quarantine, SetAside
+from musicfs.model import Content, Fingerprint, OriginId, Replica
+
+A, B = OriginId("a"), OriginId("b")
+SONG = Content(1, Fingerprint(b"s" * 32), 3 * BLOCK_SIZE - 5)
+GOOD, BAD = b"good", b"bad"
+
+
+def replica(origin: OriginId, path: str = "x\udcff.flac") -> Replica:
+    return Replica(origin, path, 5, 7, "etag")
+
+
+def started(path: Path | None) -> tuple[Checksums, Quarantine]:
+    quarantine = Quarantine(EventBus())
+    made = Checksums(path)
+    made.start(quarantine)
+    return made, quarantine
+
+
+def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> Answer:
+    return made.note(made.record(content), index, digest_of(data), data, origin)
+
+
+async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:
+    made, _ = started(None)
+    assert note(made, 2, GOOD, A) is Answer.NEW
+    assert note(made, 2, GOOD, A) is Answer.SAME
+    assert note(made, 2, BAD, B) is Answer.DOUBTFUL
+    assert made.recorder(made.record(SONG), 2) == A
+    assert note(made, 2, GOOD, B) is Answer.SAME
+    assert note(made, 2, BAD, A) is Answer.WRONG
+    assert note(made, 1, BAD, A) is Answer.NEW
+    assert made.recorder(made.record(SONG), 2) is None
+
+
+async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
+    made, quarantine = started(tmp_path / "checksums")
+    note(made, 0, GOOD, B)
+    note(made, 1, GOOD, A)
+    note(made, 1, GOOD, B)
+    quarantine.add(replica(A), 4)
+    quarantine.dispute(replica(B), 5, replica(A))
+    await made.aclose()
+    made, quarantine = started(tmp_path / "checksums")
+    assert made.recorder(made.record(SONG), 0) == B
+    assert note(made, 0, BAD, A) is Answer.DOUBTFUL
+    assert note(made, 1, BAD, A) is Answer.WRONG
+    assert made.record(SONG).is_sealed(0, GOOD)
+    assert not made.record(SONG).is_sealed(0, BAD)
+    assert note(made, 2, GOOD, A) is Answer.NEW
+    assert set(quarantine.held.values()) == {SetAside(replica(A), 4), SetAside(replica(B), 5, A)}
+    quarantine.free(A)
+    await made.aclose()
+    made, quarantine = started(tmp_path / "checksums")
+    assert quarantine.held == {}
+    await made.aclose()
+
+
+async def test_a_crash_costs_the_last_moments_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksums, "_FLUSH_SECS", 0.01)
+    made, _ = started(tmp_path / "checksums")
+    note(made, 0, GOOD, A)
+    crashed = tmp_path / "crashed"
+
+    def is_kept() -> bool:
+        """In a copy, as a crash would leave it."""
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"checksums{suffix}", f"{crashed}{suffix}")
+        with closing(sqlite3.connect(crashed)) as connection:
+            return bool(connection.execute("SELECT count(*) FROM contents").fetchone()[0])
+
+    async with asyncio.timeout(30):
+        while not is_kept():
+            await asyncio.sleep(0.01)
+    after, _ = started(crashed)
+    assert note(after, 0, BAD, B) is Answer.DOUBTFUL
+    await after.aclose()
+    await made.aclose()
+
+
+async def test_what_is_in_use_is_one_record_however_many_others_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "_CONTENTS_IN_MEMORY", 2)
+    made, _ = started(tmp_path / "checksums")
+    mine = made.record(SONG)
+    for number in range(10):
+        note(made, 0, GOOD, A, Content(number, Fingerprint(bytes([number]) * 32), 100))
+    assert made.record(SONG) is mine
+    assert note(made, 0, BAD, B, Content(3, Fingerprint(b"\3" * 32), 100)) is Answer.DOUBTFUL
+    await made.aclose()
+
+
+@pytest.mark.parametrize("damage", ["no database at all" * 100, ""])
+async def test_a_file_that_can_not_be_used_is_replaced(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checksums"
+    path.write_text(damage)
+    if not damage:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    made, _ = started(path)
+    assert "they are recorded anew" in caplog.text
+    note(made, 0, GOOD, A)
+    await made.aclose()
+    made, _ = started(path)
+    assert note(made, 0, GOOD, A) is Answer.SAME
+    await made.aclose()
+
+
+async def test_a_folder_that_can_not_be_used_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made, quarantine = started(tmp_path / "missing" / "checksums")
+    assert "checksums are not kept" in caplog.text
+    note(made, 0, GOOD, A)
+    quarantine.add(replica(A), 0)
+    assert note(made, 0, BAD, B) is Answer.DOUBTFUL
+    await made.aclose()
+
+
+async def test_a_file_that_fails_while_it_is_used_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, _ = started(tmp_path / "checksums")
+    with closing(sqlite3.connect(tmp_path / "checksums")) as connection:
+        connection.execute("DROP TABLE contents")
+    note(made, 0, GOOD, A)
+    await made.aclose()
+    assert "checksums are not kept" in caplog.text
+    assert note(made, 0, BAD, B) is Answer.DOUBTFUL
+
+
+async def test_more_origins_than_have_numbers_stop_nothing(tmp_path: Path) -> None:
+    made, _ = started(tmp_path / "checksums")
+    several = [OriginId(f"o{number}") for number in range(300)]
+    for number, origin in enumerate(several):
+        note(made, 0, GOOD, origin, Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+    await made.aclose()
+    made, _ = started(tmp_path / "checksums")
+
+    def recorder(number: int) -> OriginId | None:
+        record = made.record(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+        return made.recorder(record, 0)
+
+    assert [recorder(number) for number in (0, 100, 252)] == [several[0], several[100], several[252]]
+    assert {recorder(number) for number in range(253, 300)} == {OriginId("")}
+    await made.aclose()

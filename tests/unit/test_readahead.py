@@ -1,0 +1,281 @@
+"""Reading ahead of who reads in sequence: how far, how much at a time, and when not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from musicfs.config import RetryConfig
+from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.errors import NoReplicaAvailable
+from musicfs.events import HealthChanged
+from musicfs.model import Content, Fingerprint, HealthStatus, Replica
+from tests.support.fakes import GOOD, HANG, UNREACHABLE, FakeLocal, FakeOrigin, slow
+from tests.support.federation import Federation, federation
+from tests.support.virtualtime import virtual_time
+
+BLOCKS = 48
+DATA = random.Random(1).randbytes(BLOCKS * BLOCK_SIZE)
+PIECE = 128 << 10
+ROUND_TRIP = 0.02
+RATE = 20e6
+
+
+class FarOrigin(FakeOrigin):
+    """A round trip of 20 ms, and 20 MB/s for all that it sends."""
+
+    free_at = 0.0
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        now = asyncio.get_running_loop().time()
+        self.free_at = max(self.free_at, now + ROUND_TRIP) + size / RATE
+        self.read_outcome = slow(self.free_at - now)
+        return await super().read(replica, offset, size)
+
+
+def opened(made: Federation, number: int = 1, following: OpenContent | None = None) -> OpenContent:
+    content = Content(number, Fingerprint(bytes([number]) * 32), len(DATA))
+    return OpenContent(content, made.replicas, lambda: following)
+
+
+def blocks(origin: FakeOrigin) -> list[int]:
+    """Those that were asked for, in this order."""
+    return [at // BLOCK_SIZE for call in origin.calls for at in range(call.offset, call.offset + call.size, BLOCK_SIZE)]
+
+
+async def read_piece(reader: Reader, file: OpenContent, offset: int) -> bytes:
+    """As the mount does it."""
+    now = reader.read_now(file, offset, PIECE)
+    return bytes(now) if now is not None else await reader.read(file, offset, PIECE)
+
+
+async def play(reader: Reader, file: OpenContent, pieces: Sequence[int], rate: float = 0.0) -> list[float]:
+    """Reads the pieces, at so many bytes per second, and checks them; the seconds that each was waited for."""
+    loop, waits = asyncio.get_running_loop(), []
+    for piece in pieces:
+        began = loop.time()
+        assert await read_piece(reader, file, piece * PIECE) == DATA[piece * PIECE : (piece + 1) * PIECE]
+        waits.append(loop.time() - began)
+        if rate:
+            await asyncio.sleep(PIECE / rate)
+    return waits
+
+
+@virtual_time
+async def test_a_copy_over_a_far_link_takes_nearly_all_of_it_after_its_beginning() -> None:
+    async with federation(FarOrigin("a", data=DATA)) as made:
+        loop, reader, file = asyncio.get_running_loop(), Reader(made.executor), opened(made)
+        await play(reader, file, range(8))
+        began = loop.time()
+        await play(reader, file, range(8, BLOCKS * 2))
+        assert (len(DATA) - 8 * PIECE) / (loop.time() - began) > 0.9 * RATE
+
+
+@virtual_time
+async def test_a_player_waits_for_the_first_blocks_only() -> None:
+    """At ten times the speed of the densest music; the kernel's own read-ahead, which hides the second block's wait,
+    is not here."""
+    async with federation(FarOrigin("a", data=DATA)) as made:
+        waits = await play(Reader(made.executor), opened(made), range(BLOCKS * 2), rate=6e6)
+        first = 3 * BLOCK_SIZE // PIECE
+        assert max(waits[first:]) == 0
+
+
+@virtual_time
+async def test_every_block_is_fetched_once() -> None:
+    origin = FarOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        await play(Reader(made.executor), opened(made), range(BLOCKS * 2))
+        assert sorted(blocks(origin)) == list(range(BLOCKS))
+
+
+@virtual_time
+async def test_who_stops_early_has_had_no_more_fetched_ahead_than_was_read() -> None:
+    for pieces in (1, 3, 8, 40):
+        origin = FarOrigin("a", data=DATA)
+        async with federation(origin) as made:
+            reader, file = Reader(made.executor), opened(made)
+            await play(reader, file, range(pieces))
+            await asyncio.sleep(5)
+            reader.close(file)
+            assert len(blocks(origin)) * BLOCK_SIZE <= max(BLOCK_SIZE, 2 * pieces * PIECE + BLOCK_SIZE)
+            if pieces <= 3:
+                assert len(blocks(origin)) == -(-pieces * PIECE // BLOCK_SIZE)
+
+
+@virtual_time
+async def test_reading_here_and_there_fetches_nothing_ahead() -> None:
+    origin = FarOrigin("a", data=DATA)
+    pieces = [80, 2, 60, 20, 90, 40, 5]
+    async with federation(origin) as made:
+        await play(Reader(made.executor), opened(made), pieces)
+        await asyncio.sleep(1)
+        assert blocks(origin) == [piece // 2 for piece in pieces]
+
+
+@virtual_time
+async def test_a_seek_does_not_wait_for_what_was_fetched_ahead() -> None:
+    origin = FakeOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        reader, file = Reader(made.executor), opened(made)
+        await play(reader, file, range(16))
+        await asyncio.sleep(1)
+        origin.read_outcome = slow(0.3)
+        await play(reader, file, range(16, 20))
+        await asyncio.sleep(0.01)
+        under_way = len(blocks(origin))
+        origin.read_outcome = GOOD
+        await play(reader, file, [90])
+        await asyncio.sleep(0.01)
+        assert blocks(origin)[under_way:] == [45]
+        assert origin.cancelled > 0
+        # What was dropped can be read again.
+        assert (await play(reader, file, range(20, 40)))[0] == 0
+
+
+@virtual_time
+async def test_closing_the_file_ends_what_is_fetched_ahead_of_it() -> None:
+    origin = FakeOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        await made.probe_all()
+        reader, file = Reader(made.executor), opened(made)
+        await play(reader, file, range(5))
+        origin.read_outcome = HANG
+        await play(reader, file, range(5, 8))
+        await asyncio.sleep(0.1)
+        reader.close(file)
+        await asyncio.sleep(0.1)
+        assert origin.cancelled > 0
+        assert len(made.published(HealthChanged)) == 1
+
+
+@virtual_time
+async def test_a_slow_link_is_asked_for_little_at_a_time() -> None:
+    """At 500 kB/s, sixteen blocks at once would all miss the origin's timeout."""
+
+    class SlowOrigin(FarOrigin):
+        most = 0
+
+        async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+            now = asyncio.get_running_loop().time()
+            self.most = max(self.most, round((self.free_at - now) * 500e3 / BLOCK_SIZE))
+            self.free_at = max(self.free_at, now + ROUND_TRIP) + size / 500e3
+            self.read_outcome = slow(self.free_at - now)
+            return await FakeOrigin.read(self, replica, offset, size)
+
+    origin = SlowOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        await play(Reader(made.executor), opened(made), range(BLOCKS * 2))
+        assert origin.most <= 4
+        assert len(blocks(origin)) == BLOCKS
+
+
+@virtual_time
+async def test_what_nobody_waits_for_is_not_hedged_until_somebody_does() -> None:
+    first, second = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA)
+    async with federation(first, second) as made:
+        await made.probe_all()
+        reader, file = Reader(made.executor), opened(made)
+        await play(reader, file, range(5))
+        await asyncio.sleep(1)
+        ahead = max(blocks(first)) + 1
+        first.read_outcome = HANG
+        await play(reader, file, range(5, ahead * 2))
+        await asyncio.sleep(1)
+        assert max(blocks(first)) >= ahead
+        assert second.calls == []
+        (waited,) = await play(reader, file, [ahead * 2])
+        assert waited < 0.4
+        assert blocks(second) == [ahead]
+
+
+@virtual_time
+async def test_blocks_that_fail_ahead_are_no_failures_of_their_origin() -> None:
+    origin = FakeOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        await made.probe_all()
+        reader, file = Reader(made.executor), opened(made)
+        await play(reader, file, range(5))
+        await asyncio.sleep(1)
+        ahead = max(blocks(origin)) + 1
+        origin.read_outcome = UNREACHABLE
+        await play(reader, file, range(5, ahead * 2))
+        await asyncio.sleep(5)
+        assert max(blocks(origin)) >= ahead
+        assert made.monitor.state(origin.id).consecutive_failures == 0
+        # Whoever needs the block asks again, and is told then.
+        with pytest.raises(NoReplicaAvailable):
+            await read_piece(reader, file, ahead * BLOCK_SIZE)
+        assert made.monitor.state(origin.id).status is HealthStatus.UNHEALTHY
+
+
+@virtual_time
+async def test_a_reader_has_its_whole_time_for_a_block_that_was_begun_before_it() -> None:
+    origin = FakeOrigin("a", data=DATA)
+    async with federation(origin, retry=RetryConfig(deadline_ms=1000)) as made:
+        reader, file = Reader(made.executor), opened(made)
+        await play(reader, file, range(5))
+        await asyncio.sleep(0.1)
+        ahead = max(blocks(origin)) + 1
+        origin.read_outcome = HANG
+        await play(reader, file, range(5, ahead * 2))
+        await asyncio.sleep(0.9)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NoReplicaAvailable):
+            await read_piece(reader, file, ahead * BLOCK_SIZE)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.01)
+
+
+@virtual_time
+async def test_near_the_end_of_a_track_the_next_one_is_begun() -> None:
+    origin = FarOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        reader, second = Reader(made.executor), opened(made, number=2)
+        first = opened(made, following=second)
+        await play(reader, first, range(BLOCKS * 2 - 16))
+        reads = len(blocks(origin))
+        await play(reader, first, range(BLOCKS * 2 - 16, BLOCKS * 2))
+        reader.close(first)
+        await asyncio.sleep(1)
+        assert blocks(origin)[-2:] == [0, 1]
+        assert len(blocks(origin)) <= reads + 8 + 2
+        assert await play(reader, second, [0, 1]) == [0, 0]
+
+
+@virtual_time
+async def test_looking_at_the_end_of_a_track_does_not_begin_the_next() -> None:
+    origin = FarOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        reader = Reader(made.executor)
+        await play(reader, opened(made, following=opened(made, number=2)), [0, BLOCKS * 2 - 1])
+        await asyncio.sleep(1)
+        assert blocks(origin) == [0, BLOCKS - 1]
+
+
+@virtual_time
+async def test_a_disk_of_this_machine_is_not_read_ahead() -> None:
+    disk = FakeLocal("a", data=DATA)
+    disk.now_misses = True
+    async with federation(disk) as made:
+        await made.probe_all()
+        await play(Reader(made.executor, recent_blocks=1), opened(made), range(20))
+        await asyncio.sleep(1)
+        assert max(blocks(disk)) == 9
+
+
+@virtual_time
+async def test_memory_is_bounded_however_many_read() -> None:
+    origin = FarOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        reader = Reader(made.executor)
+        files = [opened(made, number) for number in range(1, 41)]
+        for piece in range(20):
+            await asyncio.gather(*(play(reader, file, [piece]) for file in files))
+        assert reader.bytes_held <= 72 << 20
+        for file in files:
+            reader.close(file)
+        await play(reader, opened(made, 99), [0])
+        assert reader.bytes_held <= 8 << 20
