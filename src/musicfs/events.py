@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
 
 from musicfs.model import HealthStatus, OriginId
 
@@ -15,7 +18,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The root of all events."""
+    """The root of all events. at: when it happened, in seconds since the epoch; it makes no two events different."""
+
+    at: float = field(default_factory=time.time, kw_only=True, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,18 @@ class ReplicaQuarantined(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicasDisagree(Event):
+    """Two replicas of one content differ, and nobody can tell which is right: `origin` goes on serving, `other` does
+    not until one of the two changes."""
+
+    origin: OriginId
+    path: str
+    other: OriginId
+    other_path: str
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
 class OriginRegistered(Event):
     origin: OriginId
     priority: int
@@ -108,24 +125,92 @@ class ScanFinished(Event):
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class CacheStopped(Event):
+    """The cache's disk fails or is full: music plays on uncached. Once, until it works again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResumed(Event):
+    """Music is kept in the cache again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinProgress(Event):
+    """A track of a pin was fetched, so `complete` of its `tracks` and `cached_bytes` of its `bytes` are here."""
+
+    path: str
+    tracks: int
+    complete: int
+    bytes: int
+    cached_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PinCompleted(Event):
+    """All that is pinned at this path of the tree is on this disk."""
+
+    path: str
+    tracks: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChanged(Event):
+    """A commit of a scan: so many files of the origin are new, changed, or gone from the catalogue by it."""
+
+    origin: OriginId
+    added: int
+    changed: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsDropped(Event):
+    """In one subscriber's stream only: it was too slow, and so many events are missing at this place."""
+
+    count: int
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as values that JSON can carry: its class's name as "event", "at", and its own fields.
+
+    Bytes of a path that are not UTF-8 are lone surrogates, as everywhere: `json.dumps` escapes them.
+    """
+    own = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name != "at"}
+    return {"event": type(event).__name__, "at": event.at, **own}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
 class Subscription:
-    """One listener's queue: bounded; when it is full the oldest event goes and `dropped` counts it."""
+    """One listener's queue: bounded; when it is full the oldest events go, and an `EventsDropped` in their place says
+    how many."""
 
     def __init__(self, bus: EventBus, capacity: int) -> None:
         self._bus = bus
         self._queue: deque[Event] = deque(maxlen=capacity)
         self._arrived = asyncio.Event()
-        self.dropped = 0
+        self._dropped = 0
 
     def _put(self, event: Event) -> None:
         if len(self._queue) == self._queue.maxlen:
-            self.dropped += 1
+            self._dropped += 1
         self._queue.append(event)
         self._arrived.set()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
             while self._queue:
+                if self._dropped:
+                    count, self._dropped = self._dropped, 0
+                    yield EventsDropped(count)
                 yield self._queue.popleft()
             self._arrived.clear()
             await self._arrived.wait()
@@ -162,3 +247,23 @@ class EventBus:
         subscription = Subscription(self, capacity)
         self._subscriptions.add(subscription)
         return subscription
+
+
+class History:
+    """The last events of each of some kinds: of each on its own, so that a flood of one does not push out the others.
+
+    `note` is for `EventBus.listen`.
+    """
+
+    def __init__(self, kinds: Sequence[type[Event]], capacity: int = 200) -> None:
+        self._kept: dict[type[Event], deque[Event]] = {kind: deque(maxlen=capacity) for kind in kinds}
+
+    def note(self, event: Event) -> None:
+        kept = self._kept.get(type(event))
+        if kept is not None:
+            kept.append(event)
+
+    def latest(self, count: int = 200) -> list[Event]:
+        """At most `count` events, the newest first."""
+        everything = (event for kept in self._kept.values() for event in kept)
+        return sorted(everything, key=lambda event: event.at, reverse=True)[:count]

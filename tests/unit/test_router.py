@@ -119,6 +119,17 @@ def test_a_clear_change_of_speed_changes_the_ranking_and_the_generation() -> Non
     assert router.generation > generation
 
 
+def test_an_origin_that_becomes_slow_loses_the_tie_break_within_20_reads_however_long_it_was_fast() -> None:
+    router = router_of(a=1, b=1)
+    for _ in range(1000):
+        router.record_latency(A, 5)
+    router.record_latency(B, 10)
+    assert router.rank([A, B], snapshot()) == [A, B]
+    for _ in range(20):
+        router.record_latency(A, 40)
+    assert router.rank([A, B], snapshot()) == [B, A]
+
+
 def test_a_removed_origin_leaves_no_priority_and_no_latency() -> None:
     router = router_of(a=1)
     router.record_latency(A, 5)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import EventBus, FailedOver, HedgeWon, ReplicaSuspect
 from musicfs.federation.hedging import HedgeBudget, hedge_delay
+from musicfs.federation.merging import Merger
 from musicfs.federation.probing import reason_of
 from musicfs.federation.registry import Candidate, OriginRegistry
 from musicfs.model import HealthStatus, Replica
@@ -24,8 +25,14 @@ log = logging.getLogger(__name__)
 
 Check = Callable[[Replica, bytes], bool]
 
-# How often a late attempt that could not be hedged asks whether its origin has come into doubt.
+# How often a late attempt that could not be hedged asks whether it may be now.
 _LOOK_AGAIN_SECS = 0.05
+
+# What is left for a read when every origin is known to be away: some may just have come back.
+_LAST_CHANCE_SECS = 0.8
+
+
+_LOST = (HealthStatus.DEGRADED, HealthStatus.UNHEALTHY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +43,27 @@ class Fetched:
     replica: Replica
 
 
+def always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a fetch is after: `size` bytes at `offset`, of which `block` is the first block's number."""
+    """What a fetch is after: `size` bytes at `offset`, of which `block` is the first block's number.
+
+    background: work that nobody will ever wait for.
+    urgent: whether somebody waits for it, which may come to be so while it is under way. As long as nobody does, it is
+    not hedged, and a failure has its origin probed but is not counted: whoever needs the bytes will ask again. Such
+    reads of neighbouring bytes become one.
+    """
 
     replicas: Sequence[Replica]
     offset: int
     size: int
     block: int
     check: Check | None
+    background: bool = False
+    urgent: Callable[[], bool] = always
 
     def length_of(self, replica: Replica) -> int:
         return max(0, min(self.size, replica.size - self.offset))
@@ -59,6 +78,7 @@ class Tools:
     bus: EventBus
     budget: HedgeBudget
     spawn: Callable[[Coroutine[Any, Any, bytes], str], asyncio.Task[bytes]]
+    merger: Merger
     reported: set[tuple[str, type[Exception]]]
 
 
@@ -83,6 +103,7 @@ class Fetch:
         self._tools = tools
         self._wanted = wanted
         self._deadline = deadline
+        self._timed = wanted.urgent()  # the time of what queues behind others says little of its origin
         self._time = asyncio.get_running_loop().time
         self._numbers = count()
         self._running: list[_Attempt] = []
@@ -100,6 +121,8 @@ class Fetch:
         candidates = self._candidates()
         hopeless = all(candidate.status is HealthStatus.UNHEALTHY for candidate in candidates)
         delays_ms = () if hopeless else self._tools.retry.delays_ms
+        if hopeless:
+            self._deadline = min(self._deadline, self._time() + _LAST_CHANCE_SECS)
         try:
             for delay_ms in (0, *delays_ms):
                 if delay_ms:
@@ -151,7 +174,11 @@ class Fetch:
 
     def _start(self, candidate: Candidate) -> None:
         self._waiting.remove(candidate)
-        read = candidate.origin.read(candidate.replica, self._wanted.offset, self._wanted.length_of(candidate.replica))
+        replica, offset = candidate.replica, self._wanted.offset
+        if self._wanted.urgent():
+            read = candidate.origin.read(replica, offset, self._wanted.length_of(replica))
+        else:
+            read = self._tools.merger.read(candidate.origin, replica, offset, self._wanted.length_of(replica))
         task = self._tools.spawn(read, f"read of {candidate.origin.id}")
         attempt = _Attempt(next(self._numbers), candidate, task, self._time())
         self._first = self._first or attempt
@@ -167,6 +194,8 @@ class Fetch:
         newest, target = self._newest, self._hedge_target()
         if newest is None or target is None:
             return inf
+        if not self._wanted.urgent():
+            return self._time() + _LOOK_AGAIN_SECS
         if newest is self._unhedged:
             return self._look_again
         stats = self._tools.registry.router.latency(newest.candidate.origin.id)
@@ -174,6 +203,8 @@ class Fetch:
 
     def _hedge_target(self) -> Candidate | None:
         """The next candidate at another origin that may be hedged to: no unhealthy one besides one that is not."""
+        if self._wanted.background:
+            return None
         asked = {attempt.candidate.origin.id for attempt in self._running}
         desperate = all(attempt.candidate.status is HealthStatus.UNHEALTHY for attempt in self._running)
         for candidate in self._waiting:
@@ -193,10 +224,9 @@ class Fetch:
     def _is_doubtful(self, attempt: _Attempt | None) -> bool:
         """Whether its origin has lost its health meanwhile, by the reads beside this one: then going elsewhere is no
         hedge that has to be afforded."""
-        if attempt is None:
+        if attempt is None or attempt.candidate.status in _LOST:
             return False
-        status = self._tools.registry.health().status(attempt.candidate.origin.id)
-        return status in (HealthStatus.DEGRADED, HealthStatus.UNHEALTHY)
+        return self._tools.registry.health().status(attempt.candidate.origin.id) in _LOST
 
     # Judging what came of them
 
@@ -224,7 +254,10 @@ class Fetch:
             self._failed(attempt, OriginFailed(origin.id, OriginFault.IO, repr(error)))
         else:
             if self._is_sound(attempt, data):
-                if self._takes_part(attempt):
+                traffic = self._tools.registry.traffic[origin.id]
+                traffic.fetched.add(self._time() - attempt.started)
+                traffic.bytes += len(data)
+                if self._takes_part(attempt) and self._timed:
                     latency_ms = (self._time() - attempt.started) * 1000
                     self._tools.registry.monitor.record_success(origin.id, latency_ms)
                 return data
@@ -254,6 +287,7 @@ class Fetch:
     def _failed(self, attempt: _Attempt, error: OriginFailed | ReplicaFailed) -> None:
         replica = attempt.candidate.replica
         self._causes[replica] = error
+        self._tools.registry.traffic[replica.origin].errors[error.fault.value] += 1
         if attempt is self._first:
             self._first_failure = error.fault.value if isinstance(error, ReplicaFailed) else reason_of(error)
         if error.fault.permanent:
@@ -263,7 +297,11 @@ class Fetch:
             return
         self._waiting = [other for other in self._waiting if other.replica.origin != replica.origin]
         if self._takes_part(attempt):
-            self._tools.registry.monitor.record_failure(replica.origin, error)
+            monitor = self._tools.registry.monitor
+            if self._wanted.urgent():
+                monitor.record_failure(replica.origin, error)
+            else:
+                monitor.suspect(replica.origin, reason_of(error))
 
     def _takes_part(self, attempt: _Attempt) -> bool:
         """Whether the origin is still the registered one: what a removed one does says nothing of its successor."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from musicfs.errors import OriginFailed
 from musicfs.events import AllOriginsUnhealthy, EventBus, HealthChanged
 from musicfs.federation.probing import Answer, Prober, reason_of
 from musicfs.federation.state import NEVER_SEEN, HealthSnapshot, OriginHealthState
-from musicfs.model import HealthStatus, OriginId
+from musicfs.model import HealthStatus, OriginId, OriginType
 
 if TYPE_CHECKING:
     from musicfs.config import HealthConfig
@@ -23,24 +24,51 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSING_SECS = 1.0
+STEADY_SECS = 60.0
+FREE_FALLS = 2
+LONGEST_HOLD = 30.0
+GOOD_RUN = 10
 
 
 class _Watched:
-    """One origin under the monitor's eye. declared: what its last successful probe said of it."""
+    """One origin under the monitor's eye.
 
-    def __init__(self, id: OriginId, threshold: int) -> None:
+    declared: what its last successful probe said of it. falls: how often it has stopped being healthy, since its
+    status was last the same for a minute. run: reads that succeeded since the last fall. changed: when its status last
+    changed, on the loop's clock. quiet: its changes are logged no more.
+    """
+
+    def __init__(self, id: OriginId, kind: OriginType, threshold: int) -> None:
         self.id = id
+        self.kind = kind
         self.threshold = threshold
         self.state = NEVER_SEEN
         self.declared = HealthStatus.HEALTHY
+        self.falls = 0
+        self.run = 0
+        self.changed = -inf
+        self.quiet = False
         self.prober: Prober
+
+    def is_steady(self, now: float) -> bool:
+        return now - self.changed >= STEADY_SECS
+
+    def fall(self, now: float) -> float:
+        """Counts a fall; until when the origin is held back for it: not for the first ones, then 8, 16, 30 s."""
+        if self.is_steady(now):
+            self.falls, self.quiet = 0, False
+        self.falls += 1
+        self.run = 0
+        return now + min(2.0**self.falls, LONGEST_HOLD) if self.falls > FREE_FALLS else 0.0
 
 
 class HealthMonitor:
     """Probes every origin, each in a task of its own, and keeps their states.
 
     A failed read counts as a failed probe. Below its kind's threshold an origin is degraded, from there on
-    unhealthy; any success makes it usable again. Transitions are published and logged, single failures are not.
+    unhealthy; any success makes it usable again, and healthy, unless it has fallen again and again: a slow origin
+    whose probes are quick, or one that comes and goes, would cost a reader some time at each fall. Such a one stays
+    degraded for some seconds, and so goes after the healthy ones. Transitions are published, single failures are not.
     `generation` changes whenever a status or a failure count does. All methods belong to the event loop's thread.
 
     on_latency: takes the duration of each successful read, in ms. Probes are left out: looking at the root costs
@@ -75,9 +103,16 @@ class HealthMonitor:
         self._running = False
         await _stop(*self._watched.values())
 
+    def configure(self, config: HealthConfig) -> None:
+        """Keeps to these settings from now on. States stay as they are until the next probe or read."""
+        self._config = config
+        for watched in self._watched.values():
+            watched.threshold = config.threshold_for(watched.kind)
+            watched.prober.configure(config)
+
     def add_origin(self, origin: Origin) -> None:
         """Begins with the state unknown; probing starts now, or with `start`."""
-        watched = _Watched(origin.id, self._config.threshold_for(origin.kind))
+        watched = _Watched(origin.id, origin.kind, self._config.threshold_for(origin.kind))
         watched.prober = Prober(
             origin, self._config, self._rng, lambda: watched.state, lambda answer: self._probed(watched, answer)
         )
@@ -94,11 +129,17 @@ class HealthMonitor:
             await _stop(watched)
 
     async def check_now(self, id: OriginId) -> OriginHealthState:
-        """Probes the origin and returns its new state; one that was not added is unknown."""
+        """Probes the origin and returns its new state; one that was not added is unknown.
+
+        If it has changed, the regular probes follow at the pace of the new state.
+        """
         watched = self._watched.get(id)
         if watched is None:
             return NEVER_SEEN
+        before = watched.state.status
         await watched.prober.check()
+        if watched.state.status is not before:
+            watched.prober.wake()
         return watched.state
 
     def state(self, id: OriginId) -> OriginHealthState:
@@ -118,6 +159,7 @@ class HealthMonitor:
         watched = self._watched.get(id)
         if watched is not None:
             self._on_latency(id, latency_ms)
+            watched.run += 1
             self._succeeded(watched, latency_ms)
 
     def record_failure(self, id: OriginId, error: OriginFailed) -> None:
@@ -133,6 +175,8 @@ class HealthMonitor:
         """The origin is late: it ranks as degraded until a probe, made at once, decides. Not a failure."""
         watched = self._watched.get(id)
         if watched is not None and watched.state.status in (HealthStatus.HEALTHY, HealthStatus.UNKNOWN):
+            if watched.run >= GOOD_RUN:  # any origin is late now and then: such a fall takes one back
+                watched.falls = max(watched.falls - 2, 0)
             self._become(watched, replace(watched.state, status=HealthStatus.DEGRADED, reason=reason))
             watched.prober.wake()
 
@@ -146,25 +190,38 @@ class HealthMonitor:
             self._succeeded(watched, answer.latency_ms)
 
     def _succeeded(self, watched: _Watched, latency_ms: float) -> None:
-        reason = "" if watched.declared is HealthStatus.HEALTHY else "reports itself degraded"
-        now = asyncio.get_running_loop().time()
-        self._become(watched, OriginHealthState(watched.declared, now, 0, latency_ms, reason))
+        now, held_until = asyncio.get_running_loop().time(), watched.state.held_until
+        status, reason = watched.declared, ""
+        if status is not HealthStatus.HEALTHY:
+            reason = "reports itself degraded"
+        elif now < held_until:
+            status, reason = HealthStatus.DEGRADED, f"lost its health {watched.falls} times in a short while"
+        self._become(watched, OriginHealthState(status, now, 0, latency_ms, reason, held_until))
 
     def _failed(self, watched: _Watched, reason: str) -> None:
         failures = watched.state.consecutive_failures + 1
         status = HealthStatus.UNHEALTHY if failures >= watched.threshold else HealthStatus.DEGRADED
         now = asyncio.get_running_loop().time()
-        self._become(watched, OriginHealthState(status, now, failures, watched.state.last_latency_ms, reason))
+        after = replace(watched.state, status=status, last_check=now, consecutive_failures=failures, reason=reason)
+        self._become(watched, after)
 
     def _become(self, watched: _Watched, after: OriginHealthState) -> None:
-        before, watched.state = watched.state, after
+        before, now = watched.state, asyncio.get_running_loop().time()
+        changed = after.status is not before.status
+        if changed and before.status is HealthStatus.HEALTHY:
+            after = replace(after, held_until=watched.fall(now))
+        watched.state = after
         self._snapshot = None
         if (after.status, after.consecutive_failures) != (before.status, before.consecutive_failures):
             self.generation += 1
-        if after.status is not before.status:
-            _log_transition(watched.id, after)
+        if changed:
+            watched.changed = now
+            _log_transition(watched)
             self._bus.publish(HealthChanged(watched.id, before.status, after.status, after.reason))
             self._note_whether_all_are_lost()
+        elif watched.quiet and watched.is_steady(now):
+            watched.quiet, watched.falls = False, 0
+            _log_state(watched)
 
     def _membership_changed(self) -> None:
         self.generation += 1
@@ -183,7 +240,21 @@ async def _stop(*several: _Watched) -> None:
         await asyncio.wait(tasks, timeout=CLOSING_SECS)
 
 
-def _log_transition(id: OriginId, state: OriginHealthState) -> None:
+def _log_transition(watched: _Watched) -> None:
+    """One that comes and goes is told of once, and then when it has settled."""
+    if watched.falls <= FREE_FALLS:
+        _log_state(watched)
+    elif not watched.quiet:
+        watched.quiet = True
+        log.warning(
+            "origin %r comes and goes (%s): healthy ones are asked first, and this is told again once it is steady",
+            watched.id,
+            watched.state.reason,
+        )
+
+
+def _log_state(watched: _Watched) -> None:
+    id, state = watched.id, watched.state
     if state.status is HealthStatus.HEALTHY:
         log.info("origin %r is healthy", id)
     elif state.consecutive_failures:

@@ -9,10 +9,15 @@ from musicfs.federation.router import LatencyStats
 if TYPE_CHECKING:
     from musicfs.config import RetryConfig
 
+MARGIN = 1.25
+
 
 def hedge_delay(stats: LatencyStats, metered: bool, retry: RetryConfig) -> float:
-    """Seconds to wait for an origin with these measurements before asking another one, metered or not."""
-    usual_ms = stats.p95_ms if stats.count else retry.hedge_max_ms
+    """Seconds to wait for an origin with these measurements before asking another one, metered or not.
+
+    A quarter more than its usual time: that time alone, being the p95, would have a twentieth of all reads hedged.
+    """
+    usual_ms = MARGIN * stats.p95_ms if stats.count else retry.hedge_max_ms
     delay_ms = min(max(usual_ms, retry.hedge_min_ms), retry.hedge_max_ms)
     return (max(delay_ms, retry.hedge_metered_ms) if metered else delay_ms) / 1000
 

@@ -27,11 +27,13 @@ RESTART_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure."""
+    """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure. denied: it answered,
+    and let nobody in."""
 
     status: HealthStatus
     latency_ms: float
     reason: str = ""
+    denied: bool = False
 
 
 class Prober:
@@ -55,10 +57,15 @@ class Prober:
         self._report = report
         self._recheck = asyncio.Event()
         self._checking = asyncio.Lock()
-        self._failed_while_down = 0
+        self._denials = 0
         self._logged: set[type[BaseException]] = set()
         self._call: asyncio.Task[HealthStatus] | None = None
         self._loop: asyncio.Task[None] | None = None
+
+    def configure(self, config: HealthConfig) -> None:
+        """Keeps to these settings from now on, with a probe to begin with."""
+        self._config = config
+        self._recheck.set()
 
     def start(self) -> None:
         """Probes at once, and from then on."""
@@ -66,8 +73,7 @@ class Prober:
             self._loop = asyncio.create_task(self._supervise(), name=f"probes of {self._origin.id}")
 
     def wake(self) -> None:
-        """Reads found it worse than it was: probe now, or begin the backoff anew if it is unhealthy."""
-        self._failed_while_down = 0
+        """Reads found it worse than it was: probe now, unless it is unhealthy and probed soon in any case."""
         self._recheck.set()
 
     def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
@@ -80,12 +86,8 @@ class Prober:
     async def check(self) -> None:
         """One probe, reported. A driver that ignores its cancellation gets no second call until the first ends."""
         async with self._checking:
-            was_down = self._state().status is HealthStatus.UNHEALTHY
             answer = await self._ask()
-            if was_down and answer.status is HealthStatus.UNHEALTHY:
-                self._failed_while_down += 1
-            else:
-                self._failed_while_down = 0
+            self._denials = self._denials + 1 if answer.denied else 0
             self._report(answer)
 
     async def _ask(self) -> Answer:
@@ -104,7 +106,8 @@ class Prober:
             return Answer(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
         if (error := call.exception()) is not None:
             self._log_a_bug(error)
-            return Answer(HealthStatus.UNHEALTHY, latency_ms, reason_of(error))
+            denied = isinstance(error, OriginFailed) and error.fault is OriginFault.DENIED
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, reason_of(error), denied)
         if call.result() in (HealthStatus.HEALTHY, HealthStatus.DEGRADED):
             return Answer(call.result(), latency_ms)
         return Answer(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
@@ -138,13 +141,20 @@ class Prober:
             return False
 
     def _pause(self) -> float:
-        """Seconds to the next probe: the interval, or less while the origin is down or in doubt."""
+        """Seconds to the next probe: the interval, or less while the origin is away or in doubt.
+
+        Knocking at a closed door costs nobody anything, and whoever comes back is to be noticed at once. Where it is
+        answered with a refusal, every knock is a failed login, which servers log and may lock accounts for.
+        """
         interval = self._config.check_interval_secs
         state = self._state()
-        if state.status is HealthStatus.UNHEALTHY:
-            return float(min(2**self._failed_while_down, LONGEST_BACKOFF, interval))
+        if self._denials:
+            return float(min(2 ** min(self._denials - 1, 9), LONGEST_BACKOFF, interval))
         if state.consecutive_failures:
             return min(UNSETTLED_PAUSE, interval)
+        held = state.held_until - asyncio.get_running_loop().time()
+        if held > 0:
+            return min(held, interval)
         return interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
 

@@ -8,11 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from musicfs.events import EventBus, OriginRegistered, OriginUnregistered, ReplicaQuarantined
+from musicfs.events import EventBus, OriginRegistered, OriginUnregistered
+from musicfs.federation.bandwidth import Bandwidth
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.probing import retrieve
+from musicfs.federation.quarantine import Quarantine
 from musicfs.federation.router import Router
 from musicfs.federation.state import HealthSnapshot
+from musicfs.federation.traffic import Traffic
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origins.base import Origin, ReadsNow, WatchHandle
 
@@ -28,7 +31,8 @@ MOST_RANKINGS = 1024
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A replica that may be read now. timeout_ms: of one attempt. metered: asking costs money. hedge: it may be
-    asked besides another origin that is late. status: its origin's, when the candidates were ranked."""
+    asked besides another origin that is late. status: its origin's, when the candidates were ranked. bandwidth: the
+    limit on what is read from its origin."""
 
     origin: Origin
     replica: Replica
@@ -36,6 +40,7 @@ class Candidate:
     metered: bool
     hedge: bool
     status: HealthStatus
+    bandwidth: Bandwidth | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class _Registered:
     timeout_ms: int
     metered: bool
     hedge: bool
+    bandwidth: Bandwidth | None
     read_now: ReadNow | None
 
 
@@ -62,9 +68,10 @@ class OriginRegistry:
         self.router = router
         self.monitor = monitor
         self._bus = bus
+        self.traffic = Traffic()
         self._origins: dict[OriginId, _Registered] = {}
         self._watches: defaultdict[OriginId, list[WatchHandle]] = defaultdict(list)
-        self._quarantined: set[Replica] = set()
+        self.quarantined = Quarantine(bus)
         self._rankings: dict[tuple[OriginId, ...], _Ranking] = {}
         self._ranked_at = (-1, -1)
 
@@ -76,6 +83,7 @@ class OriginRegistry:
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
         metered: bool = False,
         hedge: bool = True,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         """The origin takes part from now on, and the registry closes it in the end.
 
@@ -83,8 +91,9 @@ class OriginRegistry:
         """
         if origin.id in self._origins:
             raise ValueError(f"origin {origin.id!r} is registered already")
-        read_now = origin.read_now if isinstance(origin, ReadsNow) else None
-        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, read_now)
+        must_wait = bandwidth is not None and bandwidth.everything
+        read_now = origin.read_now if isinstance(origin, ReadsNow) and not must_wait else None
+        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, bandwidth, read_now)
         self.router.set_priority(origin.id, priority)
         self.monitor.add_origin(origin)
         self._bus.publish(OriginRegistered(origin.id, priority))
@@ -100,7 +109,7 @@ class OriginRegistry:
             return
         self._drop_watches(id)
         self.router.remove(id)
-        self._quarantined = {replica for replica in self._quarantined if replica.origin != id}
+        self.quarantined.free(id)
         self._bus.publish(OriginUnregistered(id))
         await self.monitor.remove_origin(id)
         await _close(registered.origin)
@@ -153,28 +162,27 @@ class OriginRegistry:
         if ranking.now is None:
             return None
         replica = replicas[ranking.order[0]]
-        if self._quarantined and replica in self._quarantined:
+        if replica in self.quarantined.held:
             return None
         return ranking.now, replica
 
     def quarantine(self, replica: Replica, block: int) -> None:
         """This version of the file serves no more, since its bytes at `block` are not what they ought to be."""
-        if replica not in self._quarantined and replica.origin in self._origins:
-            self._quarantined.add(replica)
-            self._bus.publish(ReplicaQuarantined(replica.origin, replica.path, block))
+        if replica.origin in self._origins:
+            self.quarantined.add(replica, block)
 
     def is_quarantined(self, replica: Replica) -> bool:
-        return replica in self._quarantined
+        return replica in self.quarantined.held
 
     def _candidates(self, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         snapshot = self.monitor.snapshot()
         for position in self._ranking(replicas).order:
             replica = replicas[position]
-            if replica in self._quarantined:
+            if replica in self.quarantined.held:
                 continue
             its = self._origins[replica.origin]
             status = snapshot.status(replica.origin)
-            yield Candidate(its.origin, replica, its.timeout_ms, its.metered, its.hedge, status)
+            yield Candidate(its.origin, replica, its.timeout_ms, its.metered, its.hedge, status, its.bandwidth)
 
     def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
         """Kept until a priority, a latency, a state or the set of origins changes: every read asks for one."""

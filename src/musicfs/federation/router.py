@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from musicfs.federation.state import HealthSnapshot
 
 SAMPLES = 100
+RECENT = 15
 DEFAULT_PRIORITY = 100
 
 _TIER = {
@@ -42,6 +44,12 @@ class LatencyStats:
     @property
     def p50_ms(self) -> float:
         return self._percentile(50)
+
+    @property
+    def recent_ms(self) -> float:
+        """The median of the last 15: it follows a change long before that of all of them does."""
+        recent = sorted(islice(reversed(self._samples), RECENT))
+        return recent[len(recent) // 2] if recent else 0.0
 
     @property
     def p95_ms(self) -> float:
@@ -93,11 +101,11 @@ class Router:
         self.generation += 1
 
     def record_latency(self, id: OriginId, latency_ms: float) -> None:
-        """Counts one read. Ranking follows only when the median has moved by a quarter and a millisecond, so that
-        two origins of about equal speed do not swap places from read to read."""
+        """Counts one read. Ranking follows only when the recent median has moved by a quarter and a millisecond, so
+        that two origins of about equal speed do not swap places from read to read."""
         stats = self._stats.setdefault(id, LatencyStats())
         stats.record(latency_ms)
-        before, now = self._ranked_ms.get(id), stats.p50_ms
+        before, now = self._ranked_ms.get(id), stats.recent_ms
         if before is None or abs(now - before) > max(before / 4, 1.0):
             self._ranked_ms[id] = now
             self.generation += 1

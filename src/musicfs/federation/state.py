@@ -15,6 +15,7 @@ class OriginHealthState:
 
     last_check: when a probe or a read last said something, in seconds of the event loop's clock; None: never.
     last_latency_ms: how long the last successful one took. reason: why the origin is not healthy, else empty.
+    held_until: on that clock; until then it is degraded at best, since it lost its health again and again.
     """
 
     status: HealthStatus = HealthStatus.UNKNOWN
@@ -22,6 +23,7 @@ class OriginHealthState:
     consecutive_failures: int = 0
     last_latency_ms: float | None = None
     reason: str = ""
+    held_until: float = 0.0
 
 
 NEVER_SEEN = OriginHealthState()

@@ -1,0 +1,76 @@
+"""Replicas that were found to hold other bytes than they ought to: they serve no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from musicfs.events import EventBus, ReplicaQuarantined, ReplicasDisagree
+from musicfs.model import OriginId, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """One version of one file. block: where its bytes are wrong. against: the origin that it disagrees with, where
+    nobody could tell which of the two is right; None where its bytes are known to be wrong."""
+
+    replica: Replica
+    block: int
+    against: OriginId | None = None
+
+
+class Quarantine:
+    """The replicas that are set aside, by replica in `held`. Belongs to the event loop's thread.
+
+    A replica is one version of a file, so another version of it is free. on_change: called after every change.
+    """
+
+    def __init__(self, bus: EventBus) -> None:
+        self.held: dict[Replica, SetAside] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self._bus = bus
+
+    def restore(self, known: Iterable[SetAside]) -> None:
+        """Sets aside what was set aside before a restart; nothing is published of it."""
+        self.held.update((each.replica, each) for each in known)
+
+    def add(self, replica: Replica, block: int) -> None:
+        """Its bytes at `block` are not what they ought to be."""
+        before = self.held.get(replica)
+        if before is None or before.against is not None:
+            self._hold(SetAside(replica, block))
+            self._bus.publish(ReplicaQuarantined(replica.origin, replica.path, block))
+
+    def dispute(self, replica: Replica, block: int, other: Replica) -> None:
+        """Its bytes at `block` are not those of `other`, which goes on serving; either may be right."""
+        if replica not in self.held:
+            self._hold(SetAside(replica, block, other.origin))
+            self._bus.publish(ReplicasDisagree(other.origin, other.path, replica.origin, replica.path, block))
+
+    def free(self, origin: OriginId) -> None:
+        """The origin leaves: its own replicas are judged afresh if it returns, and its word counts no more."""
+        self._lift([each for each in self.held.values() if origin in (each.replica.origin, each.against)])
+
+    def reopen(self, replicas: Sequence[Replica]) -> None:
+        """Lifts every dispute among these replicas, which are about to be heard again."""
+        held = [self.held[replica] for replica in replicas if replica in self.held]
+        self._lift([each for each in held if each.against is not None])
+
+    def review(self, replicas: Sequence[Replica]) -> None:
+        """Lifts what was disputed among the replicas of one content by an origin that can't serve it any more."""
+        serving = {replica.origin for replica in replicas if replica not in self.held}
+        held = [self.held[replica] for replica in replicas if replica in self.held]
+        self._lift([each for each in held if each.against is not None and each.against not in serving])
+
+    def _hold(self, each: SetAside) -> None:
+        its = (each.replica.origin, each.replica.path)
+        for replica in [old for old in self.held if (old.origin, old.path) == its]:
+            del self.held[replica]
+        self.held[each.replica] = each
+        self.on_change()
+
+    def _lift(self, several: Sequence[SetAside]) -> None:
+        for each in several:
+            del self.held[each.replica]
+        if several:
+            self.on_change()

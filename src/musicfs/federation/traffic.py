@@ -1,0 +1,46 @@
+"""What has been read of each origin since the start: plain numbers, for a read of a local disk takes microseconds."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from musicfs.model import OriginId
+
+BOUNDS_SECS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram:
+    """How often something took how long. counts: up to each of BOUNDS_SECS but not up to the one before it, and at
+    last longer than all of them."""
+
+    __slots__ = ("counts", "sum_secs")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_SECS) + 1)
+        self.sum_secs = 0.0
+
+    def add(self, secs: float) -> None:
+        self.counts[bisect_left(BOUNDS_SECS, secs)] += 1
+        self.sum_secs += secs
+
+
+class OriginTraffic:
+    """immediate: reads that its disk's page cache answered. fetched: those that were waited for, with what they took.
+    bytes: of both. errors: by the value of their fault."""
+
+    __slots__ = ("bytes", "errors", "fetched", "immediate")
+
+    def __init__(self) -> None:
+        self.immediate = 0
+        self.fetched = Histogram()
+        self.bytes = 0
+        self.errors: Counter[str] = Counter()
+
+
+class Traffic(dict[OriginId, OriginTraffic]):
+    """By origin; one that was never read is made when it is asked for."""
+
+    def __missing__(self, id: OriginId) -> OriginTraffic:
+        made = self[id] = OriginTraffic()
+        return made

@@ -1,0 +1,92 @@
+"""Reads begun together: one request for neighbours, and each gets its own bytes, failure or end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from musicfs.errors import OriginFailed
+from musicfs.federation.merging import MOST, Merger
+from tests.support.fakes import DATA, HANG, SHORT, UNREACHABLE, FakeOrigin, slow
+from tests.support.federation import settle
+from tests.support.virtualtime import virtual_time
+
+PIECE = 100
+
+
+def merger() -> Merger:
+    return Merger(lambda read, name: asyncio.create_task(read, name=name))
+
+
+def asked(origin: FakeOrigin) -> list[tuple[int, int]]:
+    return [(call.offset, call.size) for call in origin.calls]
+
+
+def begin(made: Merger, origin: FakeOrigin, *numbers: int) -> list[asyncio.Task[bytes]]:
+    return [asyncio.create_task(made.read(origin, origin.replica, number * PIECE, PIECE)) for number in numbers]
+
+
+@virtual_time
+async def test_neighbours_that_are_begun_together_are_one_request() -> None:
+    origin, made = FakeOrigin("a"), merger()
+    found = await asyncio.gather(*begin(made, origin, 3, 1, 2, 7))
+    assert found == [DATA[number * PIECE : (number + 1) * PIECE] for number in (3, 1, 2, 7)]
+    assert asked(origin) == [(100, 300), (700, 100)]
+
+
+@virtual_time
+async def test_what_is_begun_later_is_a_request_of_its_own() -> None:
+    origin, made = FakeOrigin("a", read_outcome=slow(1)), merger()
+    first = begin(made, origin, 0)
+    await asyncio.sleep(0.5)
+    await asyncio.gather(*first, *begin(made, origin, 1))
+    assert asked(origin) == [(0, 100), (100, 100)]
+
+
+@virtual_time
+async def test_a_request_has_a_largest_size() -> None:
+    origin, made = FakeOrigin("a", data=bytes(2 * MOST)), merger()
+    size = MOST // 2
+    await asyncio.gather(*(made.read(origin, origin.replica, number * size, size) for number in range(4)))
+    assert asked(origin) == [(0, MOST), (MOST, MOST)]
+
+
+@virtual_time
+async def test_a_failure_is_everybodys() -> None:
+    origin, made = FakeOrigin("a", read_outcome=UNREACHABLE), merger()
+    for read in begin(made, origin, 0, 1):
+        with pytest.raises(OriginFailed):
+            await read
+
+
+@virtual_time
+async def test_a_short_answer_is_short_for_who_wanted_its_end() -> None:
+    origin, made = FakeOrigin("a", read_outcome=SHORT), merger()
+    found = await asyncio.gather(*begin(made, origin, 0, 1))
+    assert list(map(len, found)) == [PIECE, PIECE - 1]
+
+
+@virtual_time
+async def test_who_goes_away_takes_nothing_from_the_others_and_the_last_ends_the_request() -> None:
+    origin, made = FakeOrigin("a", read_outcome=HANG), merger()
+    first, second, third = begin(made, origin, 0, 1, 2)
+    await asyncio.sleep(1)
+    first.cancel()
+    second.cancel()
+    await settle()
+    assert origin.cancelled == 0
+    third.cancel()
+    await settle()
+    assert origin.cancelled == 1
+
+
+@virtual_time
+async def test_who_goes_away_at_once_is_not_asked_for() -> None:
+    origin, made = FakeOrigin("a"), merger()
+    first, second = begin(made, origin, 0, 1)
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == DATA[PIECE : 2 * PIECE]
+    await settle()
+    assert asked(origin) == [(100, 100)]
