@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
+
 from musicfs.errors import MusicFSError
 from musicfs.events import HealthChanged, ReplicaSuspect, ScanFinished
 from musicfs.library.watcher import LibraryWatcher, collapse
@@ -20,14 +22,18 @@ class FakeLibrary:
 
     def __init__(self) -> None:
         self.scans: list[tuple[float, tuple[str, ...]]] = []
+        self.quick: list[bool] = []
         self.failures = 0
+        self.broken_off: list[str] = []
+        """Why the next scans end early."""
 
-    async def scan(self, origin: OriginId, under: Sequence[str]) -> ScanFinished:
+    async def scan(self, origin: OriginId, under: Sequence[str], *, quick: bool) -> ScanFinished:
         self.scans.append((now_ms(), tuple(under)))
+        self.quick.append(quick)
         if self.failures:
             self.failures -= 1
             raise MusicFSError("broken")
-        return ScanFinished(origin, 0, 0, 0, 0, 0, 0, 0, None)
+        return ScanFinished(origin, 0, 0, 0, 0, 0, 0, 0, self.broken_off.pop(0) if self.broken_off else None)
 
 
 class FakeHandle:
@@ -54,7 +60,7 @@ class WatchedOrigin(FakeOrigin):
 
 @asynccontextmanager
 async def watching(origin: FakeOrigin, library: FakeLibrary) -> AsyncIterator[LibraryWatcher]:
-    watcher = LibraryWatcher(origin, library, lambda handle: None, 60)  # type: ignore[arg-type]
+    watcher = LibraryWatcher(origin, library, lambda handle: None, 60, 600)  # type: ignore[arg-type]
     task = asyncio.create_task(watcher.run())
     await asyncio.sleep(0.001)
     try:
@@ -118,6 +124,37 @@ async def test_a_library_that_fails_is_asked_again_later() -> None:
 
 
 @virtual_time
+async def test_a_scan_that_broke_off_is_taken_up_soon_and_then_more_seldom() -> None:
+    library = FakeLibrary()
+    library.broken_off = ["timed out"] * 5
+    async with watching(FakeOrigin("a"), library):
+        await asyncio.sleep(240)
+    assert [round(at / 1000) for at, _ in library.scans] == [0, 5, 15, 35, 75, 135, 195]
+
+
+@virtual_time
+async def test_a_change_that_was_reported_is_not_lost_when_its_scan_breaks_off() -> None:
+    origin, library = WatchedOrigin(), FakeLibrary()
+    async with watching(origin, library):
+        library.broken_off = ["timed out"]
+        origin.change(["x"])
+        await asyncio.sleep(1)
+        origin.change(["y"])
+        await asyncio.sleep(100)
+    assert paths(library) == [("",), ("x",), ("x", "y")]
+
+
+@virtual_time
+async def test_a_day_of_scans_that_fail_for_one_reason_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    library = FakeLibrary()
+    library.broken_off = ["unreachable"] * 2000
+    async with watching(FakeOrigin("a"), library):
+        await asyncio.sleep(86_400)
+    assert len(library.scans) > 1000
+    assert len(caplog.records) == 1
+
+
+@virtual_time
 async def test_the_watch_ends_with_the_watcher() -> None:
     origin = WatchedOrigin()
     async with watching(origin, FakeLibrary()):
@@ -129,3 +166,16 @@ def test_paths_below_another_are_one_scan() -> None:
     assert collapse({"a", "a/b", "a/b/c", "ab", "x/y"}) == ("a", "ab", "x/y")
     assert collapse({"a", ""}) == ("",)
     assert collapse({str(n) for n in range(1000)}) == ("",)
+
+
+@virtual_time
+async def test_polls_are_quick_but_for_one_now_and_then_and_what_is_asked_for_is_not() -> None:
+    library = FakeLibrary()
+    async with watching(FakeOrigin("a"), library) as watcher:
+        await asyncio.sleep(1210)
+        watcher.ask()
+        await asyncio.sleep(1)
+    assert [round(at / 1000) for (at, _), quick in zip(library.scans, library.quick, strict=True) if not quick] == [
+        0, 600, 1200, 1210,
+    ]  # fmt: skip
+    assert len(library.scans) == 22

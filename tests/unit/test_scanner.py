@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -243,6 +245,27 @@ async def test_a_big_removal_that_a_watch_sees_piece_by_piece_is_held_too(librar
     assert len(library.paths()) == 12
     assert held == 10
     assert library.view_now().origins()[0].held
+
+
+async def test_a_clock_that_jumps_removes_nothing_and_lets_no_more_go(
+    library: ScannedLibrary, a: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        make_album(a / str(number), "Artist", f"Album {number}", 2, seed=number)
+    library.configure({"a": a})
+    await library.scan()
+    now = time.time()
+    for years in (-30, 30, -60):
+        monkeypatch.setattr("musicfs.library.catalog.time", SimpleNamespace(time=lambda: now + years * 3e7))  # noqa: B023
+        (result,) = await library.scan()
+        assert (result.error, result.removed, result.removals_held) == (None, 0, 0)
+    shutil.rmtree(a / "0")
+    shutil.rmtree(a / "1")
+    assert (await library.scan())[0].removed == 4
+    monkeypatch.setattr("musicfs.library.catalog.time", SimpleNamespace(time=lambda: now - 90 * 3e7))
+    shutil.rmtree(a / "2")
+    (result,) = await library.scan()
+    assert (result.removed, result.removals_held) == (0, 2)
 
 
 async def test_files_that_only_moved_are_no_removal_however_many(library: ScannedLibrary, a: Path) -> None:

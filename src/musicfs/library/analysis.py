@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from musicfs.errors import ReplicaFailed
 from musicfs.library.catalog import Found, dump_tags
@@ -20,9 +21,12 @@ from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.placing import folder_of
 from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
-from musicfs.model import Fingerprint, Replica, Stat
+from musicfs.model import Fingerprint, OriginId, Replica, Stat
 from musicfs.origins.base import Origin
 from musicfs.origins.linux import end_with_parent
+
+if TYPE_CHECKING:
+    from musicfs.federation.bandwidth import Bandwidth
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +129,11 @@ class Parsers:
 
 
 class Analyser:
-    """Analyses files of any origin, many at a time."""
+    """Analyses files of any origin, many at a time. limits: on what is read from some of them."""
 
-    def __init__(self, parsers: Parsers) -> None:
+    def __init__(self, parsers: Parsers, limits: Mapping[OriginId, Bandwidth] | None = None) -> None:
         self._parsers = parsers
+        self._limits = {} if limits is None else limits
 
     async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
         """What the file is; None if it has gone or changed since it was listed: the next scan will tell.
@@ -142,7 +147,7 @@ class Analyser:
         rounds = 0
         try:
             while True:
-                pieces = await asyncio.gather(*(origin.read(replica, offset, size) for offset, size in wanted))
+                pieces = await asyncio.gather(*(self._read(origin, replica, offset, size) for offset, size in wanted))
                 for (offset, _), data in zip(wanted, pieces, strict=True):
                     if len(data) > len(ranges.get(offset, b"")):
                         ranges[offset] = data
@@ -159,3 +164,8 @@ class Analyser:
         except ReplicaFailed:
             return None
         return Found(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)
+
+    async def _read(self, origin: Origin, replica: Replica, offset: int, size: int) -> bytes:
+        if (limit := self._limits.get(origin.id)) is not None:
+            await limit.take(max(0, min(size, replica.size - offset)))
+        return await origin.read(replica, offset, size)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicfs.library.database import connect, decode_path, encode_path, storable
+from musicfs.library.foldertimes import FolderTimes
+from musicfs.library.predecessors import note_predecessor
 from musicfs.model import Fingerprint, OriginId, Replica, Stat
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
@@ -130,12 +132,13 @@ class Catalog:
     def removed_lately(self, origin: str, window_secs: float) -> int:
         """How many files were removed from the origin within the present window."""
         row = self._db.execute("SELECT removed, removed_since FROM origins WHERE id = ?", (origin,)).fetchone()
-        return row[0] if 0 <= time.time() - row[1] < window_secs else 0
+        # A clock that was set back must not begin a new window.
+        return row[0] if time.time() - row[1] < window_secs else 0
 
     def count_removed(self, origin: str, removed: int, window_secs: float) -> None:
         """Adds to the present window, or begins a new one."""
         before = self.removed_lately(origin, window_secs)
-        since = "removed_since" if before else str(time.time())
+        since = f"min(removed_since, {time.time()})" if before else str(time.time())
         self._db.execute(
             f"UPDATE origins SET removed = ?, removed_since = {since} WHERE id = ?", (before + removed, origin)
         )
@@ -184,14 +187,15 @@ class Catalog:
         """Adds or replaces what a scan found; returns the album folders that are touched by it."""
         number = self._origin(origin)
         paths = [encode_path(item.stat.path) for item in found]
-        replaced = {
-            row[0]
-            for row in self._many(f"SELECT content FROM replicas WHERE origin = {number} AND path IN (%s)", paths)
-        }
-        folders: set[bytes] = self._folders_of_contents(replaced)
+        sql = f"SELECT path, content FROM replicas WHERE origin = {number} AND path IN (%s)"
+        replaced: dict[bytes, int] = dict(self._many(sql, paths))
+        folders: set[bytes] = self._folders_of_contents(set(replaced.values()))
         for item in found:
             path, folder = encode_path(item.stat.path), encode_path(item.folder)
             content = self._content(item)
+            before = replaced.get(path, content)
+            if before != content and item.role == "audio":
+                note_predecessor(self._db, content, before)
             self._db.execute(
                 "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE SET folder = excluded.folder,"
@@ -219,6 +223,18 @@ class Catalog:
 
     def mark_seen(self, paths: Iterable[str]) -> None:
         self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((encode_path(p),) for p in paths))
+
+    def mark_seen_in(self, origin: str, folder: str) -> int:
+        """Marks all replicas below `folder`; how many there are."""
+        prefix = encode_path(folder)
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO seen SELECT path FROM replicas WHERE origin = ? AND path > ? AND path < ?",
+            (self._origin(origin), prefix + b"/", prefix + b"0"),
+        )
+        return cursor.rowcount
+
+    def folder_times(self, origin: str) -> FolderTimes:
+        return FolderTimes(self._db, self._origin(origin))
 
     def unseen(self, origin: str, under: str) -> list[int]:
         """The numbers of the origin's replicas at and below `under` that were not marked since `begin_seen`."""

@@ -1,6 +1,6 @@
 """Opening the catalogue's file, for its writer (catalog.py) and its readers (treeview.py).
 
-These three modules and schema.sql hold all the SQL of MusicFS.
+These three modules, foldertimes.py, predecessors.py and the .sql files beside them hold all the SQL of the catalogue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from musicfs.errors import UserError
 CatalogError = sqlite3.Error
 """What every query may raise when the file is damaged or its disk fails."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 4
+# From an empty file to version 1, from that to version 2, and on: inode numbers outlive a new version of the program.
+_STEPS = ("schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql")
 ROOT_INO = 1
 
 
@@ -48,9 +50,10 @@ def _prepare(path: Path) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
             return
-        if version != 0:
+        if version not in range(SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"it has version {version}, this program writes {SCHEMA_VERSION}")
-        schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+        steps = [resources.files(__package__).joinpath(name).read_text("utf-8") for name in _STEPS[version:]]
+        schema = "\n".join(steps)
         connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
 
 

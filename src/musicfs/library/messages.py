@@ -27,8 +27,11 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
+    """quick: see Scanner.scan."""
+
     origin: OriginId
     under: tuple[str, ...] = ("",)
+    quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,15 @@ class AcceptRemovals:
     origin: OriginId
 
 
-Command = Scan | SetReachable | AcceptRemovals
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """The configured origins from now on. Scans of those that are gone, or are elsewhere now, are given up."""
+
+    origins: tuple[OriginConfig, ...]
+    unreachable: frozenset[OriginId]
+
+
+Command = Scan | SetReachable | AcceptRemovals | Configure
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.events import Event, ScanFinished, ScanProgress
+from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
 from musicfs.library.analysis import Analyser
 from musicfs.library.catalog import Catalog, Found
+from musicfs.library.foldertimes import FolderTimes
 from musicfs.library.tags import role_of
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, Stat
-from musicfs.origins.base import Origin
+from musicfs.origins.base import Origin, SkipsFolders
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class _Progress:
     removed: int = 0
     held: int = 0
     pending: list[Found] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
+    pending_added: int = 0
 
 
 class Scanner:
@@ -66,25 +69,30 @@ class Scanner:
         self._announce = announce
         self._turn = asyncio.Lock()
 
-    async def scan(self, origin: Origin, under: Sequence[str] = ("",)) -> ScanFinished:
+    async def scan(self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
         """Scans the origin at and below the paths (all of it by default) and publishes how it went.
 
+        quick: where the origin tells its folders' times, those whose time says that they hold the same files are not
+        looked into, so that files that were rewritten in place are not noticed.
         Never raises for the origin's failures: they end the scan, remove nothing, and are in the result.
         """
         async with self._turn:
             progress = _Progress()
             error = None
             self._catalog.begin_seen()
+            times = self._catalog.folder_times(origin.id)
             try:
                 for path in under:
-                    await self._look_under(origin, path, progress)
+                    await self._look_under(origin, path, progress, times, quick)
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
                 # what was moved is at its new place before it leaves the old one.
                 self._flush(origin, progress)
                 self._remove_unseen(origin, under, progress)
+                self._keep_times(times, under, progress)
             except (OriginFailed, ReplicaFailed) as failure:
                 error = str(failure)
                 self._flush(origin, progress)
+                times.forget(progress.unfinished)
             result = ScanFinished(
                 origin.id, progress.listed, progress.read, progress.unreadable,
                 progress.added, progress.changed, progress.removed, progress.held, error,
@@ -92,9 +100,35 @@ class Scanner:
             self._publish(result)
             return result
 
-    async def _look_under(self, origin: Origin, under: str, progress: _Progress) -> None:
+    def _keep_times(self, times: FolderTimes, under: Sequence[str], progress: _Progress) -> None:
+        """Of a scan of everything; and not while files are kept that are gone, which a folder left out would hide."""
+        with self._catalog.transaction():
+            if progress.held:
+                times.forget_all()
+            elif "" in under:
+                times.keep(progress.unfinished)
+            else:
+                times.forget(progress.unfinished)
+
+    def _listing(
+        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, quick: bool
+    ) -> AsyncIterator[Stat]:
+        if under or not isinstance(origin, SkipsFolders):
+            return origin.scan(under)
+
+        def tell(folder: str, mtime_ns: int | None) -> bool:
+            left_out = times.tell(folder, mtime_ns) and quick
+            if left_out:
+                progress.listed += self._catalog.mark_seen_in(origin.id, folder)
+            return left_out
+
+        return origin.scan_folders(tell)
+
+    async def _look_under(
+        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, quick: bool
+    ) -> None:
         try:
-            async with aclosing(_batches(origin.scan(under))) as batches:
+            async with aclosing(_batches(self._listing(origin, under, progress, times, quick))) as batches:
                 async for batch in batches:
                     await self._take(origin, batch, progress)
         except ReplicaFailed as failure:
@@ -118,12 +152,14 @@ class Scanner:
             async with slots:
                 found = await self._analyser.analyse(origin, stat, roles[stat.path], few=len(fresh) <= _FEW)
             if found is None:
+                progress.unfinished.add(stat.path.rpartition("/")[0])
                 return
             progress.pending.append(found)
             progress.read += 1
             progress.unreadable += found.problem is not None
             progress.changed += stat.path in known
             progress.added += stat.path not in known
+            progress.pending_added += stat.path not in known
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,9 +175,11 @@ class Scanner:
         if not progress.pending:
             return
         found, progress.pending = progress.pending, []
+        added, progress.pending_added = progress.pending_added, 0
         with self._catalog.transaction():
             changes = self._builder.update(self._catalog.store(origin.id, found))
         self._announce(changes)
+        self._publish(FilesChanged(origin.id, added, len(found) - added, 0))
 
     def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress) -> None:
         """Removes what was not listed, or holds it back if it is more than is likely to be meant."""
@@ -168,6 +206,8 @@ class Scanner:
             if "" in under:
                 self._catalog.scan_completed(id)
         self._announce(changes)
+        if gone and not progress.held:
+            self._publish(FilesChanged(id, 0, 0, len(gone)))
 
     def _is_plausible(self, origin: str, lost: int) -> bool:
         """Whether somebody may well have deleted so many on purpose, with what went lately: a watch sees a big

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
-from musicfs.library.messages import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.tree import TreeChanges
 from musicfs.model import OriginId
 
 if TYPE_CHECKING:
-    from musicfs.config import Config
+    from musicfs.config import Config, OriginConfig
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,12 @@ class Library:
         self._link: Connection | None = None
         self._idle: asyncio.TimerHandle | None = None
 
-    async def scan(self, origin: OriginId, under: Sequence[str] = ("",)) -> ScanFinished:
-        """Scans the origin at and below the paths; the result tells how it went. Raises `MusicFSError` only when
-        the library itself fails."""
-        reply = await self._ask(Scan(origin, tuple(under)))
+    async def scan(self, origin: OriginId, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
+        """Scans the origin at and below the paths (see Scanner.scan); the result tells how it went.
+
+        Raises `MusicFSError` only when the library itself fails.
+        """
+        reply = await self._ask(Scan(origin, tuple(under), quick))
         assert reply.result is not None
         return reply.result
 
@@ -75,6 +77,16 @@ class Library:
 
     async def accept_removals(self, origin: OriginId) -> None:
         await self._ask(AcceptRemovals(origin))
+
+    async def configure(self, origins: Sequence[OriginConfig]) -> None:
+        """Makes these the configured origins; the tree is settled accordingly when this returns.
+
+        Scans of origins that are gone or are elsewhere now end with an error, and remove nothing.
+        """
+        before = {config.id: config for config in self._setup.origins if config.enabled}
+        stay = {o.id for o in origins if o.enabled and o.id in before and o.same_driver(before[o.id])}
+        self._setup = replace(self._setup, origins=tuple(origins), unreachable=self._setup.unreachable & stay)
+        await self._ask(Configure(self._setup.origins, self._setup.unreachable))
 
     async def refresh(self) -> None:
         """Has the worker make the catalogue agree with the configuration, which it does whenever it starts."""

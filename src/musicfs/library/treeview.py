@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musicfs.library.database import ROOT_INO, connect, decode_path
+from musicfs.library.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica
 
 
@@ -51,6 +52,8 @@ class TreeView:
 
     It shows the catalogue as it was at the last `refresh`, which has to follow every commit: a transaction is kept
     open in between, since beginning one for every query would double the cost of a lookup.
+
+    has_variants: whether some track has several contents.
     """
 
     def __init__(self, path: Path, cache_mb: int = 8) -> None:
@@ -58,6 +61,7 @@ class TreeView:
         self._db.execute("PRAGMA query_only = 1")
         self._db.execute("BEGIN")
         self._execute = self._db.execute
+        self.has_variants = self._any_hidden()
 
     def close(self) -> None:
         self._db.close()
@@ -66,6 +70,10 @@ class TreeView:
         """Shows what has been committed up to now."""
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
+        self.has_variants = self._any_hidden()
+
+    def _any_hidden(self) -> bool:
+        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM nodes WHERE shown = 0)").fetchone()[0])
 
     def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
         """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
@@ -90,6 +98,19 @@ class TreeView:
     def parent(self, ino: int) -> int:
         row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
         return int(row[0]) if row and row[0] else ROOT_INO
+
+    def following(self, ino: int) -> int | None:
+        """The file that comes next by name, in the same folder and with the same extension."""
+        node = self.node(ino)
+        if node is None:
+            return None
+        _, dot, extension = node.name.rpartition(".")
+        row = self._execute(
+            "SELECT ino FROM nodes WHERE parent = ? AND name > ? AND shown = 1 AND content IS NOT NULL"
+            " AND substr(name, -length(?)) = ? ORDER BY name LIMIT 1",
+            (self.parent(ino), node.name, dot + extension, dot + extension),
+        ).fetchone()
+        return row[0] if row else None
 
     def open_file(self, ino: int) -> tuple[Content, list[Replica], int] | None:
         """The content that the file `ino` stands for, its replicas and its time of change, in one query.
@@ -133,6 +154,10 @@ class TreeView:
         row = self._execute("SELECT fingerprint, size FROM contents WHERE id = ?", (id,)).fetchone()
         return Content(id, Fingerprint(row[0]), row[1]) if row else None
 
+    def predecessors(self, content: Content) -> list[Content]:
+        """What files that hold the content now held before, the latest first."""
+        return find_predecessors(self._db, content.id)
+
     def also_at(self, origin: OriginId, others: Sequence[OriginId]) -> int:
         """How many files of the origin have the same bytes at one of the others. Reads all that is known of it."""
         marks = ",".join("?" * len(others))
@@ -150,10 +175,10 @@ class TreeView:
 
     def origins(self) -> list[OriginRow]:
         rows = self._execute(
-            "SELECT o.id, o.priority, o.enabled, o.reachable, o.scanned_at, o.held, count(r.id), total(r.size)"
-            " FROM origins o LEFT JOIN replicas r ON r.origin = o.num GROUP BY o.num ORDER BY o.priority, o.num"
+            "SELECT id, priority, enabled, reachable, scanned_at, held, files, bytes FROM origins"
+            " ORDER BY priority, num"
         )
-        return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), r[4], r[5], r[6], int(r[7])) for r in rows]
+        return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), *r[4:]) for r in rows]
 
     def populated(self) -> set[OriginId]:
         """The origins that are known to hold files."""
@@ -163,7 +188,4 @@ class TreeView:
         return {OriginId(row[0]) for row in rows}
 
     def totals(self) -> Totals:
-        row = self._execute(
-            "SELECT count(content), count(*) - count(content), total(size) FROM nodes WHERE shown = 1"
-        ).fetchone()
-        return Totals(row[0], row[1], int(row[2]))
+        return Totals(*self._execute("SELECT files, directories, bytes FROM totals").fetchone())

@@ -18,6 +18,7 @@ _EVERYTHING = ""
 # A file that goes on failing is not scanned again and again.
 _SUSPECT_PAUSE_SECS = 5.0
 _MOST_PATHS = 500
+_AGAIN_SECS = 5.0
 _FAILED_PAUSE_SECS = 30.0
 
 
@@ -39,6 +40,7 @@ class LibraryWatcher:
         library: Library,
         register_watch: Callable[[WatchHandle], None],
         poll_interval_secs: float,
+        full_poll_interval_secs: float,
     ) -> None:
         self.begun = self.ended = 0
         self.last: ScanFinished | None = None
@@ -47,11 +49,15 @@ class LibraryWatcher:
         self._library = library
         self._register_watch = register_watch
         self._poll_interval_secs = poll_interval_secs
+        self._full_poll_interval_secs = full_poll_interval_secs
+        self._full_poll_at = 0.0
         self._paths: set[str] = {_EVERYTHING}
         self._wake = asyncio.Event()
         self._wake.set()
         self._watch: WatchHandle | None = None
         self._suspects: dict[str, float] = {}
+        self._broken_off = 0
+        """Scans in a row that ended early."""
 
     def ask(self, *paths: str) -> int:
         """Has these paths scanned soon; none: everything. By the time `ended` reaches the result, they are."""
@@ -76,37 +82,53 @@ class LibraryWatcher:
         """Scans when there is a reason to, for ever. Owned by the application's task group."""
         try:
             while True:
-                await self._wait()
-                await self._scan()
+                await self._scan(polled=await self._wait())
         finally:
             self._drop_watch()
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Until there is something to scan; whether that is but the time that has gone by."""
         # Where nothing reports changes, looking for them now and then has to do.
         patience = None if self._watch is not None else self._poll_interval_secs
+        if self._broken_off:
+            patience = min(_AGAIN_SECS * 2.0 ** min(self._broken_off - 1, 9), self._poll_interval_secs)
         try:
             async with asyncio.timeout(patience):
                 await self._wake.wait()
         except TimeoutError:
+            if self._broken_off and self._paths:
+                return False
             self._paths.add(_EVERYTHING)
+            return True
         self._wake.clear()
+        return False
 
-    async def _scan(self) -> None:
+    async def _scan(self, *, polled: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        quick = polled and now < self._full_poll_at
         paths, self._paths = collapse(self._paths), set()
         self.begun += 1
         if self._watch is None:
             await self._begin_watch()  # before the scan, so that nothing changes unseen in between
         try:
-            result = await self._library.scan(self._origin.id, paths)
+            result = await self._library.scan(self._origin.id, paths, quick=quick)
         except MusicFSError as error:
             log.error("the scan of origin %s could not run: %s", self._origin.id, error)  # noqa: TRY400
             self.ended, self.last, self.error = self.begun, None, str(error)
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
-        self.ended, self.last, self.error = self.begun, result, result.error
+        before, self.error = self.error, result.error
+        self.ended, self.last = self.begun, result
         if result.error is not None:
-            log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
+            self._broken_off += 1
+            self._paths.update(paths)
+            if result.error != before:  # an origin that is away for a day is worth one line
+                log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
+            return
+        self._broken_off = 0
+        if _EVERYTHING in paths and not quick:
+            self._full_poll_at = now + self._full_poll_interval_secs
 
     async def _begin_watch(self) -> None:
         try:

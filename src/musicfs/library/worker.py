@@ -16,23 +16,27 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, ScanFinished, ScanProgress
+from musicfs.federation.bandwidth import Bandwidth
 from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.catalog import Catalog
-from musicfs.library.messages import AcceptRemovals, Command, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
 from musicfs.origins.base import Origin
-from musicfs.origins.kinds import find_kind
+from musicfs.origins.kinds import open_origin
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_SECS = 0.25
+_CLOSING_SECS = 1.0
 _ENDING_SECS = 2.0
 
 
@@ -44,8 +48,11 @@ class Worker:
         self._link = link
         self._catalog = Catalog(setup.catalog, setup.metadata_cache_mb)
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
-        self._scanner = Scanner(self._catalog, self._builder, Analyser(parsers), self._publish, self._announce)
+        self._limits: dict[OriginId, Bandwidth] = {}
+        analyser = Analyser(parsers, self._limits)
+        self._scanner = Scanner(self._catalog, self._builder, analyser, self._publish, self._announce)
         self._origins: dict[OriginId, Origin] = {}
+        self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
         self._progress_at = 0.0
 
     def _publish(self, event: Event) -> None:
@@ -87,8 +94,8 @@ class Worker:
 
     async def _run(self, command: Command) -> ScanFinished | None:
         match command:
-            case Scan(origin, under):
-                return await self._scanner.scan(self._origin(origin), under)
+            case Scan(origin, under, quick):
+                return await self._scan(origin, under, quick)
             case SetReachable(origin, reachable):
                 with self._catalog.transaction():
                     changed = self._catalog.set_reachable(origin, reachable)
@@ -98,7 +105,36 @@ class Worker:
             case AcceptRemovals(origin):
                 with self._catalog.transaction():
                     self._catalog.set_accept_removals(origin, True)
+            case Configure(origins, unreachable):
+                await self._configure(origins, unreachable)
         return None
+
+    async def _scan(self, id: OriginId, under: Sequence[str], quick: bool) -> ScanFinished:
+        task = asyncio.create_task(self._scanner.scan(self._origin(id), under, quick=quick))
+        self._scans.add((id, task))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if own is not None and own.cancelling():
+                raise
+            raise MusicFSError(f"origin {id!r} was removed or replaced while it was scanned") from None
+        finally:
+            self._scans.discard((id, task))
+
+    async def _configure(self, origins: Sequence[OriginConfig], unreachable: frozenset[OriginId]) -> None:
+        wanted = {config.id: config for config in origins if config.enabled}
+        before = {config.id: config for config in self._setup.origins if config.enabled}
+        leaving = {id for id, config in before.items() if id not in wanted or not config.same_driver(wanted[id])}
+        self._setup = replace(self._setup, origins=tuple(origins), unreachable=unreachable)
+        given_up = {task for id, task in self._scans if id in leaving}
+        for task in given_up:
+            task.cancel()
+        if given_up:
+            await asyncio.wait(given_up, timeout=_CLOSING_SECS)
+        self.prepare()
+        for id in leaving & self._origins.keys():
+            await self._close(self._origins.pop(id))
 
     def _origin(self, origin: OriginId) -> Origin:
         if origin not in self._origins:
@@ -106,14 +142,23 @@ class Worker:
             if config is None:
                 raise MusicFSError(f"there is no origin {origin!r}")
             populated = self._catalog.count_replicas(origin) > 0
-            self._origins[origin] = find_kind(config.origin_type).open(config, populated=populated)
+            self._origins[origin] = open_origin(config, populated=populated)
+            self._limits.pop(origin, None)
+            if (limit := Bandwidth.of(config)) is not None:
+                self._limits[origin] = limit
         return self._origins[origin]
 
     async def aclose(self) -> None:
         for origin in self._origins.values():
-            with contextlib.suppress(MusicFSError):
-                await origin.aclose()
+            await self._close(origin)
         self._catalog.close()
+
+    async def _close(self, origin: Origin) -> None:
+        try:
+            async with asyncio.timeout(_CLOSING_SECS):
+                await origin.aclose()
+        except (MusicFSError, TimeoutError):
+            log.warning("origin %s did not close properly; it is left behind", origin.id)
 
 
 async def _serve(link: Connection, parsers: Parsers) -> None:

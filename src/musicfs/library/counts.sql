@@ -1,0 +1,39 @@
+-- How much there is, kept by the writes themselves: a look at the status must not take longer in a larger library.
+
+CREATE TABLE totals (                       -- one row: of the nodes that are shown, the root among the directories
+    files       INTEGER NOT NULL,
+    directories INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL
+);
+INSERT INTO totals
+    SELECT count(content), count(*) - count(content), coalesce(sum(size), 0) FROM nodes WHERE shown = 1;
+
+CREATE TRIGGER node_comes AFTER INSERT ON nodes WHEN new.shown = 1 BEGIN
+    UPDATE totals SET files = files + (new.content IS NOT NULL), directories = directories + (new.content IS NULL),
+        bytes = bytes + new.size;
+END;
+CREATE TRIGGER node_goes AFTER DELETE ON nodes WHEN old.shown = 1 BEGIN
+    UPDATE totals SET files = files - (old.content IS NOT NULL), directories = directories - (old.content IS NULL),
+        bytes = bytes - old.size;
+END;
+CREATE TRIGGER node_changes AFTER UPDATE OF shown, size ON nodes
+WHEN old.shown <> new.shown OR old.size <> new.size BEGIN
+    UPDATE totals SET files = files + (new.shown - old.shown) * (new.content IS NOT NULL),
+        directories = directories + (new.shown - old.shown) * (new.content IS NULL),
+        bytes = bytes + new.shown * new.size - old.shown * old.size;
+END;
+
+ALTER TABLE origins ADD COLUMN files INTEGER NOT NULL DEFAULT 0;  -- its replicas, and how large they are together
+ALTER TABLE origins ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE origins SET files = (SELECT count(*) FROM replicas WHERE origin = num),
+    bytes = (SELECT coalesce(sum(size), 0) FROM replicas WHERE origin = num);
+
+CREATE TRIGGER replica_comes AFTER INSERT ON replicas BEGIN
+    UPDATE origins SET files = files + 1, bytes = bytes + new.size WHERE num = new.origin;
+END;
+CREATE TRIGGER replica_goes AFTER DELETE ON replicas BEGIN
+    UPDATE origins SET files = files - 1, bytes = bytes - old.size WHERE num = old.origin;
+END;
+CREATE TRIGGER replica_changes AFTER UPDATE OF size ON replicas WHEN old.size <> new.size BEGIN
+    UPDATE origins SET bytes = bytes + new.size - old.size WHERE num = new.origin;
+END;
