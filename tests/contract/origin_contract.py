@@ -7,6 +7,7 @@ import itertools
 import random
 import unicodedata
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
 from musicfs.origins.base import Origin
+from tests.support.library import scanned_library
 
 AWKWARD = [
     unicodedata.normalize("NFC", "Björk/Vespertine/01 Hidden Place.flac"),
@@ -263,6 +265,34 @@ class OriginContract:
         file = await replica(origin, "a.flac")
         env.remove_root()
         await self._fails_whole(origin, file)
+
+    async def test_absence_removes_nothing_from_a_library_and_a_deletion_does(
+        self, env: OriginEnv, tmp_path: Path
+    ) -> None:
+        for number in range(8):
+            env.write(f"{'closed' if number < 2 else 'open'}/{number}.flac", bytes(100 + number))
+        with scanned_library(tmp_path / "library") as library:
+            library.adopt(await env.open())
+            (scan,) = await library.scan()
+            assert (scan.added, scan.error) == (8, None)
+            before = library.nodes()
+            with env.denied("closed"):
+                library.adopt(await env.open(populated=True))
+                await library.scan()
+                assert library.nodes() == before
+            library.adopt(await env.open(populated=True))
+            env.remove("closed/0.flac")
+            (scan,) = await library.scan()
+            assert (scan.removed, scan.removals_held, scan.error) == (1, 0, None)
+            before = library.nodes()
+            assert len(before) == 7
+            for absence in (env.empty_root, env.remove_root):
+                absence()
+                for origin in (None, await env.open(populated=True)):  # the one that saw it whole, and a new one
+                    library.adopt(origin)
+                    (scan,) = await library.scan()
+                    assert (scan.removed, scan.error is None) == (0, False)
+                    assert library.nodes() == before
 
     async def test_after_closing_everything_fails_as_unreachable(self, env: OriginEnv) -> None:
         env.write("a.flac", b"12345")

@@ -7,75 +7,35 @@ import ctypes
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins import local
 from musicfs.origins.base import ReadsNow
 from musicfs.origins.listing import Folder, Lister
 from musicfs.origins.local import LocalOrigin
+from tests.contract.folder_env import FolderEnv
 from tests.contract.origin_contract import OriginContract, listing, replica
 
 
-class LocalEnv:
-    any_bytes = True
+class LocalEnv(FolderEnv):
+    def table(self) -> Mapping[str, object]:
+        return {"id": "disk", "origin_type": OriginType.LOCAL, "path": self.root}
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._opened: list[LocalOrigin] = []
-        self._clock = 10**18
-
-    def config(self, **common: object) -> OriginConfig:
-        table = {"id": "disk", "origin_type": OriginType.LOCAL, "path": self.root}
-        return OriginConfig.model_validate(table | common)
-
-    async def open(self, populated: bool = False) -> LocalOrigin:
-        origin = LocalOrigin(self.config(), populated=populated)
-        self._opened.append(origin)
+    async def open(self, populated: bool = False, **other: object) -> LocalOrigin:
+        origin = await super().open(populated, **other)
+        assert isinstance(origin, LocalOrigin)
         return origin
-
-    def write(self, path: str, data: bytes) -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        self._clock += 1
-        os.utime(file, ns=(self._clock, self._clock))
-
-    def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
-        with (self.root / path).open("wb") as file:
-            file.truncate(size)
-            file.seek(at)
-            file.write(data)
-
-    def remove(self, path: str) -> None:
-        (self.root / path).unlink()
 
     @contextmanager
     def denied(self, path: str) -> Iterator[None]:
-        before = (self.root / path).stat().st_mode
-        (self.root / path).chmod(0)
-        try:
-            with bound_by_modes():
-                yield
-        finally:
-            (self.root / path).chmod(before)
-
-    def empty_root(self) -> None:
-        self.remove_root()
-        self.root.mkdir()
-
-    def remove_root(self) -> None:
-        shutil.rmtree(self.root)
-
-    async def aclose(self) -> None:
-        for origin in self._opened:
-            await origin.aclose()
+        with super().denied(path), bound_by_modes():
+            yield
 
 
 @contextmanager

@@ -6,9 +6,7 @@ import asyncio
 import ctypes
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,52 +14,30 @@ import pytest
 from pydantic import ValidationError
 
 from musicfs.config import OriginConfig, origin_from_argument
-from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError, UserError
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
 from musicfs.origins.local import LocalOrigin
-from musicfs.origins.nfs import libnfs
 from musicfs.origins.nfs.driver import NfsOrigin
 from musicfs.origins.nfs.settings import NfsSettings
+from tests.contract.folder_env import FolderEnv
+from tests.contract.folders_contract import FoldersContract
 from tests.contract.origin_contract import OriginContract, listing, replica
-from tests.contract.test_local import LocalEnv
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST
 
 
-class NfsEnv(LocalEnv):
+class NfsEnv(FolderEnv):
     """A folder of its own below the exported one; the server acts as nobody, so that file modes count."""
 
     def __init__(self, root: Path, server: Ganesha) -> None:
         super().__init__(root)
         self.server = server
-        self._origins: list[Origin] = []
 
-    def config(self, **common: object) -> OriginConfig:
-        table = {
-            "id": "nas", "origin_type": OriginType.NFS, "host": HOST, "export": str(self.root),
-            "port": self.server.port, "mount_port": self.server.mount_port,
-        }  # fmt: skip
-        return OriginConfig.model_validate(table | common)
-
-    async def open(self, populated: bool = False, **other: object) -> Origin:  # type: ignore[override]
-        origin = open_origin(self.config(**other), populated=populated)
-        self._origins.append(origin)
-        return origin
-
-    @contextmanager
-    def denied(self, path: str) -> Iterator[None]:
-        before = (self.root / path).stat().st_mode
-        (self.root / path).chmod(0)
-        try:
-            yield
-        finally:
-            (self.root / path).chmod(before)
-
-    async def aclose(self) -> None:
-        for origin in self._origins:
-            await origin.aclose()
+    def table(self) -> Mapping[str, object]:
+        where = {"host": HOST, "port": self.server.port, "mount_port": self.server.mount_port}
+        return {"id": "nas", "origin_type": OriginType.NFS, "export": str(self.root), **where}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +58,10 @@ async def env(server: Ganesha, tmp_path: Path) -> AsyncIterator[NfsEnv]:
     env = NfsEnv(root, server)
     yield env
     await env.aclose()
+
+
+class TestNfsFolders(FoldersContract):
+    """The times of folders."""
 
 
 class TestNfs(OriginContract):
@@ -316,20 +296,3 @@ def test_urls_that_name_no_export_are_refused_with_the_remedy(url: str) -> None:
     with pytest.raises(UsageError) as refused:
         origin_from_argument(url, [])
     assert "secret" not in str(refused.value)
-
-
-def test_a_missing_library_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libnfs, "SONAMES", ("libnfs.so.0",))
-    libnfs.load.cache_clear()
-    try:
-        with pytest.raises(UserError, match="apt install libnfs13"):
-            opened(host="nas", export="/music")
-        assert isinstance(opened(path="/mnt"), LocalOrigin)
-    finally:
-        libnfs.load.cache_clear()
-
-
-def test_naming_the_kind_does_not_load_the_library() -> None:
-    code = "from musicfs.origins.nfs import KIND; print('libnfs' in open('/proc/self/maps').read())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "False"

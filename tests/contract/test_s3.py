@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND
 from musicfs.origins.s3.driver import S3Origin
 from tests.contract.origin_contract import OriginContract, listing, replica
+from tests.support.library import scanned_library
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
 
@@ -115,6 +118,28 @@ async def test_a_prefix_under_which_nothing_is_any_more_fails(env: S3Env) -> Non
         assert failed.value.fault is OriginFault.UNREACHABLE
 
 
+async def test_a_prefix_that_was_mistyped_removes_nothing_from_a_library(env: S3Env, tmp_path: Path) -> None:
+    """Neither where it names nothing, nor where other music lies."""
+    for number in range(8):
+        env.write(f"music/{number}.flac", bytes(100 + number))
+    env.write("musak/x.flac", b"x")
+    with scanned_library(tmp_path / "library") as library:
+        library.adopt(await env.open(prefix="music"))
+        await library.scan()
+        before = library.nodes()
+        library.adopt(await env.open(populated=True, prefix="musik"))
+        assert (await library.scan())[0].error is not None
+        assert library.nodes() == before
+        library.adopt(await env.open(populated=True, prefix="musak"))
+        (scan,) = await library.scan()
+        assert (scan.added, scan.removed, scan.removals_held) == (1, 0, 8)
+        assert before.items() < library.nodes().items()
+        library.adopt(await env.open(populated=True, prefix="music"))
+        (scan,) = await library.scan()
+        assert (scan.removed, scan.removals_held, scan.error) == (1, 0, None)
+        assert library.nodes() == before
+
+
 async def test_keys_that_are_no_paths_are_left_out_and_spoil_nothing(env: S3Env) -> None:
     env.write("a/b.flac", b"x")
     for key in ("a/", "a//c", "/d", "e/../f", "./g", "h/.", "i//", ".hidden/j", "k/.Trash/l"):
@@ -206,6 +231,40 @@ async def test_keys_come_from_the_files_of_amazons_tools(
     assert await (await env.open(profile=profile, **NONE)).health() is HealthStatus.HEALTHY
 
 
+async def test_keys_may_come_from_a_program_and_are_renewed_before_they_expire(env: S3Env, no_keys: Path) -> None:
+    """Stands for all that the library knows besides: roles, SSO, web identities, containers."""
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    keys = {
+        "Version": 1, "AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY,
+        "Expiration": soon.isoformat(),
+    }  # fmt: skip
+    (no_keys / "keys.json").write_text(json.dumps(keys))
+    (no_keys / "give").write_text(f"#!/bin/sh\necho >> {no_keys}/asked\ncat {no_keys}/keys.json\n")
+    (no_keys / "give").chmod(0o700)
+    (no_keys / ".aws").mkdir()
+    (no_keys / ".aws/config").write_text(f"[profile nas]\ncredential_process = {no_keys}/give\n")
+    origin = await env.open(profile="nas", **NONE)
+    await origin.health()
+    at_first = (no_keys / "asked").read_text()
+    (no_keys / "keys.json").write_text(json.dumps(keys | {"Expiration": "2100-01-01T00:00:00Z"}))
+    for _ in range(3):
+        await origin.health()
+    assert (no_keys / "asked").read_text() == at_first + "\n"
+
+
+async def test_no_message_of_the_library_holds_a_session_token(
+    env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "hunter2")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    with suppress(OriginFailed):  # the server knows of no tokens
+        await (await env.open(**NONE)).health()
+    assert "hunter2" not in caplog.text
+    assert SECRET_ACCESS_KEY not in caplog.text
+
+
 async def test_keys_that_were_refused_are_looked_up_again(
     env: S3Env, no_keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +285,7 @@ async def test_keys_that_were_refused_are_looked_up_again(
         ({"access_key_id": "nobody"}, "denied"),
         ({"secret_access_key": None}, "set MUSICFS_CLOUD_SECRET_ACCESS_KEY"),
         ({**NONE}, "set MUSICFS_CLOUD_ACCESS_KEY_ID and MUSICFS_CLOUD_SECRET_ACCESS_KEY"),
-        ({**NONE, "profile": "nowhere"}, "there is no profile 'nowhere'"),
+        ({**NONE, "profile": "nowhere"}, r"profile \(nowhere\) could not be found"),
     ],
 )
 async def test_wrong_keys_deny_the_origin_and_never_the_file(
@@ -246,7 +305,7 @@ async def test_a_mangled_file_of_keys_is_told_without_its_text(env: S3Env, no_ke
     (no_keys / ".aws").mkdir()
     (no_keys / ".aws/credentials").write_text("aws_secret_access_key = hunter2\n")
     origin = await env.open(**NONE)
-    with pytest.raises(OriginFailed, match="is not written as Amazon's tools write it") as failed:
+    with pytest.raises(OriginFailed, match=r"Unable to parse config file: .*/\.aws/credentials") as failed:
         await origin.health()
     told = "".join(traceback.format_exception(failed.value))
     assert "hunter2" not in told

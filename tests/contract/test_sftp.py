@@ -5,43 +5,36 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from musicfs.config import Config, OriginConfig, check_paths, origin_from_argument
-from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError, UserError
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import OriginType
-from musicfs.origins.kinds import open_origin
 from musicfs.origins.local import LocalOrigin
-from musicfs.origins.sftp import driver
 from musicfs.origins.sftp.driver import SftpOrigin
 from musicfs.origins.sftp.settings import SftpSettings, remote_path
+from tests.contract.folder_env import FolderEnv
+from tests.contract.folders_contract import FoldersContract
 from tests.contract.origin_contract import OriginContract, listing, replica
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.sshd import Sshd, make_key, open_folder, run_tool, sshd
 
 
-class SftpEnv:
-    any_bytes = True
+class SftpEnv(FolderEnv):
+    tick_ns = 10**9
 
     def __init__(self, server: Sshd, root: Path) -> None:
+        super().__init__(root)
         self.server = server
-        self.root = root
-        self._opened: list[SftpOrigin] = []
-        self._clock = 10**9
 
-    def config(self, **other: object) -> OriginConfig:
-        server = {"host": HOST, "port": self.server.port, "user": self.server.user, "path": str(self.root)}
+    def table(self) -> Mapping[str, object]:
+        where = {"host": HOST, "port": self.server.port, "user": self.server.user, "path": str(self.root)}
         access = {"key_file": self.server.key, "known_hosts": self.server.known_hosts}
-        kind = {"id": "nas", "origin_type": OriginType.SFTP}
-        table = {key: value for key, value in (kind | server | access | other).items() if value is not None}
-        return OriginConfig.model_validate(table)
+        return {"id": "nas", "origin_type": OriginType.SFTP, **where, **access}
 
     def local(self) -> OriginConfig:
         """The same folder without the server."""
@@ -53,45 +46,9 @@ class SftpEnv:
         return sum(str(link.readlink()).startswith(f"{self.root}/") for link in links if link.is_symlink())
 
     async def open(self, populated: bool = False, **other: object) -> SftpOrigin:
-        origin = SftpOrigin(self.config(**other), populated=populated)
-        self._opened.append(origin)
+        origin = await super().open(populated, **other)
+        assert isinstance(origin, SftpOrigin)
         return origin
-
-    def write(self, path: str, data: bytes) -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        self._clock += 1  # a second, as the protocol knows nothing shorter
-        os.utime(file, (self._clock, self._clock))
-
-    def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
-        with (self.root / path).open("wb") as file:
-            file.truncate(size)
-            file.seek(at)
-            file.write(data)
-
-    def remove(self, path: str) -> None:
-        (self.root / path).unlink()
-
-    @contextmanager
-    def denied(self, path: str) -> Iterator[None]:
-        before = (self.root / path).stat().st_mode
-        (self.root / path).chmod(0)
-        try:
-            yield
-        finally:
-            (self.root / path).chmod(before)
-
-    def empty_root(self) -> None:
-        self.remove_root()
-        self.root.mkdir()
-
-    def remove_root(self) -> None:
-        shutil.rmtree(self.root)
-
-    async def aclose(self) -> None:
-        for origin in self._opened:
-            await origin.aclose()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +72,10 @@ async def env(server: Sshd) -> AsyncIterator[SftpEnv]:
         env = SftpEnv(server, folder / "music")
         yield env
         await env.aclose()
+
+
+class TestSftpFolders(FoldersContract):
+    """The times of folders."""
 
 
 class TestSftp(OriginContract):
@@ -210,6 +171,18 @@ async def test_what_the_settings_leave_open_is_taken_from_the_users_ssh_config(e
     assert await lets_in(env, host="jukebox", port=None, user=None, key_file=None, known_hosts=None)
 
 
+@pytest.mark.parametrize(("said", "used"), [("", "aes256-gcm@openssh.com"), ("Ciphers aes128-ctr\n", "aes128-ctr")])
+async def test_the_cipher_is_the_one_of_the_ssh_config_or_one_that_costs_little(
+    env: SftpEnv, home: Path, said: str, used: str
+) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(said)
+    origin = await env.open()
+    await origin.health()
+    (session,) = origin._sessions.living
+    assert session._connection.get_extra_info("send_cipher") == used
+
+
 class PasswordServer(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         return True
@@ -244,18 +217,6 @@ async def test_a_password_comes_from_the_environment_and_is_shown_nowhere(
         assert await lets_in(env, **access, password_file=home / "password")
         assert "a guess" not in told + caplog.text
         assert "tell nobody" not in caplog.text + repr(env.config(password="tell nobody"))
-
-
-def test_without_the_library_the_user_is_told_how_to_get_it(env: SftpEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'musicfs\[sftp\]'"):
-        open_origin(env.config(), populated=False)
-
-
-def test_the_kind_is_known_without_loading_the_library() -> None:
-    code = "import musicfs.origins.sftp, sys; print('asyncssh' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "False"
 
 
 # Settings

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
 
-import musicfs.origins.smb
 from musicfs.config import HealthConfig, OriginConfig, origin_from_argument
-from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError, UserError
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
-from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
 from musicfs.origins.local import LocalOrigin
 from musicfs.origins.smb.settings import SmbSettings, from_url
+from tests.contract.folder_env import FolderEnv
+from tests.contract.folders_contract import FoldersContract
 from tests.contract.origin_contract import AWKWARD, OriginContract, OriginEnv, listing, replica
 from tests.support.servers.process import HOST, PATIENCE
 from tests.support.servers.samba import PASSWORD, SHARE, Samba
@@ -31,65 +29,22 @@ NAMES = [name for name in AWKWARD if not set(name) & set('\\*?"\n\t')]
 """What a share can hold; Samba lists none of the others."""
 
 
-class SmbEnv:
+class SmbEnv(FolderEnv):
     any_bytes = False
+    tick_ns = 100
 
     def __init__(self, samba: Samba, folder: str) -> None:
+        super().__init__(samba.root / folder)
+        self.root.mkdir(exist_ok=True)
         self.samba = samba
         self.folder = folder
-        self.root = samba.root / folder
-        self.root.mkdir(exist_ok=True)
-        self._opened: list[Origin] = []
-        self._clock = 10**18
 
-    def config(self, **settings: object) -> OriginConfig:
-        table = {
-            "id": "nas", "origin_type": OriginType.SMB, "host": HOST, "port": self.samba.port, "share": SHARE,
-            "prefix": self.folder, "user": self.samba.user, "password": PASSWORD,
-        }  # fmt: skip
-        chosen = {name: value for name, value in (table | settings).items() if value is not None}
-        return OriginConfig.model_validate(chosen)
-
-    async def open(self, populated: bool = False, **settings: object) -> Origin:
-        origin = open_origin(self.config(**settings), populated=populated)
-        self._opened.append(origin)
-        return origin
-
-    def write(self, path: str, data: bytes) -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        self._clock += 100  # the protocol's own grain
-        os.utime(file, ns=(self._clock, self._clock))
-
-    def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
-        with (self.root / path).open("wb") as file:
-            file.truncate(size)
-            file.seek(at)
-            file.write(data)
-
-    def remove(self, path: str) -> None:
-        (self.root / path).unlink()
-
-    @contextmanager
-    def denied(self, path: str) -> Iterator[None]:
-        before = (self.root / path).stat().st_mode
-        (self.root / path).chmod(0)
-        try:
-            yield
-        finally:
-            (self.root / path).chmod(before)
-
-    def empty_root(self) -> None:
-        self.remove_root()
-        self.root.mkdir()
-
-    def remove_root(self) -> None:
-        shutil.rmtree(self.root)
+    def table(self) -> Mapping[str, object]:
+        where = {"host": HOST, "port": self.samba.port, "share": SHARE, "prefix": self.folder}
+        return {"id": "nas", "origin_type": OriginType.SMB, "user": self.samba.user, "password": PASSWORD, **where}
 
     async def aclose(self) -> None:
-        for origin in self._opened:
-            await origin.aclose()
+        await super().aclose()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -104,6 +59,10 @@ async def env(samba: Samba) -> AsyncIterator[SmbEnv]:
     env = SmbEnv(samba, "music")
     yield env
     await env.aclose()
+
+
+class TestSmbFolders(FoldersContract):
+    """The times of folders."""
 
 
 class TestSmb(OriginContract):
@@ -414,16 +373,3 @@ def test_urls_that_can_not_be_used_are_told_with_the_remedy(url: str, told: str)
 def test_settings_that_contradict_each_other_are_refused(settings: Mapping[str, object]) -> None:
     with pytest.raises(ValidationError):
         SmbSettings.model_validate(settings)
-
-
-def test_a_missing_library_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(musicfs.origins.smb, "find_spec", lambda name: None)
-    table = {"id": "nas", "origin_type": "smb", "host": "nas", "share": "music"}
-    with pytest.raises(UserError, match=r"pip install 'musicfs\[smb\]'"):
-        open_origin(OriginConfig.model_validate(table), populated=False)
-
-
-def test_the_kind_is_known_without_its_library() -> None:
-    code = "import musicfs.origins.smb, sys; print(*{'smbprotocol', 'spnego', 'cryptography'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == []

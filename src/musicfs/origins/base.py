@@ -94,6 +94,25 @@ class ReadsNow(Protocol):
         ...
 
 
+TellFolder = Callable[[str, int | None], bool]
+"""Takes a folder's path and time of change, in nanoseconds (None: not known); whether the folder need not be listed."""
+
+
+def list_all(folder: str, mtime_ns: int | None) -> bool:
+    """A TellFolder that leaves out nothing."""
+    return False
+
+
+@runtime_checkable
+class SkipsFolders(Protocol):
+    """What an origin offers besides whose listings tell the times of the folders in them."""
+
+    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
+        """As `scan` of everything, but `tell` is asked about each folder below the root, after the one that it is in
+        and with the time that it had before it is listed: where it says so, the folder is left out."""
+        ...
+
+
 class OpenOrigin(Protocol):
     """Makes a driver for one configured origin. Cheap: it opens nothing yet.
 
@@ -112,6 +131,7 @@ class OriginKind:
     schemes: of the URLs that `--origin` takes for this kind; from_url: the settings that such a URL stands for.
     It raises ValueError, with what is wrong and the remedy, for a URL that it can't use; one that holds a password
     is among them.
+    missing: a sentence that names the library that the origin needs and that is not installed, with the remedy.
     """
 
     name: OriginType
@@ -120,3 +140,4 @@ class OriginKind:
     remote: bool
     schemes: tuple[str, ...] = ()
     from_url: Callable[[SplitResult], dict[str, object]] | None = None
+    missing: Callable[[OriginConfig], str | None] = lambda config: None

@@ -15,6 +15,8 @@ _RESOLVE_BENEATH = 0x8
 _RESOLVE_CACHED = 0x20
 _OPENAT2 = 437
 _PR_SET_PDEATHSIG = 1
+_FALLOC_FL_KEEP_SIZE = 0x1
+_FALLOC_FL_PUNCH_HOLE = 0x2
 
 # fmt: off
 ON_DISK = frozenset((
@@ -50,6 +52,17 @@ def open_cached(folder: int, path: str) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Gives the disk space of a range of the open file back; the file keeps its size, and the range reads as zeros.
+
+    Raises OSError: EOPNOTSUPP where the filesystem knows no holes.
+    """
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    if _libc().fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def end_with_parent() -> None:

@@ -21,13 +21,15 @@ NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"
 class Folder:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
-    linked: folders that are symbolic links. vanished: it was gone when it was to be opened.
+    linked: folders that are symbolic links. vanished: it was gone when it was to be opened. times: of the folders, in
+    nanoseconds, where listing them tells.
     """
 
     files: list[Stat] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     vanished: bool = False
+    times: dict[str, int] = field(default_factory=dict)
 
 
 class Lister:

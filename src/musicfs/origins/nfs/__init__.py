@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from musicfs.config import OriginConfig
-from musicfs.errors import UserError
 from musicfs.model import OriginType
 from musicfs.origins.base import Origin, OriginKind
 from musicfs.origins.local import LocalOrigin
@@ -11,21 +10,32 @@ from musicfs.origins.nfs.settings import NfsSettings, from_url
 
 
 def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
-    """See base.OpenOrigin. Raises UserError when the library for exports that are not mounted is missing."""
+    """See base.OpenOrigin."""
     settings = NfsSettings.model_validate(dict(config.settings))
     if settings.path is not None:
         return LocalOrigin(config.model_copy(update={"settings": {"path": settings.path}}), populated=populated)
     from musicfs.origins.nfs.driver import NfsOrigin
+
+    return NfsOrigin(config, populated=populated)
+
+
+def _missing(config: OriginConfig) -> str | None:
+    """See base.OriginKind: a library of the system's, for exports that are not mounted."""
+    if config.settings.get("path"):
+        return None
     from musicfs.origins.nfs.libnfs import load
 
     try:
         load()
     except OSError:
-        raise UserError(
-            f"Origin {config.id!r} needs a library: `apt install libnfs13` installs it (libnfs14 on newer systems);"
-            f" or mount {settings.host}:{settings.export}, and give its path."
-        ) from None
-    return NfsOrigin(config, populated=populated)
+        host, export = config.settings.get("host"), config.settings.get("export")
+        return (
+            f"Origin {config.id!r} needs the library libnfs: `apt install libnfs13` installs it (libnfs14 on newer"
+            f" systems); or mount {host}:{export}, and give its path."
+        )
+    return None
 
 
-KIND = OriginKind(OriginType.NFS, NfsSettings, open_nfs, remote=True, schemes=("nfs",), from_url=from_url)
+KIND = OriginKind(
+    OriginType.NFS, NfsSettings, open_nfs, remote=True, schemes=("nfs",), from_url=from_url, missing=_missing
+)

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import WatchCallback
+from musicfs.origins.base import TellFolder, WatchCallback, list_all
 from musicfs.origins.nfs.files import Files
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.sessions import Session
@@ -38,7 +38,14 @@ class NfsOrigin:
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._files.stat, path)
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self._scan(under, list_all)
+
+    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
+        """See base.SkipsFolders."""
+        return self._scan("", tell)
+
+    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
         root, file = await self._run(under, self._files.begin, under, listing=True)
         if file is not None:
             yield file
@@ -48,7 +55,7 @@ class NfsOrigin:
             found = await self._run("", self._files.list, root, waiting.pop(), listing=True)
             for each in found.files:
                 yield each
-            waiting += reversed(found.folders)
+            waiting += (path for path in reversed(found.folders) if not tell(path, found.times[path]))
         await self._run("", self._files.check_same, root)
 
     async def health(self) -> HealthStatus:

@@ -163,6 +163,7 @@ class Files:
                 found.files.append(Stat(path, about.size, about.mtime_ns))
             elif stat.S_ISDIR(about.mode) and not is_skipped(entry.name):
                 found.folders.append(path)
+                found.times[path] = about.mtime_ns
         return found
 
     def _unlisted(self, folder: str) -> OriginFailed:

@@ -8,14 +8,13 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
 from musicfs.origins.s3.keys import KeyChain
-from musicfs.origins.s3.signing import Keys, escaped_path, escaped_query, signed
+from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from aiohttp.client import _RequestContextManager
 
 _CLOSING_SECS = 1.0
-_METADATA_SECS = 1.0
 _LARGEST_ERROR = 64 << 10
 
 
@@ -42,15 +40,21 @@ class Bucket:
 
     url_in: the bucket's address, by the region.
 
+    patience: seconds that a request may wait for its answer to begin, and then for each next piece of it, so that a
+    large answer may take long where the way is slow.
+
     Nothing is tried again, but for a request on a kept connection that turns out to have been closed. The session
-    is made by the first request, and belongs to its event loop. Callers bound the time.
+    is made by the first request, and belongs to its event loop.
     """
 
-    def __init__(self, origin: OriginId, url_in: Callable[[str], str], chain: KeyChain, connections: int) -> None:
+    def __init__(
+        self, origin: OriginId, url_in: Callable[[str], str], chain: KeyChain, connections: int, patience: float
+    ) -> None:
         self._origin = origin
         self._url_in = url_in
         self._chain = chain
         self._connections = connections
+        self._patience = patience
         self._threads = WorkerThreads(f"origin-{origin}", 2)
         self._session: ClientSession | None = None
         self._closed = False
@@ -68,9 +72,10 @@ class Bucket:
         if self._closed:
             raise self._failure(OriginFault.UNREACHABLE, "it has been closed")
         try:
-            keys = await self._chain.get(self._threads)
-            async with self._request(keys, method, key, query or {}, headers or {}) as response:
-                return Answer(response.status, _headers(response), await self._body(response, most))
+            async with asyncio.timeout(self._patience) as patience:
+                signer = await self._chain.get(self._threads)
+                async with self._request(signer, method, key, query or {}, headers or {}) as response:
+                    return Answer(response.status, _headers(response), await self._body(response, most, patience))
         except asyncio.CancelledError:
             # Closing the session cancels what waits for one of its connections.
             task = asyncio.current_task()
@@ -79,6 +84,8 @@ class Bucket:
             raise
         except UserError as error:
             raise self._failure(OriginFault.DENIED, str(error)) from error
+        except TimeoutError:
+            raise self._failure(OriginFault.TIMEOUT, f"nothing was heard for {self._patience:g} s") from None
         except (aiohttp.ClientError, OSError, RuntimeError, WorkersClosed) as error:
             if self._closed:
                 raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
@@ -94,34 +101,17 @@ class Bucket:
                 async with asyncio.timeout(_CLOSING_SECS):
                     await self._session.close()
 
-    async def fetch(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
-        """Something else than the bucket, unsigned (see keys.Ask)."""
-        import aiohttp
-
-        try:
-            async with (
-                asyncio.timeout(_METADATA_SECS),
-                self._opened().request(method, url, headers=headers) as response,
-            ):
-                if response.status != 200:
-                    raise OSError(f"HTTP {response.status}")
-                return await response.read()
-        except aiohttp.ClientError as error:
-            raise OSError(str(error)) from error
-
     def _request(
-        self, keys: Keys, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]
+        self, signer: Signer, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> _RequestContextManager:
         from yarl import URL
 
-        url = urlsplit(self._url_in(keys.region))
+        url = urlsplit(self._url_in(signer.region))
         path = url.path.rstrip("/") + ("/" + escaped_path(key) if key else "") or "/"
-        text = escaped_query(query)
-        complete = signed(method, path, text, {"host": url.netloc}, keys, datetime.now(UTC))
-        whole = URL(f"{url.scheme}://{url.netloc}{path}?{text}".rstrip("?"), encoded=True)
+        whole = f"{url.scheme}://{url.netloc}{path}?{escaped_query(query)}".rstrip("?")
         # Stored bytes are wanted as they are, whatever they are said to be encoded in.
-        complete = {**complete, **headers, "accept-encoding": "identity"}
-        return self._opened().request(method, whole, headers=complete, allow_redirects=False)
+        complete = {**signer.signed(method, whole, headers), "accept-encoding": "identity"}
+        return self._opened().request(method, URL(whole, encoded=True), headers=complete, allow_redirects=False)
 
     def _opened(self) -> ClientSession:
         import aiohttp
@@ -136,13 +126,15 @@ class Bucket:
             )
         return self._session
 
-    async def _body(self, response: ClientResponse, most: int) -> bytes:
+    async def _body(self, response: ClientResponse, most: int, patience: asyncio.Timeout) -> bytes:
         """Leaving it unread closes the connection, which is cheaper than to take in what nobody asked for."""
         if response.method == "HEAD":
             return b""
         limit = most if response.status < 300 else _LARGEST_ERROR
         pieces, size = [], 0
+        now = asyncio.get_running_loop().time
         async for piece in response.content.iter_any():
+            patience.reschedule(now() + self._patience)
             size += len(piece)
             if size > limit:
                 raise self._failure(OriginFault.IO, "more was sent than asked for; it does not understand ranges")

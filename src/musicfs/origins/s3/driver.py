@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.libraries import missing_extra
 from musicfs.origins.s3.client import Answer, Bucket
 from musicfs.origins.s3.keys import KeyChain
 from musicfs.origins.s3.listing import Folders, Page, bare_etag, error_code, is_name, is_shown, parse_page, time_of
 from musicfs.origins.s3.settings import S3Settings, from_url
-
-T = TypeVar("T")
 
 _LARGEST_PAGE = 16 << 20
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
@@ -36,16 +33,18 @@ class S3Origin:
         self.kind: OriginType = config.origin_type
         self._name = settings.bucket
         self._root = f"{settings.prefix}/" if settings.prefix else ""
-        self._timeout_ms = config.timeout_ms
         self._populated = populated
-        self._keys = KeyChain(config, settings.profile, settings.region, settings.endpoint is None, self._fetch)
-        self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size)
+        self._keys = KeyChain(config, settings)
+        self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size, config.timeout_ms / 1000)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        return await self._bounded(self._read(replica, offset, min(size, replica.size - offset)))
+        return await self._read(replica, offset, min(size, replica.size - offset))
 
     async def stat(self, path: str) -> Stat:
-        return await self._bounded(self._stat(path))
+        answer = await self._bucket.ask("HEAD", self._key(path))
+        if answer.status != 200:
+            raise await self._failure(path, answer)
+        return self._described(path, answer, int(answer.headers.get("content-length", "-1")))
 
     async def scan(self, under: str = "") -> AsyncIterator[Stat]:
         if under:
@@ -74,7 +73,7 @@ class S3Origin:
                 raise
 
     async def health(self) -> HealthStatus:
-        await self._bounded(self._look())
+        await self._look()
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
@@ -82,17 +81,6 @@ class S3Origin:
 
     async def aclose(self) -> None:
         await self._bucket.aclose()
-
-    async def _fetch(self, method: str, url: str, headers: Any) -> bytes:
-        return await self._bucket.fetch(method, url, headers)
-
-    async def _bounded(self, call: Coroutine[Any, Any, T]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout_ms / 1000):
-                return await call
-        except TimeoutError:
-            detail = f"no answer within {self._timeout_ms} ms"
-            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
 
     def _key(self, path: str) -> str:
         key = self._root + path
@@ -131,12 +119,6 @@ class S3Origin:
             raise OriginFailed(self.id, OriginFault.IO, "a range was sent without its place")
         return int(found[1]), int(found[2])
 
-    async def _stat(self, path: str) -> Stat:
-        answer = await self._bucket.ask("HEAD", self._key(path))
-        if answer.status != 200:
-            raise await self._failure(path, answer)
-        return self._described(path, answer, int(answer.headers.get("content-length", "-1")))
-
     def _described(self, path: str, answer: Answer, size: int) -> Stat:
         try:
             mtime_ns = time_of(answer.headers.get("last-modified", ""))
@@ -158,7 +140,7 @@ class S3Origin:
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         query = {"list-type": "2", "max-keys": "1000", "prefix": prefix, "encoding-type": "url"}
         while True:
-            page = await self._bounded(self._page(query))
+            page = await self._page(query)
             yield page
             if page.following is None:
                 return
@@ -202,4 +184,10 @@ class S3Origin:
         return OriginFailed(self.id, OriginFault.IO, f"{what}: HTTP {answer.status} {code}".rstrip())
 
 
-KIND = OriginKind(OriginType.S3, S3Settings, S3Origin, remote=True, schemes=("s3",), from_url=from_url)
+def _missing(config: OriginConfig) -> str | None:
+    return missing_extra(config, "botocore", "s3")
+
+
+KIND = OriginKind(
+    OriginType.S3, S3Settings, S3Origin, remote=True, schemes=("s3",), from_url=from_url, missing=_missing
+)

@@ -1,29 +1,33 @@
-"""Signing requests as S3 wants it: "AWS Signature Version 4" (docs.aws.amazon.com, "Authenticating Requests")."""
+"""Signing requests, by botocore, and writing addresses as the signature wants them."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
-DEFAULT_REGION = "us-east-1"
-_NO_BODY = hashlib.sha256(b"").hexdigest()
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What requests are signed with, and for which region. expires: seconds since the epoch; None: never."""
+class Signer:
+    """One set of keys, used for one region."""
 
-    access_key_id: str
-    secret_access_key: SecretStr
-    session_token: SecretStr | None = None
-    expires: float | None = None
-    region: str = DEFAULT_REGION
+    def __init__(self, credentials: ReadOnlyCredentials, region: str) -> None:
+        self.region = region
+        self._credentials = credentials
+
+    def signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """`headers`, and those that sign them all for a request without a body. url: escaped already."""
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method, url, dict(headers))
+        S3SigV4Auth(self._credentials, "s3", self.region).add_auth(request)
+        return dict(request.headers)
+
+    def __repr__(self) -> str:
+        return f"Signer({self.region!r})"  # without the keys, which show themselves
 
 
 def escaped_path(path: str) -> str:
@@ -33,26 +37,3 @@ def escaped_path(path: str) -> str:
 
 def escaped_query(query: Mapping[str, str]) -> str:
     return "&".join(f"{quote(name, safe='-._~')}={quote(query[name], safe='-._~')}" for name in sorted(query))
-
-
-def signed(method: str, path: str, query: str, headers: Mapping[str, str], keys: Keys, now: datetime) -> dict[str, str]:
-    """`headers`, of which "host" must be one, and those that sign them all for a request without a body.
-
-    path, query: already escaped. Names of headers are in lower case. now: in UTC.
-    """
-    time = now.strftime("%Y%m%dT%H%M%SZ")
-    complete = {**headers, "x-amz-content-sha256": _NO_BODY, "x-amz-date": time}
-    if keys.session_token is not None:
-        complete["x-amz-security-token"] = keys.session_token.get_secret_value()
-    names = ";".join(sorted(complete))
-    lines = "".join(f"{name}:{complete[name].strip()}\n" for name in sorted(complete))
-    request = "\n".join([method, path, query, lines, names, _NO_BODY])
-    scope = f"{time[:8]}/{keys.region}/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", time, scope, hashlib.sha256(request.encode()).hexdigest()])
-    key = f"AWS4{keys.secret_access_key.get_secret_value()}".encode()
-    for part in (*scope.split("/"), text):
-        key = hmac.digest(key, part.encode(), "sha256")
-    complete["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={keys.access_key_id}/{scope},SignedHeaders={names},Signature={key.hex()}"
-    )
-    return complete

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from musicfs.config import OriginConfig
-from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import Origin, OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHandle, list_all
+from musicfs.origins.libraries import missing_extra
 from musicfs.origins.sftp.dialling import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
 from musicfs.origins.sftp.session import Session
@@ -59,7 +59,14 @@ class SftpOrigin:
 
         return await self._perform(path, stat)
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self._scan(under, list_all)
+
+    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
+        """See base.SkipsFolders."""
+        return self._scan("", tell)
+
+    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
         """A root that is replaced by another during the scan is noticed only if it misses a folder on the way."""
         start = await self._perform(under, lambda session: self._begin(session, under))
         if isinstance(start, Stat):
@@ -78,8 +85,8 @@ class SftpOrigin:
                 found = await running.popleft()
                 for file in found.files:
                     yield file
-                waiting += filter(walk.is_new, reversed(found.folders))
-                linked += filter(walk.is_new, found.linked)
+                waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, tell))
+                linked += (each for each in found.linked if _is_wanted(walk, each, tell))
         finally:
             for task in running:
                 task.cancel()
@@ -248,11 +255,17 @@ class SftpOrigin:
         return self._root + b"/" + to_wire(path) if path else self._root
 
 
-def open_sftp(config: OriginConfig, *, populated: bool) -> Origin:
-    """See base.OpenOrigin. Raises UserError where the library is missing."""
-    if find_spec("asyncssh") is None:
-        raise UserError(f"Origin {config.id!r} needs the library asyncssh: `pip install 'musicfs[sftp]'` installs it.")
-    return SftpOrigin(config, populated=populated)
+def _is_wanted(walk: Walk, place: Place, tell: TellFolder) -> bool:
+    if not walk.is_new(place):
+        tell(place.path, None)  # it is not listed under this name, so nothing is to be known of it
+        return False
+    return not tell(place.path, place.mtime_ns)
 
 
-KIND = OriginKind(OriginType.SFTP, SftpSettings, open_sftp, remote=True, schemes=("sftp",), from_url=from_url)
+def _missing(config: OriginConfig) -> str | None:
+    return missing_extra(config, "asyncssh", "sftp")
+
+
+KIND = OriginKind(
+    OriginType.SFTP, SftpSettings, SftpOrigin, remote=True, schemes=("sftp",), from_url=from_url, missing=_missing
+)

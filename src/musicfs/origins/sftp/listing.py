@@ -44,13 +44,21 @@ def version_of(about: SFTPAttrs) -> tuple[int, int]:
     return about.size, about.mtime * 10**9 + (about.mtime_ns or 0)
 
 
+def time_of(about: SFTPAttrs) -> int | None:
+    return None if about.mtime is None else about.mtime * 10**9 + (about.mtime_ns or 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder. path: as it is listed, from the root. real: without links, at the server. beyond: a link led there."""
+    """A folder. path: as it is listed, from the root. real: without links, at the server. beyond: a link led there.
+
+    mtime_ns: when a name in it last changed, if the server tells.
+    """
 
     path: str
     real: bytes
     beyond: bool = False
+    mtime_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -102,7 +110,7 @@ class Walk:
                 found.files.append(Stat(path, *version_of(child.attrs)))
             elif is_folder(child.attrs):
                 if not is_skipped(from_wire(name)):
-                    found.folders.append(Place(path, place.real + b"/" + name, place.beyond))
+                    found.folders.append(Place(path, place.real + b"/" + name, place.beyond, time_of(child.attrs)))
             elif child.attrs.type == FILEXFER_TYPE_SYMLINK:
                 links.append(path)
             elif child.attrs.type == FILEXFER_TYPE_UNKNOWN:
@@ -139,7 +147,7 @@ class Walk:
         if is_file(about):
             return Stat(path, *version_of(about))
         if is_folder(about) and not is_skipped(path.rpartition("/")[2]):
-            return Place(path, real, beyond=True)
+            return Place(path, real, True, time_of(about))
         return None
 
     def _is_met(self, real: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import WatchCallback
+from musicfs.origins.base import TellFolder, WatchCallback, list_all
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.smb.failures import Login
 from musicfs.origins.smb.files import Files, Folder, is_addressable
@@ -49,7 +49,14 @@ class SmbOrigin:
     async def stat(self, path: str) -> Stat:
         return await self._run(path, Files.stat, path)
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self._scan(under, list_all)
+
+    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
+        """See base.SkipsFolders."""
+        return self._scan("", tell)
+
+    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
         root, file = await self._run(under, Files.begin, under)
         if file is not None:
             yield file
@@ -68,7 +75,7 @@ class SmbOrigin:
                         name = f"{path}/{entry.name}" if path else entry.name
                         if not entry.is_folder:
                             yield Stat(name, entry.size, entry.mtime_ns)
-                        elif not is_skipped(entry.name):
+                        elif not is_skipped(entry.name) and not tell(name, entry.mtime_ns):
                             below.append(name)
                     more = await self._on(files, Files.turn, folder)
             finally:

@@ -1,0 +1,224 @@
+"""The example of a kind that is a package of its own keeps the contract, against a real nginx."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+
+from musicfs.config import OriginConfig, origin_from_argument
+from musicfs.config_kinds import kind_entry_points
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
+from musicfs.model import HealthStatus
+from musicfs_webdav.driver import WebdavOrigin
+from musicfs_webdav.settings import WebdavSettings, from_url
+from tests.contract.folder_env import FolderEnv
+from tests.contract.origin_contract import OriginContract, OriginEnv, listing, replica
+from tests.support.servers.nginx import PASSWORD, USER, Nginx
+from tests.support.servers.process import HOST, free_port
+
+
+class WebdavEnv(FolderEnv):
+    tick_ns = 10**9
+
+    def __init__(self, server: Nginx) -> None:
+        super().__init__(server.root / "music & more")
+        self.root.mkdir()
+        self.server = server
+
+    def table(self) -> Mapping[str, object]:
+        where = {"id": "cloud", "origin_type": "webdav", "url": f"{self.server.url}/music%20&%20more"}
+        return {**where, "user": USER, "password": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Nginx]:
+    with Nginx() as server:
+        yield server
+
+
+@pytest.fixture
+async def env(server: Nginx) -> AsyncIterator[WebdavEnv]:
+    env = WebdavEnv(server)
+    yield env
+    await env.aclose()
+    if env.root.exists():
+        env.remove_root()
+
+
+class TestWebdav(OriginContract):
+    async def test_a_denied_folder_fails_the_scan_by_name(self, env: OriginEnv) -> None:
+        """As the contract has it; but nginx says only that something went wrong."""
+        env.write("open/a.flac", b"12345")
+        env.write("closed/b.flac", b"12345")
+        with env.denied("closed"), pytest.raises(OriginFailed, match=r"closed: HTTP 500") as failed:
+            await listing(await env.open())
+        assert failed.value.fault is OriginFault.IO
+
+
+def test_it_is_found_as_an_installed_kind_by_its_url() -> None:
+    assert kind_entry_points()["webdav"].value == "musicfs_webdav:KIND"
+    told = origin_from_argument("webdav://me@nas:8080/Music", [])
+    assert told == {
+        "id": "Music", "priority": 1, "origin_type": "webdav", "url": "http://nas:8080/Music", "user": "me"
+    }  # fmt: skip
+
+
+async def test_a_file_modified_in_place_is_refused_by_its_time(env: WebdavEnv) -> None:
+    env.write("a", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a")
+    env.write("a", b"54321")
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 5)
+    assert failed.value.fault is ReplicaFault.CHANGED
+
+
+# Who may
+
+
+async def test_what_is_open_to_all_needs_no_user(env: WebdavEnv) -> None:
+    env.write("a", b"12345")
+    origin = await env.open(url=f"{env.server.url}/open/music%20&%20more", user=None, password=None)
+    assert set(await listing(origin)) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("access", "told"),
+    [
+        ({"password": "another"}, "the password of 'me' is wrong"),
+        ({"password": None}, "set MUSICFS_CLOUD_PASSWORD"),
+        ({"user": None, "password": None}, "it wants a user and a password"),
+    ],
+)
+async def test_who_may_not_is_told_what_to_do(env: WebdavEnv, access: Mapping[str, object], told: str) -> None:
+    env.write("a", b"12345")
+    file = await replica(await env.open(), "a")
+    origin = await env.open(False, **access)
+    for attempt in (origin.health(), origin.read(file, 0, 5), listing(origin)):
+        with pytest.raises(OriginFailed, match=told) as failed:
+            await attempt
+        assert failed.value.fault is OriginFault.DENIED
+        assert "another" not in f"{failed.value!r} {failed.value.__cause__!r} {vars(origin)}"
+
+
+async def test_a_password_that_was_mended_counts_at_once(env: WebdavEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSICFS_CLOUD_PASSWORD", "another")
+    origin = await env.open()
+    with pytest.raises(OriginFailed):
+        await origin.health()
+    monkeypatch.setenv("MUSICFS_CLOUD_PASSWORD", PASSWORD)
+    assert await origin.health() is HealthStatus.HEALTHY
+
+
+async def test_a_port_where_nothing_listens_is_refused(env: WebdavEnv) -> None:
+    with pytest.raises(OriginFailed) as failed:
+        await (await env.open(url=f"http://{HOST}:{free_port()}/")).health()
+    assert failed.value.fault is OriginFault.REFUSED
+
+
+# Servers that tell ETags, which nginx does not in listings
+
+
+class Tagging:
+    """A server with one file, and whatever ETags the test gives it."""
+
+    def __init__(self) -> None:
+        self.tag = self.sent = '"one"'
+        self.data = b"12345"
+
+    async def answer(self, request: web.Request) -> web.Response:
+        changed = "Tue, 24 Nov 2026 00:56:03 GMT"
+        if request.method == "PROPFIND":
+            return web.Response(
+                status=207, content_type="application/xml",
+                text='<multistatus xmlns="DAV:"><response><href>/a</href><propstat><prop><resourcetype/>'
+                f"<getcontentlength>{len(self.data)}</getcontentlength><getlastmodified>{changed}</getlastmodified>"
+                f"<getetag>{self.tag}</getetag></prop><status>HTTP/1.1 200 OK</status></propstat></response>"
+                "</multistatus>",
+            )  # fmt: skip
+        if request.headers.get("if-match", self.tag) != self.tag:
+            return web.Response(status=412)
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers["range"])
+        assert found is not None
+        first, last = int(found[1]), int(found[2])
+        headers = {"content-range": f"bytes {first}-{last}/{len(self.data)}", "etag": self.sent}
+        return web.Response(status=206, body=self.data[first : last + 1], headers=headers | {"last-modified": changed})
+
+
+@asynccontextmanager
+async def tagging() -> AsyncIterator[tuple[Tagging, WebdavOrigin]]:
+    server, port = Tagging(), free_port()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, port).start()
+    table = {"id": "cloud", "origin_type": "webdav", "url": f"http://{HOST}:{port}"}
+    origin = WebdavOrigin(OriginConfig.model_validate(table))
+    try:
+        yield server, origin
+    finally:
+        await origin.aclose()
+        await runner.cleanup()
+
+
+async def test_an_etag_is_the_version_where_the_server_tells_one() -> None:
+    async with tagging() as (server, origin):
+        file = await replica(origin, "a")
+        assert file.etag == "one"
+        assert await origin.read(file, 1, 3) == b"234"
+        server.tag = server.sent = '"two"'
+        with pytest.raises(ReplicaFailed) as failed:
+            await origin.read(file, 1, 3)
+        assert failed.value.fault is ReplicaFault.CHANGED
+
+
+async def test_bytes_of_another_etag_are_refused_though_the_server_ignores_the_condition() -> None:
+    async with tagging() as (server, origin):
+        file = await replica(origin, "a")
+        server.sent = '"two"'
+        with pytest.raises(ReplicaFailed) as failed:
+            await origin.read(file, 1, 3)
+        assert failed.value.fault is ReplicaFault.CHANGED
+
+
+async def test_a_weak_etag_is_none() -> None:
+    async with tagging() as (server, origin):
+        server.tag = server.sent = 'W/"one"'
+        file = await replica(origin, "a")
+        assert file.etag is None
+        assert await origin.read(file, 1, 3) == b"234"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "settings"),
+    [
+        ("webdav://nas/Music", {"url": "http://nas/Music"}),
+        ("webdavs://a%40b@nas:8443/M%20x/", {"url": "https://nas:8443/M%20x/", "user": "a@b"}),
+    ],
+)
+def test_urls_stand_for_settings(url: str, settings: Mapping[str, object]) -> None:
+    assert from_url(urlsplit(url)) == settings
+    WebdavSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize("url", ["webdav://me:secret@nas/", "webdav:///x", "webdav://nas/?x", "webdavs://nas/#x"])
+def test_urls_that_can_not_be_used_are_told(url: str) -> None:
+    with pytest.raises(UsageError) as failed:
+        origin_from_argument(url, [])
+    assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("url", ["nas/music", "ftp://nas/", "https://me:secret@nas/", "https://nas/?x"])
+def test_an_address_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        WebdavSettings(url=url)
