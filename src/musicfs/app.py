@@ -6,68 +6,125 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from musicfs.config import Config, OriginConfig
-from musicfs.content.reader import Reader
-from musicfs.errors import MusicFSError
-from musicfs.events import Event, EventBus, HealthChanged, ScanFinished, ScanProgress
+from musicfs.content.blockdisk import discard
+from musicfs.content.blocks import BlockStore
+from musicfs.content.checksums import Checksums
+from musicfs.content.pinning import Pins
+from musicfs.content.reader import OpenContent, Reader
+from musicfs.content.verifying import Verification
+from musicfs.errors import MusicFSError, UsageError
+from musicfs.events import (
+    AllOriginsUnhealthy,
+    CacheResumed,
+    CacheStopped,
+    Event,
+    EventBus,
+    FailedOver,
+    HealthChanged,
+    HedgeWon,
+    History,
+    OriginRegistered,
+    OriginUnregistered,
+    PinCompleted,
+    ReplicaQuarantined,
+    ReplicasDisagree,
+    ScanFinished,
+    ScanProgress,
+)
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
 from musicfs.library.database import prepare_catalog
+from musicfs.library.finding import find_contents
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
-from musicfs.library.treeview import Totals, TreeView
+from musicfs.library.treeview import TreeView
 from musicfs.library.watcher import LibraryWatcher
+from musicfs.membership import Membership, OpenOrigin, Run
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.mount.filesystem import Filesystem
+from musicfs.mount.variants import Variants
 from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
+from musicfs.origins.kinds import find_kind, open_origin
+from musicfs.reconfiguring import Reconfiguring, Source
 from musicfs.runtime import lock_cache
 
 log = logging.getLogger(__name__)
 
 CATALOG = "catalog.sqlite"
+DRAIN_SECS = 5.0
+"""How long the reads under way may go on when the mount is told to end."""
+CHECKSUMS = "checksums.sqlite"
+PINS = "pins.sqlite"
 _TREE_CACHE_MB = 8
-_TOTALS_EVERY_SECS = 2.0
 _RESTART_SECS = 5.0
-
-OpenOrigin = Callable[[OriginConfig, bool], Origin]
+_SWITCHING_SECS = 5.0
+_REMEMBERED = (
+    HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
+    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted,
+)  # fmt: skip
 
 
 def open_driver(config: OriginConfig, populated: bool) -> Origin:
     return open_origin(config, populated=populated)
 
 
+def kept(config: Config) -> set[OriginId]:
+    """The origins whose bytes are kept in the cache on disk: where nothing is said, the remote ones."""
+    ids = set()
+    for origin in config.origins:
+        with contextlib.suppress(UsageError):  # of a kind that is not installed: it does not take part
+            if find_kind(origin.origin_type).remote if origin.cache is None else origin.cache:
+                ids.add(origin.id)
+    return ids
+
+
 class App:
     """Everything of one mount but the mount itself: origins, library, reader, filesystem.
 
-    `running()` starts it and stops it again. open_origin makes the drivers; tests wrap them.
+    `running()` starts it and stops it again. open_origin makes the drivers; tests wrap them. source: where the
+    configuration is read again.
     """
 
-    def __init__(self, config: Config, open_origin: OpenOrigin = open_driver) -> None:
+    def __init__(self, config: Config, open_origin: OpenOrigin = open_driver, source: Source | None = None) -> None:
         self.config = config
+        self.reconfiguring = Reconfiguring(lambda: self.config, self.apply, source)
         self._open_origin = open_origin
         self.bus = EventBus()
+        self.history = History(_REMEMBERED)
+        self.bus.listen(self.history.note)
         rng = Random()
         self.router = Router()
         self.monitor = HealthMonitor(config.health, self.bus, rng, self.router.record_latency)
         self.registry = OriginRegistry(self.router, self.monitor, self.bus)
         self.failover = FailoverExecutor(self.registry, config.retry, self.bus)
-        self.reader = Reader(self.failover)
+        limit = int(config.cache.content_cache_gb * 10**9)
+        self.store = BlockStore(config.cache_dir, limit, self.bus) if limit else None
+        """The cache on disk; None where the configuration wants none."""
+        self.verification = Verification(self.store) if self.store is not None else None
+        self._kept = kept(config)
+        self.checksums = Checksums(config.cache_dir / CHECKSUMS)
+        self.reader = Reader(
+            self.failover,
+            store=self.store,
+            kept=lambda origin: origin in self._kept,
+            checksums=self.checksums,
+            before=lambda content: self.tree.predecessors(content),
+        )
+        self.pins = self._make_pins(self.store) if self.store is not None else None
         self.started_at = time.time()
         self.scans: dict[OriginId, ScanProgress | ScanFinished] = {}
         self.on_changes: Callable[[TreeChanges], None] = lambda changes: None
-        self._watchers: dict[OriginId, LibraryWatcher] = {}
+        self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._totals_wanted = asyncio.Event()
 
     @property
     def catalog_path(self) -> Path:
@@ -85,10 +142,24 @@ class App:
                 log.warning(warning)
             self.tree = TreeView(self.catalog_path, _TREE_CACHE_MB)
             stack.callback(self.tree.close)
-            self.filesystem = Filesystem(self.tree, self.reader, self._rank)
+            self.checksums.start(self.registry.quarantined)
+            stack.push_async_callback(self.checksums.aclose)
+            if self.store is not None:
+                stack.push_async_callback(self.store.aclose)
+                await self.store.start()
+                assert self.verification is not None
+                stack.push_async_callback(self.verification.aclose)
+                assert self.pins is not None
+                await self.pins.start()
+            else:
+                await asyncio.get_running_loop().run_in_executor(None, discard, self.config.cache_dir)
+            variants = Variants(self.tree, self.registry, self._is_cached, self._tell_reachable)
+            self.filesystem = Filesystem(self.tree, self.reader, self._rank, self.store, variants)
+            self.filesystem.totals = self.tree.totals()
             self.library = Library(self.config, self.catalog_path, self.bus, self._tree_changed)
             stack.push_async_callback(self.library.aclose)
-            self._register_origins()
+            self._members = Membership(self.registry, self.library, self._open_origin, self._run_for_ever)
+            self._members.open(self.config.origins, self.tree.populated())
             stack.push_async_callback(self.registry.aclose)
             stack.push_async_callback(self.monitor.aclose)
             stack.push_async_callback(self.failover.aclose)
@@ -101,89 +172,104 @@ class App:
         """Starts probes, watches and scans: what the mount does not wait for."""
         self.monitor.start()
         self._spawn(self.library.refresh(), "refresh")
-        self._totals_wanted.set()
-        self._spawn(self._keep_running(self._keep_totals, "counting the tree"), "totals")
-        for origin, watcher in self._watchers.items():
-            self._spawn(self._keep_running(watcher.run, f"the watcher of origin {origin}"), f"watcher {origin}")
+        self._members.begin()
+        if self.pins is not None:
+            self._run_for_ever(self.pins.run, "pins")
 
-    def _register_origins(self) -> None:
-        populated = self.tree.populated()
-        for config in self.config.origins:
-            if not config.enabled:
-                continue
-            try:
-                origin = self._open_origin(config, config.id in populated)
-            except MusicFSError as error:
-                # The others can still play; what this one holds stays in the tree.
-                log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
-                continue
-            self.registry.register(
-                origin,
-                config.priority,
-                timeout_ms=config.timeout_ms,
-                metered=config.metered,
-                hedge=config.hedge,
-            )
-            register_watch = partial(self.registry.register_watch, origin.id)
-            self._watchers[origin.id] = LibraryWatcher(origin, self.library, register_watch, config.poll_interval_secs)
+    async def apply(self, wanted: Config) -> None:
+        """Makes this the configuration, as far as it may change while mounted: origins, health and retry settings.
+
+        The other settings of `wanted` are left out of account. Raises `MusicFSError`, and has changed nothing then, if
+        an origin can't be opened.
+        """
+        async with self._changing:
+            if wanted.origins != self.config.origins:
+                await self._members.change(self.config.origins, wanted.origins, self.tree.populated())
+            if wanted.health != self.config.health:
+                self.monitor.configure(wanted.health)
+            if wanted.retry != self.config.retry:
+                self.failover.configure(wanted.retry)
+            changed = {"origins": wanted.origins, "health": wanted.health, "retry": wanted.retry}
+            self.config = self.config.model_copy(update=changed)
+            self._kept = kept(self.config)
 
     def rescan(self, origin: OriginId) -> int:
         """Has the origin scanned soon; returns the number that `LibraryWatcher.ended` reaches once it is.
 
         Raises KeyError when there is no such origin.
         """
-        return self._watchers[origin].ask()
+        return self._watcher(origin).ask()
 
     def watcher(self, origin: OriginId) -> LibraryWatcher | None:
         """Who scans the origin; None for one that does not take part."""
-        return self._watchers.get(origin)
+        return self._members.watcher(origin)
+
+    def _watcher(self, origin: OriginId) -> LibraryWatcher:
+        watcher = self._members.watcher(origin)
+        if watcher is None:
+            raise KeyError(origin)
+        return watcher
 
     async def accept_removals(self, origin: OriginId) -> int:
         """Lets the origin's next scan, which this asks for, remove what is gone. As `rescan` otherwise."""
-        watcher = self._watchers[origin]
+        watcher = self._watcher(origin)
         await self.library.accept_removals(origin)
         return watcher.ask()
+
+    def _make_pins(self, store: BlockStore) -> Pins:
+        return Pins(
+            self.config.cache_dir / PINS,
+            store,
+            self.reader,
+            self.bus,
+            lambda paths, fingerprints: find_contents(self.catalog_path, paths, fingerprints),
+            lambda content: self.tree.replicas(content),
+            self._available,
+        )
+
+    def _available(self, replicas: Sequence[Replica]) -> bool:
+        """Whether any of them is at an origin that is not known to be away."""
+        ranked = self.registry.route_all(replicas)
+        return any(self.monitor.state(each.replica.origin).status is not HealthStatus.UNHEALTHY for each in ranked)
 
     def _rank(self, replicas: Sequence[Replica]) -> list[OriginId]:
         return [candidate.replica.origin for candidate in self.registry.route_all(replicas)]
 
+    def _is_cached(self, opened: OpenContent) -> bool:
+        return self.store is not None and self.store.share(opened.content) >= 1
+
+    async def _tell_reachable(self, origins: Collection[OriginId]) -> None:
+        """Has the tree know which of these are away; gives up if that takes too long for whoever waits."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SWITCHING_SECS):
+                await asyncio.gather(*map(self._tell_whether_reachable, origins))
+
     def _notice(self, event: Event) -> None:
-        for watcher in self._watchers.values():
-            watcher.notice(event)
+        self._members.notice(event)
+        if self.pins is not None and isinstance(event, HealthChanged | CacheResumed):
+            self.pins.wake(stale=isinstance(event, CacheResumed))
         match event:
             case ScanProgress(origin=origin) | ScanFinished(origin=origin):
                 self.scans[origin] = event
+            case OriginUnregistered(origin):
+                self.scans.pop(origin, None)
             case HealthChanged(origin, before, after, _) if HealthStatus.UNHEALTHY in (before, after):
-                reachable = after is not HealthStatus.UNHEALTHY
-                self._spawn(self._set_reachable(origin, reachable), "reachable")
+                self._spawn(self._tell_whether_reachable(origin), "reachable")
 
-    async def _set_reachable(self, origin: OriginId, reachable: bool) -> None:
+    async def _tell_whether_reachable(self, origin: OriginId) -> None:
+        """As it is by now, so that of two that tell of one origin the last is right."""
         with contextlib.suppress(MusicFSError):
-            await self.library.set_reachable(origin, reachable)
+            await self.library.set_reachable(origin, not self.registry.health().is_unhealthy(origin))
 
     def _tree_changed(self, changes: TreeChanges) -> None:
         self.tree.refresh()
         if changes:
-            self._totals_wanted.set()
+            self.filesystem.totals = self.tree.totals()
             self.on_changes(changes)
+            if self.pins is not None:
+                self.pins.wake(stale=True)
 
-    async def _keep_totals(self) -> None:
-        """Counts the tree now and then, on a connection and a thread of its own: it reads every node."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._totals_wanted.wait()
-            self._totals_wanted.clear()
-            self.filesystem.totals = await loop.run_in_executor(None, self._count)
-            await asyncio.sleep(_TOTALS_EVERY_SECS)
-
-    def _count(self) -> Totals:
-        view = TreeView(self.catalog_path, 1)
-        try:
-            return view.totals()
-        finally:
-            view.close()
-
-    async def _keep_running(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    async def _keep_running(self, run: Run, name: str) -> None:
         """Runs what is never to end; if it dies all the same, that is logged and it is started again."""
         while True:
             try:
@@ -192,10 +278,14 @@ class App:
                 log.exception("%s died; it is started again", name)
             await asyncio.sleep(_RESTART_SECS)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def _run_for_ever(self, run: Run, name: str) -> asyncio.Task[None]:
+        return self._spawn(self._keep_running(run, name), name)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

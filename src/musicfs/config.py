@@ -10,7 +10,6 @@ import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
@@ -21,11 +20,13 @@ import platformdirs
 from blake3 import blake3
 from pydantic import BaseModel, ValidationError
 
+from musicfs.config_kinds import installed_settings, kinds_of_scheme
 from musicfs.config_models import (
     COMMON_KEYS,
     ID,
     CacheConfig,
     Config,
+    ControlConfig,
     HealthConfig,
     MountConfig,
     OriginConfig,
@@ -50,6 +51,7 @@ from musicfs.model import OriginType
 __all__ = [
     "CacheConfig",
     "Config",
+    "ControlConfig",
     "HealthConfig",
     "Loaded",
     "MountConfig",
@@ -58,8 +60,6 @@ __all__ = [
     "TreeConfig",
     "check_paths",
     "default_cache_dir",
-    "installed_settings",
-    "kind_entry_points",
     "load_config",
     "origin_from_argument",
 ]
@@ -77,20 +77,6 @@ class Loaded:
 
 SettingsOf = Callable[[OriginType], type[BaseModel]]
 """Finds the model of a kind's own settings. Raises UsageError if unknown."""
-
-
-def kind_entry_points() -> dict[str, EntryPoint]:
-    """The installed kinds of origin by name; loading one gives its `OriginKind`."""
-    return {entry.name: entry for entry in entry_points(group="musicfs.origins")}
-
-
-def installed_settings(kind: OriginType) -> type[BaseModel]:
-    """The settings model of an installed kind (see `SettingsOf`)."""
-    installed = kind_entry_points()
-    if kind in installed:
-        model: type[BaseModel] = installed[kind].load().settings
-        return model
-    raise UsageError(f"use one of {', '.join(sorted(installed))}")
 
 
 def default_cache_dir(mount_point: Path) -> Path:
@@ -162,6 +148,9 @@ class _Loading:
             value = self._absolute(value, base, f"{label}: {path[0]}")
         if path == ("origins",):
             self._origins_base = base
+        if path == ("control", "token") and not label.startswith("MUSICFS_"):
+            where = f"{label}: control.token is written out"
+            self._warnings.append(f"{where}: anyone who can read the file has it; prefer MUSICFS_CONTROL_TOKEN.")
         self._sources.add(path, value, label)
 
     def finish(self) -> Loaded:
@@ -330,14 +319,12 @@ def _from_url(where: str) -> tuple[Sequence[str], dict[str, object]]:
         url = urlsplit(where)
     except ValueError as error:
         raise UsageError(f"--origin {shown}: this is not a valid URL ({error}).") from None
-    for name, entry in kind_entry_points().items():
-        kind = entry.load()
-        if url.scheme.lower() in kind.schemes and kind.from_url is not None:
-            try:
-                settings = kind.from_url(url)
-            except ValueError as error:
-                raise UsageError(f"--origin {shown}: {error}") from None
-            return [url.hostname or "", *url.path.split("/")], {"origin_type": name, **settings}
+    try:
+        for kind in kinds_of_scheme(url.scheme):
+            if kind.from_url is not None:
+                return [url.hostname or "", *url.path.split("/")], {"origin_type": kind.name, **kind.from_url(url)}
+    except (ValueError, UsageError) as error:
+        raise UsageError(f"--origin {shown}: {error}") from None
     raise UsageError(f"--origin {shown}: this is no kind of origin; give the path of a folder.")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr, model_validator
 
 from musicfs.config_sources import Wanted, hide_secrets
 from musicfs.model import OriginId, OriginType
@@ -116,10 +117,51 @@ class MountConfig(_Settings):
     allow_other: Bool = False
 
 
+def _address(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not an address")  # noqa: TRY004 (pydantic collects ValueErrors only)
+    host_and_port(value)
+    return value
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """("127.0.0.1", 8383) of "127.0.0.1:8383", ("::1", 8383) of "[::1]:8383". Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    if (address.version == 6) != host.startswith("[") or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("not an address and a port")
+    return str(address), int(port)
+
+
+class ControlConfig(_Settings):
+    """Where the control API answers besides its Unix socket: an address and a port, and the token it asks for there.
+
+    Without a token one is made for each mount, which only this machine may be asked for.
+    """
+
+    listen: Annotated[
+        Annotated[str, PlainValidator(_address)] | None,
+        Wanted('an address of this machine and a port, such as "127.0.0.1:8383"'),
+    ] = None
+    token: Annotated[Annotated[SecretStr, Field(min_length=16)] | None, Wanted("a text of at least 16 characters")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _token_where_others_can_ask(self) -> ControlConfig:
+        if self.listen and self.token is None and not ip_address(host_and_port(self.listen)[0]).is_loopback:
+            raise ValueError(
+                f"listen is {self.listen}, where other machines can ask: set MUSICFS_CONTROL_TOKEN, too,"
+                " or listen on 127.0.0.1"
+            )
+        return self
+
+
 class OriginConfig(_Settings):
     """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
 
-    cache: whether its bytes are kept on disk; None leaves it to the kind. bandwidth_limit: bytes per second.
+    cache: whether its bytes are kept on disk; None leaves it to the kind. bandwidth_limit: bytes per second, of
+    background work only unless bandwidth_limit_all.
     """
 
     id: Annotated[OriginId, PlainValidator(_origin_id), Wanted("1 to 64 of the letters, the digits and '-', '_', '.'")]
@@ -127,8 +169,9 @@ class OriginConfig(_Settings):
     priority: Annotated[int, _NotBool, Ge(0), Le(255), Wanted("a whole number from 0 to 255")] = 100
     enabled: Bool = True
     timeout_ms: Milliseconds = 5000
-    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Wanted("a whole number from 1 to 256")] = 8
+    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Wanted("a whole number from 1 to 256")] = 16
     poll_interval_secs: Seconds = 60
+    full_poll_interval_secs: Seconds = 3600
     metered: Bool = False
     cache: Annotated[bool | None, Wanted("true or false")] = None
     hedge: Bool = True
@@ -137,6 +180,7 @@ class OriginConfig(_Settings):
         BeforeValidator(_bytes_per_second),
         Wanted('bytes per second, such as 2000000 or "2MB/s"'),
     ] = None
+    bandwidth_limit_all: Bool = False
     settings: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -148,6 +192,10 @@ class OriginConfig(_Settings):
         rest = {key: value for key, value in data.items() if key not in cls.model_fields}
         own.setdefault("metered", data.get("origin_type") == OriginType.S3)
         return own | {"settings": hide_secrets({**own.get("settings", {}), **rest})}
+
+    def same_driver(self, other: OriginConfig) -> bool:
+        """Whether both are served by one driver: they differ in their priority or in being enabled at most."""
+        return self.model_copy(update={"priority": other.priority, "enabled": other.enabled}) == other
 
 
 COMMON_KEYS = frozenset(OriginConfig.model_fields) - {"settings"}
@@ -164,3 +212,4 @@ class Config(_Settings):
     tree: TreeConfig = TreeConfig()
     retry: RetryConfig = RetryConfig()
     mount: MountConfig = MountConfig()
+    control: ControlConfig = ControlConfig()

@@ -22,7 +22,7 @@ from musicfs.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-SECRET_KEYS = frozenset({"password", "passphrase", "access_key_id", "secret_access_key", "session_token"})
+SECRET_KEYS = frozenset({"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token"})
 """Keys of an origin whose values are never shown; the environment may give each as MUSICFS_<ID>_<KEY>."""
 
 KeyPath = tuple[str, ...]

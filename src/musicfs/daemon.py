@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from musicfs.app import App, OpenOrigin, open_driver
+from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
 from musicfs.errors import MusicFSError, UserError
+from musicfs.membership import OpenOrigin
 from musicfs.mount import points
 from musicfs.mount.fuse import FuseMount
 from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
+from musicfs.reconfiguring import Source
 from musicfs.runtime import control_socket
 
 log = logging.getLogger(__name__)
@@ -25,30 +27,53 @@ log = logging.getLogger(__name__)
 LOG_FILE = "musicfs.log"
 
 
-async def _serve(config: Config, on_mounted: Callable[[App], None], open_origin: OpenOrigin) -> None:
+class _Ending:
+    """Ends the mount: nothing is opened any more, the reads under way may finish, and it is unmounted. Asked for a
+    second time, it no longer waits."""
+
+    def __init__(self, app: App, fuse: FuseMount) -> None:
+        self._app = app
+        self._fuse = fuse
+        self._ending: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def ask(self, drain_secs: float = DRAIN_SECS) -> None:
+        if self._ending is None:
+            self._draining = asyncio.create_task(self._app.filesystem.drain())
+            self._ending = asyncio.create_task(self._end(self._draining, drain_secs))
+        elif self._draining is not None:
+            self._draining.cancel()
+
+    async def _end(self, draining: asyncio.Task[None], drain_secs: float) -> None:
+        await asyncio.wait({draining}, timeout=drain_secs)
+        draining.cancel()
+        self._fuse.stop()
+        # Whoever still waits for bytes gets an error now instead of at the deadline.
+        await self._app.reader.aclose()
+
+
+async def _serve(
+    config: Config, on_mounted: Callable[[App], None], open_origin: OpenOrigin, source: Source | None
+) -> None:
     assert config.mount_point is not None
     loop = asyncio.get_running_loop()
     assert isinstance(loop, FuseEventLoop)
-    app = App(config, open_origin)
+    app = App(config, open_origin, source)
     async with app.running():
         fuse = FuseMount(app.filesystem, config.mount_point, FuseWaiter(loop), allow_other=config.mount.allow_other)
-        stopping: set[asyncio.Task[None]] = set()
-
-        def stop() -> None:
-            fuse.stop()
-            # Whoever still waits for bytes gets an error now instead of at the deadline.
-            stopping.add(loop.create_task(app.reader.aclose()))
-
+        ending = _Ending(app, fuse)
         app.on_changes = fuse.forget
         fuse.mount()
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop)
+                loop.add_signal_handler(number, ending.ask)
+            reloading: set[asyncio.Task[None]] = set()
+            loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app))))
             on_mounted(app)
             # Imported late: nothing of it is needed until the mount is up.
             from musicfs.control.server import ControlServer
 
-            server = ControlServer(app, control_socket(config.mount_point), stop)
+            server = ControlServer(app, control_socket(config.mount_point), ending.ask)
             starting = loop.create_task(server.start())
             app.begin()
             await fuse.serve()
@@ -58,17 +83,31 @@ async def _serve(config: Config, on_mounted: Callable[[App], None], open_origin:
             fuse.unmount()
 
 
+async def _reload(app: App) -> None:
+    """As `musicfs reload`; the log has what came of it."""
+    try:
+        for sentence in await app.reconfiguring.reload():
+            log.warning("%s", sentence)
+    except MusicFSError as error:
+        log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
+    except Exception:
+        log.exception("the configuration could not be read again")
+
+
 def serve(
-    config: Config, on_mounted: Callable[[App], None] = lambda app: None, open_origin: OpenOrigin = open_driver
+    config: Config,
+    on_mounted: Callable[[App], None] = lambda app: None,
+    open_origin: OpenOrigin = open_driver,
+    source: Source | None = None,
 ) -> None:
     """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
 
-    on_mounted: called once the mount point shows the tree.
+    on_mounted: called once the mount point shows the tree. source: what SIGHUP has read again.
     """
     assert config.mount_point is not None
     points.prepare(config.mount_point)
     with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
-        runner.run(_serve(config, on_mounted, open_origin))
+        runner.run(_serve(config, on_mounted, open_origin, source))
 
 
 def log_to_terminal(level: int) -> None:
@@ -80,7 +119,7 @@ def _log_to_file(path: Path, level: int) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
 
 
-def serve_in_background(config: Config, level: int) -> int:
+def serve_in_background(config: Config, level: int, source: Source | None = None) -> int:
     """Serves in a child process; returns its process id once the tree can be seen.
 
     Raises `UserError` with the child's own words when it can't mount.
@@ -95,7 +134,7 @@ def serve_in_background(config: Config, level: int) -> int:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        os._exit(_background(config, level, writing))
+        os._exit(_background(config, level, writing, source))
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read().decode()
@@ -105,7 +144,7 @@ def serve_in_background(config: Config, level: int) -> int:
     return child
 
 
-def _background(config: Config, level: int, pipe: int) -> int:
+def _background(config: Config, level: int, pipe: int, source: Source | None) -> int:
     """The child's life; its exit code."""
 
     def tell(text: str) -> None:
@@ -119,10 +158,10 @@ def _background(config: Config, level: int, pipe: int) -> int:
         log_file = config.cache_dir / LOG_FILE
         nothing = os.open(os.devnull, os.O_RDWR)
         errors = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for target, source in ((0, nothing), (1, nothing), (2, errors)):
-            os.dup2(source, target)
+        for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
+            os.dup2(ours, standard)
         _log_to_file(log_file, level)
-        serve(config, lambda app: tell("mounted"))
+        serve(config, lambda app: tell("mounted"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
         tell(str(error))

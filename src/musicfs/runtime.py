@@ -64,6 +64,11 @@ def control_socket(mount_point: Path) -> Path:
     return runtime_dir() / f"{digest}.sock"
 
 
+def control_token(mount_point: Path) -> Path:
+    """The file with the token that the mount's control API asks for over TCP, if it made one itself."""
+    return control_socket(mount_point).with_suffix(".token")
+
+
 def control_sockets() -> list[Path]:
     """The control sockets of this user's mounts; some may be left over from a crash."""
     return sorted(runtime_dir().glob("*.sock"))

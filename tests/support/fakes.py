@@ -119,12 +119,12 @@ class FakeOrigin:
         """Calls in flight fail, as the protocol has it."""
         self.closed = True
         self.release()
-        self._released = asyncio.Event()
         await self._perform(self.close_outcome)
 
     def release(self) -> None:
-        """Ends every call that waits, stubborn ones too: they fail."""
+        """Ends every call that waits now, stubborn ones too: they fail."""
         self._released.set()
+        self._released = asyncio.Event()
 
     async def _perform(self, outcome: Outcome) -> None:
         if outcome.after:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from musicfs.config import HealthConfig, RetryConfig
 from musicfs.events import Event, EventBus
-from musicfs.federation import FailoverExecutor, Fetched, HealthMonitor, OriginRegistry, Router
+from musicfs.federation import Bandwidth, FailoverExecutor, Fetched, HealthMonitor, OriginRegistry, Router
 from musicfs.model import Replica
 from tests.support.fakes import FakeOrigin
 
@@ -31,11 +31,17 @@ class Federation:
         self.origins: list[FakeOrigin] = []
 
     def add(
-        self, origin: FakeOrigin, priority: int | None = None, *, metered: bool = False, hedge: bool = True
+        self,
+        origin: FakeOrigin,
+        priority: int | None = None,
+        *,
+        metered: bool = False,
+        hedge: bool = True,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self.origins.append(origin)
         place = len(self.origins) if priority is None else priority
-        self.registry.register(origin, place, metered=metered, hedge=hedge)
+        self.registry.register(origin, place, metered=metered, hedge=hedge, bandwidth=bandwidth)
 
     @property
     def replicas(self) -> list[Replica]:

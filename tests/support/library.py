@@ -55,6 +55,13 @@ class ScannedLibrary:
             for id, root in roots.items()
         }
 
+    def adopt(self, origin: Origin | None) -> None:
+        """Makes this the one origin, in whatever way it was opened; None: leaves the one before."""
+        if origin is not None:
+            with self.catalog.transaction():
+                self.catalog.configure_origins({origin.id: 1})
+            self.origins = {origin.id: origin}
+
     def view_now(self) -> TreeView:
         """The reader's side, with all that was committed."""
         self.view.refresh()

@@ -64,10 +64,13 @@ class Account:
             "LANG": "C.UTF-8",
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home / "run"),
-            "PYTHONPATH": os.pathsep.join(map(str, (self.checkout / "src", self.checkout, self._packages()))),
+            "PYTHONPATH": os.pathsep.join(map(str, (*self._sources(), self._packages()))),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def _sources(self) -> tuple[Path, ...]:
+        return self.checkout / "src", self.checkout / "examples/musicfs-webdav/src", self.checkout
 
     def _packages(self) -> Path:
         """The folder of the installed packages, which is in the checkout if the virtual environment is."""

@@ -90,3 +90,27 @@ def test_a_mount_point_behind_a_link_is_known_by_its_real_path(tmp_path: Path) -
     (tmp_path / "music").mkdir()
     loaded = load(mount_point=tmp_path / "link", origins=[str(tmp_path / "music")])
     assert loaded.config.mount_point == tmp_path / "real"
+
+
+def test_origins_are_changed_in_the_file_while_nothing_is_mounted(user: Commands) -> None:
+    file = _config(user, user.home / "music", "# mine")
+    for words, done in (
+        (("add", user.home / "nas"), f"Origin 'nas' is added to {file}."),
+        (("set-priority", "nas", "7"), f"{file} says priority = 7 for origin 'nas' now."),
+        (("disable", "nas"), f"{file} says enabled = false for origin 'nas' now."),
+        (("remove", "laptop"), f"Origin 'laptop' is taken out of {file}."),
+    ):
+        assert user("origin", *words, "--config", file).stdout == f"{done}\n"
+    [nas] = load(config_file=file).config.origins
+    assert (nas.id, nas.priority, nas.enabled, nas.settings["path"]) == ("nas", 7, False, user.home / "nas")
+    assert "# mine" in file.read_text()
+
+
+def test_a_change_that_would_spoil_the_file_is_not_made(user: Commands) -> None:
+    file = _config(user, user.home / "music")
+    before = file.read_bytes()
+    done = user("origin", "remove", "laptop", "--config", file)
+    assert (done.returncode, "There is no music yet" in done.stderr) == (2, True)
+    done = user("origin", "add", user.home / "m" / "x", "--config", file)
+    assert (done.returncode, "overlap" in done.stderr) == (2, True)
+    assert file.read_bytes() == before

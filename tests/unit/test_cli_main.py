@@ -143,3 +143,12 @@ def test_mounting_without_music_or_without_a_place_is_wrong_usage(user: Commands
     done = user("mount", "--origin", tmp_path)
     assert done.returncode == 2
     assert "Say where to mount" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_learn_to_complete_our_commands(user: Commands, shell: str) -> None:
+    done = user("completion", shell)
+    assert done.returncode == 0
+    assert f"_MUSICFS_COMPLETE={shell}_complete" in done.stdout
+    words = {"COMP_WORDS": "musicfs sta", "COMP_CWORD": "1" if shell != "fish" else "sta"}
+    assert "status" in user(_MUSICFS_COMPLETE=f"{shell}_complete", **words).stdout

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -82,7 +84,8 @@ def test_an_origin_that_is_away_is_a_warning_and_its_music_is_accounted_for(user
     assert done.stdout.splitlines()[0].startswith("nas: unhealthy: ")
     assert done.stdout.splitlines()[1].startswith("laptop: healthy")
     status = user("status").stdout
-    assert status.startswith("1 of 2 origins is away.\n6 files")
+    assert status.startswith("1 of 2 origins is away.\nNext: bring back nas; ")
+    assert "\n6 files" in status
     assert "Its music stays listed; 3 of its 6 files can be read elsewhere." in status
     assert "`musicfs origin check nas`" in status
     done = user("scan")
@@ -217,3 +220,35 @@ def test_a_mount_that_cannot_be_says_so_in_one_sentence(user: Commands) -> None:
     done = user("mount", user.home / "m", "--origin", user.home / "nas", MUSICFS_CACHE_DIR="/proc/no")
     assert done.returncode == 1
     assert "The cache folder /proc/no can't be used" in done.stderr
+
+
+def test_what_happens_can_be_followed_until_a_shutdown_that_open_files_do_not_hinder(user: Commands) -> None:
+    mount_point = _mount(user)
+    user("scan")
+    with (
+        subprocess.Popen(
+            user.command("events", "--follow", "--json"), env=user.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ) as follower,
+        (mount_point / SONG).open("rb"),
+    ):  # fmt: skip
+        assert follower.stdout is not None
+        while not select.select([follower.stdout], [], [], 0)[0]:  # until it has begun to listen
+            user("scan")
+        (user.home / "nas").rename(user.home / "gone")
+        status = ""
+        while "nas" not in status:  # each look is a command of its own
+            user("origin", "check", "nas")
+            status = user("events").stdout
+        assert "nas is unhealthy: " in status
+        for line in follower.stdout:
+            event = json.loads(line)
+            if event["event"] == "HealthChanged" and event["origin"] == "nas" and event["after"] == "unhealthy":
+                break
+        done = user("status")
+        assert done.stdout.splitlines()[1].startswith("Next: bring back nas; then `musicfs origin check`")
+        assert user.json("shutdown") == {"mount_point": str(mount_point), "ended": True}
+        _, told = follower.communicate(timeout=60)
+        assert (follower.returncode, told) == (0, "musicfs: the mount has ended.\n")
+    assert not points.mounted(mount_point)
+    assert user("shutdown", mount_point).returncode == 1

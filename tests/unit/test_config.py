@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from musicfs import config_kinds
 from musicfs.config import (
     Config,
     HealthConfig,
@@ -19,8 +21,10 @@ from musicfs.config import (
     load_config,
     origin_from_argument,
 )
+from musicfs.config_kinds import kind_entry_points
 from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginId, OriginType
+from musicfs.origins import kinds
 from musicfs.origins.kinds import find_kind
 
 SAMPLE = """
@@ -203,7 +207,7 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
             "musicfs.toml: origins[1].bucket is missing: set it to the name of the bucket.",
             "musicfs.toml: origins[1].priority is 300: use a whole number from 0 to 255.",
             "musicfs.toml: origins[2].id is \"spa ced\": use 1 to 64 of the letters, the digits and '-', '_', '.'.",
-            'musicfs.toml: origins[2].origin_type is "loca": use one of local, nfs, s3, sftp, smb.',
+            f'musicfs.toml: origins[2].origin_type is "loca": use one of {", ".join(sorted(kind_entry_points()))}.',
             "musicfs.toml: origins[2].pool_size is true: use a whole number from 1 to 256.",
             "musicfs.toml: cache.content_cach_gb is not a known key: did you mean content_cache_gb?",
             'musicfs.toml: cache.metadata_cache_mb is "many": use a whole number, at least 1.',
@@ -338,6 +342,27 @@ def test_a_kind_is_found_by_its_name_or_told_to_be_missing() -> None:
     assert find_kind("s3").name == "s3"
     with pytest.raises(UsageError, match="'gopher' is not installed: use one of local"):
         find_kind("gopher")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that can't be imported, before the kinds that can."""
+    plugin = EntryPoint("tape", "no_such_module:KIND", "musicfs.origins")
+    monkeypatch.setattr(config_kinds, "kind_entry_points", lambda: {"tape": plugin, **kind_entry_points()})
+    monkeypatch.setattr(kinds, "kind_entry_points", lambda: {"tape": plugin, **kind_entry_points()})
+
+
+def test_a_broken_plugin_is_told_by_its_name_wherever_it_is_wanted(broken: None, write: Write) -> None:
+    [told] = problems(write("[[origins]]\nid = 'x'\norigin_type = 'tape'"))
+    assert "the kind 'tape' of the package no_such_module:KIND can't be loaded (ModuleNotFoundError: " in told
+    with pytest.raises(UsageError, match="the kind 'tape' of the package"):
+        find_kind("tape")
+    with pytest.raises(UsageError, match="--origin tape://x: the kind 'tape' of the package"):
+        origin_from_argument("tape://x", [])
+
+
+def test_a_broken_plugin_does_not_disturb_other_kinds(broken: None) -> None:
+    assert origin_from_argument("s3://bucket", [])["origin_type"] == "s3"
 
 
 def test_each_mount_point_has_a_cache_folder_of_its_own() -> None:

@@ -8,8 +8,6 @@ import socket
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -17,60 +15,15 @@ from typing import Any
 import pytest
 
 import musicfs
-from musicfs.app import App
-from musicfs.config import Config, OriginConfig
-from musicfs.control.client import Answer, ControlClient, NotRunning
+from musicfs.config import CacheConfig
+from musicfs.control.client import ControlClient, NotRunning
 from musicfs.control.server import ControlServer
 from musicfs.errors import UserError
-from musicfs.model import OriginId, OriginType
+from musicfs.model import OriginId
 from tests.support.commands import make_album
+from tests.support.control import Running, local_origin, running_app
 
 SONG = "Artist/Album (2001) [FLAC]/01 - Song 1.flac"
-
-
-@dataclass
-class Running:
-    app: App
-    client: ControlClient
-    folder: Path
-    stopped: list[bool] = field(default_factory=list)
-
-    async def get(self, target: str, /, **query: str) -> Answer:
-        return await asyncio.to_thread(lambda: self.client.get(target, query))
-
-    async def post(self, path: str, body: Answer | None = None) -> Answer:
-        return await asyncio.to_thread(self.client.post, path, body)
-
-    async def scanned(self, origin: str | None = None) -> None:
-        """Has everything, or one origin, scanned by way of the API, and waits for it."""
-        begun = await self.post("/scan", {} if origin is None else {"origin": origin})
-        await self.completed({scan["origin"]: scan["completed"] for scan in begun["scans"]})
-
-    async def completed(self, wanted: dict[str, int]) -> None:
-        while any(scan["completed"] < wanted.get(scan["origin"], 0) for scan in (await self.get("/scan"))["scans"]):
-            pass  # each look is a request, and lets the scans go on
-
-
-def _origin(id: str, path: Path, priority: int, enabled: bool = True) -> OriginConfig:
-    return OriginConfig.model_validate({
-        "id": id, "origin_type": OriginType.LOCAL, "priority": priority, "enabled": enabled, "path": path,
-    })  # fmt: skip
-
-
-@asynccontextmanager
-async def _running(folder: Path, *origins: OriginConfig) -> AsyncIterator[Running]:
-    config = Config(mount_point=folder / "m", cache_dir=folder / "cache", origins=origins)
-    app = App(config)
-    stopped: list[bool] = []
-    path = folder / "run" / "x.sock"
-    async with app.running():
-        server = ControlServer(app, path, lambda: stopped.append(True))
-        await server.start()
-        app.begin()
-        try:
-            yield Running(app, ControlClient(path, folder / "m"), folder, stopped)
-        finally:
-            await server.aclose()
 
 
 @pytest.fixture
@@ -84,8 +37,12 @@ async def two() -> AsyncIterator[Running]:
         (folder / "b" / "Bad").mkdir()
         (folder / "b" / "Bad" / "noise.flac").write_bytes(b"no music")
         (folder / "b" / "Bad" / os.fsdecode(b"n\xffise.flac")).write_bytes(b"no music")
-        origins = _origin("a", folder / "a", 0), _origin("b", folder / "b", 1), _origin("off", folder, 2, False)
-        async with _running(folder, *origins) as running:
+        origins = (
+            local_origin("a", folder / "a", 0),
+            local_origin("b", folder / "b", 1),
+            local_origin("off", folder, 2, False),
+        )
+        async with running_app(folder, *origins) as running:
             yield running
 
 
@@ -126,7 +83,7 @@ async def test_a_socket_that_a_crash_left_is_replaced_and_removed_in_the_end() -
         (folder / "a").mkdir()
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(os.fspath(folder / "run" / "x.sock"))
-        async with _running(folder, _origin("a", folder / "a", 0)) as running:
+        async with running_app(folder, local_origin("a", folder / "a", 0)) as running:
             assert (await running.get("/status"))["pid"] == os.getpid()
         assert not running.client.socket.exists()
         with pytest.raises(NotRunning, match="Nothing is mounted on"):
@@ -136,7 +93,7 @@ async def test_a_socket_that_a_crash_left_is_replaced_and_removed_in_the_end() -
 
 async def test_a_socket_of_a_later_mount_is_left_alone(two: Running) -> None:
     """A lazily unmounted process may end long after its mount point has been mounted again."""
-    server = ControlServer(two.app, two.client.socket, lambda: None)
+    server = ControlServer(two.app, two.client.socket, lambda secs: None)
     await server.start()
     two.client.socket.unlink()
     two.client.socket.touch()
@@ -147,7 +104,7 @@ async def test_a_socket_of_a_later_mount_is_left_alone(two: Running) -> None:
 async def test_a_socket_that_cannot_be_made_is_logged_and_the_mount_lives(
     two: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = ControlServer(two.app, two.folder / ("x" * 200) / "x.sock", lambda: None)
+    server = ControlServer(two.app, two.folder / ("x" * 200) / "x.sock", lambda secs: None)
     await server.start()
     await server.aclose()
     assert "`musicfs status` won't find this mount" in caplog.text
@@ -289,7 +246,7 @@ async def test_an_internal_error_is_a_sentence_for_the_caller_and_a_traceback_fo
 async def test_shutdown_answers_first_and_stops_then(two: Running) -> None:
     assert await two.post("/shutdown") == {"stopping": True}
     await asyncio.sleep(0)
-    assert two.stopped == [True]
+    assert two.stopped == [5.0]
 
 
 async def test_a_server_that_does_not_answer_is_given_up() -> None:
@@ -299,3 +256,15 @@ async def test_a_server_that_does_not_answer_is_given_up() -> None:
         silent.listen()
         with pytest.raises(UserError, match="did not answer within"):
             ControlClient(path, Path("/m")).get("/status", timeout_secs=0.01)
+
+
+async def test_without_a_cache_on_disk_its_requests_are_refused_and_what_was_cached_is_removed() -> None:
+    with tempfile.TemporaryDirectory(prefix="mfs-", dir="/tmp") as name:
+        folder = Path(name)
+        (folder / "a").mkdir()
+        (folder / "cache" / "blocks").mkdir(parents=True)
+        (folder / "cache" / "blocks" / "old").touch()
+        cache = CacheConfig(content_cache_gb=0)
+        async with running_app(folder, local_origin("a", folder / "a", 0), cache=cache) as running:
+            assert "content_cache_gb is 0" in await _refused(running.get("/cache"))
+        assert not (folder / "cache" / "blocks").exists()

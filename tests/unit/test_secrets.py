@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pydantic import SecretStr
@@ -30,6 +32,29 @@ def test_the_environment_comes_before_the_file_and_the_file_before_the_literal(t
     assert find_secret(all_three, "password", environ) == SecretStr("from environment")
     assert find_secret(all_three, "password", {}) == SecretStr("from file")
     assert find_secret(config(password="literal"), "password", {}) == SecretStr("literal")
+    assert find_secret(config(), "password", {}) is None
+
+
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
+    """A keyring with what a test puts there."""
+    held: dict[tuple[str, str], str] = {}
+    module = ModuleType("keyring")
+    monkeypatch.setattr(module, "get_password", lambda service, user: held.get((service, user)), raising=False)
+    monkeypatch.setitem(sys.modules, "keyring", module)
+    return held
+
+
+def test_the_keyring_is_asked_when_nothing_else_has_it(keyring: dict[tuple[str, str], str]) -> None:
+    keyring["musicfs", "my-nas/password"] = "from keyring"
+    assert find_secret(config(), "password", {}) == SecretStr("from keyring")
+    assert find_secret(config(password="literal"), "password", {}) == SecretStr("literal")
+    assert find_secret(config(), "passphrase", {}) is None
+
+
+def test_a_keyring_that_fails_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("keyring")  # without the function, as any failure would do
+    monkeypatch.setitem(sys.modules, "keyring", module)
     assert find_secret(config(), "password", {}) is None
 
 

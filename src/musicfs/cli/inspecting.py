@@ -29,6 +29,8 @@ def status(mount_point: Path | None, as_json: bool) -> None:
         say_json(view)
         return
     say(_headline(view))
+    if step := _next_step(view):
+        say(f"Next: {step}")
     say(
         f"{counted(view['files'], 'file')} in {counted(view['directories'], 'folder')}, {size_text(view['bytes'])};"
         f" mounted on {view['mount_point']} for {duration_text(view['uptime_secs'])},"
@@ -62,6 +64,23 @@ def _headline(view: dict[str, Any]) -> Word:
     if any(o["health"] == "unknown" for o in origins):
         return Word("Mounted; some origins have not answered yet.", "bold yellow")
     return Word("Your music is fine.", "bold green")
+
+
+def _next_step(view: dict[str, Any]) -> str:
+    """What to do first when not all is well; the details of each origin follow further below."""
+    origins = [o for o in view["origins"] if o["enabled"]]
+    away = [o for o in origins if o["health"] == "unhealthy"]
+    if away:
+        names = " and ".join(o["id"] for o in away) if len(away) < 3 else f"the {len(away)} that are away"
+        return f"bring back {names}; then `musicfs origin check` looks at once, MusicFS by itself within half a minute."
+    for origin in origins:
+        if origin["removals_held"]:
+            return (
+                f"say whether what is gone from {origin['id']} may go: `musicfs origin accept-removals {origin['id']}`."
+            )
+        if origin["scan"]["state"] == "failed":
+            return f"mend what kept {origin['id']} from being scanned, then `musicfs scan`."
+    return ""
 
 
 def _scan_word(origin: dict[str, Any]) -> Word:
@@ -174,6 +193,7 @@ def check(context: click.Context, file: Path, as_json: bool) -> None:
       musicfs config check ~/.config/musicfs.toml
     """
     from musicfs.config import check_paths
+    from musicfs.origins.kinds import missing_libraries
 
     problems: list[str] = []
     warnings: list[str] = []
@@ -181,7 +201,9 @@ def check(context: click.Context, file: Path, as_json: bool) -> None:
     try:
         loaded = load_with(file, {})
         warnings = list(loaded.warnings)
-        problems = [f"{file}: {problem}" for problem in check_paths(loaded.config)]
+        problems = [
+            f"{file}: {problem}" for problem in (*check_paths(loaded.config), *missing_libraries(loaded.config))
+        ]
         origins = [{"id": o.id, "kind": str(o.origin_type), "priority": o.priority, "enabled": o.enabled}
                    for o in loaded.config.origins]  # fmt: skip
     except ConfigError as error:

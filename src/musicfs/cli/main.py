@@ -12,10 +12,15 @@ from dataclasses import dataclass
 import click
 
 import musicfs
+from musicfs.cli.caching import cache
+from musicfs.cli.completion import completion
+from musicfs.cli.following import events
 from musicfs.cli.inspecting import config, status, why
-from musicfs.cli.mounting import mount, unmount
+from musicfs.cli.mounting import mount, reload, shutdown, unmount
 from musicfs.cli.origins import origin
 from musicfs.cli.output import printable, warn
+from musicfs.cli.page import page
+from musicfs.cli.pinning import pin, pins, unpin
 from musicfs.cli.scanning import scan
 from musicfs.errors import ConfigError, UserError
 
@@ -64,7 +69,10 @@ def cli() -> None:
     """
 
 
-for _command in (mount, unmount, status, scan, origin, why, config):
+for _command in (
+    mount, unmount, shutdown, reload, status, page, events, scan, origin, why, pin, unpin, pins, cache, config,
+    completion,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musicfs.cli.output import counted, say, warn
-from musicfs.cli.settings import PATH, load, settings_options
+from musicfs.cli.output import counted, say, say_json, warn
+from musicfs.cli.settings import PATH, json_option, load_with, overrides_of, settings_options, source_of
 from musicfs.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from musicfs.config import Config
     from musicfs.control.client import ControlClient
+    from musicfs.reconfiguring import Source
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _ANSWERING_SECS = 10.0
 _LEAVING_SECS = 15.0
+_RELOADING_SECS = 60.0
 _LOOK_EVERY_SECS = 0.05
 
 
@@ -32,7 +34,7 @@ _LOOK_EVERY_SECS = 0.05
 @click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C, which unmounts.")
 @click.option("--allow-other", is_flag=True, help="Let other users, such as a media server's, read it too.")
 @click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything.")
-def mount(mount_point: Path | None, foreground: bool, verbose: int, **settings: Any) -> None:
+def mount(mount_point: Path | None, foreground: bool, verbose: int, config_file: Path | None, **settings: Any) -> None:
     """Mount your music on MOUNT_POINT, an empty or new folder.
 
     It can be browsed at once; scanning goes on in the background, and so does MusicFS.
@@ -45,34 +47,36 @@ def mount(mount_point: Path | None, foreground: bool, verbose: int, **settings: 
       musicfs mount --config ~/.config/musicfs.toml
     """
     from musicfs.config import check_paths
+    from musicfs.origins.kinds import missing_libraries
 
-    loaded = load(mount_point=mount_point, **settings)
+    source = source_of(config_file, overrides_of(mount_point=mount_point, **settings))
+    loaded = load_with(source.file, source.overrides)
     config = loaded.config
     if config.mount_point is None:
         raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
-    for warning in (*loaded.warnings, *check_paths(config)):
+    for warning in (*loaded.warnings, *check_paths(config), *missing_libraries(config)):
         warn(f"warning: {warning}")
     level = _LEVELS[min(verbose, len(_LEVELS) - 1)]
     if foreground:
-        _in_foreground(config, level)
+        _in_foreground(config, level, source)
     else:
-        _in_background(config, level)
+        _in_background(config, level, source)
 
 
-def _in_foreground(config: Config, level: int) -> None:
+def _in_foreground(config: Config, level: int, source: Source) -> None:
     from musicfs.daemon import log_to_terminal, serve
 
     log_to_terminal(level)
-    serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."))
+    serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
 
 
-def _in_background(config: Config, level: int) -> None:
+def _in_background(config: Config, level: int, source: Source) -> None:
     from musicfs.control.client import ControlClient
     from musicfs.daemon import serve_in_background
     from musicfs.runtime import control_socket
 
     assert config.mount_point is not None
-    serve_in_background(config, level)
+    serve_in_background(config, level, source)
     client = ControlClient(control_socket(config.mount_point), config.mount_point)
     say(_greeting(config.mount_point, _first_files(client)))
 
@@ -94,6 +98,20 @@ def _first_files(client: ControlClient) -> int:
 def _greeting(mount_point: Path, files: int) -> str:
     known = f"{counted(files, 'file')} known, scanning for changes" if files else "your music appears as it is scanned"
     return f"Mounted on {mount_point}: {known}. Next: `ls {shlex.quote(str(mount_point))}`, `musicfs status`."
+
+
+@click.command(short_help="Read the configuration again, and apply what is different.")
+@click.argument("mount_point", type=PATH, required=False)
+def reload(mount_point: Path | None) -> None:
+    """Have the mount on MOUNT_POINT, or the only one there is, read its configuration file again.
+
+    Origins that are new, gone or different, priorities, and the settings of health and retry take effect at once. If
+    the file has a problem, nothing changes.
+    """
+    from musicfs.control.client import find_mount
+
+    for sentence in find_mount(mount_point).post("/reload", timeout_secs=_RELOADING_SECS)["done"]:
+        say(sentence)
 
 
 @click.command(short_help="Unmount MOUNT_POINT, and wait until that is done.")
@@ -121,6 +139,40 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
         _tell_still_running(client.mount_point, pid, lazy)
         return
     say(f"Unmounted {client.mount_point}.")
+
+
+@click.command(short_help="End a mount, once the reads under way are over.")
+@click.argument("mount_point", type=PATH, required=False)
+@click.option(
+    "--drain", "drain_secs", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="SECONDS",
+    help="How long the reads under way may go on.",
+)  # fmt: skip
+@json_option
+def shutdown(mount_point: Path | None, drain_secs: float, as_json: bool) -> None:
+    """End the mount on MOUNT_POINT, or the only one there is, also while files of it are open.
+
+    Nothing can be opened any more, the reads under way may finish, then it is unmounted. Ctrl-C, or a second
+    `musicfs shutdown`, ends it at once. `musicfs unmount` refuses while files are open.
+    """
+    from musicfs.control.client import NotRunning, find_mount, nothing_on
+
+    client = find_mount(mount_point)
+    assert client.mount_point is not None
+    pid = client.pid()
+    if pid is None:
+        raise NotRunning(nothing_on(client.mount_point))
+    client.post("/shutdown", {"drain_secs": drain_secs})
+    try:
+        ended = _ended(pid, drain_secs + _LEAVING_SECS)
+    except KeyboardInterrupt:
+        client.post("/shutdown")
+        ended = _ended(pid, _LEAVING_SECS)
+    if not ended:
+        raise UserError(f"The process {pid} of {client.mount_point} has not ended yet; `kill {pid}` ends it.")
+    if as_json:
+        say_json({"mount_point": str(client.mount_point), "ended": True})
+    else:
+        say(f"Unmounted {client.mount_point}.")
 
 
 def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from musicfs.cli.output import Word, counted, ms_text, say, say_json, size_text, table
-from musicfs.cli.settings import PATH, config_option, configured, json_option, load
-from musicfs.errors import UserError
+from musicfs.cli.settings import PATH, config_file_of, config_option, configured, json_option, load, load_with
+from musicfs.errors import ConfigError, UsageError, UserError
 
 if TYPE_CHECKING:
     from musicfs.config import Config
-    from musicfs.control.client import ControlClient
+    from musicfs.config_file import ConfigFile
+    from musicfs.control.client import Answer, ControlClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CHECK_SECS = 120.0
+_CHANGE_SECS = 60.0
 STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "unknown": "dim", "disabled": "dim"}
 
 
@@ -119,10 +121,10 @@ def check(
         context.exit(1)
 
 
-def _path(id: str, action: str) -> str:
+def _path(id: str, action: str = "") -> str:
     from urllib.parse import quote
 
-    return f"/origins/{quote(id, safe='')}/{action}"
+    return f"/origins/{quote(id, safe='')}" + (f"/{action}" if action else "")
 
 
 def _details(state: dict[str, Any]) -> str:
@@ -134,7 +136,8 @@ def _details(state: dict[str, Any]) -> str:
 @origin.command("accept-removals", short_help="Let what is gone from an origin go from the tree.")
 @click.argument("id")
 @_target_options
-def accept_removals(id: str, mount_point: Path | None, config_file: Path | None) -> None:
+@json_option
+def accept_removals(id: str, mount_point: Path | None, config_file: Path | None, as_json: bool) -> None:
     """Confirm that what is gone from the origin ID may go from the tree, and scan it.
 
     When many files vanish from an origin at once, MusicFS keeps them in the tree until you say so.
@@ -145,12 +148,180 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None)
     target = _target(mount_point, config_file)
     if isinstance(target, ControlClient):
         begun = target.post(_path(id, "accept-removals"))
-        say(f"Scanning {id}; {counted(begun['removals_held'], 'file')} that were kept may go now.")
+        if not as_json:
+            say(f"Scanning {id}; {counted(begun['removals_held'], 'file')} that were kept may go now.")
         results = follow(target, {id: begun["scan"]}, lambda *_: None)
     else:
         if id not in [o.id for o in target.origins if o.enabled]:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(o.id for o in target.origins)}.")
         results = scan_here_or_by_mount(target, [id], accept_removals=True)
-    print_results(results, as_json=False)
+    print_results(results, as_json)
     if results[0]["error"]:
         click.get_current_context().exit(1)
+
+
+@origin.command(short_help="Add an origin, to the mount and to its configuration file.")
+@click.argument("where", metavar="URL")
+@click.option("--id", "id_", metavar="ID", help="Its name; made from the URL otherwise.")
+@click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="Lower is preferred; after all others else.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another setting, as in the file; repeat it for more."
+)
+@_target_options
+def add(
+    where: str,
+    id_: str | None,
+    priority: int | None,
+    settings: Sequence[str],
+    mount_point: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Add the origin at URL, which may be a folder's path, to a running mount and to its configuration file.
+
+    Without a mount, it is added to the file alone. Nothing that is shown already changes its name.
+
+    \b
+    Examples:
+      musicfs origin add /mnt/nas/music --id nas
+      musicfs origin add sftp://me@server/music --priority 20 --set password_file=/home/me/.server-password
+    """
+    from musicfs.config import origin_from_argument
+    from musicfs.reconfiguring import lowest_priority
+
+    def table(ids: Sequence[str]) -> dict[str, object]:
+        found = origin_from_argument(where if id_ is None else f"{id_}={where}", ids) | _settings(settings)
+        del found["priority"]  # it stands for the place among several options
+        return found if priority is None else found | {"priority": priority}
+
+    def ask(mount: ControlClient) -> Answer:
+        new = table([o["id"] for o in mount.get("/origins")["origins"]])
+        told = {key: str(value) if isinstance(value, Path) else value for key, value in new.items()}
+        return mount.post("/origins", told, timeout_secs=_CHANGE_SECS)
+
+    def edit(file: ConfigFile, config: Config) -> str:
+        new = {"priority": lowest_priority(config.origins)} | table([origin.id for origin in config.origins])
+        file.add(new)
+        return f"Origin {new['id']!r} is added to {file.path}."
+
+    _change(mount_point, config_file, ask, edit)
+
+
+def _settings(arguments: Sequence[str]) -> dict[str, object]:
+    pairs = [text.partition("=") for text in arguments]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--set {key}: say KEY=VALUE.")
+    return {key: value for key, _, value in pairs}
+
+
+@origin.command(short_help="Take an origin out of the mount and its configuration file.")
+@click.argument("id")
+@_target_options
+def remove(id: str, mount_point: Path | None, config_file: Path | None) -> None:
+    """Take the origin ID out of a running mount and out of its configuration file.
+
+    What plays from it goes on from another origin that has the same file. Tracks that only it had go from the tree,
+    and come back with it. Nothing at the origin itself is touched.
+    """
+
+    def edit(file: ConfigFile, config: Config) -> str:
+        file.remove(id)
+        return f"Origin {id!r} is taken out of {file.path}."
+
+    _change(mount_point, config_file, lambda mount: mount.delete(_path(id), timeout_secs=_CHANGE_SECS), edit, id)
+
+
+@origin.command(short_help="Let an origin take part again.")
+@click.argument("id")
+@_target_options
+def enable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
+    """Let the origin ID take part again, in a running mount and by its configuration file."""
+    _set(id, "enable", None, ("enabled", True), mount_point, config_file)
+
+
+@origin.command(short_help="Leave an origin out, without forgetting its settings.")
+@click.argument("id")
+@_target_options
+def disable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
+    """Leave the origin ID out of a running mount, as `remove` does, but keep its settings for `enable`."""
+    _set(id, "disable", None, ("enabled", False), mount_point, config_file)
+
+
+@origin.command("set-priority", short_help="Say which origin is preferred.")
+@click.argument("id")
+@click.argument("priority", type=click.IntRange(0, 255), metavar="N")
+@_target_options
+def set_priority(id: str, priority: int, mount_point: Path | None, config_file: Path | None) -> None:
+    """Give the origin ID the priority N, from 0 to 255; lower is preferred. Open files follow it, too."""
+    _set(id, "priority", {"priority": priority}, ("priority", priority), mount_point, config_file)
+
+
+def _set(
+    id: str,
+    action: str,
+    body: dict[str, Any] | None,
+    setting: tuple[str, int | bool],
+    mount_point: Path | None,
+    config_file: Path | None,
+) -> None:
+    """action, body: what the mount is asked. setting: what the file says by that."""
+    key, value = setting
+
+    def edit(file: ConfigFile, config: Config) -> str:
+        file.set(id, key, value)
+        return f"{file.path} says {key} = {str(value).lower()} for origin {id!r} now."
+
+    _change(mount_point, config_file, lambda m: m.post(_path(id, action), body, timeout_secs=_CHANGE_SECS), edit, id)
+
+
+def _change(
+    mount_point: Path | None,
+    config_file: Path | None,
+    ask: Callable[[ControlClient], Answer],
+    edit: Callable[[ConfigFile, Config], str],
+    id: str | None = None,
+) -> None:
+    """Has the running mount make the change and write it down; without one, edits the file that is named.
+
+    edit: makes the change, and says what was done. id: of the origin that the file has to have.
+    """
+    from musicfs.config_file import ConfigFile
+
+    mount = _mount_to_change(mount_point, config_file)
+    if mount is not None:
+        for sentence in ask(mount)["done"]:
+            say(sentence)
+        return
+    path = config_file_of(config_file)
+    config = load_with(path, {}).config
+    if id is not None and id not in [origin.id for origin in config.origins]:
+        raise UserError(f"There is no origin {id!r} in {path}; there are: {', '.join(o.id for o in config.origins)}.")
+    file = ConfigFile(path)
+    done = edit(file, config)
+
+    def check(new: Path) -> None:
+        try:
+            load_with(new, {})
+        except ConfigError as error:
+            raise ConfigError([problem.replace(str(new), str(path)) for problem in error.problems]) from None
+
+    file.save(check)
+    say(done)
+
+
+def _mount_to_change(mount_point: Path | None, config_file: Path | None) -> ControlClient | None:
+    """The mount that is named, or that of the configuration that is named; None: there is just the file."""
+    from musicfs.control.client import NotRunning, find_mount
+
+    if mount_point is None and config_file is not None:
+        mount_point = load_with(config_file, {}).config.mount_point
+        if mount_point is None:
+            return None
+    try:
+        mount = find_mount(mount_point)
+        mount.get("/scan")
+    except NotRunning:
+        if configured(config_file):
+            return None
+        raise
+    return mount

@@ -8,16 +8,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from musicfs.errors import ConfigError, UsageError
+from musicfs.runtime import absolute
 
 if TYPE_CHECKING:
     from musicfs.config import Config, Loaded
+    from musicfs.reconfiguring import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = Path
-"""As the type of an argument. click's own asks the filesystem about every path, which hangs at a hung mount."""
+
+class _Path(click.ParamType):  # type: ignore[type-arg]
+    """click's own asks the filesystem about every path, which hangs at a hung mount."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        return Path(value)
+
+    def shell_complete(
+        self, context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = _Path()
 
 
 def config_option(command: F) -> F:
@@ -59,18 +76,47 @@ def load(
     allow_other: bool = False,
 ) -> Loaded:
     """The configuration from all of its places. Raises ConfigError with every problem."""
+    return load_with(
+        config_file,
+        overrides_of(
+            mount_point=mount_point, origins=origins, cache_dir=cache_dir, template=template, allow_other=allow_other
+        ),
+    )
+
+
+def overrides_of(
+    *,
+    mount_point: Path | None = None,
+    origins: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    template: str | None = None,
+    allow_other: bool = False,
+) -> dict[str, object]:
+    """What the command line says, by dotted keys. Paths are absolute."""
     overrides: dict[str, object] = {}
     if mount_point is not None:
         overrides["mount_point"] = real(mount_point)
     if origins:
         overrides["origins"] = origin_tables(origins)
     if cache_dir is not None:
-        overrides["cache_dir"] = cache_dir
+        overrides["cache_dir"] = absolute(cache_dir)
     if template is not None:
         overrides["tree.template"] = template
     if allow_other:
         overrides["mount.allow_other"] = True
-    return load_with(config_file, overrides)
+    return overrides
+
+
+def source_of(config_file: Path | None, overrides: Mapping[str, object]) -> Source:
+    """Where a running mount reads its configuration again, whichever its working folder is."""
+    from musicfs.reconfiguring import Source
+
+    return Source(config_file_of(config_file) if configured(config_file) else None, overrides, load_with)
+
+
+def config_file_of(named: Path | None) -> Path:
+    """The absolute path of the file that is named by the option, or by the environment if not."""
+    return absolute(named or Path(os.environ["MUSICFS_CONFIG"]))
 
 
 def load_with(file: Path | None, overrides: Mapping[str, object]) -> Loaded:

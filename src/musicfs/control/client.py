@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from musicfs.runtime import canonical, control_socket, control_sockets
 
 _TIMEOUT_SECS = 10.0
 _LISTING_SECS = 2.0
+_SILENT_SECS = 60.0  # a stream that lives says so every 15 s
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Answer = dict[str, Any]
@@ -59,6 +60,31 @@ class ControlClient:
     def post(self, path: str, body: Answer | None = None, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
         """The answer to a POST. Raises as `get` does."""
         return self._ask("POST", path, body, timeout_secs)
+
+    def delete(self, path: str, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
+        """The answer to a DELETE. Raises as `get` does."""
+        return self._ask("DELETE", path, None, timeout_secs)
+
+    def follow(self, path: str) -> Iterator[Answer]:
+        """The values of a stream of server-sent events, until the mount ends. Raises as `get` does."""
+        connection = _UnixConnection(self.socket, _TIMEOUT_SECS)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            connection.sock.settimeout(_SILENT_SECS)
+            if response.status >= 400:
+                raise UserError(str(json.loads(response.read())["error"]))
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield dict(json.loads(line[len(b"data: ") :]))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunning(self._nobody()) from error
+        except TimeoutError as error:
+            raise UserError(f"The mount{self._on()} has fallen silent; `musicfs status` looks again.") from error
+        except (OSError, http.client.HTTPException):
+            return  # it has ended
+        finally:
+            connection.close()
 
     def pid(self) -> int | None:
         """The process behind the socket, also when it does not answer; None when there is none."""

@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
 from musicfs.app import App
-from musicfs.control import views
-from musicfs.control.why import why
-from musicfs.errors import MusicFSError
-from musicfs.model import OriginId
+from musicfs.config_models import ControlConfig, host_and_port
+from musicfs.control.answers import errors_as_json
+from musicfs.control.gate import TokenFile, gate
+from musicfs.control.latencies import Latencies
+from musicfs.control.routes.cache import CacheRoutes
+from musicfs.control.routes.description import DescriptionRoutes
+from musicfs.control.routes.events import EventRoutes
+from musicfs.control.routes.library import LibraryRoutes
+from musicfs.control.routes.metrics import MetricsRoutes
+from musicfs.control.routes.mount import MountRoutes
+from musicfs.control.routes.origins import OriginRoutes
+from musicfs.control.routes.page import PageRoutes
+from musicfs.control.routes.pins import PinRoutes
+from musicfs.control.routes.playing import PlayingRoutes
+from musicfs.control.routes.redundancy import RedundancyRoutes
+from musicfs.control.views import Counter
 
 log = logging.getLogger(__name__)
+
+_http_log = logging.getLogger(f"{__name__}.http")
+# Bytes that are no HTTP are answered with 400 and are no failure of ours: aiohttp logs a traceback of each.
+_http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 _CLOSING_SECS = 1.0
 _LARGEST_BODY = 64 * 1024
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+class Routes(Protocol):
+    """A group of paths."""
+
+    def routes(self) -> list[web.RouteDef]: ...
 
 
 class ControlServer:
-    """Answers on a Unix socket that only this user can open. Belongs to the event loop's thread.
+    """Answers on a Unix socket that only this user can open, and over TCP if that is configured. Belongs to the event
+    loop's thread.
 
-    stop: has the mount end; called once an answer is on its way.
+    stop: has the mount end, after the reads under way but at most so many seconds; called once an answer is on its way.
     """
 
-    def __init__(self, app: App, socket: Path, stop: Callable[[], None]) -> None:
+    def __init__(self, app: App, socket: Path, stop: Callable[[float], None]) -> None:
         self._app = app
         self._path = socket
-        self._stop = stop
-        self._runner: web.AppRunner | None = None
         self._inode = 0
+        self._token = TokenFile(socket.with_suffix(".token"))
+        self._runners: list[web.AppRunner] = []
+        self.address: str | None = None
+        """Where it answers over TCP, such as "127.0.0.1:8383"."""
+        counter = Counter(app)
+        self._events = EventRoutes(app)
+        self._latencies = Latencies(app)
+        groups: list[Routes] = [
+            MountRoutes(app, counter, stop, lambda: self.address),
+            OriginRoutes(app, counter, self._latencies),
+            LibraryRoutes(app),
+            CacheRoutes(app),
+            PinRoutes(app),
+            PlayingRoutes(app),
+            RedundancyRoutes(app),
+            self._events,
+            MetricsRoutes(app),
+            DescriptionRoutes(),
+        ]
+        self.routes = [route for group in groups for route in group.routes()]
 
     async def start(self) -> None:
-        """Listens. A socket that can't be made is logged, not raised: the mount plays music without it."""
+        """Listens. What can't be opened is logged, not raised: the mount plays music without it."""
         try:
             listening = self._listen()
         except OSError as error:
@@ -49,11 +90,38 @@ class ControlServer:
                 self._path, error.strerror or error,
             )  # fmt: skip
             return
-        application = web.Application(middlewares=[_errors_as_json], client_max_size=_LARGEST_BODY)
-        application.add_routes(self._routes())
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_SECS)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listening).start()
+        self._latencies.start()
+        await web.SockSite(await self._runner(), listening).start()
+        if self._app.config.control.listen is not None:
+            await self._start_tcp(self._app.config.control)
+
+    async def _start_tcp(self, config: ControlConfig) -> None:
+        assert config.listen is not None
+        host, port = host_and_port(config.listen)
+        try:
+            token = config.token.get_secret_value() if config.token else self._token.make()
+            runner = await self._runner(gate(token))
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            log.error(  # noqa: TRY400 (a sentence, not a traceback)
+                "The control API can't answer at %s, which [control] listen names: %s.",
+                config.listen, error.strerror or error,
+            )  # fmt: skip
+            return
+        port = runner.addresses[0][1]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def _runner(self, *middlewares: Middleware) -> web.AppRunner:
+        passing: list[Middleware] = [errors_as_json, *middlewares]
+        application = web.Application(middlewares=passing, client_max_size=_LARGEST_BODY)
+        application.add_routes([*self.routes, *PageRoutes().routes()])
+        application.on_shutdown.append(self._events.close)
+        runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_SECS, logger=_http_log
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
 
     def _listen(self) -> socket.socket:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,103 +140,13 @@ class ControlServer:
 
     async def aclose(self) -> None:
         """Stops answering and removes the socket, unless another mount has put its own there."""
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
+        if self._inode:
             with contextlib.suppress(OSError):
                 if self._path.stat().st_ino == self._inode:
                     self._path.unlink()
+        self._token.remove()
+        self._latencies.stop()
+        self.address = None
+        runners, self._runners = self._runners, []
+        for runner in runners:
             await runner.cleanup()
-
-    def _routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/status", self._status),
-            web.get("/origins", self._origins),
-            web.post("/origins/{id}/check", self._check),
-            web.post("/origins/{id}/accept-removals", self._accept_removals),
-            web.get("/scan", self._scans),
-            web.post("/scan", self._scan),
-            web.get("/why", self._why),
-            web.post("/shutdown", self._shutdown),
-        ]
-
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(views.status(self._app, await views.counts(self._app)))
-
-    async def _origins(self, request: web.Request) -> web.Response:
-        return web.json_response({"origins": views.origins(self._app, await views.counts(self._app))})
-
-    async def _check(self, request: web.Request) -> web.Response:
-        id = self._known(request.match_info["id"])
-        return web.json_response(views.health(id, await self._app.monitor.check_now(id)))
-
-    async def _accept_removals(self, request: web.Request) -> web.Response:
-        id = self._known(request.match_info["id"])
-        counted = await views.counts(self._app)
-        row = counted.origins.get(id)
-        number = await self._app.accept_removals(id)
-        return web.json_response({"origin": id, "removals_held": row.held if row else 0, "scan": number})
-
-    async def _scans(self, request: web.Request) -> web.Response:
-        return web.json_response({"scans": views.scans(self._app)})
-
-    async def _scan(self, request: web.Request) -> web.Response:
-        """Has one origin scanned, or all; answers with the number that `completed` of GET /scan reaches by it."""
-        wanted = (await _body(request)).get("origin")
-        ids = [origin.id for origin in self._app.registry.list()] if wanted is None else [self._known(str(wanted))]
-        return web.json_response({"scans": [{"origin": id, "completed": self._app.rescan(id)} for id in ids]})
-
-    async def _why(self, request: web.Request) -> web.Response:
-        return web.json_response(why(self._app, request.query.get("path", "")))
-
-    async def _shutdown(self, request: web.Request) -> web.Response:
-        asyncio.get_running_loop().call_soon(self._stop)
-        return web.json_response({"stopping": True})
-
-    def _known(self, id: str) -> OriginId:
-        if self._app.registry.get(OriginId(id)) is not None:
-            return OriginId(id)
-        config = next((config for config in self._app.config.origins if config.id == id), None)
-        if config is not None:
-            why = "could not be opened; the log says why" if config.enabled else "is disabled in the configuration"
-            raise _Refused(404, f"The origin {id!r} {why}.")
-        names = ", ".join(origin.id for origin in self._app.registry.list())
-        raise _Refused(404, f"There is no origin {id!r}; there are: {names or 'none'}.")
-
-
-class _Refused(MusicFSError):
-    """The request can't be carried out as it is."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-async def _body(request: web.Request) -> dict[str, object]:
-    if not request.can_read_body:
-        return {}
-    try:
-        body = await request.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise _Refused(400, f"The body of {request.method} {request.path} is not a JSON object.")
-    return body
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return _error(error.status, f"{request.method} {request.path}: {error.reason}.")
-    except _Refused as error:
-        return _error(error.status, str(error))
-    except MusicFSError as error:
-        return _error(409, str(error))
-    except Exception as error:
-        log.exception("%s %s failed", request.method, request.path)
-        return _error(500, f"The mount hit an internal error ({type(error).__name__}); its log has the details.")
-
-
-def _error(status: int, sentence: str) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)

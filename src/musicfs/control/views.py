@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ import musicfs
 from musicfs.app import App
 from musicfs.config_models import OriginConfig
 from musicfs.config_sources import SECRET_KEYS
+from musicfs.control.elsewhere import Elsewhere, count
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.state import OriginHealthState
-from musicfs.library.treeview import OriginRow, Totals, TreeView
+from musicfs.library.treeview import OriginRow, Totals
 from musicfs.model import HealthStatus, OriginId
 
 Json = dict[str, Any]
@@ -25,30 +25,33 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What only a look through the whole catalogue tells. elsewhere: per origin that is away, how many of its files
-    are also at one that answers."""
+    """What the catalogue knows. elsewhere: per origin that is away, how many of its files are also at one that
+    answers, as far as they have been counted."""
 
     totals: Totals
     origins: Mapping[OriginId, OriginRow]
     elsewhere: Mapping[OriginId, int]
 
 
-def count(catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Counts:
-    """Takes a while in a large library: for a thread, on a connection of its own."""
-    with closing(TreeView(catalog, 1)) as view:
-        rows = {row.id: row for row in view.origins()}
-        return Counts(view.totals(), rows, {id: view.also_at(id, answering) for id in away})
+class Counter:
+    """Counts for the views, in a time that does not grow with the library."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._elsewhere = Elsewhere(app.catalog_path, count)
+
+    async def now(self) -> Counts:
+        app = self._app
+        snapshot = app.registry.health()
+        ids = [origin.id for origin in app.registry.list()]
+        away = [id for id in ids if snapshot.is_unhealthy(id)]
+        answering = [id for id in ids if not snapshot.is_unhealthy(id)]
+        rows = app.tree.origins()
+        elsewhere = await self._elsewhere.of(away, answering, rows)
+        return Counts(app.tree.totals(), {row.id: row for row in rows}, elsewhere)
 
 
-async def counts(app: App) -> Counts:
-    snapshot = app.registry.health()
-    ids = [origin.id for origin in app.registry.list()]
-    away = [id for id in ids if snapshot.is_unhealthy(id)]
-    answering = [id for id in ids if not snapshot.is_unhealthy(id)]
-    return await asyncio.get_running_loop().run_in_executor(None, count, app.catalog_path, away, answering)
-
-
-def status(app: App, counted: Counts) -> Json:
+def status(app: App, counted: Counts, listening: str | None) -> Json:
     """The whole mount on one page."""
     return {
         "version": musicfs.__version__,
@@ -60,6 +63,7 @@ def status(app: App, counted: Counts) -> Json:
         "directories": max(0, counted.totals.directories - 1),  # without the mount point itself
         "bytes": counted.totals.bytes,
         "open_files": app.filesystem.open_files,
+        "listening": listening,
         "origins": origins(app, counted),
     }
 
@@ -106,11 +110,13 @@ def _origin(app: App, config: OriginConfig, counted: Counts) -> Json:
 
 
 def location(config: OriginConfig) -> str:
-    """Where the origin is, for people: its folder, else all its settings but the secret ones."""
+    """Where the origin is, for people: its folder, else its settings but those that say how to get in."""
     path = config.settings.get("path")
     if isinstance(path, Path):
         return str(path)
-    return ", ".join(f"{key}={value}" for key, value in config.settings.items() if key not in SECRET_KEYS)
+    access = {*SECRET_KEYS, "user", "domain", "known_hosts"}
+    where = {key: value for key, value in config.settings.items() if not (key in access or key.endswith("_file"))}
+    return ", ".join(f"{key}={value}" for key, value in where.items() if value is not None)
 
 
 def scans(app: App) -> list[Json]:

@@ -86,7 +86,10 @@ _TIERS = {
 
 
 def _reason(app: App, replica: Replica, ranked: list[Replica]) -> str:
-    if app.registry.is_quarantined(replica):
+    aside = app.registry.quarantined.held.get(replica)
+    if aside is not None and aside.against is not None:
+        return f"quarantined: its bytes are not those at {aside.against}, and nobody can tell which are right"
+    if aside is not None:
         return "quarantined: its bytes are not those that were read before"
     if replica not in ranked:
         return "its origin could not be opened"

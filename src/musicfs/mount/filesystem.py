@@ -6,15 +6,21 @@ the caller of the system call is to see.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
+from musicfs.content.blocks import BlockStore
 from musicfs.content.reader import OpenContent, Reader
 from musicfs.library.database import ROOT_INO
 from musicfs.library.treeview import Totals, TreeView
 from musicfs.model import OriginId, Replica
+from musicfs.mount.counting import RequestCounts
+from musicfs.mount.variants import Variants
 
 Attributes = tuple[int, bool, int, int]
 """Inode number, whether it is a directory, size in bytes, time of change in nanoseconds since the epoch."""
@@ -52,21 +58,54 @@ class _File:
 class Filesystem:
     """The tree as files. Belongs to the event loop's thread.
 
-    rank: the origins that would serve these replicas, best first.
+    rank: the origins that would serve these replicas, best first. store: the cache on disk, if there is one. variants:
+    who says whether a file that is opened can be read; None: it always can.
     """
 
-    def __init__(self, tree: TreeView, reader: Reader, rank: Callable[[Sequence[Replica]], list[OriginId]]) -> None:
+    def __init__(
+        self,
+        tree: TreeView,
+        reader: Reader,
+        rank: Callable[[Sequence[Replica]], list[OriginId]],
+        store: BlockStore | None = None,
+        variants: Variants | None = None,
+    ) -> None:
         self._tree = tree
         self._reader = reader
         self._rank = rank
+        self._store = store
+        self._variants = variants
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
         self._directories: dict[int, _Directory] = {}
         self.totals = Totals(0, 0, 0)
+        self.counts = RequestCounts()
+        self._ending = False
+        self._reading = 0
+        self._quiet = asyncio.Event()
 
     @property
     def open_files(self) -> int:
         return len(self._files)
+
+    async def drain(self) -> None:
+        """From now on nothing can be opened. Returns once no read is under way."""
+        self._ending = True
+        while self._reading:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def opened(self, most: int) -> list[tuple[str, OpenContent]]:
+        """What is open now, the newest first: each file once, by its path in the tree, at most so many."""
+        newest = {file.attributes[0]: file.opened for file in islice(reversed(self._files.values()), most)}
+        return [(self._path(ino), opened) for ino, opened in newest.items()]
+
+    def _path(self, ino: int) -> str:
+        names: list[str] = []
+        while ino != ROOT_INO and (node := self._tree.node(ino)) is not None:
+            names.insert(0, node.name)
+            ino = self._tree.parent(ino)
+        return "/".join(names)
 
     # names and attributes
 
@@ -130,6 +169,8 @@ class Filesystem:
 
     def open(self, ino: int) -> int:
         """A handle that is pinned to the content that the inode stands for. Waits for no origin."""
+        if self._ending:
+            raise OSError(errno.ESHUTDOWN, "the mount is ending")
         opened = self._tree.open_file(ino)
         if opened is None:
             node = self._tree.node(ino)
@@ -137,8 +178,27 @@ class Filesystem:
         content, replicas, mtime_ns = opened
         handle = next(self._handles)
         attributes = (ino, False, content.size, mtime_ns)
-        self._files[handle] = _File(attributes, OpenContent(content, replicas))
+        self._files[handle] = _File(attributes, OpenContent(content, replicas, partial(self._following, ino)))
         return handle
+
+    def is_certain(self, handle: int) -> bool:
+        """Whether the file that has just been opened is the one to read, as far as can be said without waiting."""
+        file = self._files[handle]
+        return self._variants is None or self._variants.is_certain(file.attributes[0], file.opened)
+
+    async def make_certain(self, handle: int) -> None:
+        """Raises ESTALE, and the handle is gone, if by now the tree shows another variant of the track under the name:
+        whoever asked looks the name up again, and opens that one."""
+        assert self._variants is not None
+        file = self._files[handle]
+        try:
+            if await self._variants.find_out(file.attributes[0], file.opened):
+                return
+        except BaseException:
+            self.release(handle)
+            raise
+        self.release(handle)
+        raise OSError(errno.ESTALE, "another variant is shown now")
 
     def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
         """The bytes if they can be had without waiting, else None; valid until the next call."""
@@ -146,10 +206,24 @@ class Filesystem:
 
     async def read(self, handle: int, offset: int, size: int) -> bytes:
         """The bytes, from whichever replica of the handle's content answers within the deadline."""
-        return await self._reader.read(self._files[handle].opened, offset, size)
+        self._reading += 1
+        try:
+            return await self._reader.read(self._files[handle].opened, offset, size)
+        finally:
+            self._reading -= 1
+            if not self._reading:
+                self._quiet.set()
 
     def release(self, handle: int) -> None:
-        self._files.pop(handle, None)
+        file = self._files.pop(handle, None)
+        if file is not None:
+            self._reader.close(file.opened)
+
+    def _following(self, ino: int) -> OpenContent | None:
+        """The next file of the same kind in the folder: most likely the next track of the album."""
+        following = self._tree.following(ino)
+        opened = self._tree.open_file(following) if following is not None else None
+        return OpenContent(opened[0], opened[1]) if opened is not None else None
 
     # extended attributes
 
@@ -160,10 +234,13 @@ class Filesystem:
             return {}
         content, replicas, _ = opened
         ranked = self._rank(replicas)
+        cached = self._store.share(content) if self._store is not None else 0.0
         return {
             XATTR_PREFIX + "origin": ranked[0] if ranked else "",
             XATTR_PREFIX + "replicas": ",".join(dict.fromkeys(ranked)),
             XATTR_PREFIX + "content": content.fingerprint.hex(),
+            XATTR_PREFIX + "cached": f"{int(100 * cached)}%",
+            XATTR_PREFIX + "pinned": "yes" if self._store is not None and self._store.is_pinned(content) else "no",
         }
 
 

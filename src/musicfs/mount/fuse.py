@@ -14,9 +14,10 @@ import os
 import queue
 import stat
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext, StatvfsData
@@ -40,25 +41,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _answered(handler: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def _answered(
+    handler: Callable[Concatenate[Operations, P], Awaitable[T]],
+) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
     """Turns whatever a handler raises into an answer to the kernel."""
 
     @functools.wraps(handler)
-    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def answer(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await handler(*args, **kwargs)
+            return await handler(self, *args, **kwargs)
         except FUSEError:
             raise
         except BaseException as error:
-            raise _fuse_error(handler.__name__, error) from None
+            raise self._failure(handler.__name__, error) from None
 
     return answer
-
-
-def _fuse_error(operation: str, error: BaseException) -> FUSEError:
-    if not isinstance(error, OSError) and errno_of(error) == errno.EIO:
-        log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
-    return FUSEError(errno_of(error))
 
 
 class Operations(pyfuse3.Operations):
@@ -72,6 +69,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, filesystem: Filesystem, waiter: FuseWaiter) -> None:
         super().__init__()
         self._fs = filesystem
+        self._counts = filesystem.counts
         self._pass_on = waiter.baton.pass_on
         self._file = self._template(stat.S_IFREG | 0o444, 1)
         self._dir = self._template(stat.S_IFDIR | 0o555, 2)
@@ -90,6 +88,13 @@ class Operations(pyfuse3.Operations):
         entry.attr_timeout = entry.entry_timeout = _TIMEOUT_SECS
         return entry
 
+    def _failure(self, operation: str, error: BaseException) -> FUSEError:
+        number = errno_of(error)
+        self._counts.errors[operation, number] += 1
+        if not isinstance(error, OSError) and number == errno.EIO:
+            log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
+        return FUSEError(number)
+
     def _fill(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> EntryAttributes:
         entry = self._dir if is_directory else self._file
         entry.st_ino = InodeT(ino)
@@ -104,6 +109,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        self._counts.lookup += 1
         found = self._fs.lookup(parent_inode, name)
         if found is None:
             # An answer without an inode lets the kernel remember that there is nothing.
@@ -112,6 +118,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        self._counts.getattr += 1
         return self._fill(*self._fs.getattr(inode))
 
     async def forget(self, inode_list: Any) -> None:
@@ -123,6 +130,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        self._counts.statfs += 1
         totals = self._fs.totals
         answer = StatvfsData()
         answer.f_bsize = answer.f_frsize = 4096
@@ -137,10 +145,12 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        self._counts.opendir += 1
         return FileHandleT(self._fs.opendir(inode))
 
     @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        self._counts.readdir += 1
         # Positions: 1 and 2 are "." and "..", an entry's is its inode number plus 2.
         fs, reply = self._fs, pyfuse3.readdir_reply
         # Of these two the kernel takes the inode number alone.
@@ -168,20 +178,32 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
+        self._counts.open += 1
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
         # An inode stands for one content for ever, so what the kernel has cached of it stays true.
-        return FileInfo(fh=FileHandleT(self._fs.open(inode)), keep_cache=True)
+        handle = self._fs.open(inode)
+        if not self._fs.is_certain(handle):
+            self._pass_on()
+            await self._fs.make_certain(handle)
+        return FileInfo(fh=FileHandleT(handle), keep_cache=True)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        counts = self._counts
+        counts.read += 1
         try:
             data = self._fs.read_now(fh, off, size)
             if data is not None:
+                counts.read_bytes += len(data)
                 return cast(bytes, data)
             self._pass_on()
-            return await self._fs.read(fh, off, size)
+            begun = time.perf_counter()
+            data = await self._fs.read(fh, off, size)
+            counts.waited.add(time.perf_counter() - begun)
+            counts.read_bytes += len(data)
+            return data
         except BaseException as error:
-            raise _fuse_error("read", error) from None
+            raise self._failure("read", error) from None
 
     async def flush(self, fh: FileHandleT) -> None:
         """Nothing is ever written; this answer makes the kernel stop asking."""
@@ -189,12 +211,14 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def release(self, fh: FileHandleT) -> None:
+        self._counts.release += 1
         self._fs.release(fh)
 
     # extended attributes
 
     @_answered
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+        self._counts.getxattr += 1
         # The kernel asks for security.* and system.* at every turn.
         if not name.startswith(b"user.musicfs."):
             raise FUSEError(errno.ENODATA)
@@ -205,6 +229,7 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
+        self._counts.listxattr += 1
         return [name.encode() for name in self._fs.xattrs(inode)]
 
 

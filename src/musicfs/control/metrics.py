@@ -1,0 +1,207 @@
+"""The metrics for Prometheus. The parts count in plain integers; everything else happens when somebody asks."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import musicfs
+from musicfs.app import App
+from musicfs.content.blocks import CacheStats
+from musicfs.events import (
+    Event,
+    FailedOver,
+    HealthChanged,
+    HedgeWon,
+    ReplicaQuarantined,
+    ScanFinished,
+)
+from musicfs.federation.traffic import BOUNDS_SECS, Histogram
+from musicfs.model import HealthStatus
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+Labels = tuple[str, ...]
+L = TypeVar("L", bound=Labels)
+
+
+class EventCounts:
+    """How often what has happened, by labels. `note` is for `EventBus.listen`."""
+
+    def __init__(self) -> None:
+        self.failovers: Counter[Labels] = Counter()
+        self.hedges: Counter[Labels] = Counter()
+        self.quarantines: Counter[Labels] = Counter()
+        self.health: Counter[Labels] = Counter()
+        self.scans: Counter[Labels] = Counter()
+        self.scanned: Counter[Labels] = Counter()
+
+    def note(self, event: Event) -> None:
+        match event:
+            case FailedOver(source=source, target=target):
+                self.failovers[source, target] += 1
+            case HedgeWon(late=late, winner=winner):
+                self.hedges[late, winner] += 1
+            case ReplicaQuarantined(origin=origin):
+                self.quarantines[origin,] += 1
+            case HealthChanged(origin=origin, after=after):
+                self.health[origin, after.value] += 1
+            case ScanFinished(origin=origin):
+                self.scans[origin, "failed" if event.error else "completed"] += 1
+                for what in ("read", "unreadable", "added", "changed", "removed"):
+                    self.scanned[origin, what] += getattr(event, what)
+
+
+class Metrics:
+    """Of one application, since it was made."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._events = EventCounts()
+        app.bus.listen(self._events.note)
+        self._cache: CacheStats | None = None
+
+    async def text(self) -> tuple[bytes, str]:
+        """All of them in Prometheus's text format, and the type of that content."""
+        # Imported late: most mounts are never asked.
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+
+        self._cache = None if self._app.store is None else await self._app.store.stats()
+        registry = CollectorRegistry()
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    def describe(self) -> Sequence[Metric]:
+        """Nothing is asked for when this is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("musicfs_info", "What serves this mount.", ("version",), {(musicfs.__version__,): 1})
+        yield from self._requests()
+        yield from self._library()
+        yield from self._reads()
+        yield from self._origins()
+        yield from self._happenings()
+        if self._cache is not None:
+            yield from _cache(self._cache)
+
+    def _requests(self) -> Iterator[Metric]:
+        counts = self._app.filesystem.counts
+        requests = {(operation,): number for operation, number in counts.requests().items()}
+        errors = {(op, errno.errorcode.get(number, str(number))): n for (op, number), n in counts.errors.items()}
+        yield _counter("musicfs_fuse_requests", "Requests of the kernel.", ("operation",), requests)
+        yield _counter("musicfs_fuse_errors", "Requests that failed.", ("operation", "error"), errors)
+        yield _counter("musicfs_fuse_read_bytes", "Bytes that were handed to the kernel.", (), {(): counts.read_bytes})
+        help = "How long reads took that could not be answered at once."
+        yield _histogram("musicfs_fuse_waiting_read_duration_seconds", help, (), {(): counts.waited})
+        yield _gauge("musicfs_open_files", "File handles that are open.", (), {(): self._app.filesystem.open_files})
+
+    def _library(self) -> Iterator[Metric]:
+        totals = self._app.tree.totals()
+        yield _gauge("musicfs_tree_files", "Files of the tree.", (), {(): totals.files})
+        yield _gauge("musicfs_tree_directories", "Folders of the tree.", (), {(): totals.directories - 1})
+        yield _gauge("musicfs_tree_bytes", "Size of the files of the tree.", (), {(): totals.bytes})
+
+    def _reads(self) -> Iterator[Metric]:
+        traffic = self._app.registry.traffic
+        reads = {(id, "immediate"): its.immediate for id, its in traffic.items()}
+        reads |= {(id, "fetched"): sum(its.fetched.counts) for id, its in traffic.items()}
+        errors = {(id, fault): n for id, its in traffic.items() for fault, n in its.errors.items()}
+        help = "Good reads; immediate ones were answered by the page cache of this machine."
+        yield _counter("musicfs_origin_reads", help, ("origin", "way"), reads)
+        read_bytes = {(id,): its.bytes for id, its in traffic.items()}
+        yield _counter("musicfs_origin_read_bytes", "Bytes of good reads.", ("origin",), read_bytes)
+        yield _counter("musicfs_origin_read_errors", "Reads that failed.", ("origin", "fault"), errors)
+        fetched = {(id,): its.fetched for id, its in traffic.items()}
+        yield _histogram("musicfs_origin_read_duration_seconds", "How long fetches took.", ("origin",), fetched)
+
+    def _origins(self) -> Iterator[Metric]:
+        app = self._app
+        origin = ("origin",)
+        ids = [each.id for each in app.registry.list()]
+        states = {id: app.monitor.state(id) for id in ids}
+        health = {(id, status.value): float(states[id].status is status) for id in ids for status in HealthStatus}
+        yield _gauge("musicfs_origin_health", "1 for the state it is in.", ("origin", "state"), health)
+        failures = {(id,): state.consecutive_failures for id, state in states.items()}
+        yield _gauge("musicfs_origin_consecutive_failures", "Of probes and reads together.", origin, failures)
+        priorities = {(id,): app.router.get_priority(id) for id in ids}
+        yield _gauge("musicfs_origin_priority", "Lower is preferred.", origin, priorities)
+        rows = [row for row in app.tree.origins() if row.id in states]
+        yield _gauge("musicfs_origin_files", "Files that are known of it.", origin, {(r.id,): r.files for r in rows})
+        yield _gauge("musicfs_origin_bytes", "Size of these files.", origin, {(r.id,): r.bytes for r in rows})
+        held = {(row.id,): row.held for row in rows}
+        yield _gauge("musicfs_origin_removals_held", "Files that are gone there but kept.", origin, held)
+        scanned = {(row.id,): row.scanned_at for row in rows if row.scanned_at is not None}
+        yield _gauge("musicfs_origin_scanned_timestamp_seconds", "End of the last complete scan.", origin, scanned)
+
+    def _happenings(self) -> Iterator[Metric]:
+        counts = self._events
+        yield _counter(
+            "musicfs_failovers", "Reads that another origin took over.", ("source", "target"), counts.failovers
+        )
+        yield _counter(
+            "musicfs_hedges_won", "Reads in which the second asked was first.", ("late", "winner"), counts.hedges
+        )
+        yield _counter("musicfs_replicas_quarantined", "Files found to be wrong.", ("origin",), counts.quarantines)
+        yield _counter("musicfs_health_changes", "By the state that was come to.", ("origin", "state"), counts.health)
+        yield _counter("musicfs_scans", "Scans that ended.", ("origin", "result"), counts.scans)
+        yield _counter("musicfs_scanned_files", "What scans did with files.", ("origin", "outcome"), counts.scanned)
+
+
+def _cache(cache: CacheStats) -> Iterator[Metric]:
+    gauges = {
+        "limit_bytes": (cache.limit, "The most that the cache may take on disk."),
+        "bytes": (cache.bytes, "What it takes on disk."),
+        "pinned_bytes": (cache.pinned_bytes, "What of that is pinned."),
+        "contents": (cache.contents, "Files of which something is cached."),
+        "blocks": (cache.blocks, "Blocks that are cached."),
+        "working": (cache.working, "0 while its disk is full or fails."),
+    }
+    for name, (value, help) in gauges.items():
+        yield _gauge(f"musicfs_cache_{name}", help, (), {(): value})
+    counters = {
+        "hits": (cache.hits, "Requests that the cache answered."),
+        "misses": (cache.misses, "Blocks that it did not have."),
+        "skipped_blocks": (cache.skipped, "Blocks that were not kept."),
+        "corrupt_blocks": (cache.corrupt, "Blocks that were found damaged."),
+    }
+    for name, (value, help) in counters.items():
+        yield _counter(f"musicfs_cache_{name}", help, (), {(): value})
+
+
+def _gauge(name: str, help: str, labels: Labels, values: Mapping[L, float]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return _filled(GaugeMetricFamily(name, help, labels=labels), values)
+
+
+def _counter(name: str, help: str, labels: Labels, values: Mapping[L, float]) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    return _filled(CounterMetricFamily(name, help, labels=labels), values)
+
+
+def _filled(family: Metric, values: Mapping[L, float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(labels, value)  # type: ignore[attr-defined]
+    return family
+
+
+def _histogram(name: str, help: str, labels: Labels, values: Mapping[L, Histogram]) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(name, help, labels=labels)
+    for of, histogram in values.items():
+        family.add_metric(of, list(_cumulative(histogram.counts)), histogram.sum_secs)
+    return family
+
+
+def _cumulative(counts: Iterable[int]) -> Iterator[tuple[str, float]]:
+    total = 0
+    for bound, count in zip((*map(str, BOUNDS_SECS), "+Inf"), counts, strict=True):
+        total += count
+        yield bound, total

@@ -1,0 +1,69 @@
+// Asking the mount: the token, one answer, and the stream of events.
+
+const KEY = "musicfs-token";
+
+export class Refused extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+// A fragment is sent to no server; out of the address bar it also stays out of bookmarks and over shoulders.
+export function takeTokenFromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given === null) return;
+  saveToken(given);
+  history.replaceState(null, "", location.pathname);
+}
+
+export function saveToken(token) {
+  sessionStorage.setItem(KEY, token);
+}
+
+function ask(path, signal) {
+  const token = sessionStorage.getItem(KEY);
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  return fetch(path, { headers, signal, cache: "no-store", credentials: "omit" });
+}
+
+/** The JSON that a GET answers. Throws Refused for an answer that is none, TypeError when nobody answers. */
+export async function get(path) {
+  const response = await ask(path, AbortSignal.timeout(10_000));
+  if (!response.ok) throw new Refused(response.status, response.statusText);
+  return response.json();
+}
+
+const absent = new Set();
+
+/** As `get`; null where this mount has nothing of the kind, and then it is not asked again. */
+export async function getIfThere(path) {
+  if (absent.has(path)) return null;
+  try {
+    return await get(path);
+  } catch (error) {
+    if (!(error instanceof Refused) || ![404, 409].includes(error.status)) throw error;
+    absent.add(path);
+    return null;
+  }
+}
+
+/** Calls back with every event from now on; returns when the stream ends. EventSource can't send the token. */
+export async function follow(path, onOpen, onEvent) {
+  const response = await ask(path);
+  if (!response.ok) throw new Refused(response.status, response.statusText);
+  onOpen();
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    const frames = text.split("\n\n");
+    text = frames.pop();
+    for (const frame of frames) {
+      const data = frame.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trim());
+      if (data.length > 0) onEvent(JSON.parse(data.join("\n")));
+    }
+  }
+}

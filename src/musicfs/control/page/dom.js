@@ -1,0 +1,55 @@
+// Making elements. Whatever comes from outside becomes text or an attribute, never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function make(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+export function el(name, attributes = {}, ...children) {
+  return make(document.createElement(name), attributes, children);
+}
+
+export function svg(name, attributes = {}, ...children) {
+  return make(document.createElementNS(SVG, name), attributes, children);
+}
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** Only where it differs: a live region reads out whatever is set. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Replaces the children unless `key`, which stands for all they show, is what it was. */
+export function render(node, key, children) {
+  const shown = JSON.stringify(key);
+  if (node.shown === shown) return;
+  node.shown = shown;
+  node.replaceChildren(...children());
+}
+
+/**
+ * One child for each item, by item.id, in order. Children stay the same elements, so the focus and what is unfolded
+ * stay too.
+ */
+export function renderEach(list, items, create, update) {
+  const known = new Map([...list.children].map((child) => [child.dataset.id, child]));
+  items.forEach((item, position) => {
+    let child = known.get(item.id);
+    known.delete(item.id);
+    if (child === undefined) {
+      child = create(item);
+      child.dataset.id = item.id;
+    }
+    if (list.children[position] !== child) list.insertBefore(child, list.children[position] ?? null);
+    update(child, item);
+  });
+  for (const gone of known.values()) gone.remove();
+}

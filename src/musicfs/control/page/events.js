@@ -1,0 +1,45 @@
+// The list of what happened: newest first, floods of the same thing told once.
+
+import { byId, el, renderEach, setText } from "./dom.js";
+import { sentence, timeOfDay, tone } from "./words.js";
+
+const MOST_KEPT = 400;
+const MOST_SHOWN = 60;
+const SAME_SECS = 10;
+
+const ALIKE = {
+  FailedOver: (event) => [event.source, event.target],
+  HedgeWon: (event) => [event.late, event.winner],
+  ReplicaSuspect: (event) => [event.origin],
+};
+
+let numbers = 0;
+
+/** Puts a new event before the others, or into the last that is like it. kept: newest first. */
+export function remember(kept, event) {
+  if (sentence(event) === null) return;
+  const alike = ALIKE[event.event];
+  if (alike !== undefined) {
+    const same = kept.find((each) => each.event === event.event && String(alike(each)) === String(alike(event)) && event.at - each.at < SAME_SECS);
+    if (same !== undefined) {
+      same.times += 1;
+      same.gap_ms = Math.max(same.gap_ms ?? 0, event.gap_ms ?? 0);
+      return;
+    }
+  }
+  numbers += 1;
+  kept.unshift({ ...event, times: 1, id: String(numbers) });
+  kept.splice(MOST_KEPT);
+}
+
+export function showEvents(kept) {
+  byId("no-events").hidden = kept.length > 0;
+  renderEach(byId("events"), kept.slice(0, MOST_SHOWN), create, (item, event) => {
+    item.dataset.tone = tone(event);
+    setText(item.lastElementChild, sentence(event));
+  });
+}
+
+function create(event) {
+  return el("li", {}, el("time", { datetime: new Date(event.at * 1000).toISOString() }, timeOfDay(event.at)), el("span"));
+}

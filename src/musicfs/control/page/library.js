@@ -1,0 +1,79 @@
+// How safe the music is: in how many places it lives, what the cache holds, and what is open now.
+
+import { bar } from "./charts.js";
+import { byId, el, render } from "./dom.js";
+import { counted, listed, size, visible } from "./words.js";
+
+const PLACES = ["nowhere now", "in one place", "in two places", "in three places"];
+const KINDS = ["lost", "once", "twice"];
+
+function placesWord(places) {
+  return PLACES[places] ?? `in ${places} places`;
+}
+
+/** view: the answer of /redundancy. */
+export function showCopies(view) {
+  byId("copies-section").hidden = view === null || view.places.length === 0;
+  if (byId("copies-section").hidden) return;
+  const unfolded = byId("copies").querySelector("details")?.open ?? false;
+  render(byId("copies"), view, () => {
+    const total = view.places.reduce((sum, each) => sum + each.tracks, 0) || 1;
+    const kind = (each) => KINDS[each.places] ?? "more";
+    const told = (each) => `${counted(each.tracks, "track")} ${placesWord(each.places)}`;
+    return [
+      bar(view.places.map((each) => ({ share: each.tracks / total, kind: kind(each) })), `Copies: ${view.places.map(told).join(", ")}.`),
+      el("ul", { class: "legend" }, ...view.places.map((each) =>
+        el("li", {}, el("span", { class: `key ${kind(each)}` }, told(each)), el("small", {}, size(each.bytes))))),
+      albums(view, unfolded),
+    ];
+  });
+}
+
+function albums(view, unfolded) {
+  if (view.albums_in_one === 0) return el("p", {}, "Every album lives in two places or more.");
+  const items = view.albums.map((album) => el("li", {}, el("span", {}, visible(album.path)), " ", el("small", {}, visible(risk(album)))));
+  const more = view.albums_in_one - view.albums.length;
+  if (more > 0) items.push(el("li", {}, `and ${more} more`));
+  return el("details", { open: unfolded && "" },
+    el("summary", {}, `${counted(view.albums_in_one, "album")} with music that is in one place only`),
+    el("ul", { class: "albums", tabindex: "0", "aria-label": "Albums with music that is in one place only" }, ...items));
+}
+
+function risk(album) {
+  const where = `only on ${listed(album.origins)}`;
+  return album.in_one === album.tracks ? where : `${album.in_one} of ${album.tracks} tracks ${where}`;
+}
+
+/** view: the answer of /cache. */
+export function showCache(view) {
+  byId("cache-section").hidden = view === null;
+  if (view === null) return;
+  render(byId("cache"), view, () => {
+    const share = view.limit > 0 ? Math.min(1, view.bytes / view.limit) : 0;
+    const pinned = view.limit > 0 ? Math.min(share, view.pinned_bytes / view.limit) : 0;
+    const holds = `${size(view.bytes)} of ${size(view.limit)}, of ${counted(view.contents, "file")}`;
+    return [
+      bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache holds ${holds}.`),
+      el("p", {}, `Holds ${holds}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
+      el("p", {}, view.hits > 0 ? `Answered ${Math.ceil((100 * view.hits) / (view.hits + view.misses))} % of what it was asked.` : "Was not needed yet."),
+      view.working ? null : el("p", { class: "bad" }, "It rests: its disk is full or fails. Music plays on without it."),
+    ].filter((child) => child !== null);
+  });
+}
+
+/** files: of the answer of /open. */
+export function showOpen(files) {
+  byId("playing-section").hidden = files === null || files.length === 0;
+  if (files === null) return;
+  render(byId("playing"), files, () => files.slice(0, 12).map((file) =>
+    el("li", {}, el("span", {}, visible(nameOf(file.path))), " ", el("small", {}, visible(source(file))))));
+}
+
+function source(file) {
+  const cached = file.cached > 0 ? `${Math.round(file.cached * 100)} % cached` : "";
+  return [file.origin ?? "no place has it now", cached].filter(Boolean).join(", ");
+}
+
+export function nameOf(path) {
+  return path.slice(path.lastIndexOf("/") + 1);
+}

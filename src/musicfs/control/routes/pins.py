@@ -1,0 +1,55 @@
+"""/pins: what is to be on this machine's disk whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+
+from musicfs.app import App
+from musicfs.content.pinning import Pins
+from musicfs.control.answers import Body, Refused, body_of
+from musicfs.errors import UserError
+
+
+class _Paths(Body):
+    paths: list[str]
+
+
+class PinRoutes:
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/pins", self._list),
+            web.post("/pins", self._add),
+            web.post("/pins/remove", self._remove),
+        ]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return await self._answer()
+
+    async def _add(self, request: web.Request) -> web.Response:
+        paths = (await body_of(request, _Paths)).paths
+        try:
+            await self._pins().add([path.strip("/") for path in paths])
+        except UserError as error:
+            raise Refused(409, str(error)) from None
+        return await self._answer()
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        paths = (await body_of(request, _Paths)).paths
+        try:
+            await self._pins().remove([path.strip("/") for path in paths])
+        except UserError as error:
+            raise Refused(409, str(error)) from None
+        return await self._answer()
+
+    async def _answer(self) -> web.Response:
+        return web.json_response({"pins": [asdict(view) for view in await self._pins().views()]})
+
+    def _pins(self) -> Pins:
+        if self._app.pins is None:
+            raise Refused(409, "Nothing can be pinned, since content_cache_gb is 0; set it to have a cache.")
+        return self._app.pins

@@ -1,0 +1,69 @@
+"""An application with its control API, without a mount."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from musicfs.app import App
+from musicfs.config import Config, OriginConfig
+from musicfs.control.client import Answer, ControlClient
+from musicfs.control.server import ControlServer
+from musicfs.model import OriginType
+from musicfs.reconfiguring import Source
+
+
+@dataclass
+class Running:
+    app: App
+    client: ControlClient
+    folder: Path
+    server: ControlServer
+    stopped: list[float] = field(default_factory=list)
+
+    async def get(self, target: str, /, **query: str) -> Answer:
+        return await asyncio.to_thread(lambda: self.client.get(target, query))
+
+    async def post(self, path: str, body: Answer | None = None) -> Answer:
+        return await asyncio.to_thread(self.client.post, path, body)
+
+    async def delete(self, path: str) -> Answer:
+        return await asyncio.to_thread(self.client.delete, path)
+
+    async def scanned(self, origin: str | None = None) -> None:
+        """Has everything, or one origin, scanned by way of the API, and waits for it."""
+        begun = await self.post("/scan", {} if origin is None else {"origin": origin})
+        await self.completed({scan["origin"]: scan["completed"] for scan in begun["scans"]})
+
+    async def completed(self, wanted: dict[str, int]) -> None:
+        while any(scan["completed"] < wanted.get(scan["origin"], 0) for scan in (await self.get("/scan"))["scans"]):
+            pass  # each look is a request, and lets the scans go on
+
+
+def local_origin(id: str, path: Path, priority: int, enabled: bool = True) -> OriginConfig:
+    return OriginConfig.model_validate({
+        "id": id, "origin_type": OriginType.LOCAL, "priority": priority, "enabled": enabled, "path": path,
+    })  # fmt: skip
+
+
+@asynccontextmanager
+async def running_app(
+    folder: Path, *origins: OriginConfig, source: Source | None = None, **settings: Any
+) -> AsyncIterator[Running]:
+    """settings: sections of the configuration. source: where it may be read again."""
+    config = Config(mount_point=folder / "m", cache_dir=folder / "cache", origins=origins, **settings)
+    app = App(config, source=source)
+    stopped: list[float] = []
+    path = folder / "run" / "x.sock"
+    async with app.running():
+        server = ControlServer(app, path, lambda secs: stopped.append(secs))
+        await server.start()
+        app.begin()
+        try:
+            yield Running(app, ControlClient(path, folder / "m"), folder, server, stopped)
+        finally:
+            await server.aclose()
