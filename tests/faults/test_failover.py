@@ -78,7 +78,7 @@ class Pair:
         self.here = here
         self.roots = {id: here.origins / id for id in ("near", "far")}
         # More than the reader keeps in memory, so that what is read twice is fetched twice.
-        self.near = make_audio(self.roots["near"] / "song.wav", seconds=120, seed=1, tags=TAGS)
+        self.near = make_audio(self.roots["near"] / "song.wav", seconds=240, seed=1, tags=TAGS)
         self.far = self.roots["far"] / "song.wav"
         if equal:
             self.far.parent.mkdir()
@@ -115,6 +115,17 @@ def test_a_track_plays_to_its_end_though_its_origin_fails_half_way(
         moved = [event for event in mount.events if event["event"] in ("FailedOver", "HedgeWon")]
         assert moved, "the fault was never met"
         record_property("longest gap in ms", max(event["gap_ms"] for event in moved))
+
+
+def test_a_file_that_is_missing_when_it_is_read_is_looked_for_at_once(equal: Pair) -> None:
+    with equal.mount(health={"check_interval_secs": 600}) as mount:
+        path = mount.scanned().path / SHOWN
+        since = len(mount.events)
+        equal.switch.write_text("vanish")
+        assert mount.here.call(digest_of, path) == digest_of(equal.far)
+        mount.wait_for("ReplicaSuspect", since, origin="near", path="song.wav")
+        scan = mount.wait_for("ScanFinished", since, origin="near")
+        assert (scan["listed"], scan["removed"]) == (1, 0)
 
 
 @pytest.mark.parametrize("at", [0.0001, 0.5])

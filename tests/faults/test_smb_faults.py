@@ -23,6 +23,7 @@ from tests.faults.remote_faults import (
     failing,
     held,
     holds_no_more_than,
+    in_the_end,
     recovers,
     working,
 )
@@ -128,6 +129,7 @@ async def test_a_file_that_was_replaced_while_the_server_was_away_is_refused(rem
     remote.proxy.refuse()
     remote.write(NAME, DATA[::-1])
     remote.proxy.accept()
+    await in_the_end(origin.health)  # the first call may still meet the end of the old connection
     with pytest.raises(ReplicaFailed) as failed:
         await origin.read(file, 0, 100)
     assert failed.value.fault is ReplicaFault.CHANGED

@@ -14,6 +14,7 @@ import pytest
 from tests.mount.test_tree import catalogued, tree
 from tests.support.audio import make_album, make_audio
 from tests.support.mounting import PATIENCE, Mount, Place, eventually
+from tests.unit.test_extras import OPTIONAL
 
 ALBUM = "Artist/Album (1999) [FLAC]"
 FILE = f"{ALBUM}/01 - Title 1.flac"
@@ -87,8 +88,28 @@ def test_a_file_that_is_open_does_not_keep_the_daemon_from_ending(here: Place) -
                 here.signal(reader.pid, signal.SIGKILL)
 
 
-def test_whoever_waits_for_bytes_gets_an_error_when_the_mount_ends(here: Place) -> None:
-    """Not at the deadline, which is minutes away."""
+def test_a_read_that_is_under_way_finishes_before_the_mount_ends(here: Place) -> None:
+    switch = here.base / "switch"
+    switch.write_text("")
+    origins = library(here)
+    with Mount(here, origins, switches={"one": switch}) as mount:
+        mount.scanned()
+        switch.write_text("slow")
+        command = here.who.command(here.environ, "cat", str(mount.path / FILE))
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+            try:
+                eventually(lambda: _waits_in_a_read(reader.pid), "a reader that waits")
+                mount.signal(signal.SIGTERM)
+                data, _ = reader.communicate(timeout=PATIENCE)
+                assert mount.wait() == 0
+            finally:
+                here.signal(reader.pid, signal.SIGKILL)
+        assert data in [path.read_bytes() for path in origins["one"].rglob("*.flac")]
+        gone(mount)
+
+
+def test_whoever_waits_for_bytes_gets_an_error_when_the_mount_has_to_end_at_once(here: Place) -> None:
+    """Not at the deadline, which is minutes away; and from the first request to end on, nothing is opened."""
     switch = here.base / "switch"
     switch.write_text("")
     retry = {"deadline_ms": 600_000}
@@ -100,12 +121,20 @@ def test_whoever_waits_for_bytes_gets_an_error_when_the_mount_ends(here: Place) 
             try:
                 eventually(lambda: _waits_in_a_read(reader.pid), "a reader that waits")
                 mount.signal(signal.SIGTERM)
+                eventually(
+                    lambda: "after transport endpoint shutdown" in _cat(here, mount.path / FILE), "no more opens"
+                )
+                mount.signal(signal.SIGTERM)
                 assert mount.wait() == 0
                 _, errors = reader.communicate(timeout=PATIENCE)
             finally:
                 here.signal(reader.pid, signal.SIGKILL)
-        assert re.search("Input/output error|connection abort", errors)
+        assert re.search("Input/output error|connection abort|not connected", errors)
         gone(mount)
+
+
+def _cat(here: Place, path: Path) -> str:
+    return here.run("head", "-c", "0", path, check=False).stderr
 
 
 def _waits_in_a_read(pid: int) -> bool:
@@ -233,3 +262,15 @@ def test_opening_and_closing_leaves_no_descriptor_and_no_thread_behind(here: Pla
         for _ in range(20):
             here.call(tree, mount.path)
         eventually(lambda: here.call(resources, mount.pid) == before, f"no more than {before} descriptors and threads")
+
+
+def test_a_mount_of_local_folders_loads_nothing_for_other_kinds(here: Place) -> None:
+    """Neither its daemon nor its workers: who does not use S3 pays nothing for it."""
+    make_audio(here.origins / "disk/song.wav", seconds=1, seed=1)
+    here.environ["PYTHONPROFILEIMPORTTIME"] = "1"  # has Python log each import
+    with Mount(here, {"disk": here.origins / "disk"}) as mount:
+        mount.scanned()
+    loaded = {line.rpartition("|")[2].strip() for line in mount.log.splitlines() if line.startswith("import time:")}
+    assert {"musicfs.origins.openfiles", "musicfs.library.scanner", "mutagen"} <= loaded
+    kinds = {f"musicfs.origins.{kind}.settings" for kind in ("nfs", "s3", "sftp", "smb")}
+    assert loaded & (kinds | OPTIONAL) == set()

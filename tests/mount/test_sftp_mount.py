@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.audio import make_audio
-from tests.support.mounting import PATIENCE, Mount, Place, eventually
+from tests.support.mounting import Mount, Place, eventually
+from tests.support.playing import SHOWN, SONG, digest_of, play
 from tests.support.servers.process import HOST
 from tests.support.servers.sshd import Sshd, sshd
-
-TAGS = {"title": "Song", "artist": "Artist", "album": "Album", "track": 1}
-SHOWN = "Artist/Album [WAV]/01 - Song.wav"
-CHUNK = 64 << 10
 
 
 @pytest.fixture
@@ -41,49 +35,24 @@ def access(here: Place, server: Sshd) -> dict[str, object]:
 
 @pytest.fixture
 def song(here: Place) -> Path:
-    song = make_audio(here.origins / "nas/song.wav", seconds=120, seed=1, tags=TAGS)
+    song = make_audio(here.origins / "nas/song.wav", seconds=240, seed=1, tags=SONG)
     shutil.copytree(here.origins / "nas", here.origins / "disk")
     (here.origins / "nas").chmod(0o755)
     return song
-
-
-def play(path: Path, half: Path, go_on: Path) -> tuple[str, float]:
-    """Reads the file; says by the file `half` that it is half way, and waits for `go_on` there. The digest, and the
-    longest time without a byte after that, in seconds."""
-    digest, done, longest, last = hashlib.sha256(), 0, 0.0, 0.0
-    size = path.stat().st_size
-    with path.open("rb", buffering=0) as file:
-        while data := file.read(CHUNK):
-            now = time.monotonic()
-            longest = max(longest, now - last) if last else longest
-            digest.update(data)
-            done += len(data)
-            if done >= size // 2 and not half.exists():
-                half.touch()
-                while not go_on.exists() and time.monotonic() < now + PATIENCE:
-                    time.sleep(0.01)
-            last = time.monotonic() if half.exists() else 0.0
-    return digest.hexdigest(), longest
 
 
 @pytest.mark.parametrize("how", ["killed", "hanging"])
 def test_a_track_plays_to_its_end_though_the_server_goes_half_way(
     here: Place, server: Sshd, access: dict[str, object], song: Path, how: str
 ) -> None:
-    nas = {"origin_type": "sftp", "host": HOST, "path": str(song.parent), "timeout_ms": 1000, **access}
-    health = {"timeout_ms": 1000, "unhealthy_threshold": 2}
+    nas = {"origin_type": "sftp", "host": HOST, "path": str(song.parent), "timeout_ms": 3000, **access}
+    health = {"timeout_ms": 3000, "unhealthy_threshold": 2}
     roots = {"nas": song.parent, "disk": here.origins / "disk"}
-    half, go_on = here.user / "half", here.base / "go-on"
     with Mount(here, roots, nas=nas, health=health) as mount:
         path = mount.scanned().path / SHOWN
-        with ThreadPoolExecutor(1) as beside:
-            played = beside.submit(here.call, play, path, half, go_on)
-            eventually(lambda: half.exists() or played.done(), "half of the track")
-            server.kill() if how == "killed" else server.stop()
-            go_on.touch()
-            digest, longest = played.result(PATIENCE)
-        print(f"{how}: the longest gap was {longest * 1000:.0f} ms")
-        assert digest == hashlib.sha256(song.read_bytes()).hexdigest()
+        played = play(here, path, server.kill if how == "killed" else server.stop)
+        print(f"{how}: the longest wait was {played.longest * 1000:.0f} ms")
+        assert played.digest == digest_of(song)
         assert mount.seen("FailedOver", target="disk") or mount.seen("HedgeWon"), "the fault was never met"
         mount.wait_for("HealthChanged", origin="nas", after="HealthStatus.UNHEALTHY")
         since = len(mount.events)

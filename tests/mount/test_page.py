@@ -1,0 +1,195 @@
+"""The status page, in a real browser, over a real mount whose places come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from demo.stage import Interrupts
+
+from tests.support.audio import make_album
+from tests.support.browser import Tab, browser
+from tests.support.nasstage import NasStage as Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = '<img src="x" onerror="document.title=1">'
+TRACK = "Artist/Album (1999) [FLAC]/01 - Title 1.flac"
+
+
+@dataclass
+class Shown:
+    """A page that follows the mount of a stage. url: its address, with the token."""
+
+    tab: Tab
+    stage: Stage
+    url: str
+
+    async def says(self, text: str) -> None:
+        await self.tab.shows(f"document.body?.innerText.includes({text!r})")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shown() -> AsyncIterator[Shown]:
+    with Stage.set_up(Interrupts()) as stage:
+        await asyncio.to_thread(_mount, stage)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "musicfs", "page", stage.music, "--no-browser", stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        try:
+            url = (await process.stdout.readline()).decode().strip()
+            async with browser() as tab:
+                await tab.size(1280, 900)
+                await tab.open(url)
+                page = Shown(tab, stage, url)
+                await page.says("Everything plays.")
+                yield page
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+def _mount(stage: Stage) -> None:
+    make_album(stage.nas_disk / HOSTILE, "Artist", "Album", 2, seconds=60)
+    shutil.copytree(stage.nas_disk, stage.laptop, dirs_exist_ok=True)
+    make_album(stage.laptop, "Artist", "Single", 1)
+    stage.bring_nas()
+    stage.mount("Music", "--origin", "nas", "--origin", "laptop")
+    stage.wait_for(lambda: all(o["scan"]["last"] for o in stage.ask("status", "Music")["origins"]), "it is not scanned")
+
+
+async def test_every_place_is_shown_and_the_token_is_not(shown: Shown) -> None:
+    cards = await shown.tab.evaluate("[...document.querySelectorAll('#origins h3')].map(e => e.innerText)")
+    assert [card.split() for card in cards] == [["nas", "Here"], ["laptop", "Here"]]
+    assert "token" not in await shown.tab.evaluate("location.href")
+    await shown.says("2 tracks in two places")
+    assert await shown.tab.evaluate("[...document.querySelectorAll('svg[role=img]')].every(e => e.ariaLabel)")
+
+
+async def test_a_place_that_goes_and_returns_is_shown_without_a_reload_and_names_are_only_text(shown: Shown) -> None:
+    await shown.tab.evaluate("window.stayed = true")
+    with (shown.stage.music / TRACK).open("rb", buffering=0) as file:
+        await asyncio.to_thread(file.read, 4096)
+        await shown.says("Serving 01 - Title 1.flac.")
+        await asyncio.to_thread(shown.stage.lose_nas)
+        await asyncio.to_thread(file.read)
+    await shown.says("Everything plays.\n\nnas is away; its music is served by laptop.")
+    await shown.says("nas went away")
+    await shown.tab.shows("/reads? went from nas to laptop/i.test(document.body.innerText)")
+    await shown.says(HOSTILE)
+    assert await shown.tab.evaluate("document.querySelectorAll('img').length") == 0
+    await asyncio.to_thread(shown.stage.clear_nas)
+    await asyncio.to_thread(shown.stage.bring_nas)
+    await shown.says("nas is back.")
+    await shown.tab.shows("document.querySelector('#story').innerText === ''")
+    assert await shown.tab.evaluate("window.stayed")
+
+
+def _origin(id: str, health: str = "healthy", also_elsewhere: int | None = None, **more: object) -> dict[str, object]:
+    scan = {"state": "idle", "error": None}
+    known = {"enabled": True, "reason": "gone", "files": 8, "scanned_at": 1.0, "scan": scan}
+    return {"id": id, "health": health, "also_elsewhere": also_elsewhere, **known, **more}
+
+
+WELL, AWAY = _origin("disk"), _origin("nas", "unhealthy", 8)
+
+
+@pytest.mark.parametrize(
+    ("origins", "cached", "sentences"),
+    [
+        ([WELL], 0, "Everything plays."),
+        ([WELL, AWAY], 0, "Everything plays. nas is away; its music is served by disk."),
+        ([WELL, AWAY], 1, "Everything plays. nas is away; its music is served by disk and the cache."),
+        (
+            [WELL, AWAY | {"also_elsewhere": 3}], 0,
+            "Some of your music waits. nas is away. 3 of its 8 files are served by disk; the others wait for it.",
+        ),
+        (
+            [WELL, AWAY | {"also_elsewhere": 0}], 1,
+            "Some of your music waits. nas is away. Its 8 files are nowhere else;"
+            " what the cache holds plays all the same.",
+        ),
+        ([WELL, AWAY | {"also_elsewhere": None}], 0, "Most of it plays. nas is away; disk serves what it also has."),
+        ([AWAY], 0, "Nothing plays. nas does not answer. Your music stays listed and waits."),
+        (
+            [AWAY], 1,
+            "Only the cache plays. nas does not answer. What the cache holds plays on; all else is listed and waits.",
+        ),
+        ([WELL, _origin("nas", "unknown")], 0, "Nearly there. Waiting for the first answer of nas."),
+        ([WELL, _origin("nas", "degraded", reason="slow")], 0, "Everything plays. nas is not at its best: slow."),
+        ([], 0, "No place takes part yet."),
+    ],
+)  # fmt: skip
+async def test_the_first_sentences_say_whether_the_music_plays(
+    shown: Shown, origins: list[dict[str, object]], cached: int, sentences: str
+) -> None:
+    given = json.dumps([{"origins": origins}, {"blocks": cached}])
+    said = await shown.tab.evaluate(f"import('/page/words.js').then(words => words.verdict(...{given}))")
+    assert f"{said['verdict']} {said['story']}".strip() == sentences
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_can_be_used_by_everybody(shown: Shown, scheme: str) -> None:
+    await shown.tab.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
+    await shown.tab.shows("getComputedStyle(document.querySelector('h1')).transitionDuration === '0s'")
+    light = await shown.tab.evaluate(
+        "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).every(c => c > 127)"
+    )
+    assert light == (scheme == "light")
+    axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text()
+    await shown.tab.evaluate(f"{axe}; undefined")
+    found: list[dict[str, Any]] = await shown.tab.evaluate("axe.run().then(found => found.violations)")
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+async def test_a_phone_needs_no_sideways_scrolling(shown: Shown) -> None:
+    await shown.tab.size(390, 844)
+    try:
+        assert await shown.tab.evaluate("document.documentElement.scrollWidth") == 390
+    finally:
+        await shown.tab.size(1280, 900)
+
+
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(shown: Shown) -> None:
+    await shown.tab.evaluate("document.activeElement.blur(); document.querySelector('details').open = true")
+    reached = []
+    for _ in range(4):
+        await shown.tab.press("Tab")
+        reached.append(await shown.tab.evaluate("document.activeElement.className || document.activeElement.localName"))
+        assert await shown.tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert reached == ["skip", "summary", "albums", "log"]
+
+
+async def test_it_asks_nobody_else_and_complains_of_nothing(shown: Shown) -> None:
+    base = shown.url.partition("#")[0]
+    assert shown.tab.requests
+    assert [url for url in shown.tab.requests if not url.startswith(base)] == []
+    assert shown.tab.complaints == []
+    policy = await shown.tab.evaluate("fetch('/').then(answer => answer.headers.get('Content-Security-Policy'))")
+    assert policy.startswith("default-src 'self';")
+
+
+async def test_who_has_no_token_is_asked_for_it(shown: Shown) -> None:
+    base, _, token = shown.url.partition("#token=")
+    await shown.tab.evaluate("sessionStorage.clear()")
+    await shown.tab.open(base)
+    await shown.says("This page needs the token of the mount.")
+    await shown.tab.evaluate("document.querySelector('#token').focus()")
+    await shown.tab.call("Input.insertText", text=token)
+    await shown.tab.press("Enter")
+    await shown.says("Everything plays.")
+
+
+async def test_it_says_when_the_mount_has_ended(shown: Shown) -> None:
+    await asyncio.to_thread(shown.stage.musicfs, "unmount", str(shown.stage.music), capture=True)
+    await shown.says("MusicFS does not answer.")
