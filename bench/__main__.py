@@ -10,7 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.cache import measure_cache, measure_streaming
+from bench.failover import measure_failover
 from bench.local import Row, measure_local, measure_memory, measure_start
+from bench.remote import SLOW, as_json, as_markdown, measure_links, measure_remote, measure_waste, of_the_link
+from bench.scan import measure_scans, scans_as_markdown
+from bench.services import SERVICES
 
 
 def _table(rows: list[Row], names: list[str]) -> str:
@@ -26,7 +31,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tracks and three rounds")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "musicfs-bench")
-    parser.add_argument("--only", choices=["local", "start", "memory"], help="just this part")
+    parser.add_argument(
+        "--only",
+        choices=["local", "start", "memory", "remote", "waste", "cache", "scan", "failover"],
+        help="just this part",
+    )
+    parser.add_argument("--kinds", nargs="*", choices=list(SERVICES), default=list(SERVICES), help="of remote origins")
     options = parser.parse_args()
     tracks, rounds, big = (10_000, 3, 1 << 28) if options.quick else (100_000, 5, 1 << 30)
     base = options.folder.absolute()
@@ -43,6 +53,32 @@ def main() -> None:
     if options.only in (None, "memory"):
         results["memory"] = memory = measure_memory(base, tracks, big)
         print("resident memory, MB:", ", ".join(f"{when} {size:.1f}" for when, size in memory.items()))
+    remote_big = (48 if options.quick else 96) << 20
+    if options.only in (None, "remote"):
+        results["links"] = links = measure_links(remote_big)
+        print("a plain socket, MB/s:", ", ".join(f"{name} {speed / 1e6:.0f}" for name, speed in links.items()))
+        tables = []
+        for table in measure_remote(base, options.kinds, rounds, remote_big):
+            share = of_the_link(table, remote_big, links[SLOW.name])
+            print(f"\n{as_markdown(table)}\n\nshare of the slow link: {share}", flush=True)
+            tables.append(table)
+        results["remote"] = as_json(tables)
+    if options.only in (None, "waste"):
+        waste = measure_waste(base, 1, remote_big, 100 if options.quick else 1000)
+        print(f"\n{as_markdown(waste)}")
+        results["waste"] = as_json([waste])
+    if options.only in (None, "cache"):
+        cached = measure_cache(base, rounds, big)
+        print(f"\n{as_markdown(cached)}")
+        streaming = measure_streaming(base)
+        print("32 files from SFTP, resident MB:", ", ".join(f"{when} {size:.1f}" for when, size in streaming.items()))
+        results["cache"] = as_json([cached]) | {"streaming": streaming}
+    if options.only in (None, "failover"):
+        results["failover"] = measure_failover(3 if options.quick else 25)
+    if options.only in (None, "scan"):
+        scans = measure_scans(base, options.kinds, 100 if options.quick else 500)
+        print(f"\n{scans_as_markdown(scans)}")
+        results["scan"] = [vars(scan) for scan in scans]
     out = base / "results.json"
     out.write_text(json.dumps(results, indent=1))
     print(f"every round's seconds: {out}")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,25 @@ from bench.library import Track
 _PATIENCE_SECS = 600
 
 
-def _wait_mounted(path: Path) -> None:
+def wait_mounted(path: Path, running: Callable[[], bool] = lambda: True, log: Path | None = None) -> None:
     until = time.monotonic() + _PATIENCE_SECS
     while not os.path.ismount(path):
-        if time.monotonic() > until:
-            raise TimeoutError(f"{path} is not mounted")
+        if time.monotonic() > until or not running():
+            told = log.read_text(errors="replace")[-2000:] if log is not None else ""
+            raise TimeoutError(f"{path} is not mounted\n{told}")
         time.sleep(0.005)
 
 
-def _unmount(path: Path) -> None:
+def unmount(path: Path) -> None:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def told(command: Sequence[str]) -> str:
+    """What the command said; an error with that when it fails."""
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
+    return done.stdout
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,11 @@ class Mergerfs:
     def mounted(self) -> Iterator[Path]:
         self.mount_point.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mergerfs", ":".join(map(str, self.folders)), str(self.mount_point)], check=True)
-        _wait_mounted(self.mount_point)
+        wait_mounted(self.mount_point)
         try:
             yield self.mount_point
         finally:
-            _unmount(self.mount_point)
+            unmount(self.mount_point)
 
     def path(self, track: Track) -> str:
         return track.source
@@ -87,12 +96,15 @@ class MusicFS:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "musicfs", *arguments]
 
-    def _origins(self) -> list[str]:
-        return [part for folder in self.folders for part in ("--origin", str(folder))]
+    def options(self) -> list[str]:
+        """Where the music is and the cache belongs."""
+        origins = [part for folder in self.folders for part in ("--origin", str(folder))]
+        return [*origins, "--cache-dir", str(self.cache_dir)]
 
-    def scan(self) -> None:
-        """Fills the catalogue; shows the scan's own summary."""
-        subprocess.run(self.command("scan", *self._origins(), "--cache-dir", str(self.cache_dir)), check=True)
+    def scan(self) -> str:
+        """Fills the catalogue; what the command said."""
+        command = self.command("scan", *self.options())
+        return told(command)
 
     def forget(self) -> None:
         shutil.rmtree(self.cache_dir, ignore_errors=True)
@@ -100,7 +112,7 @@ class MusicFS:
     def start(self) -> None:
         """Returns when the mount can be seen."""
         self.mount_point.mkdir(parents=True, exist_ok=True)
-        command = self.command("mount", str(self.mount_point), *self._origins(), "--cache-dir", str(self.cache_dir))
+        command = self.command("mount", str(self.mount_point), *self.options())
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def processes(self) -> list[psutil.Process]:
@@ -116,20 +128,21 @@ class MusicFS:
         """Waits until the rescan that follows a mount is over and its worker has gone to rest or is idle."""
         until = time.monotonic() + _PATIENCE_SECS
         while time.monotonic() < until:
-            cpu = sum(p.cpu_percent(0.5) for p in self.processes())
-            if cpu < 1:
-                return
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended: then it is not at rest
+                if sum(p.cpu_percent(0.5) for p in self.processes()) < 1:
+                    return
 
     @contextmanager
     def mounted(self) -> Iterator[Path]:
         self.start()
-        self.settle()
         try:
+            self.settle()
             yield self.mount_point
         finally:
-            subprocess.run(
-                self.command("unmount", "--lazy", str(self.mount_point)), check=True, stdout=subprocess.DEVNULL
-            )
+            self.unmount()
+
+    def unmount(self) -> None:
+        subprocess.run(self.command("unmount", "--lazy", str(self.mount_point)), check=True, stdout=subprocess.DEVNULL)
 
     def path(self, track: Track) -> str:
         return track.shown

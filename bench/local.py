@@ -30,7 +30,7 @@ class Row:
         return statistics.median(self.seconds[contender])
 
 
-def _time(work: str, folder: Path, argument: str) -> float:
+def timed(work: str, folder: Path, argument: str) -> float:
     command = [sys.executable, "-m", "bench.readers", work, str(folder), argument]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -47,7 +47,7 @@ def _folders(base: Path, tracks: int, big: int) -> list[Path]:
 def _round(contender: Contender, base: Path, tracks: int, rows: dict[str, Row]) -> None:
     def measure(name: str, work: str, argument: str = "") -> None:
         row = rows.setdefault(name, Row(name))
-        row.seconds.setdefault(contender.name, []).append(_time(work, folder, argument))
+        row.seconds.setdefault(contender.name, []).append(timed(work, folder, argument))
 
     # Only what every contender has: the plain folder is the first of the two.
     step = max(1, tracks * 6 // 10 // _SMALL_FILES)
@@ -71,7 +71,7 @@ def measure_local(base: Path, tracks: int, rounds: int, big: int) -> tuple[list[
     """The rows, and the contenders in the order of the table's columns."""
     folders = _folders(base, tracks, big)
     for folder in folders:
-        _time("find", folder, "")
+        timed("find", folder, "")
     subprocess.run(["cat", str(folders[0] / "big.wav")], check=True, stdout=subprocess.DEVNULL)
     ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
     contenders: list[Contender] = [Plain(folders), Mergerfs(folders, base / "mnt-mergerfs"), ours]
@@ -114,6 +114,6 @@ def measure_memory(base: Path, tracks: int, big: int) -> dict[str, float]:
     with ours.mounted() as folder:
         time.sleep(35)  # the worker goes to rest when it has been idle for 30 s
         found["idle"] = resident()
-        _time("find", folder, "")
+        timed("find", folder, "")
         found["after find"] = resident()
     return found

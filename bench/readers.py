@@ -1,6 +1,7 @@
 """The work that is timed: run as a program of its own, so that what measures does not weigh on what is measured.
 
-Usage: python -m bench.readers WORK FOLDER ARGUMENT. Prints the seconds it took.
+Usage: python -m bench.readers WORK FOLDER ARGUMENT. Prints the seconds it took, or what
+it measured itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,39 @@ def random_4k(folder: str, big: str) -> None:
     os.close(descriptor)
 
 
+def random_128k(folder: str, big: str) -> None:
+    """200 reads of 128 KiB anywhere in the big file, as by a player whose user seeks."""
+    descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    pieces = os.fstat(descriptor).st_size // (128 * 1024)
+    chance = random.Random(0)
+    for _ in range(200):
+        os.pread(descriptor, 128 * 1024, chance.randrange(pieces) * 128 * 1024)
+    os.close(descriptor)
+
+
+def first_bytes(folder: str, listing: str) -> float:
+    """The beginning of each file of the list, opened and 64 KiB read; the mean time of one.
+
+    In between is a pause, so that nobody's reading ahead of one file is in the way of the next.
+    """
+    taken = []
+    for name in Path(listing).read_text().splitlines():
+        started = time.perf_counter()
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY)
+        os.read(descriptor, 64 * 1024)
+        taken.append(time.perf_counter() - started)
+        os.close(descriptor)
+        time.sleep(0.05)
+    return sum(taken) / len(taken)
+
+
+def heads(folder: str, listing: str) -> None:
+    """`head -c 100000` of each file of the list."""
+    for name in Path(listing).read_text().splitlines():
+        subprocess.run(["head", "-c", "100000", f"{folder}/{name}"], check=True, stdout=subprocess.DEVNULL)
+
+
 def small_files(folder: str, listing: str) -> None:
     """Each file of the list, opened, read to its end and closed."""
     for name in Path(listing).read_text().splitlines():
@@ -47,16 +81,16 @@ def find(folder: str, _: str) -> None:
     subprocess.run(["find", folder, "-type", "f", "-size", "+0"], check=True, stdout=subprocess.DEVNULL)
 
 
-WORK: dict[str, Callable[[str, str], None]] = {
-    work.__name__: work for work in (sequential, random_4k, small_files, find)
+WORK: dict[str, Callable[[str, str], float | None]] = {
+    work.__name__: work for work in (sequential, random_4k, random_128k, first_bytes, heads, small_files, find)
 }
 
 
 def main() -> None:
     work = WORK[sys.argv[1]]
     started = time.perf_counter()
-    work(*sys.argv[2:4])
-    print(time.perf_counter() - started)
+    measured = work(*sys.argv[2:4])
+    print(time.perf_counter() - started if measured is None else measured)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import subprocess
 import wave
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,33 +26,40 @@ _SCALE = (220.0, 261.63, 293.66, 329.63, 392.0, 440.0, 523.25, 587.33)
 
 @dataclass(frozen=True)
 class Album:
-    """An album and where it lies. titles: of its tracks. artists: of the tracks, where they differ."""
+    """An album and the places where it lies. titles: of its tracks. artists: of the tracks, where they differ."""
 
     artist: str
     title: str
     year: int
     format: str
     titles: Sequence[str]
-    on: Sequence[str] = ("nas", "laptop")
+    on: Sequence[str]
     seconds: int = 24
     artists: Sequence[str] = ()
 
 
 ALBUMS = (
-    Album("The Paper Lanterns", "Night Train", 2021, "flac", ("Departure", "Signals", "Terminus"), seconds=150),
-    Album("Ada Winter", "Low Tide", 2019, "flac", ("Harbour", "Driftwood", "Gulls")),
+    Album(
+        "The Paper Lanterns", "Night Train", 2021, "flac", ("Departure", "Signals", "Terminus"),
+        on=("nas", "cloud", "laptop"), seconds=300,
+    ),
+    Album("Ada Winter", "Low Tide", 2019, "flac", ("Harbour", "Driftwood", "Gulls"), on=("nas", "laptop")),
     Album("Ada Winter", "Salt Roads", 2022, "opus", ("Limestone", "Milestones", "Home"), on=("nas",)),
     Album("Kite & Anchor", "First Light", 2015, "mp3", ("Paper Wings", "Ballast"), on=("laptop",)),
     Album(
-        "Various Artists", "Harbour Sessions", 2020, "opus", ("Slow Ferry", "Night Watch", "Lighthouse"), on=("nas",),
+        "Various Artists", "Harbour Sessions", 2020, "opus", ("Slow Ferry", "Night Watch", "Lighthouse"), on=("cloud",),
         artists=("Ada Winter", "Kite & Anchor", "The Paper Lanterns"),
     ),
 )  # fmt: skip
 
 
-def make_album(album: Album, number: int, nas: Path, laptop: Path) -> None:
-    """Encodes the album into the folders it lies in. What is on both is the same bytes under other names."""
-    folders = {"nas": nas / "Albums" / f"{album.artist} - {album.title}", "laptop": laptop / album.title.lower()}
+def make_album(album: Album, number: int, places: Mapping[str, Path]) -> None:
+    """Encodes the album into the places it lies in: the same bytes everywhere, under other names."""
+    folders = {
+        "nas": places["nas"] / "Albums" / f"{album.artist} - {album.title}",
+        "cloud": places["cloud"] / str(album.year) / album.title,
+        "laptop": places["laptop"] / album.title.lower(),
+    }
     first, *others = [folders[name] for name in album.on]
     for folder in (first, *others):
         folder.mkdir(parents=True)
@@ -102,14 +109,15 @@ def _tune(seconds: int, seed: int) -> bytes:
 
 @cache
 def _note(hz: float) -> bytes:
-    """A plucked string, the channels a little out of tune with each other."""
-    samples = array("h")
+    """A plucked string, the channels a little out of tune with each other; with hiss, as recordings have it."""
+    samples, hiss = array("h"), random.Random(hz)
     length = int(_NOTE_SECS * RATE)
     for n in range(length):
         loud = 7000 * min(1.0, n / 150) * (1 - n / length) ** 1.5
         for pitch in (hz, hz * 1.004):
             angle = 2 * math.pi * pitch * n / RATE
-            samples.append(int(loud * (math.sin(angle) + math.sin(2 * angle) / 2 + math.sin(3 * angle) / 4)))
+            sound = math.sin(angle) + math.sin(2 * angle) / 2 + math.sin(3 * angle) / 4
+            samples.append(int(loud * sound) + hiss.randint(-40, 40))
     return samples.tobytes()
 
 
