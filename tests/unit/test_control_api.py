@@ -290,7 +290,9 @@ async def test_streams_end_with_the_mount_and_leave_no_subscription(api: Running
     async with _connector(api) as session, session.get("http://x/events") as response:
         await response.content.readuntil(b"\n\n")
         await api.server.aclose()
-        assert await response.content.read() in (b"", b": still here\n\n")
+        async with asyncio.timeout(5):  # the stream ends; what the origins' first probes said may come before
+            rest = await response.content.read()
+        assert not rest or rest.endswith(b"\n\n")
     api.app.bus.publish(AllOriginsUnhealthy((OriginId("a"),)))
     assert not api.app.bus._subscriptions
 
