@@ -52,6 +52,17 @@ def test_every_command_explains_itself() -> None:
             todo += [(*names, name) for name in command.commands]
 
 
+@pytest.mark.parametrize("group", [[], ["cache"], ["origin"]])
+def test_a_group_without_a_command_shows_its_help_as_it_is(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(group) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Usage: musicfs")
+    assert "\nCommands:\n" in told
+    assert "\\" not in told.splitlines()[0]
+
+
 def test_the_version_is_told() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     assert result.output == f"musicfs {musicfs.__version__}\n"

@@ -72,7 +72,7 @@ def _next_step(view: dict[str, Any]) -> str:
     away = [o for o in origins if o["health"] == "unhealthy"]
     if away:
         names = " and ".join(o["id"] for o in away) if len(away) < 3 else f"the {len(away)} that are away"
-        return f"bring back {names}; then `musicfs origin check` looks at once, MusicFS by itself within half a minute."
+        return f"bring back {names}; then `musicfs origin check` looks at once, MusicFS by itself within seconds."
     for origin in origins:
         if origin["removals_held"]:
             return (

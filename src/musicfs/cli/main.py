@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         warn("interrupted.")
         return _INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: its message is its help
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         return _tell_usage(error)
     except UserError as error:
