@@ -16,6 +16,7 @@ from musicfs.config import Config, OriginConfig
 from musicfs.content.blockdisk import discard
 from musicfs.content.blocks import BlockStore
 from musicfs.content.checksums import Checksums
+from musicfs.content.comparing import Catalogue, Comparison
 from musicfs.content.pinning import Pins
 from musicfs.content.reader import OpenContent, Reader
 from musicfs.content.verifying import Verification
@@ -35,15 +36,17 @@ from musicfs.events import (
     PinCompleted,
     ReplicaQuarantined,
     ReplicasDisagree,
+    RotFound,
     ScanFinished,
     ScanProgress,
+    VerificationFinished,
 )
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
 from musicfs.library.database import prepare_catalog
-from musicfs.library.finding import find_contents
+from musicfs.library.finding import contents_after, count_replicas, find_contents, path_of
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
 from musicfs.library.treeview import TreeView
@@ -64,12 +67,13 @@ DRAIN_SECS = 5.0
 """How long the reads under way may go on when the mount is told to end."""
 CHECKSUMS = "checksums.sqlite"
 PINS = "pins.sqlite"
+COMPARED = "verify.sqlite"
 _TREE_CACHE_MB = 8
 _RESTART_SECS = 5.0
 _SWITCHING_SECS = 5.0
 _REMEMBERED = (
     HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
-    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted,
+    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, RotFound, VerificationFinished,
 )  # fmt: skip
 
 
@@ -120,6 +124,7 @@ class App:
             before=lambda content: self.tree.predecessors(content),
         )
         self.pins = self._make_pins(self.store) if self.store is not None else None
+        self.comparison = self._make_comparison()
         self.started_at = time.time()
         self.scans: dict[OriginId, ScanProgress | ScanFinished] = {}
         self.on_changes: Callable[[TreeChanges], None] = lambda changes: None
@@ -153,6 +158,8 @@ class App:
                 await self.pins.start()
             else:
                 await asyncio.get_running_loop().run_in_executor(None, discard, self.config.cache_dir)
+            await self.comparison.start()
+            stack.push_async_callback(self.comparison.aclose)
             variants = Variants(self.tree, self.registry, self._is_cached, self._tell_reachable)
             self.filesystem = Filesystem(self.tree, self.reader, self._rank, self.store, variants)
             self.filesystem.totals = self.tree.totals()
@@ -175,6 +182,7 @@ class App:
         self._members.begin()
         if self.pins is not None:
             self._run_for_ever(self.pins.run, "pins")
+        self._run_for_ever(self.comparison.work, "comparison")
 
     async def apply(self, wanted: Config) -> None:
         """Makes this the configuration, as far as it may change while mounted: origins, health and retry settings.
@@ -226,6 +234,15 @@ class App:
             lambda content: self.tree.replicas(content),
             self._available,
         )
+
+    def _make_comparison(self) -> Comparison:
+        catalogue = Catalogue(
+            lambda path: count_replicas(self.catalog_path, path),
+            lambda path, fingerprint, limit: contents_after(self.catalog_path, path, fingerprint, limit),
+            lambda content: path_of(self.catalog_path, content),
+            lambda content: self.tree.replicas(content),
+        )
+        return Comparison(self.config.cache_dir / COMPARED, catalogue, self.reader, self.registry, self.bus)
 
     def _available(self, replicas: Sequence[Replica]) -> bool:
         """Whether any of them is at an origin that is not known to be away."""

@@ -35,7 +35,7 @@ def origin_type_of(value: object) -> OriginType:
     return OriginType(value)
 
 
-def _bytes_per_second(value: object) -> object:
+def bytes_per_second(value: object) -> object:
     """2000000, "2000000", "2MB/s", "1.5 MiB/s"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]i?)?B?(?:/s)?", value.strip()) if isinstance(value, str) else None
     if not found:
@@ -177,7 +177,7 @@ class OriginConfig(_Settings):
     hedge: Bool = True
     bandwidth_limit: Annotated[
         Annotated[int, Ge(1)] | None,
-        BeforeValidator(_bytes_per_second),
+        BeforeValidator(bytes_per_second),
         Wanted('bytes per second, such as 2000000 or "2MB/s"'),
     ] = None
     bandwidth_limit_all: Bool = False

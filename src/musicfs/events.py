@@ -158,6 +158,40 @@ class PinCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class VerificationProgress(Event):
+    """Copies are being read and compared: `done_files` of `files` have been gone through, `found` of them differ."""
+
+    path: str
+    files: int
+    done_files: int
+    bytes: int
+    done_bytes: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class RotFound(Event):
+    """A verification met a copy that is not what it ought to be. file: where the tree shows it, if it does. against:
+    the origin that it disagrees with, where nobody can tell which is right; None: its bytes are known to be wrong."""
+
+    origin: OriginId
+    path: str
+    file: str | None
+    block: int
+    against: OriginId | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationFinished(Event):
+    """Every copy at or below this path of the tree was gone through; `unchecked` of them could not be read."""
+
+    path: str
+    files: int
+    found: int
+    unchecked: int
+
+
+@dataclass(frozen=True, slots=True)
 class FilesChanged(Event):
     """A commit of a scan: so many files of the origin are new, changed, or gone from the catalogue by it."""
 

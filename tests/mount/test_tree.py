@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -150,6 +151,9 @@ def test_extended_attributes_tell_where_a_file_comes_from(library: Mount) -> Non
     dump = library.here.run("getfattr", "-d", album / "01 - Title 1.flac").stdout
     assert 'user.musicfs.origin="one"' in dump
     assert 'user.musicfs.replicas="one"' in dump
+    assert 'user.musicfs.cached="0%"' in dump
+    assert 'user.musicfs.pinned="no"' in dump
+    assert re.search(r'^user\.musicfs\.content="[0-9a-f]{64}"$', dump, re.MULTILINE)
     contents = {
         library.here.call(os.getxattr, album / f"0{number} - Title {number}.flac", "user.musicfs.content")
         for number in (1, 2, 3)

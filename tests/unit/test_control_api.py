@@ -104,6 +104,8 @@ async def test_answers_are_as_they_are_described(api: Running) -> None:
         ("POST", "/scan"): await api.post("/scan"),
         ("POST", "/cache/clear"): await api.post("/cache/clear", {"all": True}),
         ("POST", "/cache/verify"): await api.post("/cache/verify"),
+        ("POST", "/verify"): await api.post("/verify"),
+        ("POST", "/verify/stop"): await api.post("/verify/stop"),
         ("POST", "/pins"): await api.post("/pins", {"paths": [SONG]}),
         ("POST", "/pins/remove"): await api.post("/pins/remove", {"paths": [SONG]}),
         ("POST", "/reload"): await api.post("/reload"),

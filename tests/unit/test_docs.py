@@ -28,6 +28,7 @@ STAND_INS = {
     "FILE": "f",
     "DIR": "d",
     "SECONDS": "5",
+    "RATE": "2MB/s",
     "SHELL": "bash",
     "...": "",
 }

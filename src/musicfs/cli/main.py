@@ -21,7 +21,9 @@ from musicfs.cli.origins import origin
 from musicfs.cli.output import printable, warn
 from musicfs.cli.page import page
 from musicfs.cli.pinning import pin, pins, unpin
+from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scanning import scan
+from musicfs.cli.verifying import verify
 from musicfs.errors import ConfigError, UserError
 
 _INTERRUPTED = 130
@@ -70,8 +72,8 @@ def cli() -> None:
 
 
 for _command in (
-    mount, unmount, shutdown, reload, status, page, events, scan, origin, why, pin, unpin, pins, cache, config,
-    completion,
+    mount, unmount, shutdown, reload, status, page, events, scan, origin, why, pin, unpin, pins, cache, redundancy,
+    verify, config, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -129,13 +129,14 @@ class CheckedReads:
         *,
         urgent: Callable[[], bool] = always,
         background: bool = False,
+        only: Replica | None = None,
     ) -> Fetched:
         """The block of that number, in bytes that are the recorded ones.
 
         A replica that disagrees with what two have shown is quarantined, and another is asked. Where one origin alone
         has vouched for the recorded ones, all are heard, and `judge` decides. Raises `NoReplicaAvailable` when no
         replica has the bytes within the deadline. deadline, urgent, background: as `FailoverExecutor.fetch`
-        has them.
+        has them. only: the replica to ask; the others are still heard where it is in doubt.
         """
         record, content = self._record(opened), opened.content
         if self._quarantined.held:
@@ -151,7 +152,7 @@ class CheckedReads:
             return record.compare(index, digest, data) is not Answer.WRONG
 
         fetched = await self._failover.fetch(
-            opened.replicas,
+            opened.replicas if only is None else [only],
             offset,
             size,
             check=check,

@@ -19,8 +19,8 @@ from musicfs.content.retag import Reuse
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
-from musicfs.federation.fetching import Fetched
-from musicfs.model import Content, OriginId
+from musicfs.federation.fetching import Fetched, never
+from musicfs.model import Content, OriginId, Replica
 
 __all__ = ["BLOCK_SIZE", "OpenContent", "Reader"]
 
@@ -78,6 +78,14 @@ class Reader:
         assert self._store is not None
         fetched = await self._checked.fetch(opened, index, background=True)
         self._store.put(opened.content, index, fetched.data)
+
+    async def compare(self, opened: OpenContent, index: int, replica: Replica) -> None:
+        """Has the replica show the block, as background work whose time and failures say little of its origin.
+
+        Who turns out to be wrong is in quarantine afterwards. Raises `NoReplicaAvailable` when this one can't be read,
+        or is wrong.
+        """
+        await self._checked.fetch(opened, index, urgent=never, background=True, only=replica)
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """The bytes if they can be had without waiting, else None. A memoryview is valid until the next call."""

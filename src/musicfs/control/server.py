@@ -30,6 +30,7 @@ from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
 from musicfs.control.routes.playing import PlayingRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
+from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.views import Counter
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class ControlServer:
             PinRoutes(app),
             PlayingRoutes(app),
             RedundancyRoutes(app),
+            VerifyRoutes(app),
             self._events,
             MetricsRoutes(app),
             DescriptionRoutes(),

@@ -47,6 +47,10 @@ def always() -> bool:
     return True
 
 
+def never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a fetch is after: `size` bytes at `offset`, of which `block` is the first block's number.

@@ -1,4 +1,4 @@
-"""What lies below paths of the tree, and which contents the catalogue still knows."""
+"""What lies below paths of the tree, where the tree has a content, and which contents the catalogue still knows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ WITH RECURSIVE below (ino, content) AS (
 )
 SELECT DISTINCT c.id, c.fingerprint, c.size FROM below b JOIN contents c ON c.id = b.content ORDER BY b.ino
 """
+
+# As above, with all variants of what is shown.
+_ALL_BELOW = """
+WITH RECURSIVE below (ino, content) AS (
+    SELECT v.ino, v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name WHERE n.ino = :ino
+    UNION ALL
+    SELECT n.ino, n.content FROM nodes n JOIN below b ON n.parent = b.ino WHERE b.content IS NULL
+), wanted (id) AS (SELECT content FROM below WHERE content IS NOT NULL)
+"""
+_REPLICAS = "replicas r JOIN origins o ON o.num = r.origin AND o.enabled = 1"
 
 
 def find_contents(
@@ -42,6 +52,56 @@ def find_contents(
             if row is not None:
                 known[fingerprint] = Content(row[0], fingerprint, row[1])
     return below, known
+
+
+def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
+    """How many files the configured origins have of what is at or below the path of the tree, of all variants, and
+    their bytes; of all that there is where the path is "". None: there is no such path. Blocks."""
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        ino = _find(db, path)
+        if ino is None:
+            return None
+        sql = f"SELECT count(*), coalesce(sum(r.size), 0) FROM {_REPLICAS}"
+        if ino != ROOT_INO:
+            sql = f"{_ALL_BELOW} {sql} WHERE r.content IN wanted"
+        files, size = db.execute(sql, {"ino": ino}).fetchone()
+        return files, size
+
+
+def contents_after(catalog: Path, path: str, fingerprint: bytes, limit: int) -> list[Content]:
+    """The contents of these files with a fingerprint above the one given, in that order, so many at most; none where
+    the path is gone. Blocks."""
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        ino = _find(db, path)
+        if ino is None:
+            return []
+        sql = (
+            "SELECT c.id, c.fingerprint, c.size FROM contents c WHERE c.fingerprint > :fingerprint AND"
+            f" EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id)"
+        )
+        if ino != ROOT_INO:
+            sql = f"{_ALL_BELOW} {sql} AND c.id IN wanted"
+        rows = db.execute(
+            f"{sql} ORDER BY c.fingerprint LIMIT :limit", {"ino": ino, "fingerprint": fingerprint, "limit": limit}
+        )
+        return [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+
+
+def path_of(catalog: Path, content: int) -> str | None:
+    """Where the tree has the content, by preference where it shows it; None where it has it no more. Blocks."""
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        return shown_at(db, content)
+
+
+def shown_at(db: Connection, content: int) -> str | None:
+    """As `path_of`."""
+    found: list[tuple[int, str]] = []
+    for (dir,) in db.execute("SELECT DISTINCT dir FROM entries WHERE content = ? ORDER BY dir", (content,)).fetchall():
+        parent = _find(db, dir)
+        if parent is not None:
+            rows = db.execute("SELECT shown, name FROM nodes WHERE parent = ? AND content = ?", (parent, content))
+            found += [(shown, f"{dir}/{name}" if dir else name) for shown, name in rows]
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _find(db: Connection, path: str) -> int | None:

@@ -163,6 +163,10 @@ const SENTENCES = {
   HedgeWon: (e) => `${e.winner} was quicker than ${e.late} for ${times(e, "read")}: ${e.path}.`,
   ReplicaSuspect: (e) => `A file at ${e.origin} has changed: ${e.path}; it is looked at again.`,
   ReplicaQuarantined: (e) => `A file at ${e.origin} is damaged and no longer used: ${e.path}.`,
+  ReplicasDisagree: (e) => `The copies at ${e.origin} and ${e.other} differ; that of ${e.origin} goes on serving: ${e.path}.`,
+  RotFound: (e) => e.against === null ? `A copy at ${e.origin} is damaged in block ${e.block}: ${e.path}.`
+    : `A copy at ${e.origin} differs from that at ${e.against} in block ${e.block}: ${e.path}.`,
+  VerificationFinished: (e) => `${counted(e.files, "copy", "copies")} verified: ${number.format(e.found)} differ, ${number.format(e.unchecked)} could not be read.`,
   OriginRegistered: (e) => `${e.origin} takes part.`,
   OriginUnregistered: (e) => `${e.origin} takes part no more.`,
   ScanFinished: (e) => e.error !== null ? `The scan of ${e.origin} failed: ${e.error}.`
@@ -177,7 +181,7 @@ function times(event, noun, one = "a") {
 }
 
 const GOOD = new Set(["CacheResumed", "OriginRegistered"]);
-const BAD = new Set(["AllOriginsUnhealthy", "ReplicaQuarantined", "CacheStopped"]);
+const BAD = new Set(["AllOriginsUnhealthy", "ReplicaQuarantined", "RotFound", "CacheStopped"]);
 
 export function tone(event) {
   if (event.event === "HealthChanged") return event.after === "healthy" ? "good" : event.after === "unhealthy" ? "bad" : "fair";

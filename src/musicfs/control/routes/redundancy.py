@@ -1,35 +1,54 @@
-"""/redundancy: in how many places the music lives."""
+"""/redundancy: in how many places the music lives, which copies differ, and what the loss of a place would cost."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import asdict
 
 from aiohttp import web
 
 from musicfs.app import App
-from musicfs.library.redundancy import Redundancy, count
+from musicfs.control.answers import known_origin, number_of
+from musicfs.library.redundancy import count
+
+_USUAL_ALBUMS = 200
+_MOST_ALBUMS = 100_000
+_KEPT = 4  # answers
 
 
 class RedundancyRoutes:
-    """Counts in a thread, once for however many ask, and anew when the library has changed."""
+    """Counts in a thread, once for however many ask the same, and anew when the library has changed."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._counted: tuple[object, asyncio.Future[Redundancy]] | None = None
+        self._counted: OrderedDict[Hashable, tuple[object, asyncio.Future[str]]] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/redundancy", self._redundancy)]
 
     async def _redundancy(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(await asyncio.shield(self._count())))
+        most = number_of(request, "most", _USUAL_ALBUMS, _MOST_ALBUMS)
+        origin = known_origin(self._app, request.query["origin"]) if "origin" in request.query else None
+        text = await asyncio.shield(self._count(most, origin))
+        return web.Response(text=text, content_type="application/json")
 
-    def _count(self) -> asyncio.Future[Redundancy]:
-        known = self._app.tree.totals(), self._app.tree.origins()
-        if self._counted is not None:
-            key, counting = self._counted
+    def _count(self, most: int, origin: str | None) -> asyncio.Future[str]:
+        app, asked = self._app, (most, origin)
+        aside = tuple(app.registry.quarantined.held.values())
+        known = app.tree.totals(), app.tree.origins(), aside
+        if asked in self._counted:
+            key, counting = self._counted[asked]
             if not counting.done() or (key == known and not counting.cancelled() and counting.exception() is None):
                 return counting
-        loop = asyncio.get_running_loop()
-        self._counted = known, loop.run_in_executor(None, count, self._app.catalog_path)
-        return self._counted[1]
+
+        def counted() -> str:
+            return json.dumps(asdict(count(app.catalog_path, aside, origin=origin, most=most)))
+
+        self._counted[asked] = known, asyncio.get_running_loop().run_in_executor(None, counted)
+        self._counted.move_to_end(asked)
+        if len(self._counted) > _KEPT:
+            self._counted.popitem(last=False)
+        return self._counted[asked][1]

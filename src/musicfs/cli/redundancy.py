@@ -1,0 +1,126 @@
+"""`musicfs redundancy`: what lives in one place only, which copies differ, and what the loss of a place would cost."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicfs.cli.output import Word, counted, say, say_json, size_text, table, warn
+from musicfs.cli.settings import PATH, json_option
+from musicfs.errors import UsageError
+
+_MOST_ALBUMS = 100_000
+_COUNTING_SECS = 120.0
+_PLACES = ("nowhere now", "in one place", "in two places", "in three places")
+_COLUMNS = ("what", "path", "origin", "tracks", "bytes", "block", "against")
+
+
+@click.command(short_help="Show what lives in one place only, and which copies differ.")
+@click.argument("mount_point", type=PATH, required=False)
+@click.option("--if-lost", "origin", metavar="ID", help="List the albums that would lose something with this origin.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one table for spreadsheets; docs/CLI.md describes it.")
+@json_option
+def redundancy(mount_point: Path | None, origin: str | None, as_csv: bool, as_json: bool) -> None:
+    """Show in how many places your music lives, which albums live in one only, and what would be lost with each origin.
+
+    Copies whose bytes are not what they ought to be are listed, too, and count for no place; `musicfs verify` looks
+    for them. What is cached or pinned on this disk is no place either.
+
+    \b
+    Examples:
+      musicfs redundancy
+      musicfs redundancy --if-lost nas
+      musicfs redundancy --csv > albums.csv
+    """
+    from musicfs.control.client import find_mount
+
+    if as_csv and as_json:
+        raise UsageError("Use either --csv or --json.")
+    query = {"most": str(_MOST_ALBUMS)} | ({} if origin is None else {"origin": origin})
+    view = find_mount(mount_point).get("/redundancy", query, timeout_secs=_COUNTING_SECS)
+    more = view["albums_in_one"] - len(view["albums"])
+    if as_json:
+        say_json(view)
+        return
+    if as_csv:
+        _print_csv(view, origin)
+    else:
+        _print(view, origin)
+    if more > 0:
+        warn(f"{counted(more, 'album')} more are left out here.")
+
+
+def _print(view: dict[str, Any], origin: str | None) -> None:
+    if not view["places"]:
+        say("No music is known yet; `musicfs scan` looks for it.")
+        return
+    for each in view["places"]:
+        places = each["places"]
+        where = _PLACES[places] if places < len(_PLACES) else f"in {places} places"
+        say(Word(f"{counted(each['tracks'], 'track')} {where}", _style(places)), f", {size_text(each['bytes'])}")
+    _print_losses(view, origin)
+    albums = view["albums"]
+    if albums:
+        say("")
+        header = ("ALBUM", "TRACKS", "IN ONE PLACE", "SIZE", "WHERE")
+        rows = [
+            (a["path"], f"{a['tracks']:,}", f"{a['in_one']:,}", size_text(a["bytes"]), ", ".join(a["origins"]))
+            for a in albums
+        ]
+        table(header, rows, right=(1, 2, 3))
+    elif origin is None:
+        say(Word("Every album lives in two places or more.", "green"))
+    else:
+        say(Word(f"Nothing lives at {origin} alone.", "green"))
+    print_differing(view["differing"])
+
+
+def _print_losses(view: dict[str, Any], origin: str | None) -> None:
+    losses = [each for each in view["if_lost"] if origin in (None, each["origin"])]
+    say("")
+    header = ("IF LOST", "TRACKS GONE", "SIZE", "WHOLE ALBUMS", "PARTS OF ALBUMS")
+    rows = [
+        (
+            each["origin"], Word(f"{each['tracks']:,}", "yellow" if each["tracks"] else "green"),
+            size_text(each["bytes"]), f"{each['whole_albums']:,}", f"{each['albums'] - each['whole_albums']:,}",
+        )
+        for each in losses
+    ]  # fmt: skip
+    table(header, rows, right=(1, 2, 3, 4))
+
+
+def print_differing(differing: list[dict[str, Any]]) -> None:
+    """The copies whose bytes are not what they ought to be."""
+    if not differing:
+        return
+    say("")
+    rows = [
+        (
+            each["file"] or "", each["origin"], each["path"], f"{each['block']:,}",
+            Word("damaged", "red") if each["against"] is None else Word(f"not as at {each['against']}", "yellow"),
+        )
+        for each in differing
+    ]  # fmt: skip
+    table(("FILE", "ORIGIN", "COPY THERE", "BLOCK", "WHAT"), rows, right=(3,))
+
+
+def _style(places: int) -> str:
+    return "red" if places == 0 else "yellow" if places == 1 else "green"
+
+
+def _print_csv(view: dict[str, Any], origin: str | None) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for album in view["albums"]:
+        where = " ".join(album["origins"])
+        writer.writerow(("album", album["path"], where, album["in_one"], album["bytes"], "", ""))
+    for loss in view["if_lost"]:
+        if origin in (None, loss["origin"]):
+            writer.writerow(("if lost", "", loss["origin"], loss["tracks"], loss["bytes"], "", ""))
+    for each in view["differing"]:
+        row = "differs", each["path"], each["origin"], "", "", each["block"], each["against"] or ""
+        writer.writerow(row)

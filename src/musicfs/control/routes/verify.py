@@ -1,0 +1,66 @@
+"""/verify: reading all copies at leisure, and comparing them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+
+from aiohttp import web
+from pydantic import Field
+
+from musicfs.app import App
+from musicfs.content.comparelist import Run
+from musicfs.control.answers import Body, Refused, body_of
+from musicfs.control.views import Json
+from musicfs.errors import UserError
+
+_MOST_FINDS = 1000
+_SLOWEST, _FASTEST = 10_000, 10**12  # bytes per second
+_NEVER = Run(0, "", 0, False, "never", b"", 0, 0, 0, 0, 0.0, None)
+
+
+class _Wanted(Body):
+    path: str = ""
+    rate: int | None = Field(None, ge=_SLOWEST, le=_FASTEST)
+    metered: bool = False
+    anew: bool = False
+
+
+class VerifyRoutes:
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/verify", self._progress),
+            web.post("/verify", self._begin),
+            web.post("/verify/stop", self._stop),
+        ]
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        return web.json_response(self._view())
+
+    async def _begin(self, request: web.Request) -> web.Response:
+        """Begins, or goes on where it was stopped; done once `state` of GET /verify is not "running" any more."""
+        wanted = await body_of(request, _Wanted)
+        path = "/".join(filter(None, wanted.path.split("/")))
+        try:
+            await self._app.comparison.ask(path, wanted.rate, metered=wanted.metered, anew=wanted.anew)
+        except UserError as error:
+            raise Refused(409, str(error)) from None
+        return web.json_response(self._view())
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        await self._app.comparison.stop()
+        return web.json_response(self._view())
+
+    def _view(self) -> Json:
+        comparison = self._app.comparison
+        view = asdict(comparison.run or _NEVER)
+        del view["position"]
+        return view | {
+            "begun_at": view["begun_at"] or None,
+            "found": len(comparison.finds),
+            "finds": [asdict(find) for find in islice(comparison.finds.values(), _MOST_FINDS)],
+            "unchecked": [asdict(each) for each in comparison.unchecked.values()],
+        }
