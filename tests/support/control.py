@@ -39,6 +39,13 @@ class Running:
         begun = await self.post("/scan", {} if origin is None else {"origin": origin})
         await self.completed({scan["origin"]: scan["completed"] for scan in begun["scans"]})
 
+    async def unreached(self) -> Answer:
+        """What the status says that no origin has that answers, once it has been counted."""
+        while (found := (await self.get("/status"))["unreached"]) is None:
+            pass  # each look waits a moment
+        answer: Answer = found
+        return answer
+
     async def completed(self, wanted: dict[str, int]) -> None:
         while any(scan["completed"] < wanted.get(scan["origin"], 0) for scan in (await self.get("/scan"))["scans"]):
             pass  # each look is a request, and lets the scans go on

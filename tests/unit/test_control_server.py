@@ -129,6 +129,18 @@ async def test_an_origin_that_is_away_tells_what_can_be_read_elsewhere(two: Runn
     assert b["last_check_secs_ago"] >= 0
 
 
+async def test_the_status_says_how_much_can_not_be_played(two: Running) -> None:
+    await two.scanned()
+    assert (await two.get("/status"))["unreached"] == {"files": 0, "cached": 0}
+    files = (await two.get("/status"))["files"]
+    (two.folder / "b").rename(two.folder / "gone")
+    await two.post("/origins/b/check")
+    assert (await two.unreached()) == {"files": 2, "cached": 0}
+    (two.folder / "a").rename(two.folder / "gone a")
+    await two.post("/origins/a/check")
+    assert (await two.unreached()) == {"files": files, "cached": 0}
+
+
 async def test_a_scan_is_numbered_so_that_it_can_be_waited_for(two: Running) -> None:
     await two.scanned()
     (two.folder / "a" / "Album" / "3.flac").unlink()

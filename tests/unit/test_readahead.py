@@ -107,6 +107,25 @@ async def test_who_stops_early_has_had_no_more_fetched_ahead_than_was_read() -> 
 
 
 @virtual_time
+async def test_how_far_is_read_ahead_grows_with_what_was_read_to_8_mib_and_not_beyond() -> None:
+    origin = FarOrigin("a", data=DATA * 3)
+    async with federation(origin) as made:
+        reader = Reader(made.executor)
+        content = Content(1, Fingerprint(bytes(32)), len(origin.data))
+        file, at, ahead = OpenContent(content, made.replicas), 0, []
+        for read in (0.25, 0.5, 1, 2, 4, 8, 16):
+            while at < read * (1 << 20):
+                await read_piece(reader, file, at)
+                at += PIECE
+            await asyncio.sleep(5)
+            ahead.append(max(blocks(origin)) + 1 - at // BLOCK_SIZE)
+        assert ahead == [0, 0, 3, 7, 15, 31, 32]
+        await read_piece(reader, file, 30 << 20)
+        await asyncio.sleep(5)
+        assert max(blocks(origin)) == 30 * 4, "a seek begins anew"
+
+
+@virtual_time
 async def test_reading_here_and_there_fetches_nothing_ahead() -> None:
     origin = FarOrigin("a", data=DATA)
     pieces = [80, 2, 60, 20, 90, 40, 5]
@@ -267,15 +286,20 @@ async def test_a_disk_of_this_machine_is_not_read_ahead() -> None:
 
 
 @virtual_time
-async def test_memory_is_bounded_however_many_read() -> None:
-    origin = FarOrigin("a", data=DATA)
-    async with federation(origin) as made:
-        reader = Reader(made.executor)
-        files = [opened(made, number) for number in range(1, 41)]
-        for piece in range(20):
-            await asyncio.gather(*(play(reader, file, [piece]) for file in files))
-        assert reader.bytes_held <= 72 << 20
-        for file in files:
-            reader.close(file)
-        await play(reader, opened(made, 99), [0])
-        assert reader.bytes_held <= 8 << 20
+async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are() -> None:
+    for readers in (3, 40, 150):
+        origin = FarOrigin("a", data=DATA)
+        async with federation(origin) as made:
+            reader = Reader(made.executor)
+            files = [opened(made, number) for number in range(1, readers + 1)]
+            pieces = 40 if readers == 3 else 8
+            for piece in range(pieces):
+                await asyncio.gather(*(play(reader, file, [piece]) for file in files))
+            await asyncio.sleep(60)
+            ahead = len(blocks(origin)) * BLOCK_SIZE - readers * pieces * PIECE
+            assert ahead <= 32 << 20
+            assert ahead > 14 << 20
+            assert reader.bytes_held <= 40 << 20
+            for file in files:
+                reader.close(file)
+            assert reader.bytes_held <= 8 << 20

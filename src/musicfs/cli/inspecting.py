@@ -36,6 +36,8 @@ def status(mount_point: Path | None, as_json: bool) -> None:
         f" mounted on {view['mount_point']} for {duration_text(view['uptime_secs'])},"
         f" {counted(view['open_files'], 'file')} open."
     )
+    if sentence := _unreached(view):
+        say(sentence)
     say("")
     header = ("ORIGIN", "HEALTH", "PRIORITY", "FILES", "SIZE", "TYPICAL", "SLOWEST", "SCAN")
     rows = [
@@ -55,7 +57,8 @@ def _headline(view: dict[str, Any]) -> Word:
     origins = [o for o in view["origins"] if o["enabled"]]
     away = [o for o in origins if o["health"] == "unhealthy"]
     if away and len(away) == len(origins):
-        return Word("No origin answers: your music is listed, but can't be played until one is back.", "bold red")
+        plays = "but only what is cached can be played" if _any_cached(view) else "but can't be played"
+        return Word(f"No origin answers: your music is listed, {plays} until one is back.", "bold red")
     if away:
         return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
                     f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
@@ -64,6 +67,26 @@ def _headline(view: dict[str, Any]) -> Word:
     if any(o["health"] == "unknown" for o in origins):
         return Word("Mounted; some origins have not answered yet.", "bold yellow")
     return Word("Your music is fine.", "bold green")
+
+
+def _any_cached(view: dict[str, Any]) -> bool:
+    return view["unreached"] is not None and view["unreached"]["cached"] > 0
+
+
+def _unreached(view: dict[str, Any]) -> str:
+    """How much can't be played, while origins are away."""
+    if view["unreached"] is None:
+        return "How much can't be played is being counted; ask again in a moment."
+    cached = view["unreached"]["cached"]
+    lost = view["unreached"]["files"] - cached
+    parts = []
+    if lost:
+        parts.append(
+            f"{counted(lost, 'file')} can't be played now: not cached as a whole, and at no origin that answers."
+        )
+    if cached:
+        parts.append(f"{counted(cached, 'file')} can be played from the cache alone.")
+    return " ".join(parts)
 
 
 def _next_step(view: dict[str, Any]) -> str:

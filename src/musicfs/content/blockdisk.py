@@ -211,6 +211,10 @@ class BlockDisk:
         """All contents that are pinned."""
         return self._view.pinned() if self._view is not None else set()
 
+    def whole(self) -> set[Fingerprint]:
+        """All contents of which every block is there."""
+        return self._view.whole() if self._view is not None else set()
+
     def totals(self) -> Totals:
         return self._view.totals() if self._view is not None else Totals(0, 0, 0, 0, 0)
 

@@ -129,6 +129,11 @@ class BlockIndexView:
     def pinned(self) -> set[Fingerprint]:
         return {Fingerprint(row[0]) for row in self._db.execute("SELECT fingerprint FROM contents WHERE pinned = 1")}
 
+    def whole(self) -> set[Fingerprint]:
+        """All contents of which every block is there."""
+        sql = "SELECT fingerprint FROM contents WHERE blocks > 0 AND blocks = (size + ? - 1) / ?"
+        return {Fingerprint(row[0]) for row in self._db.execute(sql, (BLOCK_SIZE, BLOCK_SIZE))}
+
     def totals(self) -> Totals:
         sums = "count(*), total(blocks), total(edge), total(middle), total((edge + middle) * pinned)"
         row = self._db.execute(f"SELECT {sums} FROM contents WHERE blocks > 0").fetchone()

@@ -87,6 +87,8 @@ class BlockStore:
         self._try_again_at = self._silent_until = 0.0
         self._try_again_secs = _TRY_AGAIN_SECS[0]
         self._hits = self._misses = self._skipped = self._corrupt = 0
+        self.changes = 0
+        """How many blocks have come and gone since the start."""
 
     @property
     def waiting(self) -> bool:
@@ -318,6 +320,10 @@ class BlockStore:
         """How many blocks of each are there. Raises `CacheFailed`."""
         return await self._look(self.disk.counts, contents)
 
+    async def whole(self) -> set[Fingerprint]:
+        """The contents of which every block is there. Raises `CacheFailed`."""
+        return await self._look(self.disk.whole)
+
     async def after(self, content: int) -> list[Indexed]:
         """Some contents with an id above `content`, by id; none at the end. Raises `CacheFailed`."""
         return await self._look(self.disk.after, content)
@@ -350,6 +356,7 @@ class BlockStore:
 
     def _apply(self, changes: Changes) -> None:
         """Brings what is in memory up to date."""
+        self.changes += len(changes.stored) + len(changes.removed)
         self._known.apply(changes)
         if self._loading:
             changed = {fingerprint for fingerprint, *_ in (*changes.removed, *changes.stored)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST = 8 << 20
 """Bytes ahead of one reader."""
-IN_ALL = 64 << 20
+IN_ALL = 32 << 20
 """Bytes ahead of all readers together."""
 NEXT_WITHIN = 1 << 20
 """With fewer bytes left than this, the next track is begun."""
@@ -81,6 +81,12 @@ class ReadAhead:
         """Bytes of memory that what is ahead of all readers may take now."""
         return min(IN_ALL, MOST * sum(run.asked > 0 for run in self._runs.values()))
 
+    def _room_for(self, run: _Run) -> int:
+        """Bytes: its share, as far as the others have left it."""
+        others = [each for each in self._runs.values() if each.asked and each is not run]
+        taken = sum(max(0, each.asked * self._size - each.at) for each in others)
+        return min(IN_ALL // (len(others) + 1), max(0, IN_ALL - taken))
+
     def note(self, opened: OpenContent, offset: int, end: int) -> None:
         """Somebody reads these bytes."""
         run = self._runs.get(id(opened))
@@ -114,7 +120,7 @@ class ReadAhead:
         size, block = run.opened.content.size, (run.at - 1) // self._size
         # The kernel reads past what somebody wants, so that a second block need not mean that there is more to come.
         if block >= run.start // self._size + 2:
-            window = min(run.at - run.start, MOST, max(IN_ALL // len(self._runs), 2 * self._size))
+            window = min(run.at - run.start, MOST, self._room_for(run))
             run.target = min(block + 1 + window // self._size, -(-size // self._size))
             if run.target > block + 1:
                 run.asked = max(run.asked, block + 1)

@@ -167,6 +167,7 @@ class Reader:
     def close(self, opened: OpenContent) -> None:
         """Nobody reads it any more."""
         self._ahead.close(opened)
+        self._trim()
 
     def _fetched(self, key: tuple[int, int], task: asyncio.Task[bytes]) -> None:
         if self._fetching.get(key) is not task:  # dropped
@@ -190,9 +191,12 @@ class Reader:
     async def _fetch(self, opened: OpenContent, index: int, deadline: float | None = None) -> bytes:
         data = await self._find(opened, index, deadline)
         self._recent[opened.content.id, index] = data
+        self._trim()
+        return data
+
+    def _trim(self) -> None:
         while len(self._recent) > self._most_recent + self._ahead.room // BLOCK_SIZE:
             self._recent.popitem(last=False)
-        return data
 
     async def _find(self, opened: OpenContent, index: int, deadline: float | None) -> bytes:
         """From the cache on disk if it is there, else from an origin; from a healthy disk of this machine directly."""

@@ -1,57 +1,82 @@
-"""How much of an origin that is away can be read elsewhere. Counting that reads all that is known of the origin, so
-it is done in a thread, kept, and never waited for longer than a moment."""
+"""What is left to play while origins are away. Counting that reads all that is known of the library, so it is done in a
+thread, kept, and never waited for longer than a moment."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from musicfs.library.treeview import OriginRow, TreeView
-from musicfs.model import OriginId
+from musicfs.library import reach
+from musicfs.library.reach import Unreached
+from musicfs.library.treeview import TreeView
+from musicfs.model import Fingerprint, OriginId
 
 _MOMENT_SECS = 0.1
 
-Key = tuple[Sequence[OriginId], Sequence[OriginId], Sequence[OriginRow]]
+Key = tuple[Sequence[OriginId], Sequence[OriginId], Hashable]
 
 
-def count(catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Mapping[OriginId, int]:
-    """Of each origin that is away, how many of its files are also at one that answers. Blocks."""
-    with closing(TreeView(catalog, 1)) as view:
-        return {id: view.also_at(id, answering) for id in away}
-
-
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Counts anew when other origins are away, or something else is known of them. Belongs to the event loop."""
+    """also_at: of each origin that is away, how many of its files are also at one that answers."""
+
+    also_at: Mapping[OriginId, int]
+    unreached: Unreached
+
+
+NOTHING_AWAY = Elsewhere({}, Unreached(0, 0))
+
+Count = Callable[[Path, Sequence[OriginId], Sequence[OriginId], Collection[Fingerprint]], Elsewhere]
+
+
+def count(
+    catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId], whole: Collection[Fingerprint]
+) -> Elsewhere:
+    """whole: the contents that are cached whole. Blocks."""
+    with closing(TreeView(catalog, 1)) as view:
+        also_at = {id: view.also_at(id, answering) for id in away}
+    return Elsewhere(also_at, reach.count(catalog, answering, whole))
+
+
+class ElsewhereCounter:
+    """Counts anew when other origins are away, or something else is known. Belongs to the event loop.
+
+    whole: the contents that are cached whole.
+    """
 
     def __init__(
-        self, catalog: Path, count: Callable[[Path, Sequence[OriginId], Sequence[OriginId]], Mapping[OriginId, int]]
+        self, catalog: Path, whole: Callable[[], Awaitable[Collection[Fingerprint]]], count: Count = count
     ) -> None:
         self._catalog = catalog
+        self._whole = whole
         self._count = count
-        self._known: tuple[Key, Mapping[OriginId, int]] | None = None
-        self._counting: tuple[Key, asyncio.Future[Mapping[OriginId, int]]] | None = None
+        self._known: tuple[Key, Elsewhere] | None = None
+        self._counting: tuple[Key, asyncio.Task[Elsewhere]] | None = None
 
-    async def of(
-        self, away: Sequence[OriginId], answering: Sequence[OriginId], rows: Sequence[OriginRow]
-    ) -> Mapping[OriginId, int]:
-        """What is known by now; an origin that is missing from it is being counted still.
+    async def of(self, away: Sequence[OriginId], answering: Sequence[OriginId], version: Hashable) -> Elsewhere | None:
+        """What is known by now; None: it is being counted still.
 
-        rows: what the catalogue says of the origins: when that changes, a count is out of date.
+        version: of the catalogue and the cache: when that changes, a count is out of date.
         """
-        key = (away, answering, rows)
         if not away:
-            return {}
+            return NOTHING_AWAY
+        key = (away, answering, version)
         if self._known is not None and self._known[0] == key:
             return self._known[1]
         if self._counting is None or self._counting[1].done():
-            loop = asyncio.get_running_loop()
-            self._counting = key, loop.run_in_executor(None, self._count, self._catalog, away, answering)
+            self._counting = key, asyncio.create_task(self._count_now(away, answering))
         of, counting = self._counting
         await asyncio.wait({counting}, timeout=_MOMENT_SECS)
         if counting.done() and not counting.cancelled() and counting.exception() is None:
             self._known = of, counting.result()
         if self._known is None or self._known[0][:2] != key[:2]:
-            return {}
+            return None
         return self._known[1]
+
+    async def _count_now(self, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Elsewhere:
+        whole = await self._whole()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._count, self._catalog, away, answering, whole)

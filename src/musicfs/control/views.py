@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,26 @@ import musicfs
 from musicfs.app import App
 from musicfs.config_models import OriginConfig
 from musicfs.config_sources import SECRET_KEYS
-from musicfs.control.elsewhere import Elsewhere, count
+from musicfs.content.blocks import CacheFailed
+from musicfs.control.elsewhere import Elsewhere, ElsewhereCounter
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.state import OriginHealthState
 from musicfs.library.treeview import OriginRow, Totals
-from musicfs.model import HealthStatus, OriginId
+from musicfs.model import Fingerprint, HealthStatus, OriginId
 
 Json = dict[str, Any]
+
+_COUNT_CACHE_SECS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the catalogue knows. elsewhere: per origin that is away, how many of its files are also at one that
-    answers, as far as they have been counted."""
+    """What the catalogue knows. elsewhere: what is left of the music while origins are away; None while that is
+    counted."""
 
     totals: Totals
     origins: Mapping[OriginId, OriginRow]
-    elsewhere: Mapping[OriginId, int]
+    elsewhere: Elsewhere | None
 
 
 class Counter:
@@ -38,17 +41,32 @@ class Counter:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._elsewhere = Elsewhere(app.catalog_path, count)
+        self._elsewhere = ElsewhereCounter(app.catalog_path, self._cached_whole)
+        self._cache_version = 0
+        self._look_again_at = 0.0
 
     async def now(self) -> Counts:
         app = self._app
         snapshot = app.registry.health()
-        ids = [origin.id for origin in app.registry.list()]
-        away = [id for id in ids if snapshot.is_unhealthy(id)]
-        answering = [id for id in ids if not snapshot.is_unhealthy(id)]
+        answering = [origin.id for origin in app.registry.list() if not snapshot.is_unhealthy(origin.id)]
+        # Those that could not be opened are away, too.
+        away = [config.id for config in app.config.origins if config.enabled and config.id not in answering]
         rows = app.tree.origins()
-        elsewhere = await self._elsewhere.of(away, answering, rows)
+        elsewhere = await self._elsewhere.of(away, answering, (*rows, self._version_of_cache()))
         return Counts(app.tree.totals(), {row.id: row for row in rows}, elsewhere)
+
+    def _version_of_cache(self) -> int:
+        """Another one when it has changed, but no more often than it is worth to count anew."""
+        now = asyncio.get_running_loop().time()
+        if self._app.store is not None and now >= self._look_again_at:
+            self._cache_version, self._look_again_at = self._app.store.changes, now + _COUNT_CACHE_SECS
+        return self._cache_version
+
+    async def _cached_whole(self) -> set[Fingerprint]:
+        try:
+            return await self._app.store.whole() if self._app.store is not None else set()
+        except CacheFailed:
+            return set()  # then nothing plays from it
 
 
 def status(app: App, counted: Counts, listening: str | None) -> Json:
@@ -63,6 +81,7 @@ def status(app: App, counted: Counts, listening: str | None) -> Json:
         "directories": max(0, counted.totals.directories - 1),  # without the mount point itself
         "bytes": counted.totals.bytes,
         "open_files": app.filesystem.open_files,
+        "unreached": None if counted.elsewhere is None else asdict(counted.elsewhere.unreached),
         "listening": listening,
         "origins": origins(app, counted),
     }
@@ -104,7 +123,7 @@ def _origin(app: App, config: OriginConfig, counted: Counts) -> Json:
         "last_check_secs_ago": None if last is None else round(asyncio.get_running_loop().time() - last, 1),
         "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
         "p99_ms": round(latency.p99_ms, 3) if latency.count else None,
-        "also_elsewhere": counted.elsewhere.get(config.id),
+        "also_elsewhere": None if counted.elsewhere is None else counted.elsewhere.also_at.get(config.id),
         "scan": _scan(app, config.id, scanned=row is not None and row.scanned_at is not None),
     }
 
