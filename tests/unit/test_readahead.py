@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from musicfs.config import RetryConfig
+from musicfs.content.readahead import IN_ALL, MOST, ReadAhead
 from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import HealthChanged
@@ -285,21 +286,46 @@ async def test_a_disk_of_this_machine_is_not_read_ahead() -> None:
         assert max(blocks(disk)) == 9
 
 
+class Begun:
+    """In the place of a reader: how far each file was begun."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, int] = {}
+
+    def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes]:
+        self.blocks[opened.content.id] = index + 1
+        return asyncio.create_task(asyncio.sleep(0, b""))
+
+    def drop(self, opened: OpenContent, index: int) -> None:
+        raise AssertionError("nobody seeks")
+
+
 @virtual_time
-async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are() -> None:
-    for readers in (3, 40, 150):
-        origin = FarOrigin("a", data=DATA)
-        async with federation(origin) as made:
-            reader = Reader(made.executor)
-            files = [opened(made, number) for number in range(1, readers + 1)]
-            pieces = 40 if readers == 3 else 8
-            for piece in range(pieces):
-                await asyncio.gather(*(play(reader, file, [piece]) for file in files))
-            await asyncio.sleep(60)
-            ahead = len(blocks(origin)) * BLOCK_SIZE - readers * pieces * PIECE
-            assert ahead <= 32 << 20
-            assert ahead > 14 << 20
-            assert reader.bytes_held <= 40 << 20
-            for file in files:
-                reader.close(file)
-            assert reader.bytes_held <= 8 << 20
+@pytest.mark.parametrize(("readers", "pieces"), [(2, 200), (30, 40), (300, 10)])
+async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(readers: int, pieces: int) -> None:
+    begun = Begun()
+    ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: False)
+    files = [OpenContent(Content(n, Fingerprint(bytes(32)), 1 << 30), []) for n in range(readers)]
+    for piece in range(pieces):
+        for file in files:
+            ahead.note(file, piece * PIECE, (piece + 1) * PIECE)
+            await asyncio.sleep(0.1)
+            at = {each.content.id: (piece + (each.content.id <= file.content.id)) * PIECE for each in files}
+            total = sum(max(0, end - -(-at[id] // BLOCK_SIZE)) * BLOCK_SIZE for id, end in begun.blocks.items())
+            assert total <= IN_ALL
+    assert total > IN_ALL // 2 - (1 << 20)
+    assert ahead.room == min(IN_ALL, readers * MOST)
+
+
+@virtual_time
+async def test_memory_is_bounded_however_many_read_and_given_back_when_they_end() -> None:
+    origin = FarOrigin("a", data=DATA)
+    async with federation(origin) as made:
+        reader = Reader(made.executor)
+        files = [opened(made, number) for number in range(1, 41)]
+        for piece in range(20):
+            await asyncio.gather(*(play(reader, file, [piece]) for file in files))
+        assert 32 << 20 < reader.bytes_held <= 40 << 20
+        for file in files:
+            reader.close(file)
+        assert reader.bytes_held <= 8 << 20
