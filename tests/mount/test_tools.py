@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.audio import FORMATS, make_album
-from tests.support.mounting import PATIENCE, Account, Mount, Place, eventually, place
+from tests.support.mounting import PATIENCE, Account, Mount, eventually, place
+from tests.support.mpd import mpd
 
 DECODABLE = [ext for ext in FORMATS if ext not in ("ape", "mpc")]  # those two hold no real stream
 PLAYABLE = ["flac", "mp3", "ogg", "opus", "m4a", "wav"]
@@ -107,38 +106,8 @@ def test_mpv_plays(mount: Mount, ext: str) -> None:
     assert "error" not in mount.here.run(*mpv, track).stdout.lower()
 
 
-@contextmanager
-def _mpd(here: Place, music: Path, folder: Path) -> Iterator[Path]:
-    """A music player daemon over `music`; yields its socket."""
-    config, socket = folder / "mpd.conf", folder / "mpd.sock"
-    text = f"""
-        music_directory "{music}"
-        playlist_directory "{folder}"
-        db_file "{folder}/db"
-        state_file "{folder}/state"
-        bind_to_address "{socket}"
-        auto_update "no"
-        audio_output {{
-            type "null"
-            name "none"
-        }}
-    """
-    here.call(config.write_text, text)
-    command = here.who.command(here.environ, "mpd", "--no-daemon", "--stderr", str(config))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            eventually(lambda: here.call(socket.exists) or process.poll() is not None, "the socket of mpd")
-            yield socket
-        finally:
-            here.signal(process.pid, 15)
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                here.signal(process.pid, 9)
-
-
 def test_mpd_finds_and_plays_every_song(mount: Mount, scratch: Path) -> None:
-    with _mpd(mount.here, mount.path, scratch) as socket:
+    with mpd(mount.here, mount.path, scratch) as socket:
         mpc = ("mpc", f"--host={socket}")
         mount.here.run(*mpc, "update", "--wait")
         songs = mount.here.run(*mpc, "listall").stdout.splitlines()
