@@ -129,7 +129,9 @@ def serve_in_background(config: Config, level: int, source: Source | None = None
     try:
         config.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UserError(f"The cache folder {config.cache_dir} can't be used: {error.strerror}.") from error
+        raise UserError(
+            f"The cache folder {config.cache_dir} can't be used: {error.strerror}; name another with cache_dir."
+        ) from error
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -84,7 +84,9 @@ def lock_cache(cache_dir: Path, mount_point: Path | None) -> Iterator[None]:
         cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(cache_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UserError(f"The cache folder {cache_dir} can't be used: {error.strerror}.") from error
+        raise UserError(
+            f"The cache folder {cache_dir} can't be used: {error.strerror}; name another with cache_dir."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -114,10 +114,10 @@ class BlockStore:
         for task in (*self._tasks, *self._loading.values()):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._loading.values(), return_exceptions=True)
-        with contextlib.suppress(CacheFailed, TimeoutError):
+        with contextlib.suppress(CacheFailed, *_FAILURES, TimeoutError):
             async with asyncio.timeout(_CLOSING_SECS):
                 await self._write_touched()
-                await self._write(self.disk.close)
+                await self._writer.run(self.disk.close)
         self._readers.close()
         self._writer.close()
         self._known.clear()
@@ -216,7 +216,7 @@ class BlockStore:
                 loaded = await self._readers.run(self.disk.load, fingerprint)
             except _FAILURES as error:
                 self._stop(_reason(error))
-                raise CacheFailed(_reason(error)) from error
+                raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
             if fingerprint not in self._changed_while_loading:
                 break
         if loaded.blocks and loaded.file is None:
@@ -388,7 +388,7 @@ class BlockStore:
         except WorkersClosed:
             raise CacheFailed("the cache is closed") from None
         except _FAILURES as error:
-            raise CacheFailed(_reason(error)) from error
+            raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
 
     async def _write(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """Runs a call in the thread that writes; its failure stops the caching for a while."""
@@ -398,7 +398,7 @@ class BlockStore:
             raise CacheFailed("the cache is closed") from None
         except _FAILURES as error:
             self._stop(_reason(error))
-            raise CacheFailed(_reason(error)) from error
+            raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
         self._resume()
         return result
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from musicfs.model import Content, Fingerprint
+
+log = logging.getLogger(__name__)
+
+PinListFailed = sqlite3.Error
+"""What everything here may raise when the disk fails or is full."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pins (
@@ -24,13 +31,34 @@ CREATE TABLE IF NOT EXISTS contents (
 
 
 class PinList:
-    """The file at `path`. Every call opens it, blocks, and raises `sqlite3.Error` when the disk fails."""
+    """The file at `path`. Every call opens it, blocks, and raises `PinListFailed` when the disk fails."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> dict[str, dict[Fingerprint, Content]]:
-        """The pins, oldest first. The contents have no id of the catalogue's yet: it is 0."""
+        """The pins, oldest first. The contents have no id of the catalogue's yet: it is 0.
+
+        None are left where the file is damaged; it is set aside then.
+        """
+        try:
+            return self._load()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            aside = self._path.with_name(f"{self._path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
+            try:
+                self._path.rename(aside)
+            except OSError as failed:
+                raise sqlite3.OperationalError(f"{error}, and it can't be set aside: {failed.strerror}") from error
+            log.warning(
+                "The list of pins can't be used (%s); it was kept as %s, and nothing is pinned now: pin again what is"
+                " to stay on this disk.",
+                error, aside,
+            )  # fmt: skip
+            return {}
+
+    def _load(self) -> dict[str, dict[Fingerprint, Content]]:
         with self._open() as db:
             pins: dict[str, dict[Fingerprint, Content]] = {
                 path: {} for (path,) in db.execute("SELECT path FROM pins ORDER BY id")

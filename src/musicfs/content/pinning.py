@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVarTuple
 
 from musicfs.content.blockindex import on_disk
 from musicfs.content.blocks import BlockStore, CacheFailed
-from musicfs.content.pinlist import PinList
+from musicfs.content.pinlist import PinList, PinListFailed
 from musicfs.content.reader import OpenContent, Reader
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.errors import NoReplicaAvailable, UserError
@@ -23,6 +24,8 @@ from musicfs.events import EventBus, PinCompleted, PinProgress
 from musicfs.model import Content, Fingerprint, Replica
 
 log = logging.getLogger(__name__)
+
+Ts = TypeVarTuple("Ts")
 
 Find = Callable[[Sequence[str], Sequence[Fingerprint]], tuple[dict[str, list[Content]], dict[Fingerprint, Content]]]
 """What is below paths of the tree, and which of the fingerprints a file has. Called in a thread."""
@@ -74,10 +77,19 @@ class Pins:
         self._changing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stale = True
+        self._unknown = ""
+        """Why it is not known what is pinned."""
 
     async def start(self) -> None:
-        """Reads what is pinned. Raises `sqlite3.Error`."""
-        self._pins = await asyncio.to_thread(self._list.load)
+        """Reads what is pinned. A disk that fails is logged, and asked again later: music plays without its pins."""
+        try:
+            self._pins = await asyncio.to_thread(self._list.load)
+        except PinListFailed as error:
+            if not self._unknown:
+                log.warning("The list of pins can't be read (%s): nothing is fetched for them until it can.", error)
+            self._unknown = str(error)
+        else:
+            self._unknown = ""
 
     def wake(self, *, stale: bool = False) -> None:
         """Something may be had now that could not before; stale: the tree or the cache has changed."""
@@ -87,6 +99,7 @@ class Pins:
     async def add(self, paths: Sequence[str]) -> None:
         """Pins what is at or below these paths. Raises `UserError` if one does not exist or it is too much."""
         async with self._changing:
+            await self._make_known()
             below, _ = await asyncio.to_thread(self._find, paths, [])
             for path in paths:
                 if path not in below:
@@ -100,7 +113,7 @@ class Pins:
                     " content_cache_gb; unpin something, or give the cache more room."
                 )
             for path, contents in new.items():
-                await asyncio.to_thread(self._list.save, path, contents.values())
+                await self._write(self._list.save, path, contents.values())
                 self._pins[path] = contents
                 self._unfinished.add(path)
             await self._settle()
@@ -109,17 +122,33 @@ class Pins:
     async def remove(self, paths: Sequence[str]) -> None:
         """Unpins; what is cached stays until its room is needed. Raises `UserError` if one is not pinned."""
         async with self._changing:
+            await self._make_known()
             for path in paths:
                 if path not in self._pins:
                     raise UserError(f"{path or 'The whole mount'} is not pinned; `musicfs pins` lists what is.")
             for path in dict.fromkeys(paths):
-                await asyncio.to_thread(self._list.remove, path)
+                await self._write(self._list.remove, path)
                 del self._pins[path]
                 self._unfinished.discard(path)
             await self._settle()
 
+    async def _make_known(self) -> None:
+        if self._unknown:
+            await self.start()
+        if self._unknown:
+            raise UserError(f"The list of pins can't be read ({self._unknown}); see to the disk of the cache folder.")
+
+    async def _write(self, call: Callable[[*Ts], None], *args: *Ts) -> None:
+        try:
+            await asyncio.to_thread(call, *args)
+        except PinListFailed as error:
+            raise UserError(
+                f"The list of pins can't be written ({error}); see to the disk of the cache folder."
+            ) from error
+
     async def views(self) -> list[PinView]:
-        """All pins, oldest first. Raises `CacheFailed`."""
+        """All pins, oldest first. Raises `CacheFailed`, and `UserError` while it is not known what is pinned."""
+        await self._make_known()
         pins = {path: list(contents.values()) for path, contents in self._pins.items()}
         return [await self._view(path, contents) for path, contents in pins.items()]
 
@@ -129,10 +158,12 @@ class Pins:
         while True:
             self._wake.clear()
             try:
-                if self._stale:
+                if self._unknown:
+                    await self.start()
+                if self._stale and not self._unknown:
                     await self._refresh()
-                done = await self._fetch_all()
-            except CacheFailed:
+                done = await self._fetch_all() and not self._unknown
+            except (CacheFailed, PinListFailed):
                 done = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_SECS if done else wait):

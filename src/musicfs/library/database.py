@@ -78,5 +78,7 @@ def prepare_catalog(path: Path) -> str | None:
         _prepare(path)
         return f"The catalogue {path} can't be used ({error}); it was kept as {aside.name} and a new scan begins."
     except OSError as error:
-        raise UserError(f"The cache folder {path.parent} can't be used: {error.strerror}.") from error
+        raise UserError(
+            f"The cache folder {path.parent} can't be used: {error.strerror}; name another with cache_dir."
+        ) from error
     return None

@@ -47,7 +47,11 @@ class PinRoutes:
         return await self._answer()
 
     async def _answer(self) -> web.Response:
-        return web.json_response({"pins": [asdict(view) for view in await self._pins().views()]})
+        try:
+            views = await self._pins().views()
+        except UserError as error:
+            raise Refused(409, str(error)) from None
+        return web.json_response({"pins": [asdict(view) for view in views]})
 
     def _pins(self) -> Pins:
         if self._app.pins is None:
