@@ -25,7 +25,7 @@ from tests.support.servers.sshd import Sshd, sshd
 
 ALBUM = "Artist/Album [FLAC]"
 LONG = "Artist/Album [WAV]/09 - Long.wav"
-QUICK = {"timeout_ms": 1000, "unhealthy_threshold": 1, "check_interval_secs": 1}
+QUICK = {"unhealthy_threshold": 1, "check_interval_secs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def nas(here: Place, server: Sshd) -> dict[str, object]:
     shutil.copy(server.known_hosts, known)
     known.chmod(0o644)
     return {
-        "origin_type": "sftp", "host": HOST, "path": str(music), "timeout_ms": 1000, "port": server.port,
+        "origin_type": "sftp", "host": HOST, "path": str(music), "timeout_ms": 10_000, "port": server.port,
         "user": server.user, "key_file": str(key), "known_hosts": str(known),
     }  # fmt: skip
 
@@ -74,6 +74,14 @@ def walk(root: Path) -> list[tuple[str, str]]:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_anew(path: Path) -> None:
+    """Past the kernel's memory of it."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while file.read(1 << 20):
+            pass
 
 
 def read_at(path: Path, offset: int) -> bytes | str:
@@ -149,6 +157,51 @@ def test_what_the_disk_has_spoilt_is_found_and_what_is_cached_can_be_cleared(
         answer = json.loads(here.run(*musicfs, "clear", "--json").stdout)
         assert (answer["bytes"], list((here.cache_dir / FOLDER).iterdir())) == (0, [])
         assert here.call(digest, song) == right
+
+
+@pytest.fixture
+def small_disk(here: Place) -> Iterator[Path]:
+    """A disk of 24 MB, on which the cache is."""
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    here.run("mkdir", here.cache_dir)
+    owner = here.cache_dir.stat()
+    options = f"size=24m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
+    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", here.cache_dir], check=True)
+    yield here.cache_dir
+    subprocess.run([*as_root, "umount", "--lazy", here.cache_dir], check=True)
+
+
+def test_a_full_disk_ends_the_caching_but_not_the_music_until_there_is_room(
+    here: Place, nas: dict[str, object], small_disk: Path
+) -> None:
+    music = here.origins / "nas"
+    right = [hashlib.sha256((music / name).read_bytes()).hexdigest() for name in ("1.flac", "2.flac", "long.wav")]
+    with Mount(here, {"nas": music}, nas=nas, health=QUICK) as mount:
+        mount.scanned()
+        here.run("sh", "-c", f"head -c 30000000 /dev/zero > {small_disk}/other", check=False)
+        names = [f"{ALBUM}/01 - Song 1.flac", f"{ALBUM}/02 - Song 2.flac", LONG]
+        assert [here.call(digest, mount.path / name) for name in names] == right
+        mount.wait_for("CacheStopped")
+        assert not cache_stats(here)["working"]
+        assert len(here.call(walk, mount.path)) == 5
+        song = music / "5.flac"
+        make_audio(song, seconds=8, seed=5, tags={"title": "Song 5", "artist": "Artist", "album": "Album", "track": 5})
+        done = here.run(here.who.python, "-m", "musicfs", "scan", here.mount_point, check=False)
+        assert "the catalogue can't be written (database or disk is full); see to the disk" in done.stdout
+        (small_disk / "other").unlink()
+
+        def works() -> bool:
+            here.call(read_anew, mount.path / LONG)  # more than is kept in memory
+            return bool(cache_stats(here)["working"])
+
+        eventually(works, "the cache works again")
+        mount.wait_for("CacheResumed")
+        assert [event["event"] for event in mount.events if event["event"].startswith("Cache")] == [
+            "CacheStopped", "CacheResumed",
+        ]  # fmt: skip
+        here.run(here.who.python, "-m", "musicfs", "scan", here.mount_point)
+        fifth = mount.path / ALBUM / "05 - Song 5.flac"
+        assert here.call(digest, fifth) == digest(song)
 
 
 def fetched_of(server: Sshd) -> int:

@@ -16,7 +16,7 @@ from tests.support.audio import make_audio
 from tests.support.mounting import Account, Mount, Place, account, eventually
 from tests.support.sites import site
 
-QUICK = {"timeout_ms": 1000, "unhealthy_threshold": 1, "check_interval_secs": 1}
+QUICK = {"unhealthy_threshold": 1, "check_interval_secs": 1}
 ALBUM = "Artist/Album [FLAC]"
 
 

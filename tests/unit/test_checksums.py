@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from musicfs.content import checksums
+from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Answer, Checksums, digest_of
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.events import EventBus
@@ -144,6 +147,38 @@ async def test_a_file_that_fails_while_it_is_used_stops_nothing(
     await made.aclose()
     assert "checksums are not kept" in caplog.text
     assert note(made, 0, BAD, B) is Answer.DOUBTFUL
+
+
+async def test_a_disk_that_was_full_is_written_to_again_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checksums, "_FLUSH_SECS", 0.001)
+    monkeypatch.setattr(checksums, "_TRY_AGAIN_SECS", 0.001)
+    made, quarantine = started(tmp_path / "checksums")
+    write, tried, go_on = CheckStore.write, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def full(*args: Any) -> None:
+        if go_on.is_set():
+            write(*args)
+            return
+        loop.call_soon_threadsafe(tried.set)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(CheckStore, "write", full)
+    note(made, 0, GOOD, A)
+    quarantine.add(replica(A), 4)
+    for _ in range(3):
+        tried.clear()
+        await tried.wait()
+    note(made, 1, GOOD, A)
+    go_on.set()
+    await made.aclose()
+    assert caplog.text.count("checksums are not kept for now") == 1
+    made, quarantine = started(tmp_path / "checksums")
+    assert [note(made, index, GOOD, A) for index in (0, 1)] == [Answer.SAME, Answer.SAME]
+    assert len(quarantine.held) == 1
+    await made.aclose()
 
 
 async def test_more_origins_than_have_numbers_stop_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ from musicfs.model import OriginId, Replica
 
 StoreError = sqlite3.Error
 
+
+def may_pass(error: StoreError) -> bool:
+    """Whether the disk fails or is full, rather than the file being damaged."""
+    return isinstance(error, sqlite3.OperationalError)
+
+
 _VERSION = 1
 _SCHEMA = f"""
 BEGIN IMMEDIATE;

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from musicfs.content.checkstore import CheckStore, StoreError
+from musicfs.content.checkstore import CheckStore, StoreError, may_pass
 from musicfs.content.seals import BLOCK_SIZE, SEAL_SIZE, seal_of
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
@@ -27,6 +27,7 @@ DIGEST_SIZE = 16
 
 _CONTENTS_IN_MEMORY = 1024
 _FLUSH_SECS = 1.0
+_TRY_AGAIN_SECS = 10.0
 _NO_DIGEST = bytes(DIGEST_SIZE)
 _NOBODY, _CONFIRMED = 0, 255
 _MOST_ORIGINS = 254
@@ -109,6 +110,7 @@ class Checksums:
         self._quarantine_changed = False
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._failing = False
 
     def start(self, quarantine: Quarantine) -> None:
         """Opens the file, and keeps in it what is in quarantine. A file that can't be used is logged and done
@@ -137,6 +139,8 @@ class Checksums:
         if self._store is not None:
             self._store.close()
             self._store = None
+        if self._timer is not None:
+            self._timer.cancel()
 
     def record(self, content: Content) -> Record:
         """The content's record; an empty one if nothing is known."""
@@ -216,7 +220,8 @@ class Checksums:
 
     def _flush_soon(self) -> None:
         if self._timer is None and self._store is not None:
-            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECS, self._begin_flush)
+            delay = _TRY_AGAIN_SECS if self._failing else _FLUSH_SECS
+            self._timer = asyncio.get_running_loop().call_later(delay, self._begin_flush)
 
     def _begin_flush(self) -> None:
         self._timer = None
@@ -244,7 +249,17 @@ class Checksums:
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._store.write, rows, origins, aside)
         except StoreError as error:
-            self._give_up(error)
+            if not may_pass(error):
+                self._give_up(error)
+                return
+            self._changed = changed | self._changed
+            self._quarantine_changed = self._quarantine_changed or aside is not None
+            if not self._failing:
+                log.warning("checksums are not kept for now: %s can't be written (%s)", self._store.path, error)
+            self._failing = True
+            self._flush_soon()
+        else:
+            self._failing = False
 
     def _give_up(self, error: StoreError) -> None:
         """Goes on in memory: a cache disk that fails must not stop the music."""

@@ -25,6 +25,7 @@ from musicfs.events import Event, ScanFinished, ScanProgress
 from musicfs.federation.bandwidth import Bandwidth
 from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.catalog import Catalog
+from musicfs.library.database import CatalogError
 from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
@@ -87,6 +88,8 @@ class Worker:
             result = await self._run(request.command)
         except MusicFSError as failure:
             error = str(failure)
+        except CatalogError as failure:
+            error = f"the catalogue can't be written ({failure}); see to the disk of the cache folder"
         except Exception as failure:
             log.exception("the library worker could not carry out %r", request.command)
             error = f"{type(failure).__name__}: {failure}"
