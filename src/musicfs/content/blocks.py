@@ -15,12 +15,13 @@ from os import RWF_NOWAIT, preadv
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from musicfs.content.blockdisk import BlockDisk, Changes, NewBlock, read_block
+from musicfs.content.blockdisk import BlockDisk, Changes, Loaded, NewBlock, read_block
 from musicfs.content.blockindex import Indexed, IndexFailed, last_block
+from musicfs.content.cachetrouble import CacheTrouble
 from musicfs.content.knownblocks import KnownBlocks, KnownContent
 from musicfs.content.seals import BLOCK_SIZE, PIECE_SIZE, holds
 from musicfs.errors import MusicFSError
-from musicfs.events import CacheResumed, CacheStopped, EventBus
+from musicfs.events import EventBus
 from musicfs.model import Content, Fingerprint
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
@@ -35,7 +36,6 @@ _MOST_WAITING = 32  # blocks to be written; more come uncached
 _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
 _CLOSING_SECS = 2.0
 _TOUCH_EVERY_SECS = 5.0
-_TRY_AGAIN_SECS = (10.0, 300.0)  # first, and at most
 
 _FAILURES = (OSError, IndexFailed)
 
@@ -69,12 +69,10 @@ class BlockStore:
 
     def __init__(self, folder: Path, limit: int, bus: EventBus) -> None:
         self.disk = BlockDisk(folder, limit)
-        self._bus = bus
         self._readers = WorkerThreads("cache-read", _READING_THREADS)
         self._writer = WorkerThreads("cache-write", 1)
+        self._trouble = CacheTrouble(bus)
         self._known = KnownBlocks()
-        self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
-        self._changed_while_loading: set[Fingerprint] = set()
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
         self._waiting: list[NewBlock] = []
@@ -83,9 +81,6 @@ class BlockStore:
         self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
         self._now = True
         self._closed = False
-        self._stopped = ""
-        self._try_again_at = self._silent_until = 0.0
-        self._try_again_secs = _TRY_AGAIN_SECS[0]
         self._hits = self._misses = self._skipped = self._corrupt = 0
         self.changes = 0
         """How many blocks have come and gone since the start."""
@@ -111,9 +106,9 @@ class BlockStore:
         if writing:
             await asyncio.wait(writing, timeout=_CLOSING_SECS)
         self._closed = True
-        for task in (*self._tasks, *self._loading.values()):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._loading.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, self._known.end_loading(), return_exceptions=True)
         with contextlib.suppress(CacheFailed, *_FAILURES, TimeoutError):
             async with asyncio.timeout(_CLOSING_SECS):
                 await self._write_touched()
@@ -165,18 +160,19 @@ class BlockStore:
     async def read(self, content: Content, number: int) -> bytes | None:
         """The block, verified; None when it is not there. Raises nothing."""
         known = self._known.get(content.fingerprint)
-        if asyncio.get_running_loop().time() < self._silent_until:
+        if not self._trouble.may_read():
             return None
         try:
             async with asyncio.timeout(_READ_SECS):
                 if known is None:
-                    known = await self._load(content)
+                    known = await self._known.load(content, self._load)
+                    if lost := known.take_lost():
+                        self._spawn(self.drop(content.fingerprint, lost))
                 data = await self._read(known, content, number)
         except (CacheFailed, WorkersClosed):
             data = None
         except TimeoutError:
-            self._stop(f"its disk did not answer within {_READ_SECS:g} s")
-            self._silent_until = self._try_again_at
+            self._trouble.fails(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
             data = None
         if data is None:
             self._misses += 1
@@ -191,7 +187,7 @@ class BlockStore:
         try:
             data = await self._readers.run(read_block, known.file, content.size, number, seals)
         except OSError as error:
-            self._stop(_reason(error))
+            self._trouble.fails(_reason(error))
             data = None
         if data is None:
             self.forget(content, number)
@@ -199,41 +195,20 @@ class BlockStore:
             known.touched = True
         return data
 
-    async def _load(self, content: Content) -> KnownContent:
-        """What there is of the content, from now on in memory."""
-        fingerprint = content.fingerprint
-        task = self._loading.get(fingerprint)
-        if task is None:
-            task = self._loading[fingerprint] = asyncio.create_task(self._load_anew(content))
-            task.add_done_callback(lambda done: self._loaded(fingerprint, done))
-        return await asyncio.shield(task)
-
-    async def _load_anew(self, content: Content) -> KnownContent:
-        fingerprint = content.fingerprint
-        while True:
-            self._changed_while_loading.discard(fingerprint)
-            try:
-                loaded = await self._readers.run(self.disk.load, fingerprint)
-            except _FAILURES as error:
-                self._stop(_reason(error))
-                raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
-            if fingerprint not in self._changed_while_loading:
-                break
-        if loaded.blocks and loaded.file is None:
-            self._spawn(self.drop(fingerprint, [number for number, _ in loaded.blocks]))
-        return self._known.add(content, loaded)
-
-    def _loaded(self, fingerprint: Fingerprint, task: asyncio.Task[KnownContent]) -> None:
-        del self._loading[fingerprint]
-        if not task.cancelled():
-            task.exception()  # whoever waited for it may be gone
+    async def _load(self, content: Content) -> Loaded:
+        """What the disk has of the content. Raises `CacheFailed`."""
+        try:
+            return await self._readers.run(self.disk.load, content.fingerprint)
+        except _FAILURES as error:
+            self._trouble.fails(_reason(error))
+            raise _failed(error) from error
 
     # writing
 
     def put(self, content: Content, number: int, data: bytes) -> None:
         """Has the block stored soon, unless too many wait already or the disk fails. Returns at once."""
         late = len(self._waiting) >= _MOST_WAITING
-        if late or self._closed or asyncio.get_running_loop().time() < self._try_again_at:
+        if late or self._closed or not self._trouble.may_write():
             self._skipped += 1
             return
         self._waiting.append(NewBlock(content, number, data))
@@ -349,7 +324,7 @@ class BlockStore:
             misses=self._misses,
             skipped=self._skipped,
             corrupt=self._corrupt,
-            working=not self._stopped,
+            working=self._trouble.working,
         )
 
     # what these consist of
@@ -358,9 +333,6 @@ class BlockStore:
         """Brings what is in memory up to date."""
         self.changes += len(changes.stored) + len(changes.removed)
         self._known.apply(changes)
-        if self._loading:
-            changed = {fingerprint for fingerprint, *_ in (*changes.removed, *changes.stored)}
-            self._changed_while_loading |= self._loading.keys() & changed
 
     async def _learn_pinned(self) -> None:
         with contextlib.suppress(*_FAILURES, WorkersClosed):
@@ -378,7 +350,7 @@ class BlockStore:
 
     async def _write_touched(self) -> None:
         used = self._known.take_used()
-        if used and not self._stopped:
+        if used and self._trouble.working:
             await self._write(self.disk.touch, used)
 
     async def _look(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -388,7 +360,7 @@ class BlockStore:
         except WorkersClosed:
             raise CacheFailed("the cache is closed") from None
         except _FAILURES as error:
-            raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
+            raise _failed(error) from error
 
     async def _write(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """Runs a call in the thread that writes; its failure stops the caching for a while."""
@@ -397,29 +369,12 @@ class BlockStore:
         except WorkersClosed:
             raise CacheFailed("the cache is closed") from None
         except _FAILURES as error:
-            self._stop(_reason(error))
-            raise CacheFailed(f"the cache on disk can't be used now ({_reason(error)})") from error
-        self._resume()
-        return result
-
-    def _stop(self, reason: str) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._try_again_at:
-            self._try_again_at = now + self._try_again_secs
-            self._try_again_secs = min(2 * self._try_again_secs, _TRY_AGAIN_SECS[1])
-        if not self._stopped:
-            self._stopped = reason
-            log.warning("The cache stops for now, and music plays on uncached: %s.", reason)
-            self._bus.publish(CacheStopped(reason))
-
-    def _resume(self) -> None:
-        self._try_again_secs, self._try_again_at = _TRY_AGAIN_SECS[0], 0.0
-        if self._stopped:
-            self._stopped = ""
+            self._trouble.fails(_reason(error))
+            raise _failed(error) from error
+        if self._trouble.works():
             self._now = True
             self._spawn(self._learn_pinned())
-            log.warning("The cache works again.")
-            self._bus.publish(CacheResumed())
+        return result
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -435,3 +390,7 @@ class BlockStore:
 
 def _reason(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _failed(error: BaseException) -> CacheFailed:
+    return CacheFailed(f"the cache on disk can't be used now ({_reason(error)})")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from musicfs.content.blockdisk import Changes, Loaded, OpenFile
 from musicfs.content.blockindex import last_block
@@ -17,16 +19,22 @@ class KnownContent:
     """One of them. present: a byte for each block; seals: of all its pieces; touched: it was read since that was
     last asked."""
 
-    __slots__ = ("file", "present", "seals", "touched")
+    __slots__ = ("_lost", "file", "present", "seals", "touched")
 
     def __init__(self, size: int, loaded: Loaded) -> None:
         self.file: OpenFile | None = loaded.file
         self.touched = bool(loaded.blocks)
         self.present = bytearray(last_block(size) + 1)
         self.seals = bytearray(-(-size // PIECE_SIZE) * SEAL_SIZE if loaded.file else 0)
+        self._lost = [] if loaded.file else [number for number, _ in loaded.blocks]
         if loaded.file is not None:
             for number, seals in loaded.blocks:
                 self.add(number, seals)
+
+    def take_lost(self) -> list[int]:
+        """The blocks whose file was missing, the first time that this is asked."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def add(self, number: int, seals: bytes) -> None:
         at = number * PIECES * SEAL_SIZE
@@ -39,16 +47,44 @@ class KnownContent:
 
 
 class KnownBlocks:
-    """The contents that were read last, as many as memory is given for."""
+    """The contents that were read last, as many as memory is given for. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
         self._contents: OrderedDict[Fingerprint, KnownContent] = OrderedDict()
         self._used: dict[Fingerprint, float] = {}
+        self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
+        self._changed_while_loading: set[Fingerprint] = set()
         self.get = self._contents.get
         self.note_read = self._contents.move_to_end
         self.clear = self._contents.clear
 
-    def add(self, content: Content, loaded: Loaded) -> KnownContent:
+    async def load(self, content: Content, load: Callable[[Content], Awaitable[Loaded]]) -> KnownContent:
+        """What there is of the content, from now on in memory. load: asks the disk; what it raises, this does."""
+        fingerprint = content.fingerprint
+        task = self._loading.get(fingerprint)
+        if task is None:
+            task = self._loading[fingerprint] = asyncio.create_task(self._load(content, load))
+            task.add_done_callback(lambda done: self._loaded(fingerprint, done))
+        return await asyncio.shield(task)
+
+    async def _load(self, content: Content, load: Callable[[Content], Awaitable[Loaded]]) -> KnownContent:
+        while True:
+            self._changed_while_loading.discard(content.fingerprint)
+            loaded = await load(content)
+            if content.fingerprint not in self._changed_while_loading:
+                return self._add(content, loaded)
+
+    def _loaded(self, fingerprint: Fingerprint, task: asyncio.Task[KnownContent]) -> None:
+        del self._loading[fingerprint]
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may be gone
+
+    async def end_loading(self) -> None:
+        for task in self._loading.values():
+            task.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+
+    def _add(self, content: Content, loaded: Loaded) -> KnownContent:
         known = self._contents[content.fingerprint] = KnownContent(content.size, loaded)
         if len(self._contents) > _MOST_CONTENTS:
             oldest, forgotten = self._contents.popitem(last=False)
@@ -57,6 +93,10 @@ class KnownBlocks:
         return known
 
     def apply(self, changes: Changes) -> None:
+        """Brings what is known up to date; what is being loaded is loaded again if it has changed."""
+        if self._loading:
+            changed = {fingerprint for fingerprint, *_ in (*changes.removed, *changes.stored)}
+            self._changed_while_loading |= self._loading.keys() & changed
         for fingerprint in changes.ended:
             self._contents.pop(fingerprint, None)
         for fingerprint, number in changes.removed:

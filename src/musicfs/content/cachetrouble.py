@@ -1,0 +1,57 @@
+"""Whether the cache's disk works: it is told once that it fails, and it is left alone for longer each time it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from musicfs.events import CacheResumed, CacheStopped, EventBus
+
+log = logging.getLogger(__name__)
+
+_TRY_AGAIN_SECS = (10.0, 300.0)  # first, and at most
+
+
+class CacheTrouble:
+    """Belongs to the event loop's thread."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._reason = ""
+        self._try_again_at = self._silent_until = 0.0
+        self._try_again_secs = _TRY_AGAIN_SECS[0]
+
+    @property
+    def working(self) -> bool:
+        return not self._reason
+
+    def may_read(self) -> bool:
+        """Whether to ask the disk, which has not just been found to hang."""
+        return asyncio.get_running_loop().time() >= self._silent_until
+
+    def may_write(self) -> bool:
+        """Whether to give it something to store: it works, or it is time to try again."""
+        return asyncio.get_running_loop().time() >= self._try_again_at
+
+    def fails(self, reason: str, *, hangs: bool = False) -> None:
+        """hangs: reads are not to wait for it any more either, for a while."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._try_again_at:
+            self._try_again_at = now + self._try_again_secs
+            self._try_again_secs = min(2 * self._try_again_secs, _TRY_AGAIN_SECS[1])
+        if hangs:
+            self._silent_until = self._try_again_at
+        if not self._reason:
+            self._reason = reason
+            log.warning("The cache stops for now, and music plays on uncached: %s.", reason)
+            self._bus.publish(CacheStopped(reason))
+
+    def works(self) -> bool:
+        """It has stored something; True if it could not before."""
+        self._try_again_secs, self._try_again_at = _TRY_AGAIN_SECS[0], 0.0
+        if not self._reason:
+            return False
+        self._reason = ""
+        log.warning("The cache works again.")
+        self._bus.publish(CacheResumed())
+        return True
