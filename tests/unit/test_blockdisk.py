@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from musicfs.content import blockdisk
+from musicfs.content import blockdisk, blockindex
 from musicfs.content.blockdisk import FOLDER, INDEX, BlockDisk, Changes, NewBlock, read_block
 from musicfs.content.blockindex import BlockIndex, IndexFailed
 from musicfs.content.seals import BLOCK_SIZE
@@ -166,6 +170,7 @@ def test_an_index_that_is_damaged_begins_anew(tmp_path: Path, damage: str) -> No
 KILLED = content_of(1, 4 * BLOCK_SIZE + 5000)
 OLD = content_of(2, 3 * BLOCK_SIZE)
 LATER = content_of(3, 6 * BLOCK_SIZE)
+WRITES = re.compile(r"\s*(BEGIN|COMMIT|INSERT|UPDATE|DELETE)\b")
 
 
 def work(disk: BlockDisk) -> Changes:
@@ -184,7 +189,8 @@ def work(disk: BlockDisk) -> Changes:
 
 
 def kill_at(step: int) -> None:
-    """Makes this process end, by SIGKILL, at that one of the instants before, within and after all steps of writing."""
+    """Makes this process end, by SIGKILL, at that one of the instants between all steps of writing: before every
+    statement of the index, before, within and after each write of bytes, around each removal."""
     left = [step]
 
     def instant() -> None:
@@ -209,25 +215,30 @@ def kill_at(step: int) -> None:
         instant()
         return half + pwrite(fd, data[half:], at + half)
 
-    @contextmanager
-    def transaction(index: BlockIndex) -> Iterator[None]:
-        with plain(index):
-            instant()
-            yield
-            instant()
-        instant()
+    def traced(path: Path) -> sqlite3.Connection:
+        db = connect(path)
+        db.set_trace_callback(lambda statement: instant() if WRITES.match(statement) else None)
+        return db
 
-    plain = BlockIndex.transaction
+    connect = blockindex._connect
+    blockindex._connect = traced
+    os.open = stepping(os.open)
     os.pwrite = halved  # type: ignore[assignment]
     blockdisk.punch_hole = stepping(punch_hole)  # type: ignore[attr-defined]
     Path.unlink = stepping(Path.unlink)  # type: ignore[method-assign]
-    BlockIndex.transaction = transaction  # type: ignore[method-assign, assignment]
 
 
-def test_a_kill_at_any_instant_leaves_a_cache_that_is_whole(tmp_path: Path) -> None:
+@pytest.fixture
+def quick_disk() -> Iterator[Path]:
+    """In memory: so many databases are begun and closed that a disk would take most of the time."""
+    with TemporaryDirectory(prefix="musicfs-", dir="/dev/shm") as name:
+        yield Path(name)
+
+
+def test_a_kill_at_any_instant_leaves_a_cache_that_is_whole(quick_disk: Path) -> None:
     step, killed = 0, True
     while killed:
-        cache = tmp_path / str(step)
+        cache = quick_disk / str(step)
         cache.mkdir()
         limit = 10 * BLOCK_SIZE
         with opened(cache, limit) as disk:
@@ -249,8 +260,9 @@ def test_a_kill_at_any_instant_leaves_a_cache_that_is_whole(tmp_path: Path) -> N
                 assert there(disk, content) == listed, f"killed at step {step}"
             disk.write(blocks_of(KILLED))
             assert there(disk, KILLED) == [0, 1, 2, 3, 4]
+        shutil.rmtree(cache)
         step += 1
-    assert step > 50, "it was killed at too few instants to mean anything"
+    assert step > 150, "it was killed at too few instants to mean anything"
 
 
 def test_files_that_are_none_of_ours_are_removed_when_things_are_put_in_order(tmp_path: Path) -> None:
