@@ -45,6 +45,24 @@ def random_128k(folder: str, big: str) -> None:
     os.close(descriptor)
 
 
+def player(folder: str, big: str) -> float:
+    """The first 12 MB of the big file, 16 KiB at a time and at 3 MB/s, more than the densest music needs; the longest
+    wait for bytes behind the first 256 KiB."""
+    descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
+    done, longest, began = 0, 0.0, 0.0
+    while done < 12_000_000:
+        asked = time.perf_counter()
+        done += len(os.read(descriptor, 16 << 10))
+        now = time.perf_counter()
+        if done <= 256 << 10:
+            began = now - done / 3e6
+        else:
+            longest = max(longest, now - asked)
+        time.sleep(max(0.0, began + done / 3e6 - now))
+    os.close(descriptor)
+    return longest
+
+
 def first_bytes(folder: str, listing: str) -> float:
     """The beginning of each file of the list, opened and 64 KiB read; the mean time of one.
 
@@ -82,7 +100,7 @@ def find(folder: str, _: str) -> None:
 
 
 WORK: dict[str, Callable[[str, str], float | None]] = {
-    work.__name__: work for work in (sequential, random_4k, random_128k, first_bytes, heads, small_files, find)
+    work.__name__: work for work in (sequential, player, random_4k, random_128k, first_bytes, heads, small_files, find)
 }
 
 
