@@ -137,10 +137,6 @@ def mp3_apev2(path: Path) -> None:
     tag.save(path)
 
 
-def mp3_ffmpeg(path: Path) -> None:
-    ffmpeg(path, "-metadata", "title=Another", "-write_id3v1", "1", "-write_xing", "0")
-
-
 def m4a_cover(path: Path) -> None:
     file: Any = mutagen.File(path)
     file["covr"] = [MP4Cover(COVER, MP4Cover.FORMAT_JPEG)]  # type: ignore[no-untyped-call]
