@@ -20,6 +20,8 @@ from tests.support.library import scanned_library
 AWKWARD = [
     unicodedata.normalize("NFC", "Björk/Vespertine/01 Hidden Place.flac"),
     unicodedata.normalize("NFD", "Sigur Rós/Ágætis byrjun.flac"),
+    unicodedata.normalize("NFC", "both forms/Ágætis.flac"),
+    unicodedata.normalize("NFD", "both forms/Ágætis.flac"),
     "宇多田ヒカル/初恋.flac",
     " leading and trailing /a b  c.flac",
     "signs #%+&'; []/what? 100% \"it's\" $x.flac",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -252,6 +253,40 @@ async def test_a_mounted_export_is_read_as_a_folder(tmp_path: Path) -> None:
     assert isinstance(origin, LocalOrigin)
     assert origin.kind == OriginType.NFS
     assert await origin.read(await replica(origin, "a"), 0, 9) == b"12345"
+    await origin.aclose()
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the next read of an open file fail as the system does where the server has forgotten its handle."""
+    pread, due = os.pread, [False]
+
+    def forgetful(fd: int, size: int, offset: int) -> bytes:
+        if due[0]:
+            due[0] = False
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", forgetful)
+    return lambda: due.__setitem__(0, True)
+
+
+async def test_a_file_of_a_mounted_export_whose_handle_is_stale_is_opened_again_by_its_path(
+    tmp_path: Path, stale: Callable[[], None]
+) -> None:
+    """And checked again: what lies there by then may be another file."""
+    (tmp_path / "a").write_bytes(b"12345")
+    origin = opened(path=tmp_path)
+    file = await replica(origin, "a")
+    for _ in range(2):
+        assert await origin.read(file, 0, 9) == b"12345"
+        stale()
+    (tmp_path / "new").write_bytes(b"54321")
+    os.utime(tmp_path / "new", ns=(0, file.mtime_ns + 1))
+    (tmp_path / "new").rename(tmp_path / "a")
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 9)
+    assert failed.value.fault is ReplicaFault.CHANGED
     await origin.aclose()
 
 

@@ -27,6 +27,8 @@ PATIENCE = 30.0
 """Seconds that nothing should ever need."""
 _POLL = 0.01
 _POLITE_SECS = 3.0
+_given: set[int] = set()
+"""Ports that somebody has, if perhaps not yet, or not at the moment, in use."""
 
 
 def free_port() -> int:
@@ -36,7 +38,9 @@ def free_port() -> int:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def listens(port: int) -> bool:
