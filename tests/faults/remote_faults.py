@@ -55,6 +55,24 @@ class RemoteEnv(Protocol):
     def cont(self) -> None: ...
 
 
+OUTAGES = ["killed", "stopped", "silent", *["torn", "refused", "closed", "flipped"] * 5, "torn", "closed"]
+"""One after the other; the quick ones more often."""
+
+
+def outages(remote: RemoteEnv) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+    """What begins each, and what ends it; these block."""
+    proxy = remote.proxy
+    return {
+        "killed": (remote.kill, remote.start),
+        "stopped": (remote.stop, remote.cont),
+        "silent": (proxy.stall, proxy.resume),
+        "refused": (proxy.refuse, proxy.accept),
+        "torn": (lambda: proxy.cut_after(100_000), proxy.heal),
+        "closed": (lambda: proxy.cut_after(100_000, "close"), proxy.heal),
+        "flipped": (lambda: proxy.flip_after(100_000), proxy.heal),
+    }
+
+
 async def working(remote: RemoteEnv, timeout_ms: int = 5000) -> tuple[Origin, Replica]:
     """An origin that has been used already, and its file."""
     origin = await remote.open(timeout_ms)
@@ -230,24 +248,31 @@ class RemoteFaults:
             assert isinstance(result, OriginFailed)
             assert result.fault is OriginFault.UNREACHABLE
 
-    async def test_nothing_is_left_of_many_connections_that_were_cut(self, remote: RemoteEnv) -> None:
-        origin, file = await working(remote)
-        before = held()
-        for _ in range(CYCLES):
-            remote.proxy.cut_after(100_000)
-            await failing(lambda: origin.read(file, 0, len(DATA)))
-            assert await origin.read(file, 0, 100) == DATA[:100]
-        await holds_no_more_than(before)
-
-    async def test_nothing_is_left_of_many_calls_that_timed_out(self, remote: RemoteEnv) -> None:
+    async def test_nothing_is_left_of_a_hundred_failures_of_every_sort(self, remote: RemoteEnv) -> None:
         origin, file = await working(remote, SOON_MS)
         before = held()
-        for _ in range(3):
-            remote.proxy.stall()
-            for _ in range(2):
-                await asyncio.gather(*(failing(lambda: origin.read(file, 0, len(DATA))) for _ in range(10)))
-            remote.proxy.resume()
-            await recovers(origin, file)
+        for cycle in range(CYCLES):
+            begin, end = outages(remote)[OUTAGES[cycle % len(OUTAGES)]]
+            await asyncio.to_thread(begin)
+            try:
+                async with asyncio.timeout(BOUND):
+                    (result,) = await asyncio.gather(origin.read(file, 0, len(DATA)), return_exceptions=True)
+            finally:
+                await asyncio.to_thread(end)
+            flipped = OUTAGES[cycle % len(OUTAGES)] == "flipped" and remote.flips_pass
+            assert isinstance(result, bytes if flipped else OriginFailed)
+            assert await in_the_end(lambda: origin.read(file, 0, 100)) == DATA[:100]
+        await recovers(origin, file)
+        await holds_no_more_than(before)
+
+    async def test_nothing_is_left_of_many_calls_that_timed_out_together(self, remote: RemoteEnv) -> None:
+        origin, file = await working(remote, SOON_MS)
+        before = held()
+        remote.proxy.stall()
+        for _ in range(2):
+            await asyncio.gather(*(failing(lambda: origin.read(file, 0, len(DATA))) for _ in range(10)))
+        remote.proxy.resume()
+        await recovers(origin, file)
         await holds_no_more_than(before)
 
     async def test_nothing_is_left_of_many_origins_opened_and_closed(self, remote: RemoteEnv) -> None:

@@ -14,7 +14,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -120,8 +120,7 @@ class Swift:
         self._prepare()
         servers = (*self._stores, self.front, self._memory)
         with ExitStack() as stack, ThreadPoolExecutor(len(servers)) as pool:
-            for server in servers:
-                stack.callback(server.end)
+            stack.callback(_end, servers)
             list(pool.map(Server.start, servers))
             self._stack = stack.pop_all()
         return self
@@ -252,6 +251,12 @@ class Swift:
             answer.read()
             self._token = answer.headers["X-Auth-Token"]
         return self._token
+
+
+def _end(servers: Sequence[Server]) -> None:
+    """All at once: each takes its time."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        list(pool.map(Server.end, servers))
 
 
 def _partition(path: str) -> int:
