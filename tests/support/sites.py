@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,16 +19,22 @@ from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.samba import PASSWORD, SHARE, Samba
 from tests.support.servers.sshd import sshd
+from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
 Fault = tuple[Callable[[], None], Callable[[], None]]
 """What begins it, and what ends it."""
 
+_PATIENT: Mapping[str, Any] = {"timeout_ms": 1500, "poll_interval_secs": 5}
+
 LOCAL_KINDS = ("local",)
-REMOTE_KINDS = ("sftp", "smb", "nfs")
+REMOTE_KINDS = ("sftp", "smb", "nfs", "s3")
 
 
 class Site:
-    """One origin. `ill` is whether a fault that outlasts its step is upon it."""
+    """One origin. `ill` is whether a fault that outlasts its step is upon it.
+
+    root: the folder that has its files, where it is one.
+    """
 
     def __init__(self, id: str, root: Path, settings: Mapping[str, Any], faults: Mapping[str, Fault]) -> None:
         self.id = id
@@ -39,6 +46,23 @@ class Site:
     @property
     def ill(self) -> bool:
         return bool(self.fault)
+
+    @property
+    def rots(self) -> bool:
+        """Whether its files can be made to change as on a failing disk."""
+        return True
+
+    def put(self, path: str, data: bytes) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_bytes(data)
+
+    def files(self) -> dict[str, object]:
+        """Every file, and what would differ if it were another; nothing while that can't be looked at."""
+        return {
+            str(path.relative_to(self.root)): ((about := path.stat()).st_size, about.st_mtime_ns)
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
 
     @property
     def faults(self) -> list[str]:
@@ -53,6 +77,32 @@ class Site:
         if self.fault:
             self._faults[self.fault][1]()
             self.fault = ""
+
+
+class _Folder(Site):
+    def files(self) -> dict[str, object]:
+        return {} if self.ill else super().files()
+
+
+class _Bucket(Site):
+    """Its server is asked past the bad network."""
+
+    def __init__(
+        self, id: str, here: Place, settings: Mapping[str, Any], faults: Mapping[str, Fault], swift: Swift, bucket: str
+    ) -> None:
+        super().__init__(id, here.origins / id, settings, faults)
+        self._swift = swift
+        self._bucket = bucket
+
+    @property
+    def rots(self) -> bool:
+        return False
+
+    def put(self, path: str, data: bytes) -> None:
+        self._swift.put(self._bucket, path, data)
+
+    def files(self) -> dict[str, object]:
+        return {} if self.ill else dict(self._swift.versions(self._bucket))
 
 
 def _folder(id: str, here: Place) -> Site:
@@ -76,7 +126,7 @@ def _folder(id: str, here: Place) -> Site:
     faults: dict[str, Fault] = {"vanished": (vanish, come_back), "empty": (turn_empty, come_back)}
     if here.who.name != "root":
         faults["closed"] = (lambda: root.chmod(0), lambda: root.chmod(0o755))
-    return Site(id, root, {"origin_type": "local", "path": str(root)}, faults)
+    return _Folder(id, root, {"origin_type": "local", "path": str(root)}, faults)
 
 
 def _network_faults(server: Server, proxy: FaultProxy) -> dict[str, Fault]:
@@ -99,12 +149,36 @@ def _key(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def site(kind: str, id: str, here: Place) -> Iterator[Site]:
-    """A site of the kind, with its server up. Its `root` is where its files are to be put."""
-    common = {"origin_type": kind, "host": HOST, "timeout_ms": 1500, "poll_interval_secs": 5, "path": None}
+def _bucket(id: str, here: Place, swift: Swift | None) -> Iterator[Site]:
+    with ExitStack() as stack:
+        if swift is None:
+            home = stack.enter_context(tempfile.TemporaryDirectory(prefix="musicfs-swift-"))
+            swift = stack.enter_context(Swift(Path(home)))
+        bucket = swift.make_bucket()
+        proxy = stack.enter_context(FaultProxy(swift.port))
+        secret = here.user / f"{id}-secret"
+        here.call(_key, secret, SECRET_ACCESS_KEY.encode())
+        own = {
+            "origin_type": "s3", "bucket": bucket, "endpoint": f"http://{HOST}:{proxy.port}",
+            "access_key_id": ACCESS_KEY_ID, "secret_access_key_file": str(secret),
+        }  # fmt: skip
+        made = _Bucket(id, here, {**_PATIENT, **own}, _network_faults(swift.front, proxy), swift, bucket)
+        try:
+            yield made
+        finally:
+            made.heal()
+
+
+@contextmanager
+def site(kind: str, id: str, here: Place, swift: Swift | None = None) -> Iterator[Site]:
+    """A site of the kind, with its server up. swift: the server of S3, if one is up already."""
+    common = {"origin_type": kind, "host": HOST, "path": None, **_PATIENT}
     with ExitStack() as stack:
         if kind == "local":
             yield _folder(id, here)
+            return
+        if kind == "s3":
+            yield stack.enter_context(_bucket(id, here, swift))
             return
         root = here.origins / id
         server: Server

@@ -166,9 +166,15 @@ class Swift:
         self._ask("DELETE", f"{bucket}/{key}")
 
     def keys(self, bucket: str) -> list[str]:
-        found: list[str] = []
-        while page := json.loads(self._ask("GET", bucket, query=f"?format=json&marker={quote((found or [''])[-1])}")):
-            found += [entry["name"] for entry in page]
+        return list(self.versions(bucket))
+
+    def versions(self, bucket: str) -> dict[str, tuple[str, str]]:
+        """The MD5 and the time of every key."""
+        found: dict[str, tuple[str, str]] = {}
+        while page := json.loads(
+            self._ask("GET", bucket, query=f"?format=json&marker={quote(next(reversed(found), ''))}")
+        ):
+            found |= {entry["name"]: (entry["hash"], entry["last_modified"]) for entry in page}
         return found
 
     @contextmanager
