@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from musicfs.content.checksums import Checksums
@@ -10,7 +12,7 @@ from musicfs.content.verdict import Statement, Verdict, judge
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import ReplicaQuarantined, ReplicasDisagree
 from musicfs.model import Content, Fingerprint, OriginId, Replica
-from tests.support.fakes import PATH, UNREACHABLE, WRONG, FakeLocal, FakeOrigin
+from tests.support.fakes import GOOD, PATH, UNREACHABLE, WRONG, FakeLocal, FakeOrigin, Outcome
 from tests.support.federation import Federation, federation
 from tests.support.virtualtime import virtual_time
 
@@ -122,6 +124,35 @@ async def test_a_record_that_its_own_origin_takes_back_is_replaced_and_nobody_qu
         first.data = ROTTEN  # by now it is known what is right
         assert await played(reader, file) == DATA
         assert set_aside(made) == {"a"}
+
+
+@virtual_time
+async def test_who_is_found_to_lie_in_one_block_has_no_say_in_those_that_were_asked_for_at_once() -> None:
+    liar, other = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA, read_outcome=UNREACHABLE)
+    async with federation(liar, other) as made:
+        reader, file = reader_of(made), opened(made)
+        await played(reader, file)
+        liar.read_outcome = WRONG
+        reads = [reader.read(file, index * BLOCK_SIZE, 10) for index in range(3)]
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [NoReplicaAvailable] * 3
+        other.read_outcome = GOOD
+        await made.probe_all()
+        assert await played(reader, file) == DATA
+        assert set_aside(made) == {"a"}
+
+
+@virtual_time
+async def test_who_is_found_to_lie_is_not_believed_in_what_it_was_asked_before() -> None:
+    """Neither where nothing is known yet."""
+    liar = FakeOrigin("a", data=DATA)
+    async with federation(liar) as made:
+        reader, file = reader_of(made), opened(made)
+        await reader.read(file, 0, 10)
+        liar.reads.extend([WRONG, Outcome(after=0.1, wrong=True), WRONG])
+        reads = [reader.read(file, index * BLOCK_SIZE, 10) for index in range(2)]
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [NoReplicaAvailable] * 2
 
 
 @virtual_time

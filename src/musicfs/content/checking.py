@@ -148,6 +148,8 @@ class CheckedReads:
         digests: dict[Replica, bytes] = {}
 
         def check(replica: Replica, data: bytes) -> bool:
+            if self._quarantined.is_wrong(replica):  # since it was asked
+                return False
             digest = digests[replica] = digest_of(data)
             return record.compare(index, digest, data) is not Answer.WRONG
 
@@ -177,7 +179,11 @@ class CheckedReads:
     ) -> Fetched:
         """Hears every replica, the doubtful one again, and does as the verdict says."""
         self._quarantined.reopen(opened.replicas)
-        said = await self._hear(opened, index, doubtful, deadline)
+        heard = await self._hear(opened, index, doubtful, deadline)
+        # Another block, read at the same time, may have shown by now that one of them is wrong.
+        said = [each for each in heard if not self._quarantined.is_wrong(each.replica)]
+        if not said:
+            raise self._disagree(heard)
         recorder = self._checksums.recorder(record, index)
         sealed = (each.digest for each in said if record.is_sealed(index, each.data))
         recorded = record.digest(index) or next(sealed, b"")
@@ -202,12 +208,16 @@ class CheckedReads:
         for replica in verdict.disputed:
             self._quarantined.dispute(replica, index, self._opponent(opened, verdict, recorder))
         if verdict.data is None:
-            causes: list[MusicFSError] = [
-                ReplicaFailed(each.replica.origin, each.replica.path, ReplicaFault.CORRUPT, "the replicas disagree")
-                for each in said
-            ]
-            raise NoReplicaAvailable(causes)
+            raise self._disagree(said)
         return Fetched(verdict.data.data, verdict.data.replica)
+
+    @staticmethod
+    def _disagree(said: Sequence[Statement]) -> NoReplicaAvailable:
+        causes: list[MusicFSError] = [
+            ReplicaFailed(each.replica.origin, each.replica.path, ReplicaFault.CORRUPT, "the replicas disagree")
+            for each in said
+        ]
+        return NoReplicaAvailable(causes)
 
     @staticmethod
     def _opponent(opened: OpenContent, verdict: Verdict, recorder: str | None) -> Replica:

@@ -47,6 +47,11 @@ class Quarantine:
             self._hold(SetAside(replica, block, other.origin))
             self._bus.publish(ReplicasDisagree(other.origin, other.path, replica.origin, replica.path, block))
 
+    def is_wrong(self, replica: Replica) -> bool:
+        """Whether its bytes are known to be wrong, and not only disputed."""
+        held = self.held.get(replica)
+        return held is not None and held.against is None
+
     def free(self, origin: OriginId) -> None:
         """The origin leaves: its own replicas are judged afresh if it returns, and its word counts no more."""
         self._lift([each for each in self.held.values() if origin in (each.replica.origin, each.against)])
