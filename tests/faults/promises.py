@@ -15,13 +15,15 @@ import hashlib
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from musicfs.app import CHECKSUMS
 from tests.support.audio import make_audio
 from tests.support.mounting import PATIENCE, Account, Mount, Place, eventually, place
 from tests.support.servers.swift import Swift
@@ -76,6 +78,12 @@ def listing(root: Path) -> dict[str, int]:
         for folder, _, names in os.walk(root, onerror=refuse)
         for name in names
     }
+
+
+def recorded(database: Path) -> int:
+    """The number of contents that are recorded whole."""
+    with closing(sqlite3.connect(database)) as connection:
+        return sum(all(vouchers) for (vouchers,) in connection.execute("SELECT vouchers FROM contents"))
 
 
 class World:
@@ -244,7 +252,7 @@ class Schedule:
 
 @contextmanager
 def a_world(who: Account, kinds: Sequence[str], dice: random.Random, swift: Swift | None) -> Iterator[World]:
-    """Everything is well in it, and every byte of the music has been read once through the mount."""
+    """Everything is well in it, and every byte of the music has been read once through the mount, and recorded."""
     with place(who) as here, ExitStack() as stack:
         sites = [stack.enter_context(site(kind, f"{kind}{number}", here, swift)) for number, kind in enumerate(kinds)]
         world = World(here, sites, dice)
@@ -254,6 +262,9 @@ def a_world(who: Account, kinds: Sequence[str], dice: random.Random, swift: Swif
         for path, data in world.music.items():
             digest, error, _ = here.call(read, world.mount.path / path, 0, len(data))
             assert (digest, error) == (hashlib.sha256(data).hexdigest(), 0), path
+        # What a crash may cost is what was read in the last second.
+        database = here.cache_dir / CHECKSUMS
+        eventually(lambda: here.call(recorded, database) == len(set(world.music.values())), "the records")
         yield world
 
 

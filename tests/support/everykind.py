@@ -103,7 +103,7 @@ class Place:
         match fault:
             case "wrong" if self.kind == "s3":
                 assert self.proxy is not None
-                self.proxy.flip_after(BLOCK // 2)  # a stored object that changes has another ETag
+                self.proxy.flip_in_body()  # a stored object that changes has another ETag
             case "wrong":
                 self._write(_SPOILT)
             case "short":

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _CHUNK = 64 << 10
 _IN_FLIGHT = 128  # chunks under way in one direction: enough for a fast link with much latency
+_LONG = 4 << 10
 _PATIENCE = 10.0
 
 _Way = asyncio.Queue[tuple[float, bytes]]
@@ -60,6 +61,7 @@ class FaultProxy:
         self._cut_at = inf
         self._cut_how: How = "reset"
         self._flip_at = inf
+        self._flip_in_body = False
 
     def __enter__(self) -> FaultProxy:
         self._thread.start()
@@ -100,6 +102,10 @@ class FaultProxy:
         """Flips a bit of the byte that follows the next `count` ones on their way to clients; once."""
         self._flip_at = float(self.delivered + count)
 
+    def flip_in_body(self) -> None:
+        """Flips a bit at the end of the next long piece on its way to a client, where no header of HTTP is; once."""
+        self._flip_in_body = True
+
     def refuse(self) -> None:
         """Ends all connections and refuses new ones, as when nothing listens there."""
         self._call(self._refuse())
@@ -112,6 +118,7 @@ class FaultProxy:
         """Ends every fault."""
         self.latency = self.rate = 0.0
         self._cut_at = self._flip_at = inf
+        self._flip_in_body = False
         self.accept()
         self.resume()
 
@@ -230,6 +237,9 @@ class FaultProxy:
             at = max(0, int(self._flip_at) - start)
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
             self._flip_at = inf
+        if self._flip_in_body and len(data) > _LONG:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+            self._flip_in_body = False
         cut = self._cut_at <= end
         if cut:
             data = data[: max(0, int(self._cut_at) - start)]
