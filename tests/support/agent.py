@@ -85,7 +85,7 @@ def _receive(stream: IO[bytes], until: float) -> Any:
 
 
 def _exactly(stream: IO[bytes], size: int, until: float) -> bytes | None:
-    data = b""
+    data = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while len(data) < size:
@@ -95,7 +95,7 @@ def _exactly(stream: IO[bytes], size: int, until: float) -> bytes | None:
             if not more:
                 return None
             data += more
-    return data
+    return bytes(data)
 
 
 def main() -> None:
