@@ -25,7 +25,7 @@ NAME = "a/b.flac"
 DATA = random.Random(4).randbytes(1_500_000)
 OTHERS = 300
 """Files that the environment has besides NAME, in the folder "c", so that a listing takes several answers."""
-BOUND = 20.0
+BOUND = 40.0
 """Seconds within which every single step has to end."""
 SOON_MS = 400
 """A timeout for the tests that wait for it to pass."""

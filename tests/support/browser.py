@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-_PATIENCE_SECS = 30.0
+_PATIENCE_SECS = 60.0
 _POLL_SECS = 0.05
 _OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",

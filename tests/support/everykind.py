@@ -51,7 +51,7 @@ SLOW_RATE = 10_000
 _DIGESTS = [sha256(DATA[n * BLOCK : (n + 1) * BLOCK]).digest() for n in range(BLOCKS)]
 _MTIME_NS = 1_500_000_000_000_000_000
 _SPOILT = bytes(byte ^ (n % BLOCK == 5) for n, byte in enumerate(DATA))
-_PATIENCE = 20.0
+_PATIENCE = 40.0
 
 
 class _Counted(FaultyOrigin):

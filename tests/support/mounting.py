@@ -33,7 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that nothing should ever need; a broken build does."""
 POLL = 0.02
 

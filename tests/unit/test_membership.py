@@ -20,7 +20,7 @@ from musicfs.origins.base import Origin
 from tests.support.audio import make_album
 
 A, B = OriginId("a"), OriginId("b")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Running:

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 HOST = "127.0.0.1"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that nothing should ever need."""
 _POLL = 0.01
 _POLITE_SECS = 3.0
