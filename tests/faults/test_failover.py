@@ -17,6 +17,7 @@ import pytest
 from tests.support.audio import make_audio
 from tests.support.faulty import FAULTS
 from tests.support.mounting import Mount, Place, eventually
+from tests.support.playing import becomes_served_by
 
 Record = Callable[[str, object], None]
 TAGS = {"title": "Song", "artist": "Artist", "album": "Album", "track": 1}
@@ -83,7 +84,7 @@ class Pair:
         self.here = here
         self.roots = {id: here.origins / id for id in ("near", "far")}
         # More than the reader keeps in memory, so that what is read twice is fetched twice.
-        self.near = make_audio(self.roots["near"] / "song.wav", seconds=240, seed=1, tags=TAGS)
+        self.near = make_audio(self.roots["near"] / "song.wav", seconds=130, seed=1, tags=TAGS)
         self.far = self.roots["far"] / "song.wav"
         if equal:
             self.far.parent.mkdir()
@@ -112,13 +113,14 @@ def variants(here: Place) -> Pair:
 def test_a_track_plays_to_its_end_though_its_origin_fails_half_way(
     equal: Pair, fault: str, record_property: Record
 ) -> None:
-    with equal.mount() as mount:
+    # Probes are so seldom that the read meets the fault first.
+    with equal.mount(health={"check_interval_secs": 600, "timeout_ms": 1000}) as mount:
         path = mount.scanned().path / SHOWN
-        assert mount.here.call(os.getxattr, path, "user.musicfs.origin") == b"near"
+        becomes_served_by(mount.here, path, "near")
         digest, done, size = mount.here.call(stream, path, equal.switch, fault)
         assert (digest, done, size) == (digest_of(equal.near), equal.near.stat().st_size, done)
+        eventually(lambda: mount.seen("FailedOver") or mount.seen("HedgeWon"), "a read that met the fault")
         moved = [event for event in mount.events if event["event"] in ("FailedOver", "HedgeWon")]
-        assert moved, "the fault was never met"
         record_property("longest gap in ms", max(event["gap_ms"] for event in moved))
 
 

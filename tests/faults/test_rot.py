@@ -79,7 +79,7 @@ def test_a_disk_that_rots_is_found_out_after_a_crash_and_stays_out(here: Place) 
 
 
 def test_of_two_copies_that_differ_one_is_played_whole_or_not_at_all(here: Place) -> None:
-    roots, (near, far) = two_copies(here, 300)  # much more than is read ahead
+    roots, (near, far) = two_copies(here, 150)  # much more than is read ahead
     rot(far)
     switch = here.base / "switch"
     switch.write_text("")

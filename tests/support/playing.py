@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,11 @@ class Played:
 
 def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def becomes_served_by(here: Place, path: Path, origin: str) -> None:
+    """Waits until reads of the file go to this origin: it is the preferred one, and well, or takes over."""
+    eventually(lambda: here.call(os.getxattr, path, "user.musicfs.origin") == origin.encode(), f"the turn of {origin}")
 
 
 def play(here: Place, path: Path, half_way: Callable[[], object]) -> Played:
