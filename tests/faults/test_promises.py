@@ -16,7 +16,7 @@ SEED = 9
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [5])
+@pytest.mark.parametrize("seed", [3])
 def test_whatever_fails_the_four_promises_hold(seed: int, swift: Swift, capsys: pytest.CaptureFixture[str]) -> None:
     told = run(account("ordinary"), KINDS, seed, lambda done: done < STEPS, swift)
     with capsys.disabled():

@@ -211,6 +211,7 @@ def _many(folder: Path, numbers: range, audio: bytes) -> None:
         (folder / f"song {number:05}.mp3").write_bytes(audio + tag)
 
 
+@pytest.mark.parametrize("who", ["ordinary"], indirect=True, scope="module")
 def test_a_folder_of_5000_files_lists_completely_and_once_also_while_it_grows(here: Place) -> None:
     root = here.origins / "one"
     audio = make_audio(here.base / "a.mp3", seconds=0.1).read_bytes()
