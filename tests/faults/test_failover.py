@@ -181,10 +181,8 @@ def test_a_track_whose_only_origin_hangs_is_an_error_in_time_and_browsing_goes_o
         since = len(mount.events)
         switch.write_text("")
         mount.wait_for("HealthChanged", since, before="HealthStatus.UNHEALTHY")
-        assert here.call(read_or_errno, path) == (
-            digest_of(root / "song.wav"),
-            *[(root / "song.wav").stat().st_size] * 2,
-        )
+        # A fetch that began while it hung may still be joined, until its deadline.
+        eventually(lambda: here.call(read_or_errno, path) == whole(root / "song.wav"), "the music")
 
 
 def read_while_it_fails(path: Path, switch: Path, fault: str) -> tuple[str, int, int]:
@@ -208,14 +206,14 @@ def test_one_open_is_one_content_and_the_next_gets_the_other_whole(variants: Pai
     with variants.mount(retry={"deadline_ms": 1500, "delays_ms": [100]}) as mount:
         here, path = mount.here, mount.scanned().path / SHOWN
         near, far = whole(variants.near), whole(variants.far)
-        assert here.call(os.stat, path).st_size == near[1]
+        eventually(lambda: here.call(os.stat, path).st_size == near[1], "the size of the preferred content")
         digest, done, error = here.call(read_while_it_fails, path, variants.switch, fault)
         assert error in (0, errno.EIO)
         assert digest == digest_of_first(variants.near, done)
         assert error or done == near[1]
         if fault in ("error", "hang"):  # the others leave the origin's health alone
             eventually(lambda: here.call(os.stat, path).st_size == far[1], "the size of the other content")
-            assert here.call(read_or_errno, path) == far
+            eventually(lambda: here.call(read_or_errno, path) == far, "the other content")
         since = len(mount.events)
         variants.switch.write_text("")
         if mount.seen("HealthChanged", origin="near", after="HealthStatus.UNHEALTHY"):
