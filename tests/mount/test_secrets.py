@@ -246,6 +246,6 @@ async def test_no_secret_is_told(
     await in_process(told, file)
     # That it was listened to where secrets are at hand:
     wrong = ("the secret key is wrong", f"the password of '{nginx.USER}' is wrong", "bad-share", "bad-ssh")
-    for text in ("DEBUG musicfs", "DEBUG spnego", "HTTP/1.1 200 OK", "musicfs.library.worker", *wrong):
+    for text in ("DEBUG musicfs", "DEBUG spnego", "HTTP/1.1 200 OK", "musicfs.library.worker", "HealthChanged", *wrong):
         assert text in told, f"{text!r} is nowhere"
     assert told.leaks() == []
