@@ -306,7 +306,7 @@ async def test_files_kept_open_are_bounded_and_let_go_of_when_idle(env: SftpEnv)
     await origin.health()
     assert env.open_files() > 0
     await origin.health()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while env.open_files():
             await asyncio.sleep(0.01)
     assert await origin.read(files[0], 0, 9) == b"x"

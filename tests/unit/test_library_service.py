@@ -92,7 +92,7 @@ async def test_closing_ends_the_worker_and_everything_it_started(setup: Setup) -
     worker = setup.worker()
     family = [worker, *worker.children(recursive=True)]
     await setup.library.aclose()
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
 
 
