@@ -101,7 +101,8 @@ def test_an_origin_that_is_away_is_a_warning_and_its_music_is_accounted_for(user
 def test_many_files_gone_at_once_are_kept_until_the_user_confirms(user: Commands) -> None:
     mount_point = _mount(user)
     user("scan")
-    user("unmount")
+    done = user("unmount")
+    assert (done.returncode, done.stderr) == (0, "")
     (user.home / "nas" / "new.txt").write_text("the folder is not empty")
     for path in (user.home / "nas").glob("*/*.flac"):
         path.unlink()

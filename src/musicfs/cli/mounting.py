@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _ANSWERING_SECS = 10.0
-_LEAVING_SECS = 15.0
+_LEAVING_SECS = 30.0
 _RELOADING_SECS = 60.0
 _LOOK_EVERY_SECS = 0.05
 
@@ -135,7 +135,7 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
         raise UserError(nothing_on(client.mount_point))
     if pid is None:
         client.socket.unlink(missing_ok=True)
-    elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 10):
+    elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 20):
         _tell_still_running(client.mount_point, pid, lazy)
         return
     say(f"Unmounted {client.mount_point}.")
