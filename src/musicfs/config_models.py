@@ -6,10 +6,19 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
 
 from musicfs.config_sources import Wanted, hide_secrets
 from musicfs.model import OriginId, OriginType
@@ -157,6 +166,30 @@ class ControlConfig(_Settings):
         return self
 
 
+def _part(value: str) -> str:
+    """A module or a folder of modules of this package, by its dotted name."""
+    path = Path(__file__).parent.joinpath(*value.split("."))
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)*", value) or not (
+        path.is_dir() or path.with_suffix(".py").is_file()
+    ):
+        raise ValueError("not a part of MusicFS")
+    return value
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+_PARTS = 'a table of parts and levels, such as { "origins.sftp" = "debug", federation = "info" }'
+
+
+class LogConfig(_Settings):
+    """What is logged, and how. levels: of single parts, which are modules of MusicFS or folders of them."""
+
+    level: Annotated[LogLevel, Wanted("one of debug, info, warning, error")] = "warning"
+    format: Annotated[Literal["text", "json"], Wanted("text or json")] = "text"
+    levels: Annotated[Mapping[Annotated[str, AfterValidator(_part)], LogLevel], Wanted(_PARTS)] = Field(
+        default_factory=dict
+    )
+
+
 class OriginConfig(_Settings):
     """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
 
@@ -213,3 +246,4 @@ class Config(_Settings):
     retry: RetryConfig = RetryConfig()
     mount: MountConfig = MountConfig()
     control: ControlConfig = ControlConfig()
+    log: LogConfig = LogConfig()

@@ -8,10 +8,10 @@ import logging
 import logging.handlers
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from musicfs import logs
 from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
 from musicfs.errors import MusicFSError, UserError
@@ -110,16 +110,16 @@ def serve(
         runner.run(_serve(config, on_mounted, open_origin, source))
 
 
-def log_to_terminal(level: int) -> None:
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+def log_to_stderr(config: Config) -> None:
+    logs.begin(logs.settings_of(config.log, logs.place_of_stderr()))
 
 
-def _log_to_file(path: Path, level: int) -> None:
+def _log_to_file(config: Config, path: Path) -> None:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
+    logs.begin(logs.settings_of(config.log, "file"), handler)
 
 
-def serve_in_background(config: Config, level: int, source: Source | None = None) -> int:
+def serve_in_background(config: Config, source: Source | None = None) -> int:
     """Serves in a child process; returns its process id once the tree can be seen.
 
     Raises `UserError` with the child's own words when it can't mount.
@@ -136,7 +136,7 @@ def serve_in_background(config: Config, level: int, source: Source | None = None
     child = os.fork()
     if child == 0:
         os.close(reading)
-        os._exit(_background(config, level, writing, source))
+        os._exit(_background(config, writing, source))
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read().decode()
@@ -146,7 +146,7 @@ def serve_in_background(config: Config, level: int, source: Source | None = None
     return child
 
 
-def _background(config: Config, level: int, pipe: int, source: Source | None) -> int:
+def _background(config: Config, pipe: int, source: Source | None) -> int:
     """The child's life; its exit code."""
 
     def tell(text: str) -> None:
@@ -162,7 +162,7 @@ def _background(config: Config, level: int, pipe: int, source: Source | None) ->
         errors = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
             os.dup2(ours, standard)
-        _log_to_file(log_file, level)
+        _log_to_file(config, log_file)
         serve(config, lambda app: tell("mounted"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)

@@ -73,7 +73,7 @@ class Membership:
                 try:
                     self._join(config, self._open_origin(config, config.id in populated))
                 except MusicFSError as error:
-                    log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
+                    log.error("%s", error, extra={"origin": config.id})  # noqa: TRY400 (a sentence, not a traceback)
 
     def begin(self) -> None:
         """Starts scanning and watching those that take part, and those that come later."""

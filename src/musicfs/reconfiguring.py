@@ -23,6 +23,8 @@ _FIXED = {
     "cache": "[cache]",
     "tree": "tree.template",
     "mount": "mount.allow_other",
+    "control": "[control]",
+    "log": "[log]",
 }
 
 

@@ -94,7 +94,7 @@ def test_defaults_are_those_of_the_documentation(write: Write) -> None:
     example = tomllib.loads(text)
     assert load_config(write(text)).warnings == ()
     config = Config(cache_dir=Path("/x"))
-    for section in ("cache", "health", "tree", "retry", "mount"):
+    for section in ("cache", "health", "tree", "retry", "mount", "log"):
         expected = getattr(config, section).model_dump(mode="json")
         assert example[section] == expected, section
     defaults = OriginConfig(id=OriginId("x"), origin_type=OriginType.LOCAL)

@@ -25,7 +25,7 @@ RULES = Rules(
         frozenset({"content", "library"}),
         frozenset({"federation"}),
         frozenset({"origins"}),
-        frozenset({"secrets"}),
+        frozenset({"logs", "secrets"}),
         frozenset({"config", "config_file", "runtime"}),
         frozenset({"events"}),
         frozenset({"errors"}),

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,18 @@ async def test_running_out_of_watches_is_told_once_with_the_remedy(
     assert "'disk'" in record.getMessage()
     assert "fs.inotify.max_user_watches" in record.getMessage()
     assert descriptors() == before
+
+
+async def test_an_origin_that_can_not_be_watched_says_so_once_however_often_it_is_tried(
+    origin: LocalOrigin, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(local, "FolderWatch", partial(FolderWatch, inotify=lambda: FewWatches(0)))
+    for _ in range(3):  # as a day's polls would
+        assert await origin.watch("", watched.reports) is None
+    assert [record.getMessage() for record in caplog.records if "can't be watched" in record.getMessage()] == [
+        "Origin 'disk' is polled for changes, as it can't be watched: the limit of watched folders is reached; raise"
+        " fs.inotify.max_user_watches with sysctl."
+    ]
 
 
 async def test_running_out_of_watches_later_is_told_once_and_the_rest_goes_on(

@@ -210,7 +210,9 @@ async def test_a_path_template_shows_the_union_of_the_origins_folders(tmp_path: 
         assert library.paths() == real
 
 
-async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held(library: ScannedLibrary, a: Path) -> None:
+async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held_and_told_once(
+    library: ScannedLibrary, a: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(5):
         make_album(a / str(number), "Artist", f"Album {number}", 4, seed=number)
     library.configure({"a": a})
@@ -225,6 +227,8 @@ async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held(library: Sca
     assert (result.removed, result.removals_held) == (0, 8)
     assert len(library.paths()) == 16
     assert library.view_now().origins()[0].held == 8
+    await library.scan()  # and so for a day, at every poll
+    assert [record.getMessage()[:33] for record in caplog.records] == ["8 files are gone from origin a: t"]
     library.catalog.set_accept_removals("a", True)
     result = (await library.scan())[0]
     assert (result.removed, result.removals_held) == (8, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import shlex
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musicfs.cli.output import counted, say, say_json, warn
-from musicfs.cli.settings import PATH, json_option, load_with, overrides_of, settings_options, source_of
+from musicfs.cli.settings import PATH, json_option, load_with, log_options, overrides_of, settings_options, source_of
 from musicfs.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from musicfs.control.client import ControlClient
     from musicfs.reconfiguring import Source
 
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _ANSWERING_SECS = 10.0
 _LEAVING_SECS = 30.0
 _RELOADING_SECS = 60.0
@@ -33,8 +31,8 @@ _LOOK_EVERY_SECS = 0.05
 @settings_options
 @click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C, which unmounts.")
 @click.option("--allow-other", is_flag=True, help="Let other users, such as a media server's, read it too.")
-@click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything.")
-def mount(mount_point: Path | None, foreground: bool, verbose: int, config_file: Path | None, **settings: Any) -> None:
+@log_options
+def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, **settings: Any) -> None:
     """Mount your music on MOUNT_POINT, an empty or new folder.
 
     It can be browsed at once; scanning goes on in the background, and so does MusicFS.
@@ -45,6 +43,7 @@ def mount(mount_point: Path | None, foreground: bool, verbose: int, config_file:
       musicfs mount ~/Tunes --origin laptop=~/Music --origin nas=/mnt/nas/music
       musicfs mount ~/Tunes --origin ~/Music --template '$genre/$artist/$album/$track - $title.$format'
       musicfs mount --config ~/.config/musicfs.toml
+      musicfs mount ~/Tunes --origin ~/Music --log-level info --log-level origins.sftp=debug
     """
     from musicfs.config import check_paths
     from musicfs.origins.kinds import missing_libraries
@@ -56,27 +55,26 @@ def mount(mount_point: Path | None, foreground: bool, verbose: int, config_file:
         raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
     for warning in (*loaded.warnings, *check_paths(config), *missing_libraries(config)):
         warn(f"warning: {warning}")
-    level = _LEVELS[min(verbose, len(_LEVELS) - 1)]
     if foreground:
-        _in_foreground(config, level, source)
+        _in_foreground(config, source)
     else:
-        _in_background(config, level, source)
+        _in_background(config, source)
 
 
-def _in_foreground(config: Config, level: int, source: Source) -> None:
-    from musicfs.daemon import log_to_terminal, serve
+def _in_foreground(config: Config, source: Source) -> None:
+    from musicfs.daemon import log_to_stderr, serve
 
-    log_to_terminal(level)
+    log_to_stderr(config)
     serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
 
 
-def _in_background(config: Config, level: int, source: Source) -> None:
+def _in_background(config: Config, source: Source) -> None:
     from musicfs.control.client import ControlClient
     from musicfs.daemon import serve_in_background
     from musicfs.runtime import control_socket
 
     assert config.mount_point is not None
-    serve_in_background(config, level, source)
+    serve_in_background(config, source)
     client = ControlClient(control_socket(config.mount_point), config.mount_point)
     say(_greeting(config.mount_point, _first_files(client)))
 

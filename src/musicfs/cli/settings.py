@@ -61,6 +61,22 @@ def settings_options(command: F) -> F:
     return command
 
 
+def log_options(command: F) -> F:
+    """--log-level, --log-format and --verbose."""
+    for option in (
+        click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything."),
+        click.option(
+            "--log-format", type=click.Choice(["text", "json"]), help="Sentences, or one JSON object a line.",
+        ),
+        click.option(
+            "--log-level", "log_levels", multiple=True, metavar="[PART=]LEVEL",
+            help="What is logged: debug, info, warning or error; of one part, such as origins.sftp=debug, if repeated.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def configured(file: Path | None) -> bool:
     """Whether a configuration file is named, by option or by environment."""
     return file is not None or bool(os.environ.get("MUSICFS_CONFIG"))
@@ -91,6 +107,9 @@ def overrides_of(
     cache_dir: Path | None = None,
     template: str | None = None,
     allow_other: bool = False,
+    log_levels: Sequence[str] = (),
+    log_format: str | None = None,
+    verbose: int = 0,
 ) -> dict[str, object]:
     """What the command line says, by dotted keys. Paths are absolute."""
     overrides: dict[str, object] = {}
@@ -104,6 +123,15 @@ def overrides_of(
         overrides["tree.template"] = template
     if allow_other:
         overrides["mount.allow_other"] = True
+    if log_format is not None:
+        overrides["log.format"] = log_format
+    if verbose:
+        overrides["log.level"] = "info" if verbose == 1 else "debug"
+    for text in log_levels:
+        if "=" not in text:
+            overrides["log.level"] = text
+    if parts := dict(text.split("=", 1) for text in log_levels if "=" in text):
+        overrides["log.levels"] = parts
     return overrides
 
 

@@ -151,4 +151,9 @@ class FailoverExecutor:
         bug = (replica.origin, type(error))
         if bug not in self._tools.reported:
             self._tools.reported.add(bug)
-            log.error("an immediate read of origin %r failed by a fault of its driver", replica.origin, exc_info=error)
+            log.error(
+                "an immediate read of origin %r failed by a fault of its driver",
+                replica.origin,
+                exc_info=error,
+                extra={"origin": replica.origin},
+            )

@@ -316,7 +316,9 @@ class Fetch:
         origin = attempt.candidate.origin.id
         if (origin, type(error)) not in self._tools.reported:
             self._tools.reported.add((origin, type(error)))
-            log.error("a read of origin %r failed by a fault of its driver", origin, exc_info=error)
+            log.error(
+                "a read of origin %r failed by a fault of its driver", origin, exc_info=error, extra={"origin": origin}
+            )
 
     def _won(self, attempt: _Attempt, data: bytes) -> Fetched:
         for other in self._running:

@@ -250,14 +250,15 @@ def _log_transition(watched: _Watched) -> None:
             "origin %r comes and goes (%s): healthy ones are asked first, and this is told again once it is steady",
             watched.id,
             watched.state.reason,
+            extra={"origin": watched.id},
         )
 
 
 def _log_state(watched: _Watched) -> None:
-    id, state = watched.id, watched.state
+    id, state, where = watched.id, watched.state, {"origin": watched.id}
     if state.status is HealthStatus.HEALTHY:
-        log.info("origin %r is healthy", id)
+        log.info("origin %r is healthy", id, extra=where)
     elif state.consecutive_failures:
-        log.warning("origin %r is %s: %s", id, state.status.value, state.reason)
+        log.warning("origin %r is %s: %s", id, state.status.value, state.reason, extra=where)
     else:
-        log.info("origin %r is degraded: %s", id, state.reason)
+        log.info("origin %r is degraded: %s", id, state.reason, extra=where)

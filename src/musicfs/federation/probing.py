@@ -116,14 +116,20 @@ class Prober:
         """Drivers raise OriginFailed only; anything else is logged, the first time."""
         if not isinstance(error, OriginFailed) and type(error) not in self._logged:
             self._logged.add(type(error))
-            log.error("the probe of origin %r failed by a fault of its driver", self._origin.id, exc_info=error)
+            log.error(
+                "the probe of origin %r failed by a fault of its driver",
+                self._origin.id,
+                exc_info=error,
+                extra={"origin": self._origin.id},
+            )
 
     async def _supervise(self) -> None:
         while True:
             try:
                 await self._probe_for_ever()
             except Exception:
-                log.exception("the probes of origin %r stopped by a fault of their own; restarting", self._origin.id)
+                id = self._origin.id
+                log.exception("the probes of origin %r stopped by a fault; restarting", id, extra={"origin": id})
                 await asyncio.sleep(RESTART_PAUSE)
 
     async def _probe_for_ever(self) -> None:

@@ -216,6 +216,11 @@ async def _close(origin: Origin) -> None:
     await asyncio.wait({closing}, timeout=CLOSING_SECS)
     if not closing.done():
         closing.cancel()
-        log.warning("origin %r did not close within %g s; it is left behind", origin.id, CLOSING_SECS)
+        log.warning(
+            "origin %r did not close within %g s; it is left behind",
+            origin.id,
+            CLOSING_SECS,
+            extra={"origin": origin.id},
+        )
     elif not closing.cancelled() and (error := closing.exception()) is not None:
-        log.warning("origin %r failed to close: %r", origin.id, error)
+        log.warning("origin %r failed to close: %r", origin.id, error, extra={"origin": origin.id})

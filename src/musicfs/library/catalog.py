@@ -150,9 +150,12 @@ class Catalog:
         row = self._db.execute("SELECT accept FROM origins WHERE id = ?", (origin,)).fetchone()
         return bool(row and row[0])
 
-    def set_held(self, origin: str, held: int) -> None:
-        """Notes how many files are gone at the origin but kept; 0 also uses up the user's confirmation."""
+    def set_held(self, origin: str, held: int) -> bool:
+        """Notes how many files are gone at the origin but kept; 0 also uses up the user's confirmation. Whether that is
+        another number than before."""
+        row = self._db.execute("SELECT held FROM origins WHERE id = ?", (origin,)).fetchone()
         self._db.execute("UPDATE origins SET held = ?, accept = accept AND ? > 0 WHERE id = ?", (held, held, origin))
+        return row is not None and row[0] != held
 
     def scan_completed(self, origin: str) -> None:
         self._db.execute("UPDATE origins SET scanned_at = ? WHERE id = ?", (time.time(), origin))

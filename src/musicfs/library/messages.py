@@ -10,6 +10,7 @@ from pathlib import Path
 
 from musicfs.config import OriginConfig
 from musicfs.events import ScanFinished
+from musicfs.logs import LogSettings
 from musicfs.model import OriginId
 
 
@@ -22,7 +23,7 @@ class Setup:
     origins: tuple[OriginConfig, ...]
     unreachable: frozenset[OriginId]
     metadata_cache_mb: int
-    log_level: int
+    log: LogSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,18 +191,17 @@ class Scanner:
         with self._catalog.transaction():
             if lost and not self._is_plausible(id, lost) and not self._catalog.accepts_removals(id):
                 progress.held = lost
-                log.warning(
-                    "%d files are gone from origin %s: they are kept in the tree until"
-                    " `musicfs origin accept-removals %s` confirms it",
-                    lost, id, id,
-                )  # fmt: skip
             elif gone:
                 folders, dirs = self._catalog.remove_replicas(gone)
                 changes = self._builder.update(folders, dirs)
                 self._catalog.count_removed(id, lost, _WINDOW_SECS)
                 progress.removed += len(gone)
-            if "" in under or progress.held:
-                self._catalog.set_held(id, progress.held)
+            if ("" in under or progress.held) and self._catalog.set_held(id, progress.held) and progress.held:
+                log.warning(
+                    "%d files are gone from origin %s: they are kept in the tree until"
+                    " `musicfs origin accept-removals %s` confirms it",
+                    lost, id, id, extra={"origin": id},
+                )  # fmt: skip
             if "" in under:
                 self._catalog.scan_completed(id)
         self._announce(changes)

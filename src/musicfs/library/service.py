@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicfs import logs
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
 from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
@@ -50,7 +51,7 @@ class Library:
             tuple(config.origins),
             frozenset(),
             config.cache.metadata_cache_mb,
-            logging.getLogger().getEffectiveLevel(),
+            logs.current(),
         )
         self._bus = bus
         self._on_changes = on_changes

@@ -58,6 +58,7 @@ class LibraryWatcher:
         self._suspects: dict[str, float] = {}
         self._broken_off = 0
         """Scans in a row that ended early."""
+        self._failing = False
 
     def ask(self, *paths: str) -> int:
         """Has these paths scanned soon; none: everything. By the time `ended` reaches the result, they are."""
@@ -113,20 +114,22 @@ class LibraryWatcher:
         try:
             result = await self._library.scan(self._origin.id, paths, quick=quick)
         except MusicFSError as error:
-            log.error("the scan of origin %s could not run: %s", self._origin.id, error)  # noqa: TRY400
+            self._tell_once("the scan of origin %s could not run: %s", error)
             self.ended, self.last, self.error = self.begun, None, str(error)
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
-        before, self.error = self.error, result.error
+        self.error = result.error
         self.ended, self.last = self.begun, result
         if result.error is not None:
             self._broken_off += 1
             self._paths.update(paths)
-            if result.error != before:  # an origin that is away for a day is worth one line
-                log.warning("the scan of origin %s ended early, nothing is removed: %s", self._origin.id, result.error)
+            self._tell_once("the scan of origin %s ended early, nothing is removed: %s", result.error)
             return
         self._broken_off = 0
+        if self._failing:
+            self._failing = False
+            log.info("origin %s can be scanned again", self._origin.id, extra={"origin": self._origin.id})
         if _EVERYTHING in paths and not quick:
             self._full_poll_at = now + self._full_poll_interval_secs
 
@@ -134,9 +137,15 @@ class LibraryWatcher:
         try:
             self._watch = await self._origin.watch("", self._seen)
         except OriginFailed as error:
-            log.debug("origin %s can't be watched now: %s", self._origin.id, error)
+            log.debug("origin %s can't be watched now: %s", self._origin.id, error, extra={"origin": self._origin.id})
         if self._watch is not None:
             self._register_watch(self._watch)
+
+    def _tell_once(self, sentence: str, reason: object) -> None:
+        """An origin that is away for a day is worth one line, however its failures are worded in turn."""
+        level = logging.DEBUG if self._failing else logging.WARNING
+        self._failing = True
+        log.log(level, sentence, self._origin.id, reason, extra={"origin": self._origin.id})
 
     def _seen(self, paths: Sequence[str]) -> None:
         self.ask(*paths)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from musicfs import logs
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, ScanFinished, ScanProgress
@@ -34,7 +35,7 @@ from musicfs.model import OriginId
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("musicfs.library.worker")  # where this module is __main__, too
 
 _PROGRESS_EVERY_SECS = 0.25
 _CLOSING_SECS = 1.0
@@ -161,13 +162,13 @@ class Worker:
             async with asyncio.timeout(_CLOSING_SECS):
                 await origin.aclose()
         except (MusicFSError, TimeoutError):
-            log.warning("origin %s did not close properly; it is left behind", origin.id)
+            log.warning("origin %s did not close properly; it is left behind", origin.id, extra={"origin": origin.id})
 
 
 async def _serve(link: Connection, parsers: Parsers) -> None:
     loop = asyncio.get_running_loop()
     setup: Setup = await loop.run_in_executor(None, link.recv)
-    logging.basicConfig(level=setup.log_level, format="%(message)s", stream=sys.stderr)
+    logs.begin(setup.log)
     worker = Worker(setup, link, parsers)
     worker.prepare()
     ended = loop.create_future()

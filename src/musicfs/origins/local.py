@@ -73,6 +73,7 @@ class LocalOrigin:
         self._buffer = memoryview(bytearray(64 << 10))
         self._view = self._buffer
         self._watches: set[FolderWatch] = set()
+        self._told: set[str] = set()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         self._used = True
@@ -117,7 +118,8 @@ class LocalOrigin:
             await self._look()
         if self._root is None or not self._root.on_disk or not _is_inside(path):
             return None
-        watch = FolderWatch(self.id, self._path, path, callback, self._threads, self._watches.discard)
+        forget = self._watches.discard
+        watch = FolderWatch(self.id, self._path, path, callback, self._threads, forget, told=self._told)
         self._watches.add(watch)
         try:
             return watch if await watch.start() else None

@@ -59,8 +59,9 @@ class _Shared:
 class FolderWatch:
     """Reports changes below `under` once they have been quiet for `quiet` seconds, and at least every `longest`.
 
-    ended: the folder has gone; the last report was "look at everything", and `restart` watches it anew. Belongs
-    to the event loop's thread.
+    told: what was warned of before, for the watches that come after this one: what can't be watched is tried again at
+    every poll. ended: the folder has gone; the last report was "look at everything", and `restart` watches it anew.
+    Belongs to the event loop's thread.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class FolderWatch:
         quiet: float = 0.2,
         longest: float = 2.0,
         inotify: Callable[[], INotify] = INotify,
+        told: set[str] | None = None,
     ) -> None:
         self.ended = False
         self._origin = origin
@@ -93,6 +95,7 @@ class FolderWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._adding: set[asyncio.Task[None]] = set()
         self._incomplete = False
+        self._told = set() if told is None else told
         self._closed = False
 
     async def start(self) -> bool:
@@ -106,7 +109,7 @@ class FolderWatch:
             self._shared = shared
             self._folders = await self._threads.run(self._add_below, shared, self._under)
         except OSError as error:
-            log.warning("Origin %r is polled for changes, as it can't be watched: %s.", self._origin, _remedy(error))
+            self._warn(f"Origin {self._origin!r} is polled for changes, as it can't be watched: {_remedy(error)}.")
             self.close()
             return False
         except (WorkersClosed, asyncio.CancelledError):
@@ -229,7 +232,7 @@ class FolderWatch:
             return
         except OSError as error:
             if not self._incomplete:
-                log.warning("Not all of origin %r is watched for changes: %s.", self._origin, _remedy(error))
+                self._warn(f"Not all of origin {self._origin!r} is watched for changes: {_remedy(error)}.")
             self._incomplete = True
         else:
             if shared is self._shared:
@@ -257,7 +260,12 @@ class FolderWatch:
         try:
             self._callback(outermost(paths))
         except Exception:
-            log.exception("looking at the changes of origin %r failed", self._origin)
+            log.exception("looking at the changes of origin %r failed", self._origin, extra={"origin": self._origin})
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            log.warning("%s", sentence, extra={"origin": self._origin})
 
 
 def _remedy(error: OSError) -> str:
