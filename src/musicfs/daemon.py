@@ -21,6 +21,8 @@ from musicfs.mount.fuse import FuseMount
 from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
 from musicfs.reconfiguring import Source
 from musicfs.runtime import control_socket
+from musicfs.service import Service
+from musicfs.systemd import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +33,16 @@ class _Ending:
     """Ends the mount: nothing is opened any more, the reads under way may finish, and it is unmounted. Asked for a
     second time, it no longer waits."""
 
-    def __init__(self, app: App, fuse: FuseMount) -> None:
+    def __init__(self, app: App, fuse: FuseMount, service: Service) -> None:
         self._app = app
         self._fuse = fuse
+        self._service = service
         self._ending: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     def ask(self, drain_secs: float = DRAIN_SECS) -> None:
         if self._ending is None:
+            self._service.stopping()
             self._draining = asyncio.create_task(self._app.filesystem.drain())
             self._ending = asyncio.create_task(self._end(self._draining, drain_secs))
         elif self._draining is not None:
@@ -53,7 +57,11 @@ class _Ending:
 
 
 async def _serve(
-    config: Config, on_mounted: Callable[[App], None], open_origin: OpenOrigin, source: Source | None
+    config: Config,
+    on_mounted: Callable[[App], None],
+    open_origin: OpenOrigin,
+    source: Source | None,
+    notifier: Notifier,
 ) -> None:
     assert config.mount_point is not None
     loop = asyncio.get_running_loop()
@@ -61,15 +69,17 @@ async def _serve(
     app = App(config, open_origin, source)
     async with app.running():
         fuse = FuseMount(app.filesystem, config.mount_point, FuseWaiter(loop), allow_other=config.mount.allow_other)
-        ending = _Ending(app, fuse)
+        service = Service(notifier, app, config.mount_point)
+        ending = _Ending(app, fuse, service)
         app.on_changes = fuse.forget
         fuse.mount()
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ending.ask)
             reloading: set[asyncio.Task[None]] = set()
-            loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app))))
+            loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app, service))))
             on_mounted(app)
+            service.start()
             # Imported late: nothing of it is needed until the mount is up.
             from musicfs.control.server import ControlServer
 
@@ -77,17 +87,19 @@ async def _serve(
             starting = loop.create_task(server.start())
             app.begin()
             await fuse.serve()
+            service.stopping()
             await asyncio.gather(starting, return_exceptions=True)
             await server.aclose()
         finally:
             fuse.unmount()
 
 
-async def _reload(app: App) -> None:
+async def _reload(app: App, service: Service) -> None:
     """As `musicfs reload`; the log has what came of it."""
     try:
-        for sentence in await app.reconfiguring.reload():
-            log.warning("%s", sentence)
+        with service.reloading():
+            for sentence in await app.reconfiguring.reload():
+                log.warning("%s", sentence)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
     except Exception:
@@ -102,12 +114,13 @@ def serve(
 ) -> None:
     """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
 
-    on_mounted: called once the mount point shows the tree. source: what SIGHUP has read again.
+    on_mounted: called once the mount point shows the tree. source: what SIGHUP has read again. A service manager that
+    has started this process is told of it.
     """
     assert config.mount_point is not None
     points.prepare(config.mount_point)
     with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
-        runner.run(_serve(config, on_mounted, open_origin, source))
+        runner.run(_serve(config, on_mounted, open_origin, source, Notifier.from_environ()))
 
 
 def log_to_stderr(config: Config) -> None:

@@ -47,11 +47,18 @@ class FaultyOrigin:
                 raise OriginFailed(self.id, OriginFault.IO, "injected")
             case "hang":
                 await asyncio.Event().wait()
+            case "block":
+                self._block()
             case "slow":
                 await asyncio.sleep(SLOW_SECS)
             case "vanish" if path:
                 raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "injected")
         return fault
+
+    def _block(self) -> None:
+        """Holds the whole event loop up until a writer of the pipe beside the switch has come and gone."""
+        with self._switch.with_suffix(".pipe").open("rb") as pipe:
+            pipe.read()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         fault = await self._misbehave(replica.path)

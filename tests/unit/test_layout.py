@@ -17,7 +17,7 @@ RULES = Rules(
     layers=[
         frozenset({"__main__"}),
         frozenset({"cli"}),
-        frozenset({"daemon"}),
+        frozenset({"daemon", "service"}),
         frozenset({"control"}),
         frozenset({"app"}),
         frozenset({"membership", "reconfiguring"}),
@@ -26,7 +26,7 @@ RULES = Rules(
         frozenset({"federation"}),
         frozenset({"origins"}),
         frozenset({"logs", "secrets"}),
-        frozenset({"config", "config_file", "runtime"}),
+        frozenset({"config", "config_file", "runtime", "systemd"}),
         frozenset({"events"}),
         frozenset({"errors"}),
         frozenset({"model"}),

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musicfs.cli.output import counted, say, say_json, warn
-from musicfs.cli.settings import PATH, json_option, load_with, log_options, overrides_of, settings_options, source_of
+from musicfs.cli.settings import (
+    PATH,
+    json_option,
+    load,
+    load_with,
+    log_options,
+    overrides_of,
+    settings_options,
+    source_of,
+)
 from musicfs.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -100,7 +109,8 @@ def _greeting(mount_point: Path, files: int) -> str:
 
 @click.command(short_help="Read the configuration again, and apply what is different.")
 @click.argument("mount_point", type=PATH, required=False)
-def reload(mount_point: Path | None) -> None:
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
+def reload(mount_point: Path | None, config_file: Path | None) -> None:
     """Have the mount on MOUNT_POINT, or the only one there is, read its configuration file again.
 
     Origins that are new, gone or different, priorities, and the settings of health and retry take effect at once. If
@@ -108,7 +118,7 @@ def reload(mount_point: Path | None) -> None:
     """
     from musicfs.control.client import find_mount
 
-    for sentence in find_mount(mount_point).post("/reload", timeout_secs=_RELOADING_SECS)["done"]:
+    for sentence in find_mount(_place(mount_point, config_file)).post("/reload", timeout_secs=_RELOADING_SECS)["done"]:
         say(sentence)
 
 
@@ -145,8 +155,9 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
     "--drain", "drain_secs", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="SECONDS",
     help="How long the reads under way may go on.",
 )  # fmt: skip
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
 @json_option
-def shutdown(mount_point: Path | None, drain_secs: float, as_json: bool) -> None:
+def shutdown(mount_point: Path | None, drain_secs: float, config_file: Path | None, as_json: bool) -> None:
     """End the mount on MOUNT_POINT, or the only one there is, also while files of it are open.
 
     Nothing can be opened any more, the reads under way may finish, then it is unmounted. Ctrl-C, or a second
@@ -154,7 +165,7 @@ def shutdown(mount_point: Path | None, drain_secs: float, as_json: bool) -> None
     """
     from musicfs.control.client import NotRunning, find_mount, nothing_on
 
-    client = find_mount(mount_point)
+    client = find_mount(_place(mount_point, config_file))
     assert client.mount_point is not None
     pid = client.pid()
     if pid is None:
@@ -171,6 +182,16 @@ def shutdown(mount_point: Path | None, drain_secs: float, as_json: bool) -> None
         say_json({"mount_point": str(client.mount_point), "ended": True})
     else:
         say(f"Unmounted {client.mount_point}.")
+
+
+def _place(mount_point: Path | None, config_file: Path | None) -> Path | None:
+    """The mount point that was named, or that the configuration file names."""
+    if mount_point is not None or config_file is None:
+        return mount_point
+    place = load(config_file=config_file).config.mount_point
+    if place is None:
+        raise UsageError(f"{config_file} names no mount_point: say which mount is meant.")
+    return place
 
 
 def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:
