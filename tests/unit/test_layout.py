@@ -17,7 +17,8 @@ RULES = Rules(
     layers=[
         frozenset({"__main__"}),
         frozenset({"cli"}),
-        frozenset({"daemon", "service"}),
+        frozenset({"daemon"}),
+        frozenset({"service"}),
         frozenset({"control"}),
         frozenset({"app"}),
         frozenset({"membership", "reconfiguring"}),
