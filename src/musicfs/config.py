@@ -33,6 +33,7 @@ from musicfs.config_models import (
     OriginConfig,
     RetryConfig,
     TreeConfig,
+    WebhookConfig,
     origin_type_of,
 )
 from musicfs.config_sources import (
@@ -60,6 +61,7 @@ __all__ = [
     "OriginConfig",
     "RetryConfig",
     "TreeConfig",
+    "WebhookConfig",
     "check_paths",
     "default_cache_dir",
     "load_config",
@@ -125,7 +127,7 @@ class _Loading:
         self._kind_settings = kind_settings
         self._check_template = check_template
         self._sources = Sources()
-        self._origins_base = Path.cwd()
+        self._bases: dict[str, Path] = {}
         self._problems: list[str] = []
         self._warnings: list[str] = []
 
@@ -148,8 +150,8 @@ class _Loading:
     def add(self, path: KeyPath, value: object, label: str, base: Path) -> None:
         if path in (("mount_point",), ("cache_dir",)) and isinstance(value, (str, Path)):
             value = self._absolute(value, base, f"{label}: {path[0]}")
-        if path == ("origins",):
-            self._origins_base = base
+        if path in (("origins",), ("webhooks",)):
+            self._bases[path[0]] = base
         if path == ("control", "token") and not label.startswith("MUSICFS_"):
             where = f"{label}: control.token is written out"
             self._warnings.append(f"{where}: anyone who can read the file has it; prefer MUSICFS_CONTROL_TOKEN.")
@@ -166,12 +168,17 @@ class _Loading:
         except ValidationError as error:
             self._problems += Place(Config, self._sources).problems(error)
         settings = self._check_origins(data.get("origins"))
+        self._check_webhooks(data.get("webhooks"))
         if config is not None:
             self._try_template(config.tree.template)
         if self._problems or config is None:
             raise ConfigError(self._problems)
         origins = (o.model_copy(update={"settings": own}) for o, own in zip(config.origins, settings, strict=True))
-        return Loaded(config.model_copy(update={"origins": tuple(origins)}), tuple(self._warnings))
+        webhooks = tuple(self._with_secret_file(n, each) for n, each in enumerate(config.webhooks))
+        update = {"origins": tuple(origins), "webhooks": webhooks}
+        if self._problems:
+            raise ConfigError(self._problems)
+        return Loaded(config.model_copy(update=update), tuple(self._warnings))
 
     def _check_origins(self, origins: object) -> list[Mapping[str, Any]]:
         """The settings of each origin that are its kind's own, validated; what is no table was told already."""
@@ -179,22 +186,36 @@ class _Loading:
             self._problems.append("There is no music yet: name at least one origin with --origin PATH or [[origins]].")
         if not isinstance(origins, (list, tuple)):
             return []
-        tables = [(n, table) for n, table in enumerate(origins) if isinstance(table, Mapping)]
-        self._check_ids(tables)
+        tables = _tables(origins)
+        self._check_ids("origins", tables)
         return [self._kind_settings_of(n, table) for n, table in tables]
 
-    def _check_ids(self, tables: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    def _check_webhooks(self, webhooks: object) -> None:
+        tables = _tables(webhooks)
+        self._check_ids("webhooks", tables)
+        for n, table in tables:
+            self._warn_of_secrets("webhooks", n, table)
+
+    def _with_secret_file(self, n: int, webhook: WebhookConfig) -> WebhookConfig:
+        if webhook.secret_file is None:
+            return webhook
+        where = self._sources.where(("webhooks", n, "secret_file"))
+        path = self._absolute(webhook.secret_file, self._bases.get("webhooks", Path.cwd()), where)
+        return webhook.model_copy(update={"secret_file": path})
+
+    def _check_ids(self, section: str, tables: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         seen: dict[object, int] = {}
         for n, table in tables:
             first = seen.setdefault(str(table.get("id")), n)
             if first != n and "id" in table:
-                where = self._sources.where(("origins", n, "id"))
-                told = f"{where} is {shown_value(table['id'])}, as origins[{first}].id is: give each origin its own id."
+                where = self._sources.where((section, n, "id"))
+                its = f"as {section}[{first}].id is: give each {section[:-1]} its own id."
+                told = f"{where} is {shown_value(table['id'])}, {its}"
                 self._problems.append(told)
 
     def _kind_settings_of(self, n: int, table: Mapping[str, Any]) -> Mapping[str, Any]:
         own = hide_secrets({key: value for key, value in table.items() if key not in COMMON_KEYS})
-        self._warn_of_secrets(n, table)
+        self._warn_of_secrets("origins", n, table)
         try:
             kind = origin_type_of(table.get("origin_type"))
         except ValueError:
@@ -217,12 +238,12 @@ class _Loading:
         """A path of this machine is made absolute; everything else stays."""
         if not isinstance(value, Path):
             return value
-        return self._absolute(value, self._origins_base, self._sources.where(("origins", n, name)))
+        return self._absolute(value, self._bases.get("origins", Path.cwd()), self._sources.where(("origins", n, name)))
 
-    def _warn_of_secrets(self, n: int, table: Mapping[str, Any]) -> None:
+    def _warn_of_secrets(self, section: str, n: int, table: Mapping[str, Any]) -> None:
         for key in sorted(SECRET_KEYS & table.keys()):
             variable = f"MUSICFS_{re.sub('[^A-Z0-9]', '_', str(table.get('id')).upper())}_{key.upper()}"
-            where = self._sources.where(("origins", n, key))
+            where = self._sources.where((section, n, key))
             self._warnings.append(f"{where} is written out: anyone who can read the file has it; prefer {variable}.")
 
     def _try_template(self, template: str) -> None:
@@ -242,6 +263,12 @@ class _Loading:
             return Path(value)
 
 
+def _tables(value: object) -> list[tuple[int, Mapping[str, Any]]]:
+    """The tables of a list, with their places; what is none was told already."""
+    tables = value if isinstance(value, (list, tuple)) else ()
+    return [(n, table) for n, table in enumerate(tables) if isinstance(table, Mapping)]
+
+
 def _variables() -> dict[str, KeyPath]:
     """The environment's name for each setting: MUSICFS_CACHE_DIR, MUSICFS_HEALTH_TIMEOUT_MS, ..."""
     variables: dict[str, KeyPath] = {}
@@ -249,7 +276,7 @@ def _variables() -> dict[str, KeyPath]:
         section = model_of(field)
         if section is None:
             variables[f"MUSICFS_{name}".upper()] = (name,)
-        elif name != "origins":
+        elif name not in ("origins", "webhooks"):
             variables |= {f"MUSICFS_{name}_{key}".upper(): (name, key) for key in section.model_fields}
     return variables
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 from pydantic import (
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from musicfs.config_sources import Wanted, hide_secrets
+from musicfs.events import Event, EventsDropped
 from musicfs.model import OriginId, OriginType
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -190,6 +192,33 @@ class LogConfig(_Settings):
     )
 
 
+def _http_url(value: SecretStr) -> SecretStr:
+    url = urlsplit(value.get_secret_value())
+    if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
+        raise ValueError("not an address to send to")
+    return value
+
+
+def _event_names(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not EVENT_NAMES.issuperset(value):
+        raise ValueError("not all of them are events")
+    return value
+
+
+EVENT_NAMES = frozenset(kind.__name__ for kind in Event.__subclasses__()) - {EventsDropped.__name__}
+_EVENTS = 'a list of names of docs/EVENTS.md, such as ["HealthChanged", "ReplicaQuarantined"]'
+
+
+class WebhookConfig(_Settings):
+    """A server that is told of events. url: hidden, since whoever knows it can often send there, too."""
+
+    id: Annotated[str, PlainValidator(_origin_id), Wanted("1 to 64 of the letters, the digits and '-', '_', '.'")]
+    url: Annotated[SecretStr, AfterValidator(_http_url), Wanted('an address such as "https://example.net/hook"')]
+    events: Annotated[tuple[str, ...], AfterValidator(_event_names), Wanted(_EVENTS)]
+    secret: Annotated[SecretStr | None, Wanted("a text")] = None
+    secret_file: Annotated[Path | None, Wanted("a path")] = None
+
+
 class OriginConfig(_Settings):
     """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
 
@@ -240,6 +269,7 @@ class Config(_Settings):
     mount_point: Annotated[Path | None, Wanted("a path")] = None
     cache_dir: Annotated[Path, Wanted("a path")]
     origins: Annotated[tuple[OriginConfig, ...], Wanted("one [[origins]] table for each origin")] = ()
+    webhooks: Annotated[tuple[WebhookConfig, ...], Wanted("one [[webhooks]] table for each")] = ()
     cache: CacheConfig = CacheConfig()
     health: HealthConfig = HealthConfig()
     tree: TreeConfig = TreeConfig()

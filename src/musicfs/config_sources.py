@@ -22,8 +22,10 @@ from musicfs.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-SECRET_KEYS = frozenset({"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token"})
-"""Keys of an origin whose values are never shown; the environment may give each as MUSICFS_<ID>_<KEY>."""
+SECRET_KEYS = frozenset(
+    {"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token", "secret"}
+)
+"""Keys of an origin or a webhook whose values are never shown; the environment may give each as MUSICFS_<ID>_<KEY>."""
 
 KeyPath = tuple[str, ...]
 
@@ -167,6 +169,7 @@ class Place:
         if found["type"] == "value_error" and not wanted:
             return f"{where}: {found['ctx']['error']}."
         secret = bool(found["loc"]) and found["loc"][-1] in SECRET_KEYS
+        secret |= field is not None and field.annotation is SecretStr
         shown = "not usable" if secret else shown_value(found["input"])
         return f"{where} is {shown}: {f'use {wanted}' if wanted else _lower(found['msg'])}."
 

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from musicfs import logs
 from musicfs.app import DRAIN_SECS, App, open_driver
@@ -23,6 +24,9 @@ from musicfs.reconfiguring import Source
 from musicfs.runtime import control_socket
 from musicfs.service import Service
 from musicfs.systemd import Notifier
+
+if TYPE_CHECKING:
+    from musicfs.control.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +89,27 @@ async def _serve(
 
             server = ControlServer(app, control_socket(config.mount_point), ending.ask)
             starting = loop.create_task(server.start())
+            webhooks = _webhooks(app)
             app.begin()
             await fuse.serve()
             service.stopping()
+            if webhooks is not None:
+                await webhooks.aclose()
             await asyncio.gather(starting, return_exceptions=True)
             await server.aclose()
         finally:
             fuse.unmount()
+
+
+def _webhooks(app: App) -> Webhooks | None:
+    if not app.config.webhooks:
+        return None
+    from musicfs.control.webhooks import Webhooks
+
+    assert app.config.mount_point is not None
+    webhooks = Webhooks(app.config.webhooks, app.bus, app.config.mount_point)
+    webhooks.start()
+    return webhooks
 
 
 async def _reload(app: App, service: Service) -> None:

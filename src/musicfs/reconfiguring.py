@@ -25,6 +25,7 @@ _FIXED = {
     "mount": "mount.allow_other",
     "control": "[control]",
     "log": "[log]",
+    "webhooks": "[[webhooks]]",
 }
 
 

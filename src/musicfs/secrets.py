@@ -1,4 +1,4 @@
-"""Where an origin's secrets come from: the environment, a private file, the keyring, or the configuration itself.
+"""Where secrets of origins and webhooks come from: the environment, a private file, the keyring, or the configuration.
 
 Nothing here is ever logged or shown: values are `SecretStr` from the moment they are read.
 """
@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -29,24 +30,31 @@ def find_secret(config: OriginConfig, key: str, environ: Mapping[str, str] = os.
     itself, the system's keyring (service "musicfs", user "<id>/<key>") where the package `keyring` is installed.
     Raises UserError for a file that others can read, or that can't be read at all.
     """
-    if value := environ.get(variable_of(config.id, key)):
+    return secret_of(f"Origin {config.id!r}", config.id, config.settings, key, environ)
+
+
+def secret_of(
+    owner: str, id: str, settings: Mapping[str, Any], key: str, environ: Mapping[str, str] = os.environ
+) -> SecretStr | None:
+    """As `find_secret`, of anything that has an id and settings. owner: how a message names it."""
+    if value := environ.get(variable_of(id, key)):
         return SecretStr(value)
-    if file := config.settings.get(f"{key}_file"):
-        return _from_file(config, key, Path(file).expanduser())
-    literal = config.settings.get(key)
+    if file := settings.get(f"{key}_file"):
+        return _from_file(owner, key, Path(file).expanduser())
+    literal = settings.get(key)
     if literal is not None:
         return literal if isinstance(literal, SecretStr) else SecretStr(str(literal))
-    return _from_keyring(f"{config.id}/{key}")
+    return _from_keyring(f"{id}/{key}")
 
 
-def _from_file(config: OriginConfig, key: str, path: Path) -> SecretStr:
+def _from_file(owner: str, key: str, path: Path) -> SecretStr:
     try:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UserError(f"Origin {config.id!r}: others can read {path}; `chmod 600 {path}` mends that.")
+            raise UserError(f"{owner}: others can read {path}; `chmod 600 {path}` mends that.")
         return SecretStr(path.read_text("utf-8").rstrip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Origin {config.id!r}: {key}_file {path} can't be read ({error}).") from error
+        raise UserError(f"{owner}: {key}_file {path} can't be read ({error}).") from error
 
 
 def _from_keyring(user: str) -> SecretStr | None:

@@ -31,13 +31,25 @@ from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
 PASSPHRASE = "phrase of the key"
 WRONG = {kind: f"mistaken {kind} secret" for kind in ("sftp", "smb", "s3", "webdav", "toml")}
-SECRETS = (PASSPHRASE, samba.PASSWORD, SECRET_ACCESS_KEY, ACCESS_KEY_ID, nginx.PASSWORD, *WRONG.values())
+HOOK = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+HOOK_ADDRESS = "secret-path-of-a-hook"
+SECRETS = (
+    HOOK,
+    HOOK_ADDRESS,
+    PASSPHRASE,
+    samba.PASSWORD,
+    SECRET_ACCESS_KEY,
+    ACCESS_KEY_ID,
+    nginx.PASSWORD,
+    *WRONG.values(),
+)
 RIGHT = ("ssh", "share", "bucket", "dav")
 VARIABLES = {
     "MUSICFS_BUCKET_ACCESS_KEY_ID": ACCESS_KEY_ID,
     "MUSICFS_BUCKET_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
     "MUSICFS_BAD_BUCKET_ACCESS_KEY_ID": ACCESS_KEY_ID,
     "MUSICFS_BAD_BUCKET_SECRET_ACCESS_KEY": WRONG["s3"],
+    "MUSICFS_PHONE_SECRET": f"whsec_{HOOK}",
     "MUSICFS_DAV_PASSWORD": nginx.PASSWORD,
     "MUSICFS_BAD_DAV_PASSWORD": WRONG["webdav"],
 }
@@ -142,6 +154,8 @@ def as_toml(here: Place, tables: list[dict[str, object]]) -> str:
     lines = [f"cache_dir = {json.dumps(str(here.cache_dir))}", f"mount_point = {json.dumps(str(here.mount_point))}"]
     for table in tables:
         lines += ["[[origins]]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    hook = {"id": "phone", "url": f"http://127.0.0.1:1/{HOOK_ADDRESS}", "events": ["ScanFinished"]}
+    lines += ["[[webhooks]]", *(f"{key} = {json.dumps(value)}" for key, value in hook.items())]
     return "\n".join(lines)
 
 
@@ -246,6 +260,14 @@ async def test_no_secret_is_told(
     await in_process(told, file)
     # That it was listened to where secrets are at hand:
     wrong = ("the secret key is wrong", f"the password of '{nginx.USER}' is wrong", "bad-share", "bad-ssh")
-    for text in ("DEBUG musicfs", "DEBUG spnego", "HTTP/1.1 200 OK", "musicfs.library.worker", "HealthChanged", *wrong):
+    for text in (
+        "DEBUG musicfs",
+        "webhook 'phone' at 127.0.0.1 took no message",
+        "DEBUG spnego",
+        "HTTP/1.1 200 OK",
+        "musicfs.library.worker",
+        "HealthChanged",
+        *wrong,
+    ):
         assert text in told, f"{text!r} is nowhere"
     assert told.leaks() == []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook
 
 from tests.mount.test_lifecycle import library
 from tests.support.mounting import PATIENCE, ROOT, Account, Mount, Place, account, eventually
@@ -21,6 +25,7 @@ from tests.support.mounting import PATIENCE, ROOT, Account, Mount, Place, accoun
 UNITS = ROOT / "contrib/systemd"
 WATCHDOG_SECS = 0.6
 NAME = "musicfs@.service"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 # What gives a service a mount namespace, out of which no mount comes, and what implies NoNewPrivileges= for whoever is
 # not root (systemd.exec(5)), with which fusermount3 can't mount.
 OWN_NAMESPACE = {
@@ -193,6 +198,38 @@ def test_what_a_service_starts_does_not_believe_to_be_the_service(here: Place) -
         assert b"XDG_RUNTIME_DIR" in environ
         assert b"NOTIFY_SOCKET" not in environ
         assert b"WATCHDOG" not in environ
+
+
+class _Taking(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        Webhook(SECRET).verify(body, dict(self.headers))
+        self.server.told.append(json.loads(body))  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_mount_tells_its_webhooks(here: Place) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Taking) as server:
+        told: list[dict[str, object]] = []
+        server.told = told  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here.environ["MUSICFS_PHONE_SECRET"] = SECRET
+        hook = {"id": "phone", "url": f"http://127.0.0.1:{server.server_port}/", "events": ["ScanFinished"]}
+        try:
+            with Mount(here, library(here), webhooks=[hook]) as mount:
+                mount.scanned()
+                eventually(lambda: told, "the end of the scan")
+                mount.signal(signal.SIGTERM)
+                assert mount.wait() == 0
+                assert "Traceback" not in mount.log
+                assert SECRET not in mount.log
+        finally:
+            server.shutdown()
+    assert (told[0]["type"], told[0]["mount_point"]) == ("ScanFinished", str(here.mount_point))
 
 
 # The units

@@ -16,6 +16,7 @@ from musicfs.config import (
     HealthConfig,
     Loaded,
     OriginConfig,
+    WebhookConfig,
     check_paths,
     default_cache_dir,
     load_config,
@@ -104,6 +105,8 @@ def test_defaults_are_those_of_the_documentation(write: Write) -> None:
         key: value for key, value in origin.items() if key not in own
     }
     assert set(origin) == set(OriginConfig.model_fields) - {"settings"} | {"path"}
+    assert set(example["webhooks"][0]) == set(WebhookConfig.model_fields) - {"secret"}
+    assert set(example) == set(Config.model_fields)
 
 
 def test_thresholds_are_per_kind_and_local_ones_are_strict() -> None:

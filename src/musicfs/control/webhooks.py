@@ -1,0 +1,262 @@
+"""Webhooks: events told to HTTP servers, signed as Standard Webhooks has it, until they are taken.
+
+The specification: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+
+import musicfs
+from musicfs.config import WebhookConfig
+from musicfs.errors import UserError
+from musicfs.events import Event, EventBus, to_json
+from musicfs.secrets import secret_of
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECS = 15.0
+PAUSES_SECS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 300.0)
+"""Between attempts; the last for ever. Up to a tenth more or less, so that many senders don't come all at once."""
+GIVEN_UP_SECS = 24 * 3600.0
+MOST_WAITING = 100
+_JITTER = 0.1
+_PREFIX = "whsec_"
+_GONE = 410
+_TRY_AGAIN = (408, 425, 429)  # the 4xx that speak of the moment and not of the message
+_CLOSING_SECS = 1.0
+
+
+def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
+    """The value of the header webhook-signature."""
+    signed = hmac.digest(key, f"{id}.{timestamp}.".encode() + body, hashlib.sha256)
+    return "v1," + base64.b64encode(signed).decode()
+
+
+def key_of(config: WebhookConfig) -> bytes | None:
+    """What this webhook's messages are signed with; None: they are not. Reads files. Raises UserError."""
+    settings = {"secret": config.secret, "secret_file": config.secret_file}
+    secret = secret_of(f"Webhook {config.id!r}", config.id, settings, "secret")
+    if secret is None:
+        return None
+    try:
+        key = base64.b64decode(secret.get_secret_value().removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise UserError(
+            f"Webhook {config.id!r}: its secret is none of Standard Webhooks, {_PREFIX} and 24 to 64 bytes in base64;"
+            f' `echo "{_PREFIX}$(openssl rand -base64 32)"` makes one.'
+        )
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One event on its way. noted: on the loop's clock."""
+
+    id: str
+    body: bytes
+    noted: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """reason: "" if it was taken. final: asking again would be no use. pause_secs: the least that the server wants."""
+
+    reason: str = ""
+    final: bool = False
+    gone: bool = False
+    pause_secs: float = 0.0
+
+
+class _Target:
+    """One webhook: its queue, and the task that empties it, one message after the other.
+
+    A queue that is full loses its oldest message.
+    """
+
+    def __init__(self, config: WebhookConfig, session: aiohttp.ClientSession, source: Path, tools: Webhooks) -> None:
+        self.id = config.id
+        self._config = config
+        self._session = session
+        self._source = str(source)
+        self._tools = tools
+        self._host = urlsplit(config.url.get_secret_value()).hostname
+        self._key: bytes | None = None
+        self._waiting: deque[_Message] = deque()
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._lost = 0
+        self._failing = ""
+
+    def note(self, event: Event) -> None:
+        name = type(event).__name__
+        if self._ended or name not in self._config.events:
+            return
+        data = to_json(event)
+        told = {
+            "type": data.pop("event"),
+            "timestamp": datetime.fromtimestamp(data.pop("at"), UTC).isoformat(timespec="milliseconds"),
+            "mount_point": self._source,
+            "data": data,
+        }
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        now = asyncio.get_running_loop().time()
+        self._waiting.append(_Message(f"msg_{uuid4().hex}", json.dumps(told).encode(), now))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Until the server says that it is not there any more, or its secret can't be had."""
+        try:
+            self._key = await asyncio.to_thread(key_of, self._config)
+            while not self._ended:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._waiting and not self._ended:
+                    await self._deliver(self._waiting.popleft())
+        except UserError as error:
+            log.error("%s Nothing is sent there.", error)  # noqa: TRY400 (a sentence, not a traceback)
+        finally:
+            self._ended = True
+            self._waiting.clear()
+
+    async def _deliver(self, message: _Message) -> None:
+        """Sends it again and again, until it is taken, refused for good, or a day old."""
+        attempt = 0
+        while (answer := await self._post(message)).reason:
+            self._tell(answer)
+            self._ended = answer.gone
+            pause = PAUSES_SECS[min(attempt, len(PAUSES_SECS) - 1)] * self._tools.jitter()
+            age = asyncio.get_running_loop().time() - message.noted
+            if answer.final or age + pause > GIVEN_UP_SECS:
+                self._lost += 1
+                return
+            attempt += 1
+            await self._tools.sleep(max(pause, answer.pause_secs))
+        if self._failing or self._lost:
+            lost = f"; {self._lost} messages were lost meanwhile" if self._lost else ""
+            log.info("webhook %r at %s takes messages again%s", self.id, self._host, lost)
+        self._failing, self._lost = "", 0
+
+    def _tell(self, answer: _Answer) -> None:
+        """Once, until one is taken: a server that is away for a day is worth one line."""
+        what = "nothing is sent there any more" if answer.gone else "refused" if answer.final else "it is tried again"
+        level = logging.DEBUG if self._failing else logging.WARNING
+        self._failing = answer.reason
+        log.log(level, "webhook %r at %s took no message (%s): %s", self.id, self._host, answer.reason, what)
+
+    async def _post(self, message: _Message) -> _Answer:
+        """One attempt. What it says never holds the address: many a webhook's is a secret in itself."""
+        now = int(time.time())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"MusicFS/{musicfs.__version__}",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(now),
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, message.id, now, message.body)
+        url = self._config.url.get_secret_value()
+        try:
+            # What a redirect leads to was not configured.
+            async with self._session.post(url, data=message.body, headers=headers, allow_redirects=False) as response:
+                return _judged(response)
+        except TimeoutError:
+            return _Answer("no answer in time")
+        except aiohttp.ClientConnectorCertificateError:
+            return _Answer("its certificate is not to be trusted")
+        except aiohttp.ClientConnectorError as error:
+            return _Answer(_reason(error.os_error))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _Answer(type(error).__name__)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or not error.errno or error.errno < 0:
+        return error.strerror or "no connection"
+    return os.strerror(error.errno).lower()
+
+
+def _judged(response: aiohttp.ClientResponse) -> _Answer:
+    status = response.status
+    if 200 <= status < 300:
+        return _Answer()
+    wanted = response.headers.get("Retry-After", "")
+    pause = min(float(wanted), PAUSES_SECS[-1]) if wanted.isascii() and wanted.isdecimal() else 0.0
+    final = 300 <= status < 500 and status not in _TRY_AGAIN
+    return _Answer(f"HTTP status {status}", final, status == _GONE, pause)
+
+
+class Webhooks:
+    """Tells the configured servers what happens. Publishing an event never waits for any of it. Belongs to the event
+    loop's thread; made while that runs.
+
+    sleep and rng: tests bring their own.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[WebhookConfig],
+        bus: EventBus,
+        source: Path,
+        *,
+        timeout_secs: float = TIMEOUT_SECS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        rng: Random | None = None,
+    ) -> None:
+        self.sleep = sleep
+        self._rng = rng or Random()
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout_secs), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        self._targets = [_Target(config, self._session, source, self) for config in configs]
+        self._bus = bus
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def jitter(self) -> float:
+        return self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def start(self) -> None:
+        self._bus.listen(self._note)
+        self._tasks = {asyncio.create_task(each.run(), name=f"webhook {each.id}") for each in self._targets}
+        for task in self._tasks:
+            task.add_done_callback(_report)
+
+    def _note(self, event: Event) -> None:
+        for target in self._targets:
+            target.note(event)
+
+    async def aclose(self) -> None:
+        """Ends at once; what is on its way is lost."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSING_SECS)
+        await self._session.close()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s died", task.get_name(), exc_info=error)
