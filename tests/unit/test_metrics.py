@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from musicfs.control.metrics import Metrics
-from musicfs.events import FailedOver, HealthChanged, HedgeWon, ReplicaQuarantined
+from musicfs.control.metrics import EventCounts, Metrics
+from musicfs.events import FailedOver, HealthChanged, HedgeWon, ReplicaQuarantined, ScanFinished, ScanProgress
 from musicfs.model import HealthStatus, OriginId
 from tests.support.commands import make_album
 from tests.support.control import Running, local_origin, running_app
@@ -76,6 +76,7 @@ async def test_reads_events_and_sizes_are_counted(one: Running) -> None:
     publish(HedgeWon("x", A, B, 3.0))
     publish(ReplicaQuarantined(A, "x", 0))
     publish(HealthChanged(A, HealthStatus.HEALTHY, HealthStatus.DEGRADED, "slow"))
+    one.app.registry.traffic[A].hedged += 2
     found = await _families(metrics)
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="fetched") >= 3
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="immediate") >= 3
@@ -83,6 +84,7 @@ async def test_reads_events_and_sizes_are_counted(one: Running) -> None:
     assert _value(found, "musicfs_origin_read_duration_seconds_count", origin="a") >= 3
     assert _value(found, "musicfs_failovers_total", source="a", target="b") == 2
     assert _value(found, "musicfs_hedges_won_total", late="a", winner="b") == 1
+    assert _value(found, "musicfs_origin_hedges_total", origin="a") == 2
     assert _value(found, "musicfs_replicas_quarantined_total", origin="a") == 1
     assert _value(found, "musicfs_health_changes_total", origin="a", state="degraded") == 1
     assert _value(found, "musicfs_origin_health", origin="a", state="healthy") == 1
@@ -91,6 +93,25 @@ async def test_reads_events_and_sizes_are_counted(one: Running) -> None:
     assert _value(found, "musicfs_tree_files") == 3
     assert _value(found, "musicfs_cache_limit_bytes") > 0
     assert _value(found, "process_resident_memory_bytes") > 0
+
+
+def test_the_files_of_a_scan_are_counted_while_it_runs() -> None:
+    counts = EventCounts()
+
+    def scanned() -> dict[str, int]:
+        return {what: number for (_, what), number in counts.scanned.items() if number}
+
+    counts.note(ScanProgress(A, 100, 90, 1))
+    counts.note(ScanProgress(A, 300, 250, 1))
+    assert scanned() == {"listed": 300, "read": 250, "unreadable": 1}
+    counts.note(ScanFinished(A, 310, 255, 2, 255, 0, 0, 0, None))
+    assert scanned() == {"listed": 310, "read": 255, "unreadable": 2, "added": 255}
+    counts.note(ScanFinished(A, 310, 0, 0, 0, 0, 0, 0, None))  # too short for any news before its end
+    assert scanned()["listed"] == 620
+    counts.note(ScanProgress(A, 200, 0, 0))  # its worker dies then, and it begins anew
+    counts.note(ScanProgress(A, 50, 0, 0))
+    assert scanned()["listed"] == 870
+    assert dict(counts.scans) == {("a", "completed"): 2}
 
 
 async def test_failed_reads_are_counted_by_their_fault(one: Running) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import musicfs
@@ -17,8 +17,9 @@ from musicfs.events import (
     HedgeWon,
     ReplicaQuarantined,
     ScanFinished,
+    ScanProgress,
 )
-from musicfs.federation.traffic import BOUNDS_SECS, Histogram
+from musicfs.federation.traffic import Histogram
 from musicfs.model import HealthStatus
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class EventCounts:
         self.health: Counter[Labels] = Counter()
         self.scans: Counter[Labels] = Counter()
         self.scanned: Counter[Labels] = Counter()
+        self._under_way: dict[str, tuple[int, int, int]] = {}
 
     def note(self, event: Event) -> None:
         match event:
@@ -49,10 +51,24 @@ class EventCounts:
                 self.quarantines[origin,] += 1
             case HealthChanged(origin=origin, after=after):
                 self.health[origin, after.value] += 1
+            case ScanProgress():
+                self._scanned(event)
             case ScanFinished(origin=origin):
+                self._scanned(event)
+                del self._under_way[origin]
                 self.scans[origin, "failed" if event.error else "completed"] += 1
-                for what in ("read", "unreadable", "added", "changed", "removed"):
+                for what in ("added", "changed", "removed"):
                     self.scanned[origin, what] += getattr(event, what)
+
+    def _scanned(self, event: ScanProgress | ScanFinished) -> None:
+        """Counts what has come since the last news of this scan, so that the rate of a long one can be seen."""
+        origin, now = event.origin, (event.listed, event.read, event.unreadable)
+        before = self._under_way.get(origin, (0, 0, 0))
+        if now[0] < before[0]:  # another one, whose end was not told: the worker died
+            before = (0, 0, 0)
+        for what, old, new in zip(("listed", "read", "unreadable"), before, now, strict=True):
+            self.scanned[origin, what] += max(new - old, 0)
+        self._under_way[origin] = now
 
 
 class Metrics:
@@ -96,6 +112,9 @@ class Metrics:
         yield _counter("musicfs_fuse_requests", "Requests of the kernel.", ("operation",), requests)
         yield _counter("musicfs_fuse_errors", "Requests that failed.", ("operation", "error"), errors)
         yield _counter("musicfs_fuse_read_bytes", "Bytes that were handed to the kernel.", (), {(): counts.read_bytes})
+        took = {(operation,): its for operation, its in counts.took.items()}
+        help = "How long requests took, from when they were taken up."
+        yield _histogram("musicfs_fuse_request_duration_seconds", help, ("operation",), took)
         help = "How long reads took that could not be answered at once."
         yield _histogram("musicfs_fuse_waiting_read_duration_seconds", help, (), {(): counts.waited})
         yield _gauge("musicfs_open_files", "File handles that are open.", (), {(): self._app.filesystem.open_files})
@@ -116,6 +135,9 @@ class Metrics:
         read_bytes = {(id,): its.bytes for id, its in traffic.items()}
         yield _counter("musicfs_origin_read_bytes", "Bytes of good reads.", ("origin",), read_bytes)
         yield _counter("musicfs_origin_read_errors", "Reads that failed.", ("origin", "fault"), errors)
+        hedged = {(id,): its.hedged for id, its in traffic.items()}
+        help = "Reads that it was asked for because another origin was late."
+        yield _counter("musicfs_origin_hedges", help, ("origin",), hedged)
         fetched = {(id,): its.fetched for id, its in traffic.items()}
         yield _histogram("musicfs_origin_read_duration_seconds", "How long fetches took.", ("origin",), fetched)
 
@@ -196,12 +218,12 @@ def _histogram(name: str, help: str, labels: Labels, values: Mapping[L, Histogra
 
     family = HistogramMetricFamily(name, help, labels=labels)
     for of, histogram in values.items():
-        family.add_metric(of, list(_cumulative(histogram.counts)), histogram.sum_secs)
+        family.add_metric(of, list(_cumulative(histogram)), histogram.sum_secs)
     return family
 
 
-def _cumulative(counts: Iterable[int]) -> Iterator[tuple[str, float]]:
+def _cumulative(histogram: Histogram) -> Iterator[tuple[str, float]]:
     total = 0
-    for bound, count in zip((*map(str, BOUNDS_SECS), "+Inf"), counts, strict=True):
+    for bound, count in zip((*map(str, histogram.bounds_secs), "+Inf"), histogram.counts, strict=True):
         total += count
         yield bound, total

@@ -220,6 +220,7 @@ class Fetch:
     def _hedge(self) -> None:
         if self._running and self._time() >= self._hedge_at() and (target := self._hedge_target()) is not None:
             if self._is_doubtful(self._newest) or self._tools.budget.spend():
+                self._tools.registry.traffic[target.origin.id].hedged += 1
                 self._start(target)
             else:
                 self._unhedged = self._newest

@@ -11,28 +11,29 @@ BOUNDS_SECS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 
 class Histogram:
-    """How often something took how long. counts: up to each of BOUNDS_SECS but not up to the one before it, and at
+    """How often something took how long. counts: up to each of the bounds but not up to the one before it, and at
     last longer than all of them."""
 
-    __slots__ = ("counts", "sum_secs")
+    __slots__ = ("bounds_secs", "counts", "sum_secs")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_SECS) + 1)
+    def __init__(self, bounds_secs: tuple[float, ...] = BOUNDS_SECS) -> None:
+        self.bounds_secs = bounds_secs
+        self.counts = [0] * (len(bounds_secs) + 1)
         self.sum_secs = 0.0
 
     def add(self, secs: float) -> None:
-        self.counts[bisect_left(BOUNDS_SECS, secs)] += 1
+        self.counts[bisect_left(self.bounds_secs, secs)] += 1
         self.sum_secs += secs
 
 
 class OriginTraffic:
     """immediate: reads that its disk's page cache answered. fetched: those that were waited for, with what they took.
-    bytes: of both. errors: by the value of their fault."""
+    bytes: of both. errors: by the value of their fault. hedged: reads that it was asked for since another was late."""
 
-    __slots__ = ("bytes", "errors", "fetched", "immediate")
+    __slots__ = ("bytes", "errors", "fetched", "hedged", "immediate")
 
     def __init__(self) -> None:
-        self.immediate = 0
+        self.immediate = self.hedged = 0
         self.fetched = Histogram()
         self.bytes = 0
         self.errors: Counter[str] = Counter()

@@ -44,16 +44,20 @@ T = TypeVar("T")
 def _answered(
     handler: Callable[Concatenate[Operations, P], Awaitable[T]],
 ) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
-    """Turns whatever a handler raises into an answer to the kernel."""
+    """Turns whatever a handler raises into an answer to the kernel, and notes how long it took to that."""
+    operation = handler.__name__
 
     @functools.wraps(handler)
     async def answer(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        begun = time.perf_counter()
         try:
             return await handler(self, *args, **kwargs)
         except FUSEError:
             raise
         except BaseException as error:
-            raise self._failure(handler.__name__, error) from None
+            raise self._failure(operation, error) from None
+        finally:
+            self._counts.took[operation].add(time.perf_counter() - begun)
 
     return answer
 
@@ -70,6 +74,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._fs = filesystem
         self._counts = filesystem.counts
+        self._reads_took = filesystem.counts.took["read"]
         self._pass_on = waiter.baton.pass_on
         self._file = self._template(stat.S_IFREG | 0o444, 1)
         self._dir = self._template(stat.S_IFDIR | 0o555, 2)
@@ -191,6 +196,7 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         counts = self._counts
         counts.read += 1
+        taken_up = time.perf_counter()
         try:
             data = self._fs.read_now(fh, off, size)
             if data is not None:
@@ -204,6 +210,8 @@ class Operations(pyfuse3.Operations):
             return data
         except BaseException as error:
             raise self._failure("read", error) from None
+        finally:
+            self._reads_took.add(time.perf_counter() - taken_up)
 
     async def flush(self, fh: FileHandleT) -> None:
         """Nothing is ever written; this answer makes the kernel stop asking."""
