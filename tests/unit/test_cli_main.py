@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import musicfs
 from musicfs.cli.main import cli, main
 from musicfs.errors import ConfigError, UserError
 from tests.support.commands import Commands, commands
+from tests.unit.test_docs import parse
 
 
 @pytest.fixture
@@ -36,20 +39,44 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 
 
 def test_every_command_explains_itself() -> None:
-    """Help needs no mount, no configuration and no man page; all but a few commands show an example."""
-    todo: list[tuple[str, ...]] = [()]
-    while todo:
-        names = todo.pop()
+    """Help needs no mount, no configuration and no man page: each option and argument is explained, and each command
+    shows an example, which is right."""
+    for names, command in every_command():
         result = CliRunner().invoke(cli, [*names, "--help"])
         assert result.exit_code == 0
         assert "Usage: " in result.output
-        command: click.Command = cli
-        for name in names:
-            assert isinstance(command, click.Group)
-            command = command.commands[name]
         assert command.help
+        context = click.Context(command)
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (names, parameter.name)
+            elif "{" not in (shown := parameter.make_metavar(context).strip("[].")):  # which lists what it may be
+                assert shown in f"{command.help} {command.epilog}", (names, shown)
+        if not isinstance(command, click.Group):
+            examples = re.findall(r"^ *(?:ssh .* )?(musicfs .*)$", command.help, re.MULTILINE)
+            assert any(line.startswith(" ".join(("musicfs", *names))) for line in examples) or "completion" in names
+            for line in examples:
+                parse(line.partition(" | ")[0])
+
+
+def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    todo: list[tuple[tuple[str, ...], click.Command]] = [((), cli)]
+    while todo:
+        names, command = todo.pop()
+        yield names, command
         if isinstance(command, click.Group):
-            todo += [(*names, name) for name in command.commands]
+            todo += [((*names, name), inner) for name, inner in command.commands.items()]
+
+
+def test_every_command_and_every_option_can_be_completed() -> None:
+    shell = ShellComplete(cli, {}, "musicfs", "_MUSICFS_COMPLETE")
+    for names, command in every_command():
+        if isinstance(command, click.Group):
+            assert {each.value for each in shell.get_completions(list(names), "")} >= set(command.commands), names
+        options = {name for each in command.params for name in each.opts if name.startswith("--")}
+        assert {each.value for each in shell.get_completions(list(names), "--")} >= options, names
+    values = {each.value for each in shell.get_completions(["mount", "--log-format"], "")}
+    assert values == {"text", "json"}
 
 
 @pytest.mark.parametrize("group", [[], ["cache"], ["origin"]])

@@ -253,3 +253,10 @@ def test_what_happens_can_be_followed_until_a_shutdown_that_open_files_do_not_hi
         assert (follower.returncode, told) == (0, "musicfs: the mount has ended.\n")
     assert not points.mounted(mount_point)
     assert user("shutdown", mount_point).returncode == 1
+
+
+def test_the_ids_of_origins_are_completed(user: Commands) -> None:
+    complete = {"_MUSICFS_COMPLETE": "bash_complete", "COMP_WORDS": "musicfs origin disable la", "COMP_CWORD": "3"}
+    assert user(**complete).stdout.strip() == ""
+    _mount(user)
+    assert user(**complete).stdout.split() == ["plain,laptop"]

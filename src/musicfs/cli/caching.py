@@ -25,7 +25,12 @@ def cache() -> None:
 @click.argument("mount_point", type=PATH, required=False)
 @json_option
 def stats(mount_point: Path | None, as_json: bool) -> None:
-    """Show how much is cached, and how often that helped."""
+    """Show how much is cached, and how often that helped.
+
+    \b
+    Example:
+      musicfs cache stats
+    """
     from musicfs.control.client import find_mount
 
     view = find_mount(mount_point).get("/cache")
@@ -48,7 +53,13 @@ def stats(mount_point: Path | None, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove what is pinned as well; it stays pinned.")
 @json_option
 def clear(mount_point: Path | None, everything: bool, as_json: bool) -> None:
-    """Remove what is cached, except for what is pinned."""
+    """Remove what is cached, except for what is pinned.
+
+    \b
+    Examples:
+      musicfs cache clear
+      musicfs cache clear --all
+    """
     from musicfs.control.client import find_mount
 
     answer = find_mount(mount_point).post("/cache/clear", {"all": everything}, timeout_secs=_CLEARING_SECS)
@@ -67,6 +78,10 @@ def verify(context: click.Context, mount_point: Path | None, as_json: bool) -> N
     """Read everything that is cached, and drop what is damaged; the exit code is 1 if anything was.
 
     What is dropped is fetched again when it is played.
+
+    \b
+    Example:
+      musicfs cache verify
     """
     from musicfs.control.client import find_mount
 

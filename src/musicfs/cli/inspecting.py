@@ -20,7 +20,10 @@ from musicfs.errors import ConfigError, UsageError, UserError
 def status(mount_point: Path | None, as_json: bool) -> None:
     """Show whether your music is fine, and if not, what to do.
 
-    MOUNT_POINT may be left out when there is one mount, and may be any path inside it.
+    \b
+    Examples:
+      musicfs status
+      musicfs status ~/Tunes --json
     """
     from musicfs.control.client import find_mount
 

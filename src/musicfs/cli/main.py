@@ -89,6 +89,20 @@ def _accept_debug_everywhere(command: click.Command) -> None:
 _accept_debug_everywhere(cli)
 
 
+def _explain_mount_points(command: click.Command) -> None:
+    """Most commands ask a running mount, and mean the only one if none is named."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _explain_mount_points(inner)
+        return
+    takes_one = any(isinstance(each, click.Argument) and each.name == "mount_point" for each in command.params)
+    if takes_one and command is not mount and not command.epilog:
+        command.epilog = "MOUNT_POINT may be left out when there is one mount, and may be any path inside it."
+
+
+_explain_mount_points(cli)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; prints failures as sentences, never as tracebacks."""
     for stream in (sys.stdout, sys.stderr):

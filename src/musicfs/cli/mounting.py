@@ -115,6 +115,11 @@ def reload(mount_point: Path | None, config_file: Path | None) -> None:
 
     Origins that are new, gone or different, priorities, and the settings of health and retry take effect at once. If
     the file has a problem, nothing changes.
+
+    \b
+    Examples:
+      musicfs reload
+      musicfs reload --config ~/.config/musicfs.toml
     """
     from musicfs.control.client import find_mount
 
@@ -129,6 +134,10 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
     """Unmount MOUNT_POINT, or the only mount there is, and wait until its process has ended.
 
     Clears away what a crash left behind, too.
+
+    \b
+    Example:
+      musicfs unmount ~/Tunes
     """
     from musicfs.control.client import find_mount, nothing_on
     from musicfs.mount import points
@@ -162,6 +171,10 @@ def shutdown(mount_point: Path | None, drain_secs: float, config_file: Path | No
 
     Nothing can be opened any more, the reads under way may finish, then it is unmounted. Ctrl-C, or a second
     `musicfs shutdown`, ends it at once. `musicfs unmount` refuses while files are open.
+
+    \b
+    Example:
+      musicfs shutdown ~/Tunes --drain 30
     """
     from musicfs.control.client import NotRunning, find_mount, nothing_on
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from musicfs.cli.output import Word, counted, ms_text, say, say_json, size_text, table
-from musicfs.cli.settings import PATH, config_file_of, config_option, configured, json_option, load, load_with
+from musicfs.cli.settings import (
+    PATH,
+    complete_origin,
+    config_file_of,
+    config_option,
+    configured,
+    json_option,
+    load,
+    load_with,
+)
 from musicfs.errors import ConfigError, UsageError, UserError
 
 if TYPE_CHECKING:
@@ -88,14 +97,14 @@ def health_word(origin: dict[str, Any]) -> Word:
 
 
 @origin.command()
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_origin)
 @_target_options
 @json_option
 @click.pass_context
 def check(
     context: click.Context, ids: Sequence[str], mount_point: Path | None, config_file: Path | None, as_json: bool
 ) -> None:
-    """Look now whether the origins answer: those named, or all. The exit code is 1 if one is not healthy.
+    """Look now whether each origin ID answers, or all of them. The exit code is 1 if one is not healthy.
 
     \b
     Examples:
@@ -134,13 +143,17 @@ def _details(state: dict[str, Any]) -> str:
 
 
 @origin.command("accept-removals", short_help="Let what is gone from an origin go from the tree.")
-@click.argument("id")
+@click.argument("id", shell_complete=complete_origin)
 @_target_options
 @json_option
 def accept_removals(id: str, mount_point: Path | None, config_file: Path | None, as_json: bool) -> None:
     """Confirm that what is gone from the origin ID may go from the tree, and scan it.
 
     When many files vanish from an origin at once, MusicFS keeps them in the tree until you say so.
+
+    \b
+    Example:
+      musicfs origin accept-removals nas
     """
     from musicfs.cli.scanning import follow, print_results, scan_here_or_by_mount
     from musicfs.control.client import ControlClient
@@ -215,13 +228,17 @@ def _settings(arguments: Sequence[str]) -> dict[str, object]:
 
 
 @origin.command(short_help="Take an origin out of the mount and its configuration file.")
-@click.argument("id")
+@click.argument("id", shell_complete=complete_origin)
 @_target_options
 def remove(id: str, mount_point: Path | None, config_file: Path | None) -> None:
     """Take the origin ID out of a running mount and out of its configuration file.
 
     What plays from it goes on from another origin that has the same file. Tracks that only it had go from the tree,
     and come back with it. Nothing at the origin itself is touched.
+
+    \b
+    Example:
+      musicfs origin remove nas
     """
 
     def edit(file: ConfigFile, config: Config) -> str:
@@ -232,27 +249,42 @@ def remove(id: str, mount_point: Path | None, config_file: Path | None) -> None:
 
 
 @origin.command(short_help="Let an origin take part again.")
-@click.argument("id")
+@click.argument("id", shell_complete=complete_origin)
 @_target_options
 def enable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
-    """Let the origin ID take part again, in a running mount and by its configuration file."""
+    """Let the origin ID take part again, in a running mount and by its configuration file.
+
+    \b
+    Example:
+      musicfs origin enable nas
+    """
     _set(id, "enable", None, ("enabled", True), mount_point, config_file)
 
 
 @origin.command(short_help="Leave an origin out, without forgetting its settings.")
-@click.argument("id")
+@click.argument("id", shell_complete=complete_origin)
 @_target_options
 def disable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
-    """Leave the origin ID out of a running mount, as `remove` does, but keep its settings for `enable`."""
+    """Leave the origin ID out of a running mount, as `remove` does, but keep its settings for `enable`.
+
+    \b
+    Example:
+      musicfs origin disable nas
+    """
     _set(id, "disable", None, ("enabled", False), mount_point, config_file)
 
 
 @origin.command("set-priority", short_help="Say which origin is preferred.")
-@click.argument("id")
+@click.argument("id", shell_complete=complete_origin)
 @click.argument("priority", type=click.IntRange(0, 255), metavar="N")
 @_target_options
 def set_priority(id: str, priority: int, mount_point: Path | None, config_file: Path | None) -> None:
-    """Give the origin ID the priority N, from 0 to 255; lower is preferred. Open files follow it, too."""
+    """Give the origin ID the priority N, from 0 to 255; lower is preferred. Open files follow it, too.
+
+    \b
+    Example:
+      musicfs origin set-priority nas 1
+    """
     _set(id, "priority", {"priority": priority}, ("priority", priority), mount_point, config_file)
 
 

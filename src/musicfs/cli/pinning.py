@@ -49,7 +49,12 @@ def pin(paths: tuple[Path, ...], wait: bool, as_json: bool) -> None:
 @_paths
 @json_option
 def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Let what was pinned at each PATH go from this disk when its room is needed."""
+    """Let what was pinned at each PATH go from this disk when its room is needed.
+
+    \b
+    Example:
+      musicfs unpin ~/Tunes/Artist/Album
+    """
     client, inside = _inside(paths)
     answer = client.post("/pins/remove", {"paths": inside}, timeout_secs=_PINNING_SECS)
     if as_json:
@@ -62,7 +67,13 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("mount_point", type=PATH, required=False)
 @json_option
 def pins(mount_point: Path | None, as_json: bool) -> None:
-    """Show what is pinned, and how much of it is on this disk."""
+    """Show what is pinned, and how much of it is on this disk.
+
+    \b
+    Examples:
+      musicfs pins
+      musicfs pins --json
+    """
     from musicfs.control.client import find_mount
 
     answer = find_mount(mount_point).get("/pins")

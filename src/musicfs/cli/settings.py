@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from musicfs.errors import ConfigError, UsageError
+from musicfs.errors import ConfigError, UsageError, UserError
 from musicfs.runtime import absolute
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ class _Path(click.ParamType):  # type: ignore[type-arg]
 
 
 PATH = _Path()
+
+
+def complete_origin(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ids of the running mounts' origins."""
+    from musicfs.control.client import running_mounts
+
+    ids: set[str] = set()
+    for mount in running_mounts():
+        with contextlib.suppress(UserError):
+            ids.update(each["id"] for each in mount.get("/origins", timeout_secs=1)["origins"])
+    return [CompletionItem(id) for id in sorted(ids) if id.startswith(incomplete)]
 
 
 def config_option(command: F) -> F:
