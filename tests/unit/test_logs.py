@@ -159,6 +159,6 @@ def test_under_systemd_each_line_has_a_priority_and_parts_have_levels_of_their_o
             finally:
                 process.send_signal(signal.SIGTERM)
     told = lines(user.home / "err")
-    assert told.pop(0).startswith("musicfs: warning: origin 'nas': path is ")
+    assert told.pop(0).startswith("<4>musicfs: warning: origin 'nas': path is ")
     assert all(re.match(r"<[46]>federation\.health: origin '", line) for line in told), told
     assert {line[:3] for line in told} == {"<4>", "<6>"}

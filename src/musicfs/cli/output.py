@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from musicfs.logs import place_of_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,8 +50,9 @@ def say(*words: str | Word) -> None:
 
 
 def warn(sentence: str) -> None:
-    """One line on standard error."""
-    print(f"musicfs: {printable(sentence)}", file=sys.stderr)
+    """One line on standard error; with a priority where that is systemd's journal."""
+    journal = "JOURNAL_STREAM" in os.environ and place_of_stderr() == "journal"
+    print(f"{'<4>' if journal else ''}musicfs: {printable(sentence)}", file=sys.stderr)
 
 
 def say_json(value: object) -> None:
