@@ -56,7 +56,7 @@ def test_every_command_explains_itself() -> None:
             examples = re.findall(r"^ *(?:ssh .* )?(musicfs .*)$", command.help, re.MULTILINE)
             assert any(line.startswith(" ".join(("musicfs", *names))) for line in examples) or "completion" in names
             for line in examples:
-                parse(line.partition(" | ")[0])
+                parse(re.split(r" [|>] ", line)[0])
 
 
 def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
