@@ -179,6 +179,18 @@ async def test_it_asks_nobody_else_and_complains_of_nothing(shown: Shown) -> Non
     assert policy.startswith("default-src 'self';")
 
 
+async def test_copies_that_are_set_aside_are_named(shown: Shown) -> None:
+    copies = [
+        {"origin": "nas", "path": "a.flac", "file": "Artist/Song.flac", "block": 3, "against": None},
+        {"origin": "nas", "path": HOSTILE, "file": None, "block": 0, "against": "disk"},
+    ]
+    view = {"places": [{"places": 2, "tracks": 2, "bytes": 9}], "albums_in_one": 0, "albums": []}
+    given = json.dumps(view | {"differing_copies": 3, "differing": copies})
+    await shown.tab.evaluate(f"import('/page/library.js').then(library => library.showCopies({given}))")
+    said = await shown.tab.evaluate("document.querySelector('#copies details').textContent")
+    assert said == (f"3 copies set asideArtist/Song.flac damaged at nas{HOSTILE} nas differs from diskand 1 more")
+
+
 async def test_who_has_no_token_is_asked_for_it(shown: Shown) -> None:
     base, _, token = shown.url.partition("#token=")
     await shown.tab.evaluate("sessionStorage.clear()")

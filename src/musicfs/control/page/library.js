@@ -15,7 +15,7 @@ function placesWord(places) {
 export function showCopies(view) {
   byId("copies-section").hidden = view === null || view.places.length === 0;
   if (byId("copies-section").hidden) return;
-  const unfolded = byId("copies").querySelector("details")?.open ?? false;
+  const [unfolded, differing] = ["albums", "differing"].map((name) => byId("copies").querySelector(`.${name}`)?.closest("details").open ?? false);
   render(byId("copies"), view, () => {
     const total = view.places.reduce((sum, each) => sum + each.tracks, 0) || 1;
     const kind = (each) => KINDS[each.places] ?? "more";
@@ -25,8 +25,24 @@ export function showCopies(view) {
       el("ul", { class: "legend" }, ...view.places.map((each) =>
         el("li", {}, el("span", { class: `key ${kind(each)}` }, told(each)), el("small", {}, size(each.bytes))))),
       albums(view, unfolded),
-    ];
+      differences(view, differing),
+    ].filter((child) => child !== null);
   });
+}
+
+/** Copies that are set aside; null where there are none. */
+function differences(view, unfolded) {
+  if (view.differing_copies === 0) return null;
+  const items = view.differing.map((copy) => el("li", {}, el("span", {}, visible(copy.file ?? copy.path)), " ", el("small", {}, visible(difference(copy)))));
+  const more = view.differing_copies - view.differing.length;
+  if (more > 0) items.push(el("li", {}, `and ${more} more`));
+  return el("details", { open: unfolded && "" },
+    el("summary", {}, `${counted(view.differing_copies, "copy", "copies")} set aside`),
+    el("ul", { class: "albums differing", tabindex: "0", "aria-label": "Copies that are set aside" }, ...items));
+}
+
+function difference(copy) {
+  return copy.against === null ? `damaged at ${copy.origin}` : `${copy.origin} differs from ${copy.against}`;
 }
 
 function albums(view, unfolded) {
