@@ -16,6 +16,7 @@ from bench.local import Row, measure_local, measure_memory, measure_start
 from bench.remote import SLOW, as_json, as_markdown, measure_links, measure_remote, measure_waste, of_the_link
 from bench.scan import measure_scans, scans_as_markdown
 from bench.services import SERVICES
+from bench.soak.run import measure_soak, soak_as_json, soak_as_markdown
 
 
 def _table(rows: list[Row], names: list[str]) -> str:
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "musicfs-bench")
     parser.add_argument(
         "--only",
-        choices=["local", "start", "memory", "remote", "waste", "cache", "scan", "failover"],
+        choices=["local", "start", "memory", "remote", "waste", "cache", "scan", "failover", "soak"],
         help="just this part",
     )
+    parser.add_argument("--minutes", type=float, help="how long the soak lasts: 60, or 5 with --quick")
+    parser.add_argument("--seed", type=int, default=1, help="of the soak")
     parser.add_argument("--kinds", nargs="*", choices=list(SERVICES), default=list(SERVICES), help="of remote origins")
     options = parser.parse_args()
     tracks, rounds, big = (10_000, 3, 1 << 28) if options.quick else (100_000, 5, 1 << 30)
@@ -79,6 +82,10 @@ def main() -> None:
         scans = measure_scans(base, options.kinds, 100 if options.quick else 500)
         print(f"\n{scans_as_markdown(scans)}")
         results["scan"] = [vars(scan) for scan in scans]
+    if options.only == "soak":
+        minutes = options.minutes or (5 if options.quick else 60)
+        results["soak"] = soak = soak_as_json(measure_soak(minutes, options.seed))
+        print(f"\n{soak_as_markdown(soak)}")
     out = base / "results.json"
     out.write_text(json.dumps(results, indent=1))
     print(f"every round's seconds: {out}")

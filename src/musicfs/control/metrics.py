@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +98,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("musicfs_info", "What serves this mount.", ("version",), {(musicfs.__version__,): 1})
+        yield _gauge("musicfs_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
         yield from self._requests()
         yield from self._library()
         yield from self._reads()
