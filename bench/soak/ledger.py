@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -71,8 +72,7 @@ class Ledger:
 
     def _breach(self, promise: int, what: str) -> None:
         self.done[f"breach of promise {promise}"] += 1
-        if len(self.broken) < _MOST_EXAMPLES:
-            self.broken.append(f"promise {promise}: {what}")
+        _keep(self.broken, f"promise {promise}: {what}")
 
     def _read(self, found: Mapping[str, Any]) -> None:
         self.bytes += found["bytes"]
@@ -91,8 +91,7 @@ class Ledger:
             self._breach(1, f"{path}: {os.strerror(error)}")
         elif path not in self.rotten and (sound := self._among(path, since, self._well, self._in)):
             self.done["avoidable errors"] += 1
-            if len(self.avoidable) < _MOST_EXAMPLES:
-                self.avoidable.append(f"{path}, though {', '.join(sound)} could have served it: {found}")
+            _keep(self.avoidable, f"{path} failed, though {', '.join(sound)} could have served it: {found}")
 
     def _list(self, found: Mapping[str, Any]) -> None:
         if found["error"]:
@@ -117,3 +116,9 @@ class Ledger:
         """The holders of which every condition has held since a while before `since`."""
         holders: Iterable[str] = self.holders[path]
         return [each for each in holders if all(times[each] + _GRACE_SECS < since for times in conditions)]
+
+
+def _keep(examples: list[str], what: str) -> None:
+    if len(examples) < _MOST_EXAMPLES:
+        print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+        examples.append(what)

@@ -83,9 +83,10 @@ class Schedule:
         for id in [id for id, at in self._heal_at.items() if at < now]:
             del self._heal_at[id]
             self._world.heal(id)
+            _log(f"{id} is well again")
         for id in [id for id, at in self._in_at.items() if at < now]:
             del self._in_at[id]
-            self._try("an origin comes back", partial(self._world.take_in, id))
+            self._try("an origin comes back", id, partial(self._world.take_in, id))
         draw = self._dice.random()
         for chance, event in (
             (0.40, self._fault), (0.12, self._membership), (0.10, self._priority), (0.10, self._scan),
@@ -95,14 +96,15 @@ class Schedule:
                 event()
                 return
 
-    def _try(self, what: str, change: Callable[[], object]) -> None:
+    def _try(self, what: str, id: str, change: Callable[[], object]) -> None:
         """A change of the mount; one that is refused is a finding, and not the end."""
         self._happened[what] += 1
+        _log(f"{what}: {id}")
         try:
             change()
         except UserError as refused:
             self._happened[f"{what}: refused"] += 1
-            print(f"{what}: {refused}", file=sys.stderr, flush=True)
+            _log(f"{what}: {refused}")
 
     def _fault(self) -> None:
         victim = self._dice.choice([*self._world.sites.values()])
@@ -110,6 +112,7 @@ class Schedule:
             return
         fault = self._dice.choice(victim.faults)
         self._happened[f"fault: {fault}"] += 1
+        _log(f"{victim.id} is {fault}")
         self._world.begin(victim.id, fault)
         self._heal_at[victim.id] = time.monotonic() + self._dice.uniform(*_FAULT_SECS)
 
@@ -119,16 +122,16 @@ class Schedule:
             return
         id, for_good = self._dice.choice(left), self._dice.random() < 0.5
         what = "an origin is removed" if for_good else "an origin is disabled"
-        self._try(what, lambda: self._world.take_out(id, for_good=for_good))
+        self._try(what, id, lambda: self._world.take_out(id, for_good=for_good))
         self._in_at[id] = time.monotonic() + self._dice.uniform(*_FAULT_SECS)
 
     def _priority(self) -> None:
         id = self._dice.choice([*self._world.sites])
         if self._world.ledger.takes_part(id):
-            self._try("a priority changes", lambda: self._world.set_priority(id, self._dice.randrange(10)))
+            self._try("a priority changes", id, lambda: self._world.set_priority(id, self._dice.randrange(10)))
 
     def _scan(self) -> None:
-        self._try("a scan is asked for", self._world.rescan)
+        self._try("a scan is asked for", "", self._world.rescan)
 
     def _sound(self) -> list[str]:
         return [id for id, each in self._world.sites.items() if not each.ill and self._world.ledger.takes_part(id)]
@@ -136,9 +139,10 @@ class Schedule:
     def _visit(self) -> None:
         sound = self._sound()
         if self._world.visitor is None and sound:
-            self._try("an album appears", lambda: self._world.visit(self._dice.choice(sound)))
+            id = self._dice.choice(sound)
+            self._try("an album appears", id, lambda: self._world.visit(id))
         elif self._world.visitor is not None and self._world.visitor[0] in sound:
-            self._try("an album goes", self._world.leave)
+            self._try("an album goes", self._world.visitor[0], self._world.leave)
 
     def _rot(self) -> None:
         ledger, sound = self._world.ledger, self._sound()
@@ -150,7 +154,13 @@ class Schedule:
         ]
         if found and len(ledger.rotten) < _MOST_ROTTEN:
             self._happened["a bit rots"] += 1
-            self._world.rot(*self._dice.choice(found))
+            path, id = self._dice.choice(found)
+            _log(f"{path} rots at {id}")
+            self._world.rot(path, id)
+
+
+def _log(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 @contextmanager

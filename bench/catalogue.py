@@ -1,0 +1,211 @@
+"""Libraries of any size in little time: folders of links to a few files, and the catalogue that a scan would have made
+if each of them had its own tags. The library's own code writes it, so that it is what a scan's would be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+from bench.library import Track, make_library
+from musicfs.config_models import TreeConfig
+from musicfs.library.catalog import Catalog, Found, dump_tags
+from musicfs.library.database import ROOT_INO, connect, prepare_catalog
+from musicfs.library.placing import folder_of
+from musicfs.library.tags import Role, Tags
+from musicfs.library.templates import Template
+from musicfs.library.tree import TreeBuilder
+from musicfs.model import Fingerprint, Stat
+
+BIG_ALBUM = 500
+"""So many tracks of every library are one folder: what a listing costs is compared there."""
+_LINKS = 10_000  # of one file: ext4 allows 65,000
+_BATCH = 5_000
+_STATEMENTS = (
+    "INSERT INTO contents (id, fingerprint, size, tags) VALUES (?, ?, ?, ?)",
+    "INSERT INTO replicas (id, origin, path, folder, role, size, mtime_ns, content)"
+    " VALUES (?, 1, ?, ?, 'audio', ?, ?, ?)",
+    "INSERT INTO entries (replica, dir, name, disc_name, discs, key, content) VALUES (?, ?, ?, ?, 0, ?, ?)",
+    "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, 1, ?, ?, ?)",
+)
+_WHAT_COUNTS = (
+    "SELECT r.path, r.folder, r.role, r.size, r.mtime_ns, r.etag, c.fingerprint, c.size, c.tags, c.problem"
+    " FROM replicas r JOIN contents c ON c.id = r.content",
+    "SELECT r.path, e.dir, e.name, e.disc_name, e.discs, e.key FROM entries e JOIN replicas r ON r.id = e.replica",
+    "SELECT p.name, n.name, n.shown, r.path, n.size FROM nodes n JOIN nodes p ON p.ino = n.parent"
+    " LEFT JOIN replicas r ON r.content = n.content",
+    "SELECT p.name, n.mtime_ns FROM nodes n JOIN nodes p ON p.ino = n.parent WHERE n.content IS NOT NULL",
+    "SELECT files, directories, bytes FROM totals",
+    "SELECT id, priority, enabled, reachable, held, removed, accept, files, bytes FROM origins",
+    "SELECT key, value FROM meta",
+)
+
+
+@dataclass(frozen=True)
+class LinkedTrack(Track):
+    """The first tracks belong to the big album; the others are as they are in the made libraries."""
+
+    @property
+    def source(self) -> str:
+        if self.number < BIG_ALBUM:
+            return f"Artist 0000/Big Album/{self.number + 1:03} Title {self.number + 1}.flac"
+        return super().source
+
+    @property
+    def shown(self) -> str:
+        if self.number < BIG_ALBUM:
+            return f"Artist 0000/Big Album (1970) [FLAC]/{self.number + 1:02} - Title {self.number + 1}.flac"
+        return super().shown
+
+    def tags(self) -> Tags:
+        big = self.number < BIG_ALBUM
+        return Tags(
+            "flac", "flac", title=f"Title {self.number + 1 if big else self.track}",
+            artist="Artist 0000" if big else f"Artist {self.artist:04}",
+            album="Big Album" if big else f"Album {self.album}", year=1970 if big else 1970 + self.album,
+            date=str(1970 if big else 1970 + self.album), track=self.number + 1 if big else self.track,
+            duration_s=240.0, bitrate=900_000, sample_rate=44100, bit_depth=16, channels=2,
+        )  # fmt: skip
+
+
+def make_links(root: Path, count: int) -> None:
+    """So many files below `root`, all of them links to a few. Safe to repeat."""
+    done = root.with_suffix(".complete")
+    if done.exists():
+        return
+    make_library(root.with_suffix(".linked"), range(count // _LINKS + 1))
+    shutil.rmtree(root, ignore_errors=True)
+    made = ""
+    for track in map(LinkedTrack, range(count)):
+        path = f"{root}/{track.source}"
+        folder = path.rpartition("/")[0]
+        if folder != made:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 — of a million paths, objects would be half of the time
+            made = folder
+        os.link(_linked(root, track), path)
+    done.touch()
+
+
+def _linked(root: Path, track: Track) -> str:
+    """The file that the track is a link to."""
+    return f"{root.with_suffix('.linked')}/{Track(track.number // _LINKS).source}"
+
+
+def make_catalogue(catalogue: Path, origin: str, root: Path, count: int) -> None:
+    """What a scan of `make_links` would find if the files had the tags of their tracks. Safe to repeat.
+
+    The rows are written as they are, since the library would take minutes for a million; a thousand of them are
+    compared with what the library makes.
+    """
+    done = catalogue.with_suffix(".complete")
+    if done.exists():
+        return
+    _compare(root, min(count, 2 * BIG_ALBUM))
+    catalogue.unlink(missing_ok=True)
+    _write(catalogue, origin, root, count)
+    done.touch()
+
+
+def _compare(root: Path, count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        theirs, ours = Path(folder) / "theirs", Path(folder) / "ours"
+        _make(theirs, root, count)
+        _write(ours, "music", root, count)
+        for query in _WHAT_COUNTS:
+            found = []
+            for path in (theirs, ours):
+                with closing(sqlite3.connect(path)) as db:
+                    found.append(set(db.execute(query)))
+            if found[0] != found[1]:
+                surplus = [min(one - other, default=None) for one, other in (found, found[::-1])]
+                raise AssertionError(f"a scan would give {surplus[0]}, and not {surplus[1]}: bench/catalogue.py is old")
+
+
+def _make(catalogue: Path, root: Path, count: int) -> None:
+    """By the library."""
+    prepare_catalog(catalogue)
+    template = TreeConfig().template
+    with closing(Catalog(catalogue)) as catalog, catalog.transaction():
+        catalog.configure_origins({"music": 1})
+        catalog.set_meta("template", template)
+        found = [_found(root, LinkedTrack(number)) for number in range(count)]
+        TreeBuilder(catalog, Template.parse(template)).update(catalog.store("music", found))
+        catalog.scan_completed("music")
+
+
+def _found(root: Path, track: LinkedTrack) -> Found:
+    file = Path(_linked(root, track)).stat()
+    stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags().to_json())
+    folder = folder_of(track.source, Role.AUDIO.value)
+    return Found(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
+
+
+def _fingerprint(track: Track) -> Fingerprint:
+    return Fingerprint(blake3(track.source.encode()).digest())
+
+
+def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
+    """By hand."""
+    prepare_catalog(catalogue)
+    with closing(connect(catalogue, cache_mb=256)) as db:
+        db.execute("BEGIN")
+        db.execute("INSERT INTO origins (num, id, priority, scanned_at) VALUES (1, ?, 1, ?)", (origin, time.time()))
+        db.execute("INSERT INTO meta VALUES ('template', ?)", (TreeConfig().template,))
+        folders = _Folders(db)
+        for start in range(0, count, _BATCH):
+            tracks = [LinkedTrack(number) for number in range(start, min(count, start + _BATCH))]
+            rows = [_rows(root, track, folders) for track in tracks]
+            for statement, values in zip(_STATEMENTS, zip(*rows, strict=True), strict=True):
+                db.executemany(statement, values)
+        db.execute("COMMIT")
+
+
+class _Folders:
+    """The tree's folders, made when first asked for."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._last: tuple[str, int] = ("", ROOT_INO)
+        self._artists: dict[str, int] = {}
+
+    def ino(self, folder: str) -> int:
+        """Tracks come album by album: only artists need remembering."""
+        if self._last[0] != folder:
+            artist, _, album = folder.partition("/")
+            if artist not in self._artists:
+                self._artists[artist] = self._make(ROOT_INO, artist)
+            row = self._db.execute(
+                "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (self._artists[artist], album)
+            ).fetchone()
+            self._last = (folder, row[0] if row else self._make(self._artists[artist], album))
+        return self._last[1]
+
+    def _make(self, parent: int, name: str) -> int:
+        values = (parent, name, time.time_ns())
+        sql = "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, 1, NULL, 0, ?)"
+        number = self._db.execute(sql, values).lastrowid
+        assert number is not None
+        return number
+
+
+def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[object, ...], ...]:
+    """One row for each of `_STATEMENTS`."""
+    file, number, tags = os.stat(_linked(root, track)), track.number + 1, track.tags()  # noqa: PTH116 — as above
+    size, mtime = file.st_size, file.st_mtime_ns
+    dir, _, name = track.shown.rpartition("/")
+    identity = (tags.artist, tags.album, None, tags.track, tags.title, tags.artist, tags.format)
+    key = "tags:" + "\0".join(str(value or "").casefold() for value in identity)
+    folder = track.source.rpartition("/")[0].encode()
+    return (
+        (number, _fingerprint(track), size, dump_tags(tags.to_json())),
+        (number, track.source.encode(), folder, size, mtime, number),
+        (number, dir, name, name, key, number),
+        (folders.ino(dir), name, number, size, mtime),
+    )
