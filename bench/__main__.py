@@ -14,6 +14,7 @@ from bench.cache import measure_cache, measure_streaming
 from bench.failover import measure_failover
 from bench.local import Row, measure_local, measure_memory, measure_start
 from bench.remote import SLOW, as_json, as_markdown, measure_links, measure_remote, measure_waste, of_the_link
+from bench.scale import measure_scale, scale_as_markdown
 from bench.scan import measure_scans, scans_as_markdown
 from bench.services import SERVICES
 from bench.soak.run import measure_soak, soak_as_json, soak_as_markdown
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "musicfs-bench")
     parser.add_argument(
         "--only",
-        choices=["local", "start", "memory", "remote", "waste", "cache", "scan", "failover", "soak"],
+        choices=["local", "start", "memory", "remote", "waste", "cache", "scan", "failover", "scale", "soak"],
         help="just this part",
     )
     parser.add_argument("--minutes", type=float, help="how long the soak lasts: 60, or 5 with --quick")
@@ -82,6 +83,12 @@ def main() -> None:
         scans = measure_scans(base, options.kinds, 100 if options.quick else 500)
         print(f"\n{scans_as_markdown(scans)}")
         results["scan"] = [vars(scan) for scan in scans]
+    if options.only in (None, "scale"):
+        sizes, scanned = (
+            ((1_000, 100_000), (1_000,)) if options.quick else ((1_000, 100_000, 1_000_000), (1_000, 100_000))
+        )
+        results["scale"] = scale = measure_scale(base, sizes, scanned, rounds)
+        print(f"\n{scale_as_markdown(scale)}")
     if options.only == "soak":
         minutes = options.minutes or (5 if options.quick else 60)
         results["soak"] = soak = soak_as_json(measure_soak(minutes, options.seed))

@@ -101,9 +101,9 @@ class MusicFS:
         origins = [part for folder in self.folders for part in ("--origin", str(folder))]
         return [*origins, "--cache-dir", str(self.cache_dir)]
 
-    def scan(self) -> str:
+    def scan(self, *options: str) -> str:
         """Fills the catalogue; what the command said."""
-        command = self.command("scan", *self.options())
+        command = self.command("scan", *self.options(), *options)
         return told(command)
 
     def forget(self) -> None:

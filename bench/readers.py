@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -99,8 +101,69 @@ def find(folder: str, _: str) -> None:
     subprocess.run(["find", folder, "-type", "f", "-size", "+0"], check=True, stdout=subprocess.DEVNULL)
 
 
+def list_all(folder: str, _: str) -> None:
+    """`ls -lR`: every name, with its attributes, sorted and formatted."""
+    subprocess.run(["ls", "-lR", folder], check=True, stdout=subprocess.DEVNULL)
+
+
+def stat_all(folder: str, name: str) -> None:
+    """Every name of one folder, and its attributes."""
+    with os.scandir(f"{folder}/{name}") as entries:
+        for entry in entries:
+            entry.stat(follow_symlinks=False)
+
+
+def lookups(folder: str, listing: str) -> float:
+    """Attributes of each file of the list, when its folder is known and it is not; the median time of one."""
+    taken = []
+    for name in Path(listing).read_text().splitlines():
+        path = f"{folder}/{name}"
+        os.stat(path.rpartition("/")[0])  # noqa: PTH116 — what is timed is the system call
+        started = time.perf_counter()
+        os.stat(path)  # noqa: PTH116
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def resolving(folder: str, listing: str) -> float:
+    """Attributes of each file of the list, when none of its path is known; the median time of one."""
+    taken = []
+    for name in Path(listing).read_text().splitlines():
+        started = time.perf_counter()
+        os.stat(f"{folder}/{name}")  # noqa: PTH116
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def eight_readers(folder: str, listing: str) -> None:
+    """Eight threads, each of them reading every eighth file of the list from its start to its end."""
+    names = Path(listing).read_text().splitlines()
+
+    def read(number: int) -> None:
+        for name in names[number::8]:
+            sequential(folder, name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(8)))
+
+
 WORK: dict[str, Callable[[str, str], float | None]] = {
-    work.__name__: work for work in (sequential, player, random_4k, random_128k, first_bytes, heads, small_files, find)
+    work.__name__: work
+    for work in (
+        sequential,
+        player,
+        random_4k,
+        random_128k,
+        first_bytes,
+        heads,
+        small_files,
+        find,
+        list_all,
+        stat_all,
+        lookups,
+        resolving,
+        eight_readers,
+    )
 }
 
 

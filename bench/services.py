@@ -60,10 +60,10 @@ class RemoteMusicFS(MusicFS):
     def options(self) -> list[str]:
         return ["--config", str(self._config(self.cache_dir))]
 
-    def scan(self) -> str:
+    def scan(self, *options: str) -> str:
         """Fills the catalogue that each mount begins with; what the command said."""
         shutil.rmtree(self.scanned, ignore_errors=True)
-        command = self.command("scan", "--config", str(self._config(self.scanned)))
+        command = self.command("scan", "--config", str(self._config(self.scanned)), *options)
         return told(command)
 
     def start(self) -> None:

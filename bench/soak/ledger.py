@@ -99,8 +99,8 @@ class Ledger:
         lost = [path for path in found["missing"] if path not in self.optional and self._shown(path, found["started"])]
         if lost:
             self._breach(3, f"missing in a listing: {lost[:5]}, {len(lost)} in all")
-        if found["surplus"]:
-            self._breach(3, f"surplus in a listing: {found['surplus'][:5]}")
+        if surplus := [path for path in found["surplus"] if path not in self.optional]:
+            self._breach(3, f"surplus in a listing: {surplus[:5]}")
         if found["resized"]:
             self._breach(1, f"of another size: {found['resized'][:5]}")
 
