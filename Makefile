@@ -18,5 +18,6 @@ types:
 test:
 	$(PYTHON) -m pytest
 
+# `make bench QUICK=1` for some minutes instead of half an hour; `./scripts/setup bench` installs what it measures beside.
 bench:
-	$(PYTHON) -m bench
+	$(PYTHON) -m bench $(if $(QUICK),--quick,--write docs/BENCHMARKS.md)

@@ -15,8 +15,9 @@ from pathlib import Path
 from bench.contenders import MusicFS
 from bench.library import make_big_file
 from bench.local import timed
-from bench.remote import Table, make_remote_library
+from bench.remote import make_remote_library
 from bench.services import SERVICES, Peer, RemoteMusicFS, musicfs_over
+from bench.tables import Table
 
 _STREAMS = 32
 _STREAM_BYTES = 24 << 20

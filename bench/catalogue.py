@@ -108,7 +108,8 @@ def make_catalogue(catalogue: Path, origin: str, root: Path, count: int) -> None
     if done.exists():
         return
     _compare(root, min(count, 2 * BIG_ALBUM))
-    catalogue.unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        catalogue.with_name(catalogue.name + suffix).unlink(missing_ok=True)
     _write(catalogue, origin, root, count)
     done.touch()
 
@@ -155,6 +156,8 @@ def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
     """By hand."""
     prepare_catalog(catalogue)
     with closing(connect(catalogue, cache_mb=256)) as db:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # what is not finished is made anew
+            db.execute(f"PRAGMA {pragma}")
         db.execute("BEGIN")
         db.execute("INSERT INTO origins (num, id, priority, scanned_at) VALUES (1, ?, 1, ?)", (origin, time.time()))
         db.execute("INSERT INTO meta VALUES ('template', ?)", (TreeConfig().template,))
@@ -165,6 +168,7 @@ def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
             for statement, values in zip(_STATEMENTS, zip(*rows, strict=True), strict=True):
                 db.executemany(statement, values)
         db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode = WAL")
 
 
 class _Folders:

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -55,33 +55,53 @@ class Plain:
     def path(self, track: Track) -> str:
         return track.source
 
-    def big(self) -> str:
-        return "big.wav"
+    def file(self, name: str) -> str:
+        return name
 
 
 @dataclass(frozen=True)
-class Mergerfs:
-    """mergerfs over both folders, with its own defaults."""
+class Union:
+    """Another program over both folders, with its own defaults. command: goes to the background by itself, or not."""
 
-    name = "mergerfs"
-    folders: Sequence[Path]
+    name: str
     mount_point: Path
+    command: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def mounted(self) -> Iterator[Path]:
         self.mount_point.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mergerfs", ":".join(map(str, self.folders)), str(self.mount_point)], check=True)
-        wait_mounted(self.mount_point)
+        log = self.mount_point.with_suffix(".log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(self.command, env=os.environ | self.environ, stdout=output, stderr=output)
         try:
+            wait_mounted(self.mount_point, lambda: not process.poll(), log)
             yield self.mount_point
         finally:
-            unmount(self.mount_point)
+            if os.path.ismount(self.mount_point):
+                unmount(self.mount_point)
+            process.terminate()
+            process.wait(_PATIENCE_SECS)
 
     def path(self, track: Track) -> str:
         return track.source
 
-    def big(self) -> str:
-        return "big.wav"
+    def file(self, name: str) -> str:
+        return name
+
+
+def unions(folders: Sequence[Path], base: Path) -> list[Union]:
+    """mergerfs, unionfs-fuse, and rclone's union remote."""
+    at = {name: base / f"mnt-{name}" for name in ("mergerfs", "unionfs-fuse", "rclone")}
+    rclone = ["rclone", "mount", ":union:", str(at["rclone"]), "--read-only", "--config", ""]
+    upstreams = {"RCLONE_UNION_UPSTREAMS": " ".join(f"{folder}:ro" for folder in folders)}
+    return [
+        Union("mergerfs", at["mergerfs"], ["mergerfs", ":".join(map(str, folders)), str(at["mergerfs"])]),
+        Union("unionfs-fuse", at["unionfs-fuse"], [
+            "unionfs", "-o", "ro", ":".join(f"{folder}=RO" for folder in folders), str(at["unionfs-fuse"])
+        ]),
+        Union("rclone union", at["rclone"], rclone, upstreams),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,8 +167,12 @@ class MusicFS:
     def path(self, track: Track) -> str:
         return track.shown
 
+    def file(self, name: str) -> str:
+        """Where the WAV file of that name is, which has no tags."""
+        return f"Unknown Artist/Unknown Album [WAV]/{name}"
+
     def big(self) -> str:
-        return "Unknown Artist/Unknown Album [WAV]/big.wav"
+        return self.file("big.wav")
 
 
-Contender = Plain | Mergerfs | MusicFS
+Contender = Plain | Union | MusicFS

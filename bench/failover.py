@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,7 +86,7 @@ async def _extra_load(kinds: EveryKind) -> str:
         asked[name] = sum(place.origin.reads for place in kinds.all) - before
     extra = 100 * (asked["with"] / asked["without"] - 1)
     told = f"{asked['without']:,} without hedging, {asked['with']:,} with: {extra:.1f} % more"
-    return f"requests of {_NORMAL_READS * len(REMOTE):,} reads at {2000 * _DISTANCE:.0f} ms: {told}"
+    return f"Requests of {_NORMAL_READS * len(REMOTE):,} reads at {2000 * _DISTANCE:.0f} ms: {told}."
 
 
 async def _read_on(listener: Listener) -> None:
@@ -116,27 +117,37 @@ def _is_return(event: Event, kind: str) -> bool:
     return isinstance(event, HealthChanged) and event.origin == kind and event.after is HealthStatus.HEALTHY
 
 
-async def _measure(rounds: int) -> dict[str, object]:
+async def _measure(rounds: int) -> tuple[dict[str, object], str]:
     gaps: dict[str, list[float]] = {}
+    told = [f"The longest gap in ms, reading blocks of {BLOCK // 1024} KiB, {4 * rounds} repetitions:", ""]
+    told += ["| kind | fault | " + " | ".join(f"{pace}: median | p99 | longest" for pace in _PACES) + " |"]
+    told += ["|---" * (2 + 3 * len(_PACES)) + "|"]
     async with _every_kind() as kinds:
-        print(f"longest gap in ms, reading blocks of {BLOCK // 1024} KiB, {4 * rounds} repetitions")
-        print("| kind | fault | " + " | ".join(f"{pace}: median | p99 | longest" for pace in _PACES) + " |")
-        print("|---" * (2 + 3 * len(_PACES)) + "|")
         for kind, fault in ALL:
+            print(f"failover: {kind} {fault}", file=sys.stderr, flush=True)
             cells = []
             for name, pace in _PACES.items():
                 found = [gap for _ in range(rounds) for gap in await _gaps(kinds, kinds[kind], fault, pace)]
                 gaps[f"{kind} {fault} {name}"] = found
                 cells += [median(found), sorted(found)[ceil(0.99 * len(found)) - 1], max(found)]
-            print(f"| {kind} | {fault} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |", flush=True)
-        print(await _extra_load(kinds))
+            told.append(f"| {kind} | {fault} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |")
+        told += ["", await _extra_load(kinds)]
         returns = {kind: [await _return(kinds, kind) for _ in range(max(1, rounds // 5))] for kind in REMOTE}
-    told = ", ".join(f"{kind} {median(found):.2f} ({max(found):.2f})" for kind, found in returns.items())
-    print(f"seconds until a return is noticed, median (longest): {told}")
-    return {"gaps_ms": gaps, "returns_secs": returns}
+    noticed = ", ".join(f"{kind} {median(found):.2f} ({max(found):.2f})" for kind, found in returns.items())
+    told += ["", f"Seconds until a return is noticed, median (longest): {noticed}."]
+    return {"gaps_ms": gaps, "returns_secs": returns}, "\n".join(told)
 
 
-def measure_failover(rounds: int) -> dict[str, object]:
-    """Prints the tables; every single number. Each round has four repetitions."""
-    logging.getLogger("musicfs").setLevel(logging.CRITICAL)
-    return asyncio.run(_measure(rounds))
+def measure_failover(rounds: int) -> tuple[dict[str, object], str]:
+    """Every single number, and the tables. Each round has four repetitions."""
+    log = logging.getLogger("musicfs")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    home, agent = os.environ.get("HOME", ""), os.environ.get("SSH_AUTH_SOCK")
+    try:
+        return asyncio.run(_measure(rounds))
+    finally:
+        log.setLevel(level)
+        os.environ["HOME"] = home
+        if agent is not None:
+            os.environ["SSH_AUTH_SOCK"] = agent

@@ -1,4 +1,4 @@
-"""Local origins against mergerfs and the plain folder: reading and listing, cold and warm.
+"""Local origins against other unions of folders and the plain folder: reading and listing, cold and warm.
 
 Cold is a fresh mount (nothing of it in the page cache, none of its names known to the kernel) over files that are in
 memory; warm is the same work again at once.
@@ -10,24 +10,14 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.contenders import Contender, Mergerfs, MusicFS, Plain
+from bench.contenders import Contender, MusicFS, Plain, unions
 from bench.library import Track, make_big_file, make_library
+from bench.tables import Table
 
 _SMALL_FILES = 2000
-
-
-@dataclass
-class Row:
-    """One measure: the seconds of every round, by contender."""
-
-    name: str
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def median(self, contender: str) -> float:
-        return statistics.median(self.seconds[contender])
+_EIGHT = [f"part-{number}.wav" for number in range(8)]
 
 
 def timed(work: str, folder: Path, argument: str) -> float:
@@ -40,48 +30,51 @@ def _folders(base: Path, tracks: int, big: int) -> list[Path]:
     first, second = base / f"library-{tracks}" / "a", base / f"library-{tracks}" / "b"
     make_library(first, range(tracks * 6 // 10))
     make_library(second, range(tracks * 4 // 10, tracks))
-    make_big_file(first / "big.wav", big)
+    for name, share in (("big.wav", 1), ("random.wav", 4), *((name, 8) for name in _EIGHT)):
+        make_big_file(first / name, big // share)
     return [first, second]
 
 
-def _round(contender: Contender, base: Path, tracks: int, rows: dict[str, Row]) -> None:
+def _round(contender: Contender, base: Path, tracks: int, table: Table) -> None:
     def measure(name: str, work: str, argument: str = "") -> None:
-        row = rows.setdefault(name, Row(name))
-        row.seconds.setdefault(contender.name, []).append(timed(work, folder, argument))
+        table.add(name, contender.name, timed(work, folder, argument))
 
     # Only what every contender has: the plain folder is the first of the two.
     step = max(1, tracks * 6 // 10 // _SMALL_FILES)
-    chosen = [Track(n) for n in range(0, step * _SMALL_FILES, step)]
-    listing = base / f"{contender.name.replace(' ', '-')}.list"
-    listing.write_text("\n".join(map(contender.path, chosen)))
+    small, eight = base / "small.list", base / "eight.list"
+    small.write_text("\n".join(contender.path(Track(n)) for n in range(0, step * _SMALL_FILES, step)))
+    eight.write_text("\n".join(map(contender.file, _EIGHT)))
+    for title, work in (("`find`", "find"), ("`ls -lR`", "list_all")):
+        with contender.mounted() as folder:
+            measure(f"{title}, cold", work)
+            measure(f"{title}, warm", work)
+    with contender.mounted() as folder:  # each work has files of its own, so that it finds them cold
+        measure("2,000 small files, cold", "small_files", str(small))
+        measure("2,000 small files, warm", "small_files", str(small))
+        measure("in sequence, cold", "sequential", contender.file("big.wav"))
+        measure("in sequence, warm", "sequential", contender.file("big.wav"))
+        measure("eight readers at once, cold", "eight_readers", str(eight))
+        measure("10,000 random 4 KiB, cold", "random_4k", contender.file("random.wav"))
     with contender.mounted() as folder:
-        measure("find, cold", "find")
-        measure("find, warm", "find")
-    with contender.mounted() as folder:
-        measure("2,000 small files, cold", "small_files", str(listing))
-        measure("2,000 small files, warm", "small_files", str(listing))
-    with contender.mounted() as folder:
-        measure("sequential, cold", "sequential", contender.big())
-        measure("sequential, warm", "sequential", contender.big())
-    with contender.mounted() as folder:
-        measure("10,000 random 4 KiB, cold", "random_4k", contender.big())
+        measure("2,000 random 128 KiB, cold", "random_128k_often", contender.file("big.wav"))
 
 
-def measure_local(base: Path, tracks: int, rounds: int, big: int) -> tuple[list[Row], list[str]]:
-    """The rows, and the contenders in the order of the table's columns."""
+def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
+    """Seconds, by contender."""
     folders = _folders(base, tracks, big)
     for folder in folders:
         timed("find", folder, "")
-    subprocess.run(["cat", str(folders[0] / "big.wav")], check=True, stdout=subprocess.DEVNULL)
+    for file in folders[0].glob("*.wav"):
+        timed("sequential", folders[0], file.name)
     ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
-    contenders: list[Contender] = [Plain(folders), Mergerfs(folders, base / "mnt-mergerfs"), ours]
+    contenders: list[Contender] = [Plain(folders), *unions(folders, base), ours]
     ours.scan()
-    rows: dict[str, Row] = {}
+    table = Table(f"seconds, {tracks:,} tracks")
     for number in range(rounds):
         for contender in contenders:
-            print(f"round {number + 1} of {rounds}: {contender.name}", file=sys.stderr)
-            _round(contender, base, tracks, rows)
-    return list(rows.values()), [contender.name for contender in contenders]
+            print(f"local, round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
+            _round(contender, base, tracks, table)
+    return table
 
 
 def measure_start(base: Path, sizes: tuple[int, ...], rounds: int, big: int) -> dict[int, float]:

@@ -14,15 +14,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.process import HOST
 
 from bench.library import Track, make_big_file, make_library
-from bench.local import Row, timed
+from bench.local import timed
 from bench.services import SERVICES, Peer, RemoteMusicFS, Service, musicfs_over
+from bench.tables import Table
 
 Contender = RemoteMusicFS | Peer
 
@@ -53,20 +54,6 @@ class Link:
 
 
 NEAR, FAR, SLOW = Link("0 ms"), Link("20 ms", 0.02), Link("20 ms, 20 MB/s", 0.02, 20e6)
-
-
-@dataclass
-class Table:
-    """The rows of one kind, and its contenders in the order of the columns, ours last."""
-
-    kind: str
-    names: list[str] = field(default_factory=list)
-    rows: dict[str, Row] = field(default_factory=dict)
-
-    def add(self, name: str, contender: str, value: float) -> None:
-        if contender not in self.names:
-            self.names.append(contender)
-        self.rows.setdefault(name, Row(name)).seconds.setdefault(contender, []).append(value)
 
 
 def make_remote_library(base: Path, big: int) -> Path:
@@ -168,22 +155,6 @@ def _source(size: int) -> Iterator[int]:
         thread.start()
         yield listener.getsockname()[1]
         thread.join()
-
-
-def as_markdown(table: Table) -> str:
-    """Medians with the fastest and slowest round. The last column: how many times the best peer's time is ours."""
-    lines = [f"| {table.kind} | " + " | ".join(table.names) + " | best peer / musicfs |"]
-    lines.append("|---" * (len(table.names) + 2) + "|")
-    for row in table.rows.values():
-        cells = [f"{row.median(n):.4f} ({min(row.seconds[n]):.4f}-{max(row.seconds[n]):.4f})" for n in table.names]
-        peers = [row.median(name) for name in table.names if name != RemoteMusicFS.name]
-        ratio = f"{min(peers) / row.median(RemoteMusicFS.name):.2f}" if peers else ""
-        lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {ratio} |")
-    return "\n".join(lines)
-
-
-def as_json(tables: Sequence[Table]) -> dict[str, object]:
-    return {table.kind: {row.name: row.seconds for row in table.rows.values()} for table in tables}
 
 
 def of_the_link(table: Table, big: int, speed: float) -> str:
