@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blake3 import blake3
 
@@ -19,7 +20,7 @@ from musicfs.config_models import TreeConfig
 from musicfs.library.catalog import Catalog, Found, dump_tags
 from musicfs.library.database import ROOT_INO, connect, prepare_catalog
 from musicfs.library.placing import folder_of
-from musicfs.library.tags import Role, Tags
+from musicfs.library.tags import Role
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder
 from musicfs.model import Fingerprint, Stat
@@ -64,15 +65,17 @@ class LinkedTrack(Track):
             return f"Artist 0000/Big Album (1970) [FLAC]/{self.number + 1:02} - Title {self.number + 1}.flac"
         return super().shown
 
-    def tags(self) -> Tags:
+    def tags(self) -> dict[str, Any]:
+        """As the catalogue has them."""
         big = self.number < BIG_ALBUM
-        return Tags(
-            "flac", "flac", title=f"Title {self.number + 1 if big else self.track}",
-            artist="Artist 0000" if big else f"Artist {self.artist:04}",
-            album="Big Album" if big else f"Album {self.album}", year=1970 if big else 1970 + self.album,
-            date=str(1970 if big else 1970 + self.album), track=self.number + 1 if big else self.track,
-            duration_s=240.0, bitrate=900_000, sample_rate=44100, bit_depth=16, channels=2,
-        )  # fmt: skip
+        year = 1970 if big else 1970 + self.album
+        return {
+            "format": "flac", "codec": "flac", "title": f"Title {self.number + 1 if big else self.track}",
+            "artist": "Artist 0000" if big else f"Artist {self.artist:04}",
+            "album": "Big Album" if big else f"Album {self.album}", "year": year, "date": str(year),
+            "track": self.number + 1 if big else self.track, "duration_s": 240.0, "bitrate": 900_000,
+            "sample_rate": 44100, "bit_depth": 16, "channels": 2,
+        }  # fmt: skip
 
 
 def make_links(root: Path, count: int) -> None:
@@ -143,7 +146,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
 
 def _found(root: Path, track: LinkedTrack) -> Found:
     file = Path(_linked(root, track)).stat()
-    stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags().to_json())
+    stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags())
     folder = folder_of(track.source, Role.AUDIO.value)
     return Found(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
 
@@ -204,11 +207,11 @@ def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[obje
     file, number, tags = os.stat(_linked(root, track)), track.number + 1, track.tags()  # noqa: PTH116 — as above
     size, mtime = file.st_size, file.st_mtime_ns
     dir, _, name = track.shown.rpartition("/")
-    identity = (tags.artist, tags.album, None, tags.track, tags.title, tags.artist, tags.format)
+    identity = (tags["artist"], tags["album"], None, tags["track"], tags["title"], tags["artist"], tags["format"])
     key = "tags:" + "\0".join(str(value or "").casefold() for value in identity)
     folder = track.source.rpartition("/")[0].encode()
     return (
-        (number, _fingerprint(track), size, dump_tags(tags.to_json())),
+        (number, _fingerprint(track), size, dump_tags(tags)),
         (number, track.source.encode(), folder, size, mtime, number),
         (number, dir, name, name, key, number),
         (folders.ino(dir), name, number, size, mtime),

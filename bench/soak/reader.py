@@ -6,6 +6,7 @@ its standard input does.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -51,13 +52,16 @@ class Reader:
         finally:
             self._longest = max(self._longest, time.monotonic() - began)
 
-    def _track(self) -> str:
-        return self._dice.choice(sorted(_files(self._truth)))
+    def _any_track(self) -> tuple[str, bytes]:
+        """Its path, and the bytes that it must have."""
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # an album has just gone
+                path = self._dice.choice(sorted(_files(self._truth)))
+                return path, (self._truth / path).read_bytes()
 
     def _read(self) -> dict[str, Any]:
         """A piece of a track or all of it, sometimes as slowly as it plays, past the kernel's cache."""
-        path = self._track()
-        right = (self._truth / path).read_bytes()
+        path, right = self._any_track()
         start = self._dice.choice((0, self._dice.randrange(len(right))))
         end = min(len(right), start + self._dice.choice((len(right), 4096, 300_000)))
         pace = self._dice.choice((0.0, 0.0, _REAL_TIME))
@@ -112,7 +116,7 @@ class Reader:
 
     def _write(self) -> dict[str, Any]:
         """Each way of writing; those that were not refused as they should be."""
-        path = self._mount / self._track()
+        path = self._mount / self._any_track()[0]
         ways: dict[str, Callable[[], Any]] = {
             "open": lambda: os.close(os.open(path, os.O_WRONLY)),
             "unlink": path.unlink,
@@ -133,11 +137,12 @@ class Reader:
 
 def _files(folder: Path) -> dict[str, int]:
     """Every file below it, with its size."""
-    return {
-        str((Path(here) / name).relative_to(folder)): (Path(here) / name).stat().st_size
-        for here, _, names in os.walk(folder)
-        for name in names
-    }
+    found = {}
+    for here, _, names in os.walk(folder):
+        for path in (Path(here) / name for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(path.relative_to(folder))] = path.stat().st_size
+    return found
 
 
 def main() -> None:

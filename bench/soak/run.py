@@ -187,9 +187,10 @@ def _readers(world: World, seed: int) -> Iterator[Callable[[], list[str]]]:
         threads[-1].start()
 
     def silent() -> list[str]:
-        ended = [f"reader {n} has ended" for n, reader in enumerate(readers) if reader.poll() is not None]
+        if ended := [number for number, reader in enumerate(readers) if reader.poll() is not None]:
+            raise RuntimeError(f"readers have ended: {ended}; what they said is above")
         late = time.monotonic() - _SILENT_SECS
-        return ended + [f"reader {n} has not come back from a call" for n, at in heard.items() if at < late]
+        return [f"reader {n} has not come back from a call" for n, at in heard.items() if at < late]
 
     try:
         yield silent
@@ -249,6 +250,7 @@ def measure_soak(minutes: float, seed: int, kinds: Sequence[str] = KINDS) -> Soa
 
 def _go_on(world: World, schedule: Schedule, soak: Soak, silent: Callable[[], list[str]], dice: random.Random) -> None:
     began, sampled = time.monotonic(), 0.0
+    told: set[str] = set()
     until = began + soak.minutes * 60
     while time.monotonic() < until:
         schedule.step()
@@ -256,7 +258,8 @@ def _go_on(world: World, schedule: Schedule, soak: Soak, silent: Callable[[], li
         if world.daemon.poll() is not None:
             world.ledger.breach(2, f"the daemon ended: {world.log.read_text(errors='replace')[-2000:]}")
             return
-        for what in silent():
+        for what in set(silent()) - told:
+            told.add(what)
             world.ledger.breach(2, what)
         if time.monotonic() > sampled + _SAMPLE_EVERY_SECS:
             sampled = time.monotonic()
