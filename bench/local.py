@@ -22,7 +22,7 @@ _EIGHT = [f"part-{number}.wav" for number in range(8)]
 
 def timed(work: str, folder: Path, argument: str) -> float:
     command = [sys.executable, "-m", "bench.readers", work, str(folder), argument]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def _folders(base: Path, tracks: int, big: int) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 from bench.cache import measure_cache, measure_streaming
 from bench.failover import measure_failover
 from bench.local import measure_local, measure_memory, measure_start
+from bench.outages import measure_midstream, measure_offline, midstream_as_markdown, offline_as_markdown
 from bench.remote import SLOW, measure_links, measure_remote, measure_waste, of_the_link
 from bench.scale import measure_scale, scale_as_markdown
 from bench.scan import measure_scans, scans_as_markdown
@@ -94,6 +95,16 @@ def _failover(sizes: Sizes) -> Result:
     return measure_failover(1 if sizes.quick else 5)
 
 
+def _midstream(sizes: Sizes) -> Result:
+    found = measure_midstream(sizes.base, 1 if sizes.quick else 3)
+    return found, midstream_as_markdown(found)
+
+
+def _offline(sizes: Sizes) -> Result:
+    found = measure_offline(sizes.base)
+    return found, offline_as_markdown(found)
+
+
 def _scan(sizes: Sizes) -> Result:
     scans = measure_scans(sizes.base, sizes.kinds, 100 if sizes.quick else 500)
     return [vars(scan) for scan in scans], scans_as_markdown(scans)
@@ -141,6 +152,18 @@ PARTS: Mapping[str, Part] = {
     "cache": Part("The cache on disk", "Seconds, for a file that is cached whole.", _cache),
     "failover": Part(
         "Failover", "A server fails in mid-stream; the longest gap between two reads of a listener.", _failover
+    ),
+    "midstream": Part(
+        "Failover beside rclone",
+        "Two SFTP servers with the same file of 96 MiB. A listener has read 4 MiB of it at the pace of the music when"
+        " the first server is killed, or stopped; then it reads on as fast as bytes come. All at their defaults.",
+        _midstream,
+    ),
+    "offline": Part(
+        "Offline",
+        "Ten tracks were played from an SFTP server that is then killed. rclone keeps listings for --dir-cache-time,"
+        " five minutes by default; the second column shows what comes after that.",
+        _offline,
     ),
     "scan": Part("Scans", "FLAC, MP3 and Opus files with covers of 300 kB.", _scan),
     "scale": Part(
