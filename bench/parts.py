@@ -11,6 +11,7 @@ from bench.cache import measure_cache, measure_streaming
 from bench.failover import measure_failover
 from bench.local import measure_local, measure_memory, measure_start
 from bench.outages import measure_midstream, measure_offline, midstream_as_markdown, offline_as_markdown
+from bench.peerscans import measure_peer_scans
 from bench.remote import SLOW, measure_links, measure_remote, measure_waste, of_the_link
 from bench.scale import measure_scale, scale_as_markdown
 from bench.scan import measure_scans, scans_as_markdown
@@ -110,6 +111,11 @@ def _scan(sizes: Sizes) -> Result:
     return [vars(scan) for scan in scans], scans_as_markdown(scans)
 
 
+def _peerscans(sizes: Sizes) -> Result:
+    table = measure_peer_scans(sizes.base, 1 if sizes.quick else 3, 100 if sizes.quick else 500)
+    return as_json([table]), as_markdown(table)
+
+
 def _scale(sizes: Sizes) -> Result:
     catalogues, scanned = [1_000, 100_000, 1_000_000], [1_000, 100_000]
     if sizes.quick:
@@ -166,6 +172,12 @@ PARTS: Mapping[str, Part] = {
         _offline,
     ),
     "scan": Part("Scans", "FLAC, MP3 and Opus files with covers of 300 kB.", _scan),
+    "peerscans": Part(
+        "Scans beside MPD and beets",
+        "The same files, in a local folder and in memory, from an empty catalogue: `musicfs scan`, MPD and `mpc update"
+        " --wait`, `beet import -A -q`. Further tracks: those beyond a fifth of them.",
+        _peerscans,
+    ),
     "scale": Part(
         "Scale",
         "Every file exists, so scans are real ones. Medians; lookups are of names that the kernel does not know.",
