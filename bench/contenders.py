@@ -162,7 +162,10 @@ class MusicFS:
             self.unmount()
 
     def unmount(self) -> None:
+        """Returns when its process has ended, too: the next mount wants its cache folder."""
+        processes = self.processes()
         subprocess.run(self.command("unmount", "--lazy", str(self.mount_point)), check=True, stdout=subprocess.DEVNULL)
+        psutil.wait_procs(processes, _PATIENCE_SECS)
 
     def path(self, track: Track) -> str:
         return track.shown

@@ -61,7 +61,7 @@ def listing_of(folder: str) -> dict[str, Any]:
         error = _name(problem)
 
     for here, _, names in os.walk(folder, onerror=note):
-        for name in names:
+        for name in (name for name in names if not name.startswith(".")):
             try:
                 files += (Path(here) / name).stat().st_size > 0
             except OSError as problem:
