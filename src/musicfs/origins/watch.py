@@ -16,6 +16,7 @@ from musicfs.model import OriginId
 from musicfs.origins.base import WatchCallback, outermost
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.watchedfolders import WatchedFolders
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class FolderWatch:
         self._longest = longest
         self._make = inotify
         self._shared: _Shared | None = None
-        self._folders: dict[int, str] = {}
+        self._folders = WatchedFolders()
         self._pending: set[str] = set()
         self._first = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -143,20 +144,23 @@ class FolderWatch:
         self._stop_reading()
 
     def _stop_reading(self) -> None:
-        self._folders = {}
+        self._folders = WatchedFolders()
         shared, self._shared = self._shared, None
         if shared is not None:
             asyncio.get_running_loop().remove_reader(shared.inotify.fd)
             shared.leave()
 
-    def _add_below(self, shared: _Shared, start: str) -> dict[int, str]:
+    def _add_below(self, shared: _Shared, start: str) -> WatchedFolders:
         """Watches `start` and every folder below it; for a worker thread."""
+        added = WatchedFolders()
         if not shared.enter():
-            return {}
+            return added
         try:
-            return dict(self._add_each(shared.inotify, start))
+            for number, folder in self._add_each(shared.inotify, start):
+                added[number] = folder
         finally:
             shared.leave()
+        return added
 
     def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:
         lister = Lister(self._root)
@@ -185,7 +189,7 @@ class FolderWatch:
             self._add_later(self._under)  # folders may have been made unseen
             self._report("")
             return
-        folder = self._folders.pop(number, None) if mask & flags.IGNORED else self._folders.get(number)
+        folder = self._folders.pop(number) if mask & flags.IGNORED else self._folders.get(number)
         if folder is None or mask & flags.IGNORED:
             return
         if mask & _GONE:
@@ -211,11 +215,11 @@ class FolderWatch:
     def _forget(self, path: str) -> None:
         """Ends the watches of a folder that was moved away: it may be anywhere now."""
         assert self._shared is not None
-        for number, folder in tuple(self._folders.items()):
+        for number, folder in self._folders.items():
             if folder == path or folder.startswith(f"{path}/"):
                 with suppress(OSError):  # it has ended by itself
                     self._shared.inotify.rm_watch(number)
-                del self._folders[number]
+                self._folders.pop(number)
 
     def _add_later(self, folder: str) -> None:
         task = asyncio.get_running_loop().create_task(self._add(folder))
@@ -236,7 +240,7 @@ class FolderWatch:
             self._incomplete = True
         else:
             if shared is self._shared:
-                self._folders |= folders
+                self._folders.update(folders)
         self._report(folder)
 
     def _report(self, path: str) -> None:
