@@ -3,6 +3,7 @@ if each of them had its own tags. The library's own code writes it, so that it i
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sqlite3
@@ -92,13 +93,19 @@ def make_links(root: Path, count: int) -> None:
         if folder != made:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103 — of a million paths, objects would be half of the time
             made = folder
-        os.link(_linked(root, track), path)
+        os.link(_linked(root, track.number // _LINKS), path)
     done.touch()
 
 
-def _linked(root: Path, track: Track) -> str:
-    """The file that the track is a link to."""
-    return f"{root.with_suffix('.linked')}/{Track(track.number // _LINKS).source}"
+@functools.cache
+def _linked(root: Path, index: int) -> str:
+    """The file that so many tracks are links to."""
+    return str(root.with_suffix(".linked") / Track(index).source)
+
+
+@functools.cache
+def _state(root: Path, index: int) -> os.stat_result:
+    return Path(_linked(root, index)).stat()
 
 
 def make_catalogue(catalogue: Path, origin: str, root: Path, count: int) -> None:
@@ -145,7 +152,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
 
 
 def _found(root: Path, track: LinkedTrack) -> Found:
-    file = Path(_linked(root, track)).stat()
+    file = _state(root, track.number // _LINKS)
     stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags())
     folder = folder_of(track.source, Role.AUDIO.value)
     return Found(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
@@ -204,7 +211,7 @@ class _Folders:
 
 def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[object, ...], ...]:
     """One row for each of `_STATEMENTS`."""
-    file, number, tags = os.stat(_linked(root, track)), track.number + 1, track.tags()  # noqa: PTH116 — as above
+    file, number, tags = _state(root, track.number // _LINKS), track.number + 1, track.tags()
     size, mtime = file.st_size, file.st_mtime_ns
     dir, _, name = track.shown.rpartition("/")
     identity = (tags["artist"], tags["album"], None, tags["track"], tags["title"], tags["artist"], tags["format"])
