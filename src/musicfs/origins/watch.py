@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import threading
 from collections import deque
@@ -34,6 +35,7 @@ _MASK = (
     | flags.EXCL_UNLINK
 )
 _NO_WATCHES = (errno.ENOSPC, errno.ENOMEM)
+_MANY_FOLDERS = 10_000
 _MOST_PATHS = 10_000  # more in one batch are reported as "anything may have changed"
 
 
@@ -160,6 +162,8 @@ class FolderWatch:
                 added[number] = folder
         finally:
             shared.leave()
+        if len(added) > _MANY_FOLDERS:
+            gc.collect()  # else what the walk held of a hundred thousand folders, 20 MB, stays
         return added
 
     def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:

@@ -20,6 +20,10 @@ class WatchedFolders:
         self._starts = array("Q")
         self._sizes = array("H")
 
+    def __len__(self) -> int:
+        """Of the numbers so far, also of those that were dropped."""
+        return len(self._sizes)
+
     def __setitem__(self, number: int, path: str) -> None:
         if self.get(number) == path:  # all are looked at again after an overflow
             return
