@@ -153,8 +153,8 @@ def eight_readers(folder: str, listing: str) -> None:
 
 
 _ALL = (
-    sequential, player, random_4k, random_128k, random_128k_often, first_bytes, heads, small_files, find, list_all, stat_all,
-    lookups, resolving, eight_readers,
+    sequential, player, random_4k, random_128k, random_128k_often, first_bytes, heads, small_files, find, list_all,
+    stat_all, lookups, resolving, eight_readers,
 )  # fmt: skip
 WORK: dict[str, Callable[[str, str], float | None]] = {work.__name__: work for work in _ALL}
 
