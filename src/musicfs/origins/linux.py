@@ -65,6 +65,13 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def give_memory_back() -> None:
+    """Has the C library return to the system what it keeps of memory that was freed. Not every C library can."""
+    trim = getattr(_libc(), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def end_with_parent() -> None:
     """Has the kernel kill this process when the thread that started it ends."""
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it fails for bad arguments only

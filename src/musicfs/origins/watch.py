@@ -15,6 +15,7 @@ from inotify_simple import INotify, flags
 
 from musicfs.model import OriginId
 from musicfs.origins.base import WatchCallback, outermost
+from musicfs.origins.linux import give_memory_back
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 from musicfs.origins.watchedfolders import WatchedFolders
@@ -163,14 +164,17 @@ class FolderWatch:
         finally:
             shared.leave()
         if len(added) > _MANY_FOLDERS:
-            gc.collect()  # else what the walk held of a hundred thousand folders, 20 MB, stays
+            # Else what the walk held of a hundred thousand folders, 30 MB, stays.
+            gc.collect()
+            give_memory_back()
         return added
 
     def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:
         lister = Lister(self._root)
-        waiting = deque([start])
-        while waiting:
-            folder = waiting.popleft()
+        # Depth first, so that few of a hundred thousand folders wait at a time.
+        waiting, linked = [start], deque[str]()
+        while waiting or linked:
+            folder = waiting.pop() if waiting else linked.popleft()
             try:
                 # Before it is listed, so that a folder made meanwhile is either listed or reported.
                 number = inotify.add_watch(f"{self._root}/{folder}", _MASK)
@@ -180,7 +184,8 @@ class FolderWatch:
                     raise
                 continue  # it vanished, or a scan will tell what is wrong with it
             yield number, folder
-            waiting += below.folders + below.linked
+            waiting += reversed(below.folders)
+            linked += below.linked
 
     def _readable(self, inotify: INotify) -> None:
         for number, mask, _, name in inotify.read(timeout=0):
