@@ -57,6 +57,7 @@ from musicfs.mount.filesystem import Filesystem
 from musicfs.mount.variants import Variants
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import find_kind, open_origin
+from musicfs.origins.linux import give_memory_back
 from musicfs.reconfiguring import Reconfiguring, Source
 from musicfs.runtime import lock_cache
 
@@ -70,6 +71,7 @@ PINS = "pins.sqlite"
 COMPARED = "verify.sqlite"
 _TREE_CACHE_MB = 8
 _RESTART_SECS = 5.0
+_TIDY_SECS = 60.0
 _SWITCHING_SECS = 5.0
 _REMEMBERED = (
     HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
@@ -183,6 +185,7 @@ class App:
         if self.pins is not None:
             self._run_for_ever(self.pins.run, "pins")
         self._run_for_ever(self.comparison.work, "comparison")
+        self._run_for_ever(self._tidy, "tidying")
 
     async def apply(self, wanted: Config) -> None:
         """Makes this the configuration, as far as it may change while mounted: origins, health and retry settings.
@@ -285,6 +288,16 @@ class App:
             self.on_changes(changes)
             if self.pins is not None:
                 self.pins.wake(stale=True)
+
+    async def _tidy(self) -> None:
+        """Blocks come and go while music plays; what the C library keeps of them is tens of megabytes after a while."""
+        before = 0
+        while True:
+            await asyncio.sleep(_TIDY_SECS)
+            read = self.filesystem.counts.read_bytes
+            if read != before and not self.reader.busy:
+                before = read
+                await asyncio.to_thread(give_memory_back)
 
     async def _keep_running(self, run: Run, name: str) -> None:
         """Runs what is never to end; if it dies all the same, that is logged and it is started again."""
