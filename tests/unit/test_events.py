@@ -33,6 +33,7 @@ EXAMPLES: dict[Any, Any] = {
     int: 7,
     float: 1.5,
     str | None: None,
+    OriginId | None: LAPTOP,
 }
 
 
