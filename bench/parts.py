@@ -71,7 +71,8 @@ def _remote(sizes: Sizes) -> Result:
     links = measure_links(sizes.remote_big)
     told = ["A plain socket, MB/s: " + ", ".join(f"{name} {speed / 1e6:.0f}" for name, speed in links.items()) + "."]
     tables = []
-    for table in measure_remote(sizes.base, sizes.kinds, 1 if sizes.quick else 3, sizes.remote_big):
+    rounds, small = (1, 100) if sizes.quick else (3, 500)
+    for table in measure_remote(sizes.base, sizes.kinds, rounds, sizes.remote_big, small):
         share = of_the_link(table, sizes.remote_big, links[SLOW.name])
         told += ["", as_markdown(table), "", f"Share of the slow link: {share}."]
         tables.append(table)

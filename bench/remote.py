@@ -73,7 +73,7 @@ def _listing(base: Path, contender: Contender, folder: str, most: int) -> Path:
     return path
 
 
-def _round(contender: Contender, base: Path, link: Link, table: Table) -> None:
+def _round(contender: Contender, base: Path, link: Link, table: Table, small: int) -> None:
     big = contender.big() if isinstance(contender, RemoteMusicFS) else "big.wav"
     works = [("in sequence", "sequential", big)]
     if link is SLOW:
@@ -81,7 +81,7 @@ def _round(contender: Contender, base: Path, link: Link, table: Table) -> None:
     else:
         begun = str(_listing(base, contender, "begun", 20))
         works += [("first 64 KiB", "first_bytes", begun), ("200 random 128 KiB", "random_128k", big)]
-        works += [("500 small files", "small_files", str(_listing(base, contender, "small", 500)))]
+        works += [(f"{small} small files", "small_files", str(_listing(base, contender, "small", small)))]
     for name, work, argument in works:
         with contender.mounted() as folder:
             table.add(f"{link.name}: {name}", contender.name, timed(work, folder, argument))
@@ -91,8 +91,10 @@ def _contenders(service: Service, port: int, base: Path) -> list[Contender]:
     return [*service.peers(port, base), musicfs_over(service, port, base)]
 
 
-def measure_remote(base: Path, kinds: Sequence[str], rounds: int, big: int) -> Iterator[Table]:
-    """One kind after the other."""
+def measure_remote(
+    base: Path, kinds: Sequence[str], rounds: int, big: int, small: int = len(_SMALL)
+) -> Iterator[Table]:
+    """One kind after the other. small: how many small files are read, 500 at most."""
     library = make_remote_library(base, big)
     for kind in kinds:
         table = Table(kind)
@@ -104,7 +106,7 @@ def measure_remote(base: Path, kinds: Sequence[str], rounds: int, big: int) -> I
                     with link.to(service.port) as (port, _):
                         for contender in _contenders(service, port, here):
                             _say(f"{kind}, {link.name}, round {number + 1} of {rounds}: {contender.name}")
-                            _round(contender, here, link, table)
+                            _round(contender, here, link, table, small)
         yield table
 
 
