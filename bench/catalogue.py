@@ -18,9 +18,10 @@ from blake3 import blake3
 
 from bench.library import Track, make_library
 from musicfs.config_models import TreeConfig
-from musicfs.library.catalog import Catalog, Found, dump_tags
+from musicfs.library.catalog import Catalog, dump_tags
 from musicfs.library.database import ROOT_INO, connect, prepare_catalog
 from musicfs.library.placing import folder_of
+from musicfs.library.rows import Found
 from musicfs.library.tags import Role
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder

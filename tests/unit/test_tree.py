@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.library.catalog import Copy, Entry
 from musicfs.library.placing import fold
+from musicfs.library.rows import Copy, Entry
 from musicfs.library.tree import Shown, settle_names
 
 

@@ -16,10 +16,11 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from musicfs.errors import ReplicaFailed
-from musicfs.library.catalog import Found, dump_tags
+from musicfs.library.catalog import dump_tags
 from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.placing import folder_of
 from musicfs.library.ranges import NeedRange, RangeFile
+from musicfs.library.rows import Found
 from musicfs.library.tags import Unreadable, read_tags
 from musicfs.model import Fingerprint, OriginId, Replica, Stat
 from musicfs.origins.base import Origin

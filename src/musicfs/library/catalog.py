@@ -7,62 +7,14 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from musicfs.library.database import connect, decode_path, encode_path, storable
 from musicfs.library.foldertimes import FolderTimes
 from musicfs.library.predecessors import note_predecessor
-from musicfs.model import Fingerprint, OriginId, Replica, Stat
+from musicfs.library.rows import Copy, Entry, FolderFile, Found
+from musicfs.model import OriginId, Replica
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
-
-
-class FolderFile(NamedTuple):
-    """One replica of a folder, with what its content is known to be."""
-
-    replica: int
-    origin: str
-    path: str
-    role: str
-    content: int
-    tags: str | None
-
-
-class Entry(NamedTuple):
-    """Where one replica asks to appear; see `entries` in schema.sql."""
-
-    replica: int
-    dir: str
-    name: str
-    disc_name: str
-    discs: bool
-    key: str
-    content: int
-
-
-class Copy(NamedTuple):
-    """One replica of a content, as ranking variants needs it."""
-
-    content: int
-    origin: str
-    path: str
-    folder: bytes
-    replica: int
-    reachable: bool
-    priority: int
-    size: int
-    mtime_ns: int
-
-
-class Found(NamedTuple):
-    """What a scan learned of one file."""
-
-    stat: Stat
-    folder: str
-    role: str
-    fingerprint: Fingerprint
-    tags: str | None
-    problem: str | None
 
 
 class Catalog:

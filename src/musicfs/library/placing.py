@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from musicfs.library.catalog import Copy, Entry, FolderFile
 from musicfs.library.database import storable
 from musicfs.library.names import safe_filename
+from musicfs.library.rows import Copy, Entry, FolderFile
 from musicfs.library.tags import Tags
 from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
 

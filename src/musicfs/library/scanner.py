@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
 from musicfs.library.analysis import Analyser
-from musicfs.library.catalog import Catalog, Found
+from musicfs.library.catalog import Catalog
 from musicfs.library.foldertimes import FolderTimes
+from musicfs.library.rows import Found
 from musicfs.library.tags import role_of
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, Stat

@@ -14,10 +14,11 @@ from itertools import groupby
 
 from blake3 import blake3
 
-from musicfs.library.catalog import Catalog, Copy, Entry
+from musicfs.library.catalog import Catalog
 from musicfs.library.database import ROOT_INO
 from musicfs.library.names import with_suffix_tag
 from musicfs.library.placing import FolderPlacer, fold
+from musicfs.library.rows import Copy, Entry
 from musicfs.library.templates import Template
 
 
