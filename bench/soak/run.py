@@ -21,14 +21,15 @@ import psutil
 from bench.soak.world import World, a_world
 from musicfs.errors import UserError
 
-KINDS = ("local", "local", "sftp", "smb", "nfs")
+KINDS = ("local", "local", "sftp", "smb", "nfs", "s3")
 _READERS = 5
 _STEP_SECS = (1.0, 6.0)
 _FAULT_SECS = (3.0, 40.0)
 _SAMPLE_EVERY_SECS = 10.0
 _SILENT_SECS = 90.0
-_QUIET_SECS = 45.0
-"""Until the library worker has gone to rest, idle connections are closed, and what was freed is given back."""
+_QUIET_SECS = 135.0
+"""Until the library worker has gone to rest, two checks of health have let go of idle files and connections, and what
+was freed is given back."""
 _MOST_ROTTEN = 6
 _COUNTED = ("musicfs_failovers_total", "musicfs_hedges_won_total", "musicfs_replicas_quarantined_total",
             "musicfs_health_changes_total", "musicfs_scans_total", "musicfs_fuse_requests_total",
@@ -137,7 +138,7 @@ class Schedule:
         return [id for id, each in self._world.sites.items() if not each.ill and self._world.ledger.takes_part(id)]
 
     def _visit(self) -> None:
-        sound = self._sound()
+        sound = [id for id in self._sound() if self._world.sites[id].rots]  # where an album can go again
         if self._world.visitor is None and sound:
             id = self._dice.choice(sound)
             self._try("an album appears", id, lambda: self._world.visit(id))
@@ -150,7 +151,10 @@ class Schedule:
             (path, id)
             for path, holders in ledger.holders.items()
             for id in holders
-            if len(holders) > 1 and id in sound and path not in ledger.rotten | ledger.optional
+            if len(holders) > 1
+            and id in sound
+            and path not in ledger.rotten | ledger.optional
+            and self._world.sites[id].rots
         ]
         if found and len(ledger.rotten) < _MOST_ROTTEN:
             self._happened["a bit rots"] += 1

@@ -54,12 +54,13 @@ class World:
         self._settings = {
             each.id: {"id": each.id, "priority": number, **_told(each)} for number, each in enumerate(sites)
         }
-        self._backing: dict[Path, tuple[int, int]] = {}
+        self._backing: dict[str, dict[str, object]] = {}
+        """What every origin holds, by its id: see `Site.files`."""
         self._fill()
         for each in sites:
             self.ledger.set_well(each.id, True)
             self.ledger.set_in(each.id, True)
-        self._note_backing(self.sites)
+        self._backing = {each.id: each.files() for each in sites}
         self.log = here.base / "daemon.log"
         self.daemon = self._start()
         self.client = ControlClient(next((here.user / "run" / "musicfs").glob("*.sock")), here.mount_point)
@@ -79,10 +80,10 @@ class World:
         tags = {"title": f"Title {self.dice.random()}", "artist": "Artist", "album": album}
         made = make_audio(self.here.base / "making" / path, seconds=seconds, seed=self.dice.randrange(4), tags=tags)
         self.ledger.holders[path] = list(holders)
-        for root in (*(self.sites[holder].root for holder in holders), self.truth):
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(made, root / path)
-        made.unlink()
+        for holder in holders:
+            self.sites[holder].put(path, made.read_bytes())
+        (self.truth / path).parent.mkdir(parents=True, exist_ok=True)
+        made.rename(self.truth / path)
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Returns when all is scanned, and every byte has been read once."""
@@ -162,13 +163,13 @@ class World:
         rot(self.sites[id].root / path, self.dice.randrange((self.truth / path).stat().st_size))
 
     def visit(self, id: str) -> None:
-        """A new album appears at the origin, which is well and takes part."""
+        """A new album appears at the origin, which is a folder, well, and takes part."""
         self._visitors += 1
         paths = [f"Visitors/Visit {self._visitors}/{track}.flac" for track in range(3)]
         self.ledger.optional.update(paths)
         for path in paths:
             self._make(path, 9, [id])
-            self._backing[self.sites[id].root / path] = _state(self.sites[id].root / path)
+        self._backing[id] = self.sites[id].files()
         self.visitor = (id, f"Visitors/Visit {self._visitors}")
         self.rescan()
 
@@ -177,7 +178,7 @@ class World:
         assert self.visitor is not None
         id, album = self.visitor
         for path in [path for path in self.ledger.holders if path.startswith(f"{album}/")]:
-            del self._backing[self.sites[id].root / path]
+            del self._backing[id][path]
             (self.truth / path).unlink()
         shutil.rmtree(self.sites[id].root / album)
         self.visitor = None
@@ -187,18 +188,13 @@ class World:
 
     def check_origins(self) -> None:
         """No file of an origin that can be looked at has changed."""
-        well = {id: each for id, each in self.sites.items() if not each.ill or not id.startswith("local")}
-        for root in (each.root for each in well.values()):
-            for path, state in self._backing.items():
-                if path.is_relative_to(root) and (not path.exists() or _state(path) != state):
-                    self.ledger.breach(4, f"{path} has changed")
-            for path in root.rglob("*"):
-                if path.is_file() and path not in self._backing:
-                    self.ledger.breach(4, f"{path} is new")
-
-    def _note_backing(self, sites: dict[str, Site]) -> None:
-        for each in sites.values():
-            self._backing |= {path: _state(path) for path in each.root.rglob("*") if path.is_file()}
+        for id, each in self.sites.items():
+            now, before = each.files(), self._backing[id]
+            if each.ill and not now:
+                continue
+            for path in sorted(now.keys() | before.keys()):
+                if now.get(path) != before.get(path):
+                    self.ledger.breach(4, f"{path} of {id} was {before.get(path)} and is {now.get(path)}")
 
     def check_all_returns(self) -> None:
         """With every origin well and in, everything is shown and can be read."""
@@ -264,11 +260,6 @@ class World:
 def _told(each: Site) -> dict[str, Any]:
     """What the configuration says of it."""
     return {name: value for name, value in each.settings.items() if value is not None} | {"poll_interval_secs": 60}
-
-
-def _state(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
 
 
 @contextmanager
