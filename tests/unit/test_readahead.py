@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from musicfs.config import RetryConfig
-from musicfs.content.readahead import IN_ALL, MOST, ReadAhead
+from musicfs.content.blocks import BlockStore
+from musicfs.content.readahead import IN_ALL, JUMPS, MOST, MOST_GATHERED, ReadAhead
 from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
 from musicfs.errors import NoReplicaAvailable
-from musicfs.events import HealthChanged
+from musicfs.events import EventBus, HealthChanged
 from musicfs.model import Content, Fingerprint, HealthStatus, Replica
 from tests.support.fakes import GOOD, HANG, UNREACHABLE, FakeLocal, FakeOrigin, slow
 from tests.support.federation import Federation, federation
@@ -308,7 +310,7 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
     files = [OpenContent(Content(n, Fingerprint(bytes(32)), 1 << 30), []) for n in range(readers)]
     for piece in range(pieces):
         for file in files:
-            ahead.note(file, piece * PIECE, (piece + 1) * PIECE)
+            ahead.note(file, piece * PIECE, (piece + 1) * PIECE, here=True)
             await asyncio.sleep(0.1)
             at = {each.content.id: (piece + (each.content.id <= file.content.id)) * PIECE for each in files}
             total = sum(max(0, end - -(-at[id] // BLOCK_SIZE)) * BLOCK_SIZE for id, end in begun.blocks.items())
@@ -329,3 +331,84 @@ async def test_memory_is_bounded_however_many_read_and_given_back_when_they_end(
         for file in files:
             reader.close(file)
         assert reader.bytes_held <= 8 << 20
+
+
+async def jump_about(cache: Path, jumps: int, *, metered: bool = False, kept: bool = True) -> list[int]:
+    """Reads a piece at each of so many places that are far apart, twice; the blocks that were fetched, sorted.
+
+    A slow disk may refuse to store some, which the second time fetches again.
+    """
+    cache.mkdir(exist_ok=True)
+    store = BlockStore(cache, 1 << 30, EventBus())
+    await store.start()
+    data = random.Random(2).randbytes(160 * BLOCK_SIZE)
+    origin = FakeOrigin("a", data=data)
+    try:
+        async with federation() as made:
+            made.add(origin, metered=metered)
+            reader = Reader(made.executor, store=store, kept=lambda origin: kept)
+            file = OpenContent(Content(1, Fingerprint(bytes(32)), len(data)), made.replicas)
+            for _ in range(2):
+                for jump in range(jumps):
+                    at = jump * 37 % 160 * BLOCK_SIZE + 5
+                    assert await read_piece(reader, file, at) == data[at : at + PIECE]
+                async with asyncio.timeout(10):
+                    while reader.busy or store.waiting:
+                        await asyncio.sleep(0.001)
+            reader.close(file)
+            await reader.aclose()
+    finally:
+        await store.aclose()
+    return sorted(blocks(origin))
+
+
+async def test_who_jumps_about_in_a_file_soon_has_all_of_it_on_disk(tmp_path: Path) -> None:
+    fetched = await jump_about(tmp_path, JUMPS + 1)
+    assert set(fetched) == set(range(160))
+    assert len(fetched) < 160 + JUMPS
+
+
+async def test_a_few_jumps_as_of_whoever_reads_tags_fetch_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    assert len(set(await jump_about(tmp_path, JUMPS))) == JUMPS
+
+
+async def test_where_reads_cost_money_a_quarter_of_the_file_has_to_be_asked_for_first(tmp_path: Path) -> None:
+    assert len(set(await jump_about(tmp_path / "a", 40, metered=True))) == 40
+    assert len(set(await jump_about(tmp_path / "b", 42, metered=True))) == 160
+
+
+async def test_a_file_of_which_nothing_is_kept_is_not_fetched_whole(tmp_path: Path) -> None:
+    assert len(set(await jump_about(tmp_path, 20, kept=False))) == 20
+
+
+async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:
+    begun: list[int] = []
+
+    class Failing:
+        def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes]:
+            async def fail() -> bytes:
+                raise NoReplicaAvailable(())
+
+            begun.append(index)
+            return asyncio.create_task(fail())
+
+        def drop(self, opened: OpenContent, index: int) -> None:
+            raise AssertionError("nothing was begun before")
+
+    ahead = ReadAhead(Failing(), BLOCK_SIZE, lambda opened: False, lambda opened, jumps: True)
+    file = OpenContent(Content(1, Fingerprint(bytes(32)), 400 * BLOCK_SIZE), [])
+    for jump in range(JUMPS + 4):
+        ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
+        await asyncio.sleep(0.01)
+    assert 0 < len(begun) <= 16
+
+
+async def test_a_file_larger_than_a_track_is_not_fetched_whole() -> None:
+    begun = Begun()
+    ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: False, lambda opened, jumps: True)
+    for number, size in enumerate((MOST_GATHERED, MOST_GATHERED + 1)):
+        file = OpenContent(Content(number, Fingerprint(bytes(32)), size), [])
+        for jump in range(JUMPS + 2):
+            ahead.note(file, jump * 9 * (1 << 20), jump * 9 * (1 << 20) + 1, here=False)
+            await asyncio.sleep(0)
+    assert list(begun.blocks) == [0]

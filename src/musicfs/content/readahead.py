@@ -4,6 +4,9 @@ How far ahead follows from how far somebody has read: as much again, up to 8 MiB
 much traffic in vain, and whoever seeks begins anew. How much of that is asked for at a time follows from how quickly it
 comes: on a slow link many requests at once would only make each other late. Near the end of a track the next one is
 begun.
+
+Who jumps about in a file, as a listener does in search of a passage, is soon helped by having all of it in the cache on
+disk: after eight jumps to what is not there the rest is fetched, from where they are. Who reads tags jumps less often.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ IN_ALL = 32 << 20
 """Bytes ahead of all readers together."""
 NEXT_WITHIN = 1 << 20
 """With fewer bytes left than this, the next track is begun."""
+MOST_GATHERED = 128 << 20
+"""Bytes of a file that is fetched whole for whoever jumps about in it."""
+JUMPS = 8
+_GATHERING_LANES = 16
 _NEXT_BLOCKS = 2
 _FIRST_LANES = 2
 _MOST_LANES = 32
@@ -45,35 +52,60 @@ class Blocks(Protocol):
 
 
 class _Run:
-    """One open file, read in sequence from `start` to `at` (bytes).
+    """One open file, read in sequence from `start` to `at` (bytes), after `jumps` to what was not here.
 
     Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
+    missing: of a file that is fetched whole, a byte for each block, 1 if it is still to be asked for.
     """
 
-    __slots__ = ("asked", "at", "flying", "lanes", "next_begun", "opened", "start", "target")
+    __slots__ = ("asked", "at", "flying", "jumps", "lanes", "missing", "next_begun", "opened", "start", "target")
 
     def __init__(self, opened: OpenContent, start: int) -> None:
         self.opened = opened
         self.lanes = _FIRST_LANES
         self.flying: set[int] = set()
         self.next_begun = False
+        self.jumps = 0
+        self.missing: bytearray | None = None
         self.begin_at(start)
 
     def begin_at(self, start: int) -> None:
         self.start = self.at = start
         self.asked = self.target = 0
 
+    def take_next(self, block_size: int) -> int | None:
+        """The block to ask for next."""
+        if self.missing is not None:
+            index = self.missing.find(1, self.at // block_size)
+            index = index if index >= 0 else self.missing.find(1)
+            if index < 0:
+                return None
+            self.missing[index] = 0
+            return index
+        if self.asked >= self.target:
+            return None
+        self.asked += 1
+        return self.asked - 1
+
 
 class ReadAhead:
     """Follows the reads of remote files. All methods belong to the event loop's thread.
 
     is_local: whether these replicas are served by a disk of this machine, for which the kernel does all this.
+    may_gather: whether the file may be fetched whole after so many jumps.
     """
 
-    def __init__(self, blocks: Blocks, block_size: int, is_local: Callable[[OpenContent], bool]) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        block_size: int,
+        is_local: Callable[[OpenContent], bool],
+        may_gather: Callable[[OpenContent, int], bool] = lambda opened, jumps: False,
+    ) -> None:
         self._blocks = blocks
         self._size = block_size
         self._is_local = is_local
+        self._may_gather = may_gather
         self._runs: dict[int, _Run] = {}
 
     @property
@@ -87,17 +119,17 @@ class ReadAhead:
         taken = sum(max(0, each.asked * self._size - each.at) for each in others)
         return min(IN_ALL // (len(others) + 1), max(0, IN_ALL - taken))
 
-    def note(self, opened: OpenContent, offset: int, end: int) -> None:
-        """Somebody reads these bytes."""
+    def note(self, opened: OpenContent, offset: int, end: int, *, here: bool) -> None:
+        """Somebody reads these bytes. here: they don't have to be fetched."""
         run = self._runs.get(id(opened))
         if run is None:
             run = self._follow(opened, offset)
             if run is None:
                 return
         if not run.at - _OUT_OF_ORDER <= offset <= run.at + _OUT_OF_ORDER:
-            self._drop(run)
-            run.begin_at(offset)
-        if end > run.at:
+            run.jumps += not here
+            self._jump(run, offset)
+        if end > run.at and run.missing is None:
             before, run.at = run.at, end
             if (end - 1) // self._size > (before - 1) // self._size or end >= opened.content.size:
                 self._advance(run)
@@ -116,6 +148,21 @@ class ReadAhead:
         run = self._runs[id(opened)] = _Run(opened, start)
         return run
 
+    def _jump(self, run: _Run, offset: int) -> None:
+        if run.missing is None:
+            self._drop(run)
+            if (
+                run.jumps >= JUMPS
+                and run.opened.content.size <= MOST_GATHERED
+                and self._may_gather(run.opened, run.jumps)
+            ):
+                run.missing = bytearray(b"\1") * -(-run.opened.content.size // self._size)
+                run.lanes = _GATHERING_LANES
+        run.begin_at(offset)
+        if run.missing:
+            run.missing[offset // self._size] = 0  # who jumped there has it fetched
+            self._pump(run)
+
     def _advance(self, run: _Run) -> None:
         size, block = run.opened.content.size, (run.at - 1) // self._size
         # The kernel reads past what somebody wants, so that a second block need not mean that there is more to come.
@@ -130,9 +177,7 @@ class ReadAhead:
             self._begin_next(run)
 
     def _pump(self, run: _Run) -> None:
-        while run.asked < run.target and len(run.flying) < run.lanes:
-            index = run.asked
-            run.asked += 1
+        while len(run.flying) < run.lanes and (index := run.take_next(self._size)) is not None:
             task = self._blocks.begin(run.opened, index)
             if task is not None:
                 run.flying.add(index)
@@ -146,14 +191,17 @@ class ReadAhead:
         if task.exception() is not None or took > _SLOW_SECS:
             run.lanes = max(1, run.lanes // 2)
         elif took < _QUICK_SECS:
-            run.lanes = min(run.lanes + 1, _MOST_LANES)
+            run.lanes = min(run.lanes + 1, _MOST_LANES if run.missing is None else _GATHERING_LANES)
         if task.exception() is not None:
             run.target = run.asked  # no more before somebody has read further
+            if run.missing is not None:
+                run.missing = bytearray()
         self._pump(run)
 
     def _drop(self, run: _Run) -> None:
         for index in run.flying:
             self._blocks.drop(run.opened, index)
+        run.flying.clear()
         run.asked = run.target = 0
 
     def _begin_next(self, run: _Run) -> None:

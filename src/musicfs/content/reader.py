@@ -26,6 +26,7 @@ __all__ = ["BLOCK_SIZE", "OpenContent", "Reader"]
 
 _RECENT_BLOCKS = 32
 _FAIL_AGAIN_SECS = 0.1
+_FAIR_PART = 4
 
 
 class Reader:
@@ -58,7 +59,7 @@ class Reader:
         self._failed: dict[tuple[int, int], tuple[float, NoReplicaAvailable]] = {}
         self._unasked: set[tuple[int, int]] = set()
         """Blocks that are fetched ahead, and that nobody waits for yet."""
-        self._ahead = ReadAhead(self, BLOCK_SIZE, lambda opened: failover.reads_now(opened.replicas))
+        self._ahead = ReadAhead(self, BLOCK_SIZE, lambda opened: failover.reads_now(opened.replicas), self._may_gather)
 
     @property
     def bytes_held(self) -> int:
@@ -95,12 +96,12 @@ class Reader:
             block = self._recent.get((opened.content.id, index))
             end = min(start + size, opened.content.size - index * BLOCK_SIZE)
             if block is not None and end <= len(block):
-                self._ahead.note(opened, offset, index * BLOCK_SIZE + end)
+                self._ahead.note(opened, offset, index * BLOCK_SIZE + end, here=True)
                 return memoryview(block)[start:end]
         if data is None and self._store is not None:
             data = self._store.read_now(opened.content, offset, size)
             if data is not None:
-                self._ahead.note(opened, offset, offset + len(data))
+                self._ahead.note(opened, offset, offset + len(data), here=True)
         return data
 
     async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
@@ -111,7 +112,7 @@ class Reader:
         end = min(offset + size, opened.content.size)
         if offset >= end:
             return b""
-        self._ahead.note(opened, offset, end)
+        self._ahead.note(opened, offset, end, here=False)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         blocks = await asyncio.gather(*(self._block(opened, index) for index in range(first, last + 1)))
         base = first * BLOCK_SIZE
@@ -228,6 +229,13 @@ class Reader:
     async def _ask(self, opened: OpenContent, index: int, deadline: float | None) -> Fetched:
         key = opened.content.id, index
         return await self._checked.fetch(opened, index, deadline, urgent=lambda: key not in self._unasked)
+
+    def _may_gather(self, opened: OpenContent, jumps: int) -> bool:
+        """Only what is kept on disk; where reads cost money, not before a fair part of it was asked for."""
+        best = self._failover.registry.route(opened.replicas)
+        if self._store is None or best is None or not self._kept(best.origin.id):
+            return False
+        return not best.metered or jumps * BLOCK_SIZE * _FAIR_PART >= opened.content.size
 
     def _forget(self, content: Content, index: int) -> None:
         """What is kept of the block is not what it ought to be."""
