@@ -1,7 +1,8 @@
 """Local origins against other unions of folders and the plain folder: reading and listing, cold and warm.
 
 Cold is a fresh mount (nothing of it in the page cache, none of its names known to the kernel) over files that are in
-memory; warm is the same work again at once.
+memory: they are read once more just before, since systems take memory back from what lies idle, and would else charge
+whoever comes after a slow contender with reading from the disk. Warm is the same work again at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.contenders import Contender, MusicFS, Plain, unions
@@ -35,37 +37,41 @@ def _folders(base: Path, tracks: int, big: int) -> list[Path]:
     return [first, second]
 
 
-def _round(contender: Contender, base: Path, tracks: int, table: Table) -> None:
-    def measure(name: str, work: str, argument: str = "") -> None:
-        table.add(name, contender.name, timed(work, folder, argument))
-
+def _round(contender: Contender, folders: Sequence[Path], base: Path, tracks: int, table: Table) -> None:
+    plain = Plain(folders)
     # Only what every contender has: the plain folder is the first of the two.
     step = max(1, tracks * 6 // 10 // _SMALL_FILES)
-    small, eight = base / "small.list", base / "eight.list"
-    small.write_text("\n".join(contender.path(Track(n)) for n in range(0, step * _SMALL_FILES, step)))
-    eight.write_text("\n".join(map(contender.file, _EIGHT)))
+    small = [Track(number) for number in range(0, step * _SMALL_FILES, step)]
+
+    def listing(name: str, paths: Iterable[str]) -> str:
+        path = base / f"{name}.list"
+        path.write_text("\n".join(paths))
+        return str(path)
+
+    def both(title: str, work: str, argument: str = "", source: str = "", *, warm: bool = False) -> None:
+        for each in folders if not source else folders[:1]:
+            timed(work, each, source)
+        table.add(f"{title}, cold", contender.name, timed(work, folder, argument))
+        if warm:
+            table.add(f"{title}, warm", contender.name, timed(work, folder, argument))
+
     for title, work in (("`find`", "find"), ("`ls -lR`", "list_all")):
         with contender.mounted() as folder:
-            measure(f"{title}, cold", work)
-            measure(f"{title}, warm", work)
+            both(title, work, warm=True)
     with contender.mounted() as folder:  # each work has files of its own, so that it finds them cold
-        measure("2,000 small files, cold", "small_files", str(small))
-        measure("2,000 small files, warm", "small_files", str(small))
-        measure("in sequence, cold", "sequential", contender.file("big.wav"))
-        measure("in sequence, warm", "sequential", contender.file("big.wav"))
-        measure("eight readers at once, cold", "eight_readers", str(eight))
-        measure("10,000 random 4 KiB, cold", "random_4k", contender.file("random.wav"))
+        theirs, ours = listing("small", map(contender.path, small)), listing("small-plain", map(plain.path, small))
+        both("2,000 small files", "small_files", theirs, ours, warm=True)
+        both("in sequence", "sequential", contender.file("big.wav"), "big.wav", warm=True)
+        eight = listing("eight", map(contender.file, _EIGHT))
+        both("eight readers at once", "eight_readers", eight, listing("eight-plain", _EIGHT))
+        both("10,000 random 4 KiB", "random_4k", contender.file("random.wav"), "random.wav")
     with contender.mounted() as folder:
-        measure("2,000 random 128 KiB, cold", "random_128k_often", contender.file("big.wav"))
+        both("2,000 random 128 KiB", "random_128k_often", contender.file("big.wav"), "big.wav")
 
 
 def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
     """Seconds, by contender."""
     folders = _folders(base, tracks, big)
-    for folder in folders:
-        timed("find", folder, "")
-    for file in folders[0].glob("*.wav"):
-        timed("sequential", folders[0], file.name)
     ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
     contenders: list[Contender] = [Plain(folders), *unions(folders, base), ours]
     ours.scan()
@@ -73,7 +79,7 @@ def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
     for number in range(rounds):
         for contender in contenders:
             print(f"local, round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
-            _round(contender, base, tracks, table)
+            _round(contender, folders, base, tracks, table)
     return table
 
 
