@@ -176,8 +176,8 @@ PARTS: Mapping[str, Part] = {
     "peerscans": Part(
         "Scans beside MPD and beets",
         "The same files, in a local folder and in memory, from an empty catalogue: `musicfs scan`, MPD and `mpc update"
-        " --wait`, `beet import -A -q`. Further tracks: those beyond a fifth of them. Bytes"
-        " are of all read calls: those of `musicfs scan` count twice, as its processes hand them on to each other.",
+        " --wait`, `beet import -A -q`. Further tracks: those beyond a fifth of them. Bytes are what read calls got"
+        " from the tracks, in a run of its own under strace.",
         _peerscans,
     ),
     "scale": Part(
