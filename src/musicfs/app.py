@@ -45,7 +45,7 @@ from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
-from musicfs.library.database import prepare_catalog
+from musicfs.library.database import CATALOG, prepare_catalog
 from musicfs.library.finding import contents_after, count_replicas, find_contents, path_of
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
@@ -63,7 +63,6 @@ from musicfs.runtime import lock_cache
 
 log = logging.getLogger(__name__)
 
-CATALOG = "catalog.sqlite"
 DRAIN_SECS = 5.0
 """How long the reads under way may go on when the mount is told to end."""
 CHECKSUMS = "checksums.sqlite"

@@ -327,7 +327,7 @@ class Mount:
 
     def worker(self) -> int:
         """The process id of the library worker."""
-        return next(pid for pid, line in self.processes().items() if "musicfs.library.worker" in line)
+        return next(pid for pid, line in self.processes().items() if "musicfs.library " in line)
 
     def end(self) -> None:
         """Ends everything: politely, then not; nothing of it may hang."""

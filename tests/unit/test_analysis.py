@@ -9,7 +9,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from musicfs.library.analysis import Examined, Parsers
+from musicfs.library.analysis import Parsers
+from musicfs.library.examining import Examined
 from musicfs.library.identity import fingerprint
 
 

@@ -11,7 +11,8 @@ import pytest
 from musicfs.config import RetryConfig
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation import Bandwidth
-from musicfs.library.analysis import Analyser, Examined, Parsers
+from musicfs.library.analysis import Analyser, Parsers
+from musicfs.library.examining import Examined
 from musicfs.model import Fingerprint, OriginId, Stat
 from tests.support.fakes import DATA, FakeLocal, FakeOrigin, slow
 from tests.support.federation import Federation, federation

@@ -39,7 +39,7 @@ class Setup:
         self.library = Library(config, self.catalog, bus, self.changes.append)
 
     def worker(self) -> psutil.Process:
-        (worker,) = [p for p in psutil.Process().children() if "musicfs.library.worker" in p.cmdline()]
+        (worker,) = [p for p in psutil.Process().children() if "musicfs.library" in p.cmdline()]
         return worker
 
     def files(self) -> int:
@@ -66,6 +66,17 @@ async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
     assert any(isinstance(e, ScanFinished) for e in setup.events)
     assert any(setup.changes)
     assert setup.files() == 3
+
+
+async def test_parse_processes_load_nothing_of_the_worker(setup: Setup) -> None:
+    """Each of them would need half a second for that, and 30 MB."""
+    make_album(setup.root, "Artist", "Album", 12, seconds=0.1)
+    await setup.library.scan(A)
+    worker = setup.worker()
+    parsers = [p for p in worker.children() if "--multiprocessing-fork" in p.cmdline()]
+    assert parsers
+    for process, loaded in [(worker, True), *((parser, False) for parser in parsers)]:
+        assert ("pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()) is loaded
 
 
 async def test_an_unknown_origin_is_a_sentence(setup: Setup) -> None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, closing
 from random import Random
 from typing import Any
 
-from musicfs.app import CATALOG
 from musicfs.cli.output import warn
 from musicfs.config import Config
 from musicfs.control import views
@@ -17,7 +16,7 @@ from musicfs.errors import MusicFSError, UserError
 from musicfs.events import Event, EventBus, ScanProgress
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.state import NEVER_SEEN
-from musicfs.library.database import CatalogError, prepare_catalog
+from musicfs.library.database import CATALOG, CatalogError, prepare_catalog
 from musicfs.library.service import Library
 from musicfs.library.treeview import OriginRow, TreeView
 from musicfs.model import OriginId

@@ -1,7 +1,7 @@
 """What one file is: its fingerprint and its tags, from as few of its bytes as that takes.
 
-The bytes come from an origin, asynchronously; parsing and hashing them is work for a processor, and runs in worker
-processes (`examine` is what they run), for beside an event loop it would hold up everything else there.
+The bytes come from an origin, asynchronously; parsing and hashing them is work for a processor, and runs in processes
+of their own (examining.py), for beside an event loop it would hold up everything else there.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from musicfs.errors import ReplicaFailed
-from musicfs.library.catalog import dump_tags
+from musicfs.library.examining import Examined, Wanted, begin, examine
 from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.placing import folder_of
-from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.rows import Found
-from musicfs.library.tags import Unreadable, read_tags
-from musicfs.model import Fingerprint, OriginId, Replica, Stat
+from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.base import Origin
-from musicfs.origins.linux import end_with_parent
 
 if TYPE_CHECKING:
     from musicfs.federation.bandwidth import Bandwidth
@@ -38,54 +34,12 @@ _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ROUNDS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """tags is JSON, or None with the reason in `problem`; a sidecar has neither."""
-
-    fingerprint: Fingerprint
-    tags: str | None
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The bytes that are missing to go on."""
-
-    offset: int
-    size: int
-
-
-def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | Wanted:
-    """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
-    try:
-        identity = fingerprint(size, ranges)
-        if role != "audio":
-            return Examined(identity, None, None)
-        if give_up:
-            return Examined(identity, None, "its tags are larger than can be read")
-        try:
-            tags = read_tags(RangeFile(size, ranges), name)
-        except Unreadable as error:
-            return Examined(identity, None, str(error))
-        return Examined(identity, dump_tags(tags.to_json()), None)
-    except NeedRange as need:
-        return Wanted(need.offset, need.size)
-
-
-def _begin(owner: int) -> None:
-    """At low priority, and no longer than the pool's owner lives: nobody tells the pool when that is killed."""
-    os.nice(5)
-    end_with_parent()
-    if os.getppid() != owner:
-        os._exit(0)
-
-
 def make_pool(size: int | None = None) -> Executor:
     """Processes for `examine`, at low priority, started when first used. To be shut down by who made it."""
     return ProcessPoolExecutor(
         max_workers=size or max(1, min(4, os.cpu_count() or 1)),
         mp_context=get_context("spawn"),
-        initializer=_begin,
+        initializer=begin,
         initargs=(os.getpid(),),
     )
 

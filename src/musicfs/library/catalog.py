@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -349,7 +348,3 @@ class Catalog:
             "SELECT DISTINCT e.dir FROM nodes n JOIN entries e ON e.content = n.content WHERE n.shown = 0"
         )
         return {row[0] for row in rows}
-
-
-def dump_tags(tags: Mapping[str, object]) -> str:
-    return json.dumps(tags, separators=(",", ":"))

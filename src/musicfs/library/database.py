@@ -16,6 +16,8 @@ from musicfs.errors import UserError
 CatalogError = sqlite3.Error
 """What every query may raise when the file is damaged or its disk fails."""
 
+CATALOG = "catalog.sqlite"
+"""Its name in the cache folder."""
 SCHEMA_VERSION = 4
 # From an empty file to version 1, from that to version 2, and on: inode numbers outlive a new version of the program.
 _STEPS = ("schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql")

@@ -141,7 +141,7 @@ class Library:
             # The worker leaves without an interpreter's exit, and multiprocessing would tell the user's terminal.
             quiet = ["-W", "ignore:resource_tracker"]
             self._process = subprocess.Popen(
-                [sys.executable, *quiet, "-m", "musicfs.library.worker", str(theirs.fileno())],
+                [sys.executable, *quiet, "-m", "musicfs.library", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

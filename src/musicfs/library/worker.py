@@ -35,7 +35,7 @@ from musicfs.model import OriginId
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
 
-log = logging.getLogger("musicfs.library.worker")  # where this module is __main__, too
+log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_SECS = 0.25
 _CLOSING_SECS = 1.0
@@ -211,7 +211,3 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     ending.join(_ENDING_SECS)
     sys.stderr.flush()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
