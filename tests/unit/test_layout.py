@@ -57,7 +57,13 @@ def test_the_package_keeps_to_the_rules() -> None:
 def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:
     source = Source(Path(musicfs.__file__).parent)
     who = {each.source for each in source.imports if each.target.split(".")[0] == "pyfuse3"}
-    assert who == {"musicfs.mount.fuse", "musicfs.mount.fuseloop"}
+    assert who == {"musicfs.mount.fuse", "musicfs.mount.fuseloop", "musicfs.mount.trioless"}
+
+
+def test_the_mount_does_without_trio_and_leaves_it_to_whoever_wants_it() -> None:
+    code = "import musicfs.mount.fuse, sys; print('trio' in sys.modules); import trio; print(trio.run.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "run"]
 
 
 @pytest.mark.parametrize("module", ["musicfs", "musicfs.cli.main"])

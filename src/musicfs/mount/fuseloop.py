@@ -19,6 +19,9 @@ import select
 import time
 from collections import deque
 
+from musicfs.mount import trioless  # noqa: F401 — before pyfuse3
+
+# isort: split
 import pyfuse3.asyncio
 
 # Requests served in a row while the loop has other work, before it gets a turn.
