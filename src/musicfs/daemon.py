@@ -8,13 +8,16 @@ import logging
 import logging.handlers
 import os
 import signal
+import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from musicfs import logs
 from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
+from musicfs.control.endpoint import Endpoint
 from musicfs.errors import MusicFSError, UserError
 from musicfs.membership import OpenOrigin
 from musicfs.mount import points
@@ -24,9 +27,6 @@ from musicfs.reconfiguring import Source
 from musicfs.runtime import control_socket
 from musicfs.service import Service
 from musicfs.systemd import Notifier
-
-if TYPE_CHECKING:
-    from musicfs.control.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -78,42 +78,66 @@ async def _serve(
         app.on_changes = fuse.forget
         fuse.mount()
         try:
+            begun = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ending.ask)
             reloading: set[asyncio.Task[None]] = set()
-            loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app, service))))
+            loop.add_signal_handler(
+                signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app, service, begun)))
+            )
+            endpoint = Endpoint(control_socket(config.mount_point))
+            listening = endpoint.open()
             on_mounted(app)
             service.start()
-            # Imported late: nothing of it is needed until the mount is up.
-            from musicfs.control.server import ControlServer
-
-            server = ControlServer(app, control_socket(config.mount_point), ending.ask)
-            starting = loop.create_task(server.start())
-            webhooks = _webhooks(app)
-            app.begin()
-            await fuse.serve()
-            service.stopping()
-            if webhooks is not None:
-                await webhooks.aclose()
-            await asyncio.gather(starting, return_exceptions=True)
-            await server.aclose()
+            async with AsyncExitStack() as stack:
+                beginning = loop.create_task(_begin(app, endpoint.path, listening, ending.ask, stack, begun))
+                await fuse.serve()
+                service.stopping()
+                endpoint.remove()
+                beginning.cancel()
+                await asyncio.gather(beginning, return_exceptions=True)
         finally:
             fuse.unmount()
 
 
-def _webhooks(app: App) -> Webhooks | None:
-    if not app.config.webhooks:
-        return None
-    from musicfs.control.webhooks import Webhooks
+async def _begin(
+    app: App,
+    path: Path,
+    listening: socket.socket | None,
+    stop: Callable[[float], None],
+    stack: AsyncExitStack,
+    begun: asyncio.Event,
+) -> None:
+    """What the tree can be read without: the control server, webhooks, and then all that they are to hear of.
 
-    assert app.config.mount_point is not None
-    webhooks = Webhooks(app.config.webhooks, app.bus, app.config.mount_point)
-    webhooks.start()
-    return webhooks
+    stack: ends them. begun: set when all of it is there.
+    """
+    try:
+        # To load it takes a third of the time to a mount; the kernel is answered meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
+        from musicfs.control.server import ControlServer
+
+        server = ControlServer(app, path, stop)
+        stack.push_async_callback(server.aclose)
+        if app.config.webhooks:
+            from musicfs.control.webhooks import Webhooks
+
+            assert app.config.mount_point is not None
+            webhooks = Webhooks(app.config.webhooks, app.bus, app.config.mount_point)
+            stack.push_async_callback(webhooks.aclose)
+            webhooks.start()
+        app.begin()
+        if listening is not None:
+            await server.start(listening)
+        begun.set()
+    except Exception:
+        log.exception("the mount can't begin its work, and ends")
+        stop(0)
 
 
-async def _reload(app: App, service: Service) -> None:
+async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
     """As `musicfs reload`; the log has what came of it."""
+    await begun.wait()
     try:
         with service.reloading():
             for sentence in await app.reconfiguring.reload():

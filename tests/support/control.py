@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from musicfs.app import App
 from musicfs.config import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
+from musicfs.control.endpoint import Endpoint
 from musicfs.control.server import ControlServer
 from musicfs.model import OriginType
 from musicfs.reconfiguring import Source
@@ -57,6 +59,12 @@ def local_origin(id: str, path: Path, priority: int, enabled: bool = True) -> Or
     })  # fmt: skip
 
 
+def opened(endpoint: Endpoint) -> socket.socket:
+    listening = endpoint.open()
+    assert listening is not None
+    return listening
+
+
 @asynccontextmanager
 async def running_app(
     folder: Path, *origins: OriginConfig, source: Source | None = None, **settings: Any
@@ -68,9 +76,11 @@ async def running_app(
     path = folder / "run" / "x.sock"
     async with app.running():
         server = ControlServer(app, path, lambda secs: stopped.append(secs))
-        await server.start()
+        endpoint = Endpoint(path)
+        await server.start(opened(endpoint))
         app.begin()
         try:
             yield Running(app, ControlClient(path, folder / "m"), folder, server, stopped)
         finally:
+            endpoint.remove()
             await server.aclose()

@@ -8,6 +8,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -17,11 +18,12 @@ import pytest
 import musicfs
 from musicfs.config import CacheConfig
 from musicfs.control.client import ControlClient, NotRunning
+from musicfs.control.endpoint import Endpoint
 from musicfs.control.server import ControlServer
 from musicfs.errors import UserError
 from musicfs.model import OriginId
 from tests.support.commands import make_album
-from tests.support.control import Running, local_origin, running_app
+from tests.support.control import Running, local_origin, opened, running_app
 
 SONG = "Artist/Album (2001) [FLAC]/01 - Song 1.flac"
 
@@ -91,23 +93,36 @@ async def test_a_socket_that_a_crash_left_is_replaced_and_removed_in_the_end() -
         assert running.client.pid() is None
 
 
-async def test_a_socket_of_a_later_mount_is_left_alone(two: Running) -> None:
+async def test_a_socket_of_a_later_mount_is_left_alone(tmp_path: Path) -> None:
     """A lazily unmounted process may end long after its mount point has been mounted again."""
-    server = ControlServer(two.app, two.client.socket, lambda secs: None)
-    await server.start()
-    two.client.socket.unlink()
-    two.client.socket.touch()
-    await server.aclose()
-    assert two.client.socket.exists()
+    endpoint = Endpoint(tmp_path / "run" / "x.sock")
+    with closing(opened(endpoint)):
+        endpoint.path.unlink()
+        endpoint.path.touch()
+        endpoint.remove()
+        assert endpoint.path.exists()
 
 
 async def test_a_socket_that_cannot_be_made_is_logged_and_the_mount_lives(
-    two: Running, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = ControlServer(two.app, two.folder / ("x" * 200) / "x.sock", lambda secs: None)
-    await server.start()
-    await server.aclose()
+    endpoint = Endpoint(tmp_path / ("x" * 200) / "x.sock")
+    assert endpoint.open() is None
     assert "`musicfs status` won't find this mount" in caplog.text
+    endpoint.remove()
+
+
+async def test_whoever_asks_before_the_server_is_there_waits_for_it(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as running:
+        endpoint = Endpoint(tmp_path / "run" / "early.sock")
+        listening = opened(endpoint)
+        asking = asyncio.create_task(asyncio.to_thread(ControlClient(endpoint.path).get, "/status"))
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        server = ControlServer(running.app, endpoint.path, lambda secs: None)
+        await server.start(listening)
+        assert (await asking)["pid"] == os.getpid()
+        await server.aclose()
 
 
 async def test_a_check_probes_now_and_answers_the_new_state(two: Running) -> None:

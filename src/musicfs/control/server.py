@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -53,14 +51,13 @@ class ControlServer:
     """Answers on a Unix socket that only this user can open, and over TCP if that is configured. Belongs to the event
     loop's thread.
 
-    stop: has the mount end, after the reads under way but at most so many seconds; called once an answer is on its way.
+    path: of the socket. stop: has the mount end, after the reads under way but at most so many seconds; called once an
+    answer is on its way.
     """
 
-    def __init__(self, app: App, socket: Path, stop: Callable[[float], None]) -> None:
+    def __init__(self, app: App, path: Path, stop: Callable[[float], None]) -> None:
         self._app = app
-        self._path = socket
-        self._inode = 0
-        self._token = TokenFile(socket.with_suffix(".token"))
+        self._token = TokenFile(path.with_suffix(".token"))
         self._runners: list[web.AppRunner] = []
         self.address: str | None = None
         """Where it answers over TCP, such as "127.0.0.1:8383"."""
@@ -82,16 +79,8 @@ class ControlServer:
         ]
         self.routes = [route for group in groups for route in group.routes()]
 
-    async def start(self) -> None:
-        """Listens. What can't be opened is logged, not raised: the mount plays music without it."""
-        try:
-            listening = self._listen()
-        except OSError as error:
-            log.error(  # noqa: TRY400 (a sentence, not a traceback)
-                "The control socket %s can't be made (%s), so `musicfs status` won't find this mount.",
-                self._path, error.strerror or error,
-            )  # fmt: skip
-            return
+    async def start(self, listening: socket.socket) -> None:
+        """Answers on the socket from now on."""
         self._latencies.start()
         await web.SockSite(await self._runner(), listening).start()
         if self._app.config.control.listen is not None:
@@ -125,27 +114,8 @@ class ControlServer:
         self._runners.append(runner)
         return runner
 
-    def _listen(self) -> socket.socket:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path.parent.chmod(0o700)
-        # What lies there is left over: whoever gets here has just mounted on this socket's mount point.
-        self._path.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listening.bind(os.fspath(self._path))
-            self._path.chmod(0o600)
-            self._inode = self._path.stat().st_ino
-        except OSError:
-            listening.close()
-            raise
-        return listening
-
     async def aclose(self) -> None:
-        """Stops answering and removes the socket, unless another mount has put its own there."""
-        if self._inode:
-            with contextlib.suppress(OSError):
-                if self._path.stat().st_ino == self._inode:
-                    self._path.unlink()
+        """Stops answering."""
         self._token.remove()
         self._latencies.stop()
         self.address = None
