@@ -265,7 +265,7 @@ async def test_no_secret_is_told(
         "webhook 'phone' at 127.0.0.1 took no message",
         "DEBUG spnego",
         "HTTP/1.1 200 OK",
-        "musicfs.library.worker",
+        "-m musicfs.library",
         "HealthChanged",
         *wrong,
     ):
