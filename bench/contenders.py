@@ -104,6 +104,12 @@ def unions(folders: Sequence[Path], base: Path) -> list[Union]:
     ]  # fmt: skip
 
 
+def bare(folders: Sequence[Path], base: Path) -> Union:
+    """The first folder by as little Python as can be: see bare.py."""
+    mount_point = base / "mnt-bare"
+    return Union("bare pyfuse3", mount_point, [sys.executable, "-m", "bench.bare", str(folders[0]), str(mount_point)])
+
+
 @dataclass(frozen=True)
 class MusicFS:
     """This project over both folders, its catalogue kept between rounds as it is between reboots."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.contenders import Contender, MusicFS, Plain, unions
+from bench.contenders import Contender, MusicFS, Plain, bare, unions
 from bench.library import Track, make_big_file, make_library
 from bench.tables import Table
 
@@ -73,7 +73,7 @@ def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
     """Seconds, by contender."""
     folders = _folders(base, tracks, big)
     ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
-    contenders: list[Contender] = [Plain(folders), *unions(folders, base), ours]
+    contenders: list[Contender] = [Plain(folders), bare(folders, base), *unions(folders, base), ours]
     ours.scan()
     table = Table(f"seconds, {tracks:,} tracks")
     for number in range(rounds):

@@ -144,7 +144,9 @@ PARTS: Mapping[str, Part] = {
     "local": Part(
         "Local origins",
         "Two folders that overlap in a fifth of the tracks, shown as one; the plain folder is the first of them, three"
-        " fifths of the tracks. Cold: a fresh mount over files that are in memory. Warm: the same again.",
+        " fifths of the tracks. Cold: a fresh mount over files that are in memory. Warm: the same again. Bare pyfuse3"
+        " shows the plain folder by as little Python as can be (`bench/bare.py`), as a measure of what a Python"
+        " filesystem costs that does nothing.",
         _local,
     ),
     "start": Part("Start", "", _start),

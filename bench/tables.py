@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OURS = "musicfs"
-NO_PEERS = ("plain folder", "musicfs, local origin")
+NO_PEERS = ("plain folder", "bare pyfuse3", "musicfs, local origin")
 """What is measured beside, and not to be compared with."""
 
 
