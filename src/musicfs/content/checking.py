@@ -31,6 +31,7 @@ class OpenContent:
 
     following: opens what is likely to be read next, if there is anything.
     checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` as it is.
+    routed: how the best replica is read without waiting, as of the registry's generations `routed_at`.
     """
 
     content: Content
@@ -39,6 +40,8 @@ class OpenContent:
     record: Record | None = None
     checked: bytearray = b""  # type: ignore[assignment]
     checked_of: Replica | None = None
+    routed: tuple[ReadNow, Replica] | None = None
+    routed_at: tuple[int, int, int] | None = None
 
 
 class CheckedReads:
@@ -57,6 +60,7 @@ class CheckedReads:
         self._on_replaced = on_replaced
         self._checksums = checksums
         self._route_now = failover.registry.route_now
+        self._generations = failover.registry.generations
         self._quarantined = failover.registry.quarantined
         self._held: tuple[OpenContent, int, bytes | memoryview] | None = None
         """Whole blocks that were read last and checked, and where they begin: the rest of them is mostly next."""
@@ -73,7 +77,9 @@ class CheckedReads:
         if held is not None and held[0] is opened and held[1] <= offset and offset + size <= held[1] + len(held[2]):
             self._held = held
             return held[2][offset - held[1] : offset - held[1] + size]
-        routed = self._route_now(opened.replicas)
+        if opened.routed_at != (generations := self._generations()):
+            opened.routed, opened.routed_at = self._route_now(opened.replicas), generations
+        routed = opened.routed
         if routed is None:
             return None
         if routed[1] is not opened.checked_of:

@@ -23,16 +23,19 @@ class Quarantine:
     """The replicas that are set aside, by replica in `held`. Belongs to the event loop's thread.
 
     A replica is one version of a file, so another version of it is free. on_change: called after every change.
+    generation: another one after every change.
     """
 
     def __init__(self, bus: EventBus) -> None:
         self.held: dict[Replica, SetAside] = {}
+        self.generation = 0
         self.on_change: Callable[[], None] = lambda: None
         self._bus = bus
 
     def restore(self, known: Iterable[SetAside]) -> None:
         """Sets aside what was set aside before a restart; nothing is published of it."""
         self.held.update((each.replica, each) for each in known)
+        self.generation += 1
 
     def add(self, replica: Replica, block: int) -> None:
         """Its bytes at `block` are not what they ought to be."""
@@ -72,10 +75,12 @@ class Quarantine:
         for replica in [old for old in self.held if (old.origin, old.path) == its]:
             del self.held[replica]
         self.held[each.replica] = each
+        self.generation += 1
         self.on_change()
 
     def _lift(self, several: Sequence[SetAside]) -> None:
         for each in several:
             del self.held[each.replica]
         if several:
+            self.generation += 1
             self.on_change()

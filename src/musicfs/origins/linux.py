@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import signal
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +32,12 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+_CACHED = _OpenHow(
+    os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0,
+    _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
+)  # fmt: skip
+
+
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
@@ -42,16 +49,22 @@ def open_cached(folder: int, path: str) -> int:
     Raises OSError: EAGAIN when it would have to wait, EXDEV when the path leaves the folder or its mount,
     ENOSYS where the kernel has no such call (before 5.12).
     """
-    if platform.machine() not in ("x86_64", "aarch64"):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED)
-    name = os.fsencode(path)
-    fd: int = _libc().syscall(_OPENAT2, folder, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    fd = _open_cached()(folder, os.fsencode(path))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return fd
+
+
+@cache
+def _open_cached() -> Callable[[int, bytes], int]:
+    """The call, prepared: every first read of a file makes it."""
+    if platform.machine() not in ("x86_64", "aarch64"):  # elsewhere it may have another number
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    how, size = ctypes.byref(_CACHED), ctypes.sizeof(_CACHED)
+    return lambda folder, name: call(_OPENAT2, folder, name, how, size)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:
