@@ -333,13 +333,15 @@ async def test_memory_is_bounded_however_many_read_and_given_back_when_they_end(
         assert reader.bytes_held <= 8 << 20
 
 
-async def jump_about(cache: Path, jumps: int, *, metered: bool = False, kept: bool = True) -> list[int]:
+async def jump_about(
+    cache: Path, jumps: int, *, metered: bool = False, kept: bool = True, limit: int = 1 << 30
+) -> list[int]:
     """Reads a piece at each of so many places that are far apart, twice; the blocks that were fetched, sorted.
 
     A slow disk may refuse to store some, which the second time fetches again.
     """
     cache.mkdir(exist_ok=True)
-    store = BlockStore(cache, 1 << 30, EventBus())
+    store = BlockStore(cache, limit, EventBus())
     await store.start()
     data = random.Random(2).randbytes(160 * BLOCK_SIZE)
     origin = FakeOrigin("a", data=data)
@@ -379,6 +381,11 @@ async def test_where_reads_cost_money_a_quarter_of_the_file_has_to_be_asked_for_
 
 async def test_a_file_of_which_nothing_is_kept_is_not_fetched_whole(tmp_path: Path) -> None:
     assert len(set(await jump_about(tmp_path, 20, kept=False))) == 20
+
+
+async def test_a_file_that_would_drive_out_much_of_the_cache_is_not_fetched_whole(tmp_path: Path) -> None:
+    assert len(set(await jump_about(tmp_path / "a", 20, limit=639 * BLOCK_SIZE))) == 20
+    assert len(set(await jump_about(tmp_path / "b", 20, limit=640 * BLOCK_SIZE))) == 160
 
 
 async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:

@@ -231,11 +231,14 @@ class Reader:
         return await self._checked.fetch(opened, index, deadline, urgent=lambda: key not in self._unasked)
 
     def _may_gather(self, opened: OpenContent, jumps: int) -> bool:
-        """Only what is kept on disk; where reads cost money, not before a fair part of it was asked for."""
-        best = self._failover.registry.route(opened.replicas)
+        """Only what is kept on disk, and drives out little there; where reads cost money, not before a fair part of it
+        was asked for."""
+        best, size = self._failover.registry.route(opened.replicas), opened.content.size
         if self._store is None or best is None or not self._kept(best.origin.id):
             return False
-        return not best.metered or jumps * BLOCK_SIZE * _FAIR_PART >= opened.content.size
+        if size * _FAIR_PART > self._store.disk.limit:
+            return False
+        return not best.metered or jumps * BLOCK_SIZE * _FAIR_PART >= size
 
     def _forget(self, content: Content, index: int) -> None:
         """What is kept of the block is not what it ought to be."""
