@@ -156,11 +156,12 @@ def _bucket(id: str, here: Place, swift: Swift | None) -> Iterator[Site]:
             swift = stack.enter_context(Swift(Path(home)))
         bucket = swift.make_bucket()
         proxy = stack.enter_context(FaultProxy(swift.port))
-        secret = here.user / f"{id}-secret"
+        key, secret = here.user / f"{id}-key", here.user / f"{id}-secret"
+        here.call(_key, key, ACCESS_KEY_ID.encode())
         here.call(_key, secret, SECRET_ACCESS_KEY.encode())
         own = {
             "origin_type": "s3", "bucket": bucket, "endpoint": f"http://{HOST}:{proxy.port}",
-            "access_key_id": ACCESS_KEY_ID, "secret_access_key_file": str(secret),
+            "access_key_id_file": str(key), "secret_access_key_file": str(secret),
         }  # fmt: skip
         made = _Bucket(id, here, {**_PATIENT, **own}, _network_faults(swift.front, proxy), swift, bucket)
         try:
