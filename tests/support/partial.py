@@ -13,7 +13,7 @@ T = TypeVar("T")
 def answered(work: Callable[[RangeFile], T], content: bytes, name: str = "") -> tuple[T, list[tuple[int, int]]]:
     """The result of `work` on a file that holds `content`, and the (offset, size) that it asked for, in order.
 
-    Fails when a question leaves the file, or asks for bytes that are here already.
+    Fails when a question leaves the file, or begins or ends with bytes that are here already.
     """
     ranges: dict[int, bytes] = {}
     asked: list[tuple[int, int]] = []
@@ -24,6 +24,6 @@ def answered(work: Callable[[RangeFile], T], content: bytes, name: str = "") -> 
             need = caught
         start, end = need.offset, need.offset + need.size
         assert 0 <= start < end <= len(content)
-        assert not any(o < end and start < o + size for o, size in asked), "asked twice"
+        assert not any(o <= at < o + size for o, size in asked for at in (start, end - 1)), "asked twice"
         asked.append((start, need.size))
         ranges[start] = content[start:end]

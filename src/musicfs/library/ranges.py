@@ -139,11 +139,16 @@ class RangeFile(io.RawIOBase):
         return b"".join(pieces)
 
     def _ask(self, start: int, end: int) -> NoReturn:
-        """Asks for the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown."""
+        """Asks for the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
+
+        In one question, though some in between may be here: a round trip costs more than they do.
+        """
         index = bisect_right(self._starts, start)  # the first range after `start`
         before = self._ends[index - 1] if index else 0
         last = bisect_right(self._starts, end - 1) - 1
         if last >= index and self._ends[last] >= end:
+            while last > index and self._ends[last - 1] == self._starts[last]:
+                last -= 1
             end = self._starts[last]
         stop = end
         if self._ahead:
