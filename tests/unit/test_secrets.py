@@ -76,3 +76,9 @@ def test_a_literal_secret_is_not_in_the_repr() -> None:
     found = find_secret(config(password="hush"), "password", {})
     assert "hush" not in repr(found)
     assert "hush" not in repr(config(password="hush"))
+
+
+@pytest.mark.parametrize("kind", [*OriginType.BUILT_IN, "webdav"])
+def test_a_file_may_hold_each_secret_of_each_kind(kind: str) -> None:
+    keys = set(find_kind(OriginType(kind)).settings.model_fields)
+    assert {f"{key}_file" for key in keys & SECRET_KEYS} <= keys

@@ -52,9 +52,11 @@ class S3Settings(BaseModel):
     profile: str | None = None
     path_style: Bool | None = None
     access_key_id: SecretStr | None = None
+    access_key_id_file: str | None = None
     secret_access_key: SecretStr | None = None
     secret_access_key_file: str | None = None
     session_token: SecretStr | None = None
+    session_token_file: str | None = None
 
     def url_in(self, region: str) -> str:
         """The address of the bucket."""
