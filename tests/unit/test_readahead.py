@@ -390,14 +390,17 @@ async def test_a_file_that_would_drive_out_much_of_the_cache_is_not_fetched_whol
 
 async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:
     begun: list[int] = []
+    failing = True
 
     class Failing:
         def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes]:
-            async def fail() -> bytes:
-                raise NoReplicaAvailable(())
+            async def fetch() -> bytes:
+                if failing:
+                    raise NoReplicaAvailable(())
+                return b""
 
             begun.append(index)
-            return asyncio.create_task(fail())
+            return asyncio.create_task(fetch())
 
         def drop(self, opened: OpenContent, index: int) -> None:
             raise AssertionError("nothing was begun before")
@@ -408,6 +411,12 @@ async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:
         ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
         await asyncio.sleep(0.01)
     assert 0 < len(begun) <= 16
+    failing = False
+    begun.clear()
+    for piece in range(16):
+        ahead.note(file, piece * PIECE, (piece + 1) * PIECE, here=False)
+        await asyncio.sleep(0.01)
+    assert max(begun, default=0) >= 14, "who reads on in sequence is read ahead of"
 
 
 async def test_a_file_larger_than_a_track_is_not_fetched_whole() -> None:

@@ -73,15 +73,20 @@ class _Run:
         self.start = self.at = start
         self.asked = self.target = 0
 
+    def give_up_the_rest(self) -> None:
+        """From now on it is read in sequence again, until it was jumped about in as much as before."""
+        self.missing = None
+        self.jumps = 0
+
     def take_next(self, block_size: int) -> int | None:
         """The block to ask for next."""
         if self.missing is not None:
             index = self.missing.find(1, self.at // block_size)
             index = index if index >= 0 else self.missing.find(1)
-            if index < 0:
-                return None
-            self.missing[index] = 0
-            return index
+            if index >= 0:
+                self.missing[index] = 0
+                return index
+            self.give_up_the_rest()
         if self.asked >= self.target:
             return None
         self.asked += 1
@@ -159,7 +164,7 @@ class ReadAhead:
                 run.missing = bytearray(b"\1") * -(-run.opened.content.size // self._size)
                 run.lanes = _GATHERING_LANES
         run.begin_at(offset)
-        if run.missing:
+        if run.missing is not None:
             run.missing[offset // self._size] = 0  # who jumped there has it fetched
             self._pump(run)
 
@@ -194,8 +199,7 @@ class ReadAhead:
             run.lanes = min(run.lanes + 1, _MOST_LANES if run.missing is None else _GATHERING_LANES)
         if task.exception() is not None:
             run.target = run.asked  # no more before somebody has read further
-            if run.missing is not None:
-                run.missing = bytearray()
+            run.give_up_the_rest()
         self._pump(run)
 
     def _drop(self, run: _Run) -> None:
