@@ -29,7 +29,7 @@ _VERSIONS = {
 _ABOUT = """\
 # Benchmarks
 
-Made by `make bench` (`bench/` measures; nothing here is typed by hand). Contenders take turns within each round; a
+Made by `make bench` (`bench/` measures; no number here is typed by hand). Contenders take turns within each round; a
 cell is the median of the rounds, with the least and the most in brackets. Peers run with their own defaults and what
 they need to work at all. Ratios compare with the best peer of the row: over 1, MusicFS is ahead; rows that it loses are
 in. Servers, contenders and readers share one machine.
@@ -98,4 +98,4 @@ def document(results: Mapping[str, Any]) -> str:
             quick = ", quick" if found["quick"] else ""
             lines += ["", f"## {part.title}", "", f"{part.about} ({found['date']}{quick}.)".strip()]
             lines += ["", found["markdown"]]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + Path(__file__).with_name("explained.md").read_text()
