@@ -25,7 +25,7 @@ class TookTooLong(AssertionError):
 
 
 class Agent:
-    """Starts with the first call, and anew after one that took too long.
+    """Starts with the first call, and anew after one that took too long, or when it has ended.
 
     command: what starts `python -m tests.support.agent`.
     """
@@ -37,7 +37,7 @@ class Agent:
 
     def call(self, timeout: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the function, importable by name, returns or raises there."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 self._command, env=dict(self._environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
