@@ -4,7 +4,6 @@ if each of them had its own tags. The library's own code writes it, so that it i
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from bench.library import Track, make_library
 from musicfs.config_models import TreeConfig
 from musicfs.library.catalog import Catalog
 from musicfs.library.database import ROOT_INO, connect, prepare_catalog
+from musicfs.library.examining import dump_tags
 from musicfs.library.placing import folder_of
 from musicfs.library.rows import Found
 from musicfs.library.tags import Role
@@ -155,7 +155,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
 
 def _found(root: Path, track: LinkedTrack) -> Found:
     file = _state(root, track.number // _LINKS)
-    stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), json.dumps(track.tags(), separators=(",", ":"))
+    stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags())
     folder = folder_of(track.source, Role.AUDIO.value)
     return Found(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
 
@@ -220,7 +220,7 @@ def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[obje
     key = "tags:" + "\0".join(str(value or "").casefold() for value in identity)
     folder = track.source.rpartition("/")[0].encode()
     return (
-        (number, _fingerprint(track), size, json.dumps(tags, separators=(",", ":"))),
+        (number, _fingerprint(track), size, dump_tags(tags)),
         (number, track.source.encode(), folder, size, mtime, number),
         (number, dir, name, name, key, number),
         (folders.ino(dir), name, number, size, mtime),

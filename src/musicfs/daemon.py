@@ -113,7 +113,7 @@ async def _begin(
     stack: ends them. begun: set when all of it is there.
     """
     try:
-        # To load it takes a third of the time to a mount; the kernel is answered meanwhile.
+        # It takes long to load; the kernel is answered meanwhile.
         await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
         from musicfs.control.server import ControlServer
 

@@ -34,6 +34,11 @@ class Wanted:
     size: int
 
 
+def dump_tags(tags: Mapping[str, object]) -> str:
+    """As the catalogue keeps them."""
+    return json.dumps(tags, separators=(",", ":"))
+
+
 def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | Wanted:
     """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
     try:
@@ -46,7 +51,7 @@ def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_u
             tags = read_tags(RangeFile(size, ranges), name)
         except Unreadable as error:
             return Examined(identity, None, str(error))
-        return Examined(identity, json.dumps(tags.to_json(), separators=(",", ":")), None)
+        return Examined(identity, dump_tags(tags.to_json()), None)
     except NeedRange as need:
         return Wanted(need.offset, need.size)
 

@@ -61,7 +61,7 @@ def _open_cached() -> Callable[[int, bytes], int]:
     """The call, prepared: every first read of a file makes it."""
     if platform.machine() not in ("x86_64", "aarch64"):  # elsewhere it may have another number
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    call = ctypes.CDLL(None, use_errno=True).syscall
+    call = _libc().syscall  # nothing else here calls it, so that its arguments may be fixed
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
     how, size = ctypes.byref(_CACHED), ctypes.sizeof(_CACHED)
     return lambda folder, name: call(_OPENAT2, folder, name, how, size)
