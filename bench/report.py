@@ -30,9 +30,9 @@ _ABOUT = """\
 # Benchmarks
 
 Made by `make bench` (`bench/` measures; no number of a table is typed by hand). Contenders take turns within each
-round; a cell is the median of the rounds, with the least and the most in brackets. Peers run with their own defaults and what
-they need to work at all. Ratios compare with the best peer of the row: over 1, MusicFS is ahead; rows that it loses are
-in. Servers, contenders and readers share one machine.
+round; a cell is the median of the rounds, with the least and the most in brackets. Peers run with their own defaults
+and what they need to work at all. Ratios compare with the best peer of the row: over 1, MusicFS is ahead; rows that it
+loses are in. Servers, contenders and readers share one machine.
 """
 
 
