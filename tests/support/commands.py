@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,30 @@ class Commands:
             if mounted.path.is_relative_to(self.home):
                 subprocess.run(["umount", "--lazy", str(mounted.path)], check=False)
 
+    def processes(self) -> list[int]:
+        """Those that were started with this user's home, and what they started."""
+        home = os.fsencode(f"HOME={self.home}")
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # It ended, or is another user's.
+                if home in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
+
+    def wait_for_all(self) -> None:
+        """Until everything of this user has ended: what still ran would write into the home while it is removed.
+
+        Raises:
+            AssertionError: Something did not end within a minute; it was killed.
+        """
+        deadline = time.monotonic() + 60
+        while left := self.processes():
+            if time.monotonic() > deadline:
+                for pid in left:
+                    kill(pid)
+                raise AssertionError(f"These processes went on after the test: {left}")
+            time.sleep(0.02)
+
 
 @contextmanager
 def commands() -> Iterator[Commands]:
@@ -60,6 +85,7 @@ def commands() -> Iterator[Commands]:
             yield user
         finally:
             user.unmount_all()
+            user.wait_for_all()
 
 
 def kill(pid: int) -> None:
