@@ -7,6 +7,7 @@ A part that fails is told, and the others go on.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """0, or 1 if a part failed."""
     options = _options()
+    # As where it is installed: its modules are compiled once, not at every start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     base = options.folder.absolute()
     base.mkdir(parents=True, exist_ok=True)
     results = options.results or base / "results.json"

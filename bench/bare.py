@@ -92,7 +92,7 @@ class Bare(pyfuse3.Operations):
         os.close(fh)
 
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        raise FUSEError(errno.ENODATA)
+        raise FUSEError(errno.ENOTSUP)
 
 
 async def _serve(folder: str, mount_point: str) -> None:

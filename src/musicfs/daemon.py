@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import logging.handlers
 import os
@@ -31,6 +32,9 @@ from musicfs.systemd import Notifier
 log = logging.getLogger(__name__)
 
 LOG_FILE = "musicfs.log"
+
+_MOUNTED = "mounted: "
+_ALLOCATIONS = 700
 
 
 class _Ending:
@@ -129,10 +133,19 @@ async def _begin(
         app.begin()
         if listening is not None:
             await server.start(listening)
+        _settle_memory()
         begun.set()
     except Exception:
         log.exception("the mount can't begin its work, and ends")
         stop(0)
+
+
+def _settle_memory() -> None:
+    """What is loaded by now stays, and no later search for garbage has to go through it. From here on they are frequent
+    again, which `musicfs` itself has not wanted."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
 async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
@@ -175,7 +188,7 @@ def _log_to_file(config: Config, path: Path) -> None:
 
 
 def serve_in_background(config: Config, source: Source | None = None) -> int:
-    """Serves in a child process; returns its process id once the tree can be seen.
+    """Serves in a child process; returns how many files the tree has, once it can be seen.
 
     Raises `UserError` with the child's own words when it can't mount.
     """
@@ -195,10 +208,10 @@ def serve_in_background(config: Config, source: Source | None = None) -> int:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read().decode()
-    if answer != "mounted":
+    if not answer.startswith(_MOUNTED):
         os.waitpid(child, 0)
         raise UserError(answer or f"The mount process ended; {config.cache_dir / LOG_FILE} may say why.")
-    return child
+    return int(answer.removeprefix(_MOUNTED))
 
 
 def _background(config: Config, pipe: int, source: Source | None) -> int:
@@ -218,7 +231,7 @@ def _background(config: Config, pipe: int, source: Source | None) -> int:
         for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
             os.dup2(ours, standard)
         _log_to_file(config, log_file)
-        serve(config, lambda app: tell("mounted"), source=source)
+        serve(config, lambda app: tell(f"{_MOUNTED}{app.tree.totals().files}"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
         tell(str(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shlex
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +25,10 @@ from musicfs.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from musicfs.config import Config
-    from musicfs.control.client import ControlClient
     from musicfs.reconfiguring import Source
 
-_ANSWERING_SECS = 10.0
 _LEAVING_SECS = 30.0
 _RELOADING_SECS = 60.0
-_LOOK_EVERY_SECS = 0.05
 
 
 @click.command()
@@ -78,28 +74,10 @@ def _in_foreground(config: Config, source: Source) -> None:
 
 
 def _in_background(config: Config, source: Source) -> None:
-    from musicfs.control.client import ControlClient
     from musicfs.daemon import serve_in_background
-    from musicfs.runtime import control_socket
 
     assert config.mount_point is not None
-    serve_in_background(config, source)
-    client = ControlClient(control_socket(config.mount_point), config.mount_point)
-    say(_greeting(config.mount_point, _first_files(client)))
-
-
-def _first_files(client: ControlClient) -> int:
-    """How many files the new mount shows already, once its process answers."""
-    from musicfs.control.client import NotRunning
-
-    until = time.monotonic() + _ANSWERING_SECS
-    while True:
-        try:
-            return int(client.get("/status")["files"])
-        except NotRunning:
-            if time.monotonic() > until:
-                return 0
-            time.sleep(_LOOK_EVERY_SECS)
+    say(_greeting(config.mount_point, serve_in_background(config, source)))
 
 
 def _greeting(mount_point: Path, files: int) -> str:

@@ -193,10 +193,10 @@ def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:
 
 def real(path: Path) -> Path:
     """The path as the mount table has it; see runtime.canonical."""
-    from musicfs.control.client import our_mounts
+    from musicfs.mount import points
     from musicfs.runtime import canonical
 
-    return canonical(path, our_mounts())
+    return canonical(path, points.ours())
 
 
 def nested(config: Config) -> list[str]:

@@ -136,11 +136,6 @@ def nothing_on(mount_point: Path) -> str:
     return f"Nothing is mounted on {mount_point}; `musicfs mount {mount_point} --origin PATH` mounts it."
 
 
-def our_mounts() -> set[Path]:
-    """Where MusicFS is mounted, alive or dead, by whichever user."""
-    return {path for path in {place.path for place in points.mounts()} if points.mounted(path)}
-
-
 def find_mount(path: Path | None) -> ControlClient:
     """The mount at `path`, or the one that contains it; None: the only one that is running.
 
@@ -149,7 +144,7 @@ def find_mount(path: Path | None) -> ControlClient:
     """
     if path is None:
         return _only_mount()
-    mounts = our_mounts()
+    mounts = points.ours()
     real = canonical(path, mounts)
     for place in (real, *real.parents):
         if place in mounts or control_socket(place).exists():
@@ -174,7 +169,7 @@ def _only_mount() -> ControlClient:
     if running:
         names = ", ".join(str(client.mount_point) for client in running)
         raise UserError(f"There are several mounts ({names}): say which one.")
-    ours = sorted(path for path in our_mounts() if control_socket(path).exists())
+    ours = sorted(path for path in points.ours() if control_socket(path).exists())
     if ours:  # it has crashed, or does not answer: whoever uses the client is told
         return ControlClient(control_socket(ours[0]), ours[0])
     raise NotRunning("Nothing is mounted; `musicfs mount FOLDER --origin PATH` mounts your music.")

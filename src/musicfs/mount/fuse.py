@@ -230,9 +230,10 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         self._counts.getxattr += 1
-        # The kernel asks for security.* and system.* at every turn.
-        if not name.startswith(b"user.musicfs."):
-            raise FUSEError(errno.ENODATA)
+        if not name.startswith(b"user."):
+            # Security labels and ACLs. Told that there are none of this file, `ls -l` asks for them at every file; told
+            # that there are none here, it asks once.
+            raise FUSEError(errno.ENOTSUP)
         value = self._fs.xattrs(inode).get(name.decode("utf-8", "replace"))
         if value is None:
             raise FUSEError(errno.ENODATA)

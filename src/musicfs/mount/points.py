@@ -44,6 +44,12 @@ def mounted(path: Path) -> Mounted | None:
     return here[-1] if here and here[-1].type == _TYPE else None
 
 
+def ours() -> set[Path]:
+    """Where a MusicFS mount, alive or dead, of whichever user, is the topmost thing."""
+    topmost = {m.path: m.type for m in mounts()}
+    return {path for path, type_ in topmost.items() if type_ == _TYPE}
+
+
 def prepare(path: Path) -> None:
     """Makes `path` ready to be mounted on: clears a dead mount of ours, creates the folder if it is missing.
 
