@@ -42,6 +42,14 @@ def metrics(run: Path) -> str:
     return connection.getresponse().read().decode()
 
 
+def by_operation(text: str) -> dict[tuple[str, str], float]:
+    return {
+        (each.name, each.labels.get("operation", "")): each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+    }
+
+
 def use(mount_point: Path) -> None:
     """Every operation that tells how long it took; some that fail."""
     for path in sorted(mount_point.rglob("*.flac")):
@@ -60,13 +68,22 @@ def test_promtool_has_nothing_to_say_against_the_metrics_of_a_mount(here: Place)
         text = here.call(metrics, here.user / "run")
     assert promtool(text) == ""
     assert "no help text" in promtool("musicfs_x 1\n")
-    samples = {
-        (each.name, each.labels.get("operation", "")): each.value
-        for family in text_string_to_metric_families(text)
-        for each in family.samples
-    }
+    samples = by_operation(text)
     for operation in ("lookup", "getattr", "opendir", "readdir", "open", "read", "release", "statfs", "getxattr"):
         number = samples["musicfs_fuse_requests_total", operation]
         assert number > 0, operation
         assert samples["musicfs_fuse_request_duration_seconds_count", operation] == number, operation
         assert samples["musicfs_fuse_request_duration_seconds_sum", operation] > 0, operation
+
+
+def test_ls_asks_for_labels_and_acls_once_and_not_for_every_file(here: Place) -> None:
+    asked = "musicfs_fuse_requests_total", "getxattr"
+    with Mount(here, library(here, 12)) as mount:
+        mount.scanned()
+        eventually(lambda: here.call(sockets, here.user / "run"), "the control socket")
+        before = by_operation(here.call(metrics, here.user / "run"))[asked]
+        lines = here.run("ls", "-lR", mount.path).stdout.splitlines()
+        after = by_operation(here.call(metrics, here.user / "run"))[asked]
+    files = sum(line.startswith("-") for line in lines)
+    assert files == 12
+    assert 0 < after - before <= 3  # a label, and the two kinds of ACL
