@@ -109,7 +109,7 @@ def scanned_library(folder: Path, **options: str) -> Iterator[ScannedLibrary]:
 
 
 class CountingOrigin:
-    """Counts what is read of the origin behind it."""
+    """Counts what is read of the origin behind it, which nothing reads past it."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -117,6 +117,8 @@ class CountingOrigin:
         self.files: set[str] = set()
 
     def __getattr__(self, name: str) -> object:
+        if name in ("folder_on_disk", "read_ranges"):
+            raise AttributeError(name)
         return getattr(self._origin, name)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:

@@ -70,7 +70,7 @@ async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
 
 async def test_parse_processes_load_nothing_of_the_worker(setup: Setup) -> None:
     """Each of them would need half a second for that, and 30 MB."""
-    make_album(setup.root, "Artist", "Album", 12, seconds=0.1)
+    make_album(setup.root, "Artist", "Album", 40, seconds=0.1)
     await setup.library.scan(A)
     worker = setup.worker()
     parsers = [p for p in worker.children() if "--multiprocessing-fork" in p.cmdline()]

@@ -1,7 +1,8 @@
 """What one file is: its fingerprint and its tags, from as few of its bytes as that takes.
 
-The bytes come from an origin, asynchronously; parsing and hashing them is work for a processor, and runs in processes
-of their own (examining.py), for beside an event loop it would hold up everything else there.
+Parsing and hashing is work for a processor, and runs in processes of its own (examining.py), for beside an event loop
+it would hold up everything else there. They read files on a disk of this machine themselves, some at a time; the bytes
+of others come from their origin, asynchronously, and are sent there.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from musicfs.errors import ReplicaFailed
-from musicfs.library.examining import Examined, Wanted, begin, examine
-from musicfs.library.identity import fingerprint, sample_ranges
+from musicfs.errors import OriginFailed, ReplicaFailed
+from musicfs.library.examining import Examined, FileOnDisk, Gathered, Wanted, begin, examine, examine_files
+from musicfs.library.identity import fingerprint
 from musicfs.library.placing import folder_of
 from musicfs.library.rows import Found
 from musicfs.model import OriginId, Replica, Stat
-from musicfs.origins.base import Origin
+from musicfs.origins.base import OnDisk, Origin, ReadsRanges
 
 if TYPE_CHECKING:
     from musicfs.federation.bandwidth import Bandwidth
@@ -29,9 +30,12 @@ log = logging.getLogger(__name__)
 
 _Arguments = tuple[str, str, int, Mapping[int, bytes], bool]
 
-# A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
-_MOST_BYTES = 64 * 1024 * 1024
-_MOST_ROUNDS = 64
+_IN_FLIGHT = 16
+_TOGETHER = 16
+"""Files on a disk that a process is given at once: some milliseconds' work."""
+
+Take = Callable[[Stat, "Found | None"], None]
+"""Takes what a file is; None if it has gone or changed since it was listed: the next scan will tell."""
 
 
 def make_pool(size: int | None = None) -> Executor:
@@ -55,6 +59,15 @@ class Parsers:
         self._pool = make(None)
         self._alone = asyncio.Lock()
 
+    async def examine_files(self, folder: str, files: Sequence[FileOnDisk]) -> list[Examined | None]:
+        """As `examine_files` does, in a process; of none of them anything if it died."""
+        pool = self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, examine_files, folder, files)
+        except BrokenExecutor:
+            self._replace(pool)
+            return [None] * len(files)
+
     async def examine(self, *args: *_Arguments) -> Examined | Wanted:
         """As `examine` does, in a process."""
         pool = self._pool
@@ -62,11 +75,14 @@ class Parsers:
             return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
         except BrokenExecutor:
             # All that were under way have failed with the guilty one: each is tried again alone.
-            if self._pool is pool:
-                log.warning("a process that reads tags died; its work is done again")
-                self._pool = self._make(None)
+            self._replace(pool)
             async with self._alone:
                 return await self._examine_alone(*args)
+
+    def _replace(self, broken: Executor) -> None:
+        if self._pool is broken:
+            log.warning("a process that reads tags died; its work is done again")
+            self._pool = self._make(None)
 
     async def _examine_alone(self, *args: *_Arguments) -> Examined | Wanted:
         pool = self._make(1)
@@ -89,38 +105,68 @@ class Analyser:
     def __init__(self, parsers: Parsers, limits: Mapping[OriginId, Bandwidth] | None = None) -> None:
         self._parsers = parsers
         self._limits = {} if limits is None else limits
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
-    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
-        """What the file is; None if it has gone or changed since it was listed: the next scan will tell.
+    async def analyse_all(self, origin: Origin, files: Sequence[tuple[Stat, str]], take: Take, *, few: bool) -> None:
+        """Has `take` called with what each of the files, given with its role, is; in any order.
 
         few: there are not many to do, so a thread will do it sooner than a process that has to start first.
         Raises `OriginFailed` when the origin stops answering.
         """
+        folder = await origin.folder_on_disk() if isinstance(origin, OnDisk) and origin.id not in self._limits else None
+
+        async def analyse(stat: Stat, role: str) -> None:
+            async with self._slots:
+                take(stat, await self.analyse(origin, stat, role, few=few))
+
+        async def analyse_on_disk(folder: str, some: Sequence[tuple[Stat, str]]) -> None:
+            on_disk = [FileOnDisk(stat.path, role, stat.size, stat.mtime_ns) for stat, role in some]
+            if few:
+                answers = await asyncio.to_thread(examine_files, folder, on_disk)
+            else:
+                answers = await self._parsers.examine_files(folder, on_disk)
+            for (stat, role), answer in zip(some, answers, strict=True):
+                if answer is None:
+                    await analyse(stat, role)
+                else:
+                    take(stat, _found(stat, role, answer))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                if folder is not None:
+                    for start in range(0, len(files), _TOGETHER):
+                        group.create_task(analyse_on_disk(folder, files[start : start + _TOGETHER]))
+                else:
+                    for stat, role in files:
+                        group.create_task(analyse(stat, role))
+        except* OriginFailed as failures:
+            raise failures.exceptions[0] from None
+
+    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
+        """What the file is, from what the origin reads of it; see `Take` and `analyse_all`."""
         replica = Replica.of(origin.id, stat)
-        ranges: dict[int, bytes] = {}
-        wanted: Sequence[tuple[int, int]] = sample_ranges(stat.size)
-        rounds = 0
+        gathered = Gathered.nothing(stat.size)
         try:
             while True:
-                pieces = await asyncio.gather(*(self._read(origin, replica, offset, size) for offset, size in wanted))
-                for (offset, _), data in zip(wanted, pieces, strict=True):
-                    if len(data) > len(ranges.get(offset, b"")):
-                        ranges[offset] = data
-                rounds += 1
-                give_up = rounds > _MOST_ROUNDS or sum(map(len, ranges.values())) > _MOST_BYTES
-                arguments = (stat.path, role, stat.size, ranges, give_up)
+                gathered.add(await self._read(origin, replica, gathered.wanted))
+                arguments = (stat.path, role, stat.size, gathered.ranges, gathered.give_up)
                 if few:
                     answer = await asyncio.to_thread(examine, *arguments)
                 else:
                     answer = await self._parsers.examine(*arguments)
                 if isinstance(answer, Examined):
-                    break
-                wanted = [(answer.offset, answer.size)]
+                    return _found(stat, role, answer)
+                gathered.wanted = [(answer.offset, answer.size)]
         except ReplicaFailed:
             return None
-        return Found(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)
 
-    async def _read(self, origin: Origin, replica: Replica, offset: int, size: int) -> bytes:
+    async def _read(self, origin: Origin, replica: Replica, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
         if (limit := self._limits.get(origin.id)) is not None:
-            await limit.take(max(0, min(size, replica.size - offset)))
-        return await origin.read(replica, offset, size)
+            await limit.take(sum(max(0, min(size, replica.size - offset)) for offset, size in ranges))
+        if isinstance(origin, ReadsRanges) and len(ranges) > 1:
+            return await origin.read_ranges(replica, ranges)
+        return await asyncio.gather(*(origin.read(replica, offset, size) for offset, size in ranges))
+
+
+def _found(stat: Stat, role: str, answer: Examined) -> Found:
+    return Found(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)

@@ -1,4 +1,4 @@
-"""What a parse process does: fingerprints and tags, from the bytes that it is given.
+"""What a parse process does: fingerprints and tags, from the bytes that it is given, or that it reads from a disk.
 
 It imports little on purpose: each of the processes does so before its first file.
 """
@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from musicfs.library.identity import fingerprint
+from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
 from musicfs.model import Fingerprint
-from musicfs.origins.linux import end_with_parent
+from musicfs.origins.linux import end_with_parent, open_within
+
+# A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_ROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,40 @@ class Wanted:
     size: int
 
 
+class FileOnDisk(NamedTuple):
+    """A file in the version that is to be examined; its path is relative to the origin's folder."""
+
+    path: str
+    role: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What is here of one file (offset -> bytes), and what is to be read next, as (offset, length) pairs."""
+
+    ranges: dict[int, bytes]
+    wanted: Sequence[tuple[int, int]]
+    rounds: int = field(default=0)
+
+    @classmethod
+    def nothing(cls, size: int) -> Gathered:
+        """Of a file of `size` bytes: the fingerprint's samples come first."""
+        return cls({}, sample_ranges(size))
+
+    def add(self, pieces: Sequence[bytes]) -> None:
+        """Takes what was read of each of the ranges wanted."""
+        for (offset, _), data in zip(self.wanted, pieces, strict=True):
+            if len(data) > len(self.ranges.get(offset, b"")):
+                self.ranges[offset] = data
+        self.rounds += 1
+
+    @property
+    def give_up(self) -> bool:
+        return self.rounds > _MOST_ROUNDS or sum(map(len, self.ranges.values())) > _MOST_BYTES
+
+
 def dump_tags(tags: Mapping[str, object]) -> str:
     """As the catalogue keeps them."""
     return json.dumps(tags, separators=(",", ":"))
@@ -42,18 +82,73 @@ def dump_tags(tags: Mapping[str, object]) -> str:
 def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | Wanted:
     """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
     try:
-        identity = fingerprint(size, ranges)
-        if role != "audio":
-            return Examined(identity, None, None)
-        if give_up:
-            return Examined(identity, None, "its tags are larger than can be read")
-        try:
-            tags = read_tags(RangeFile(size, ranges), name)
-        except Unreadable as error:
-            return Examined(identity, None, str(error))
-        return Examined(identity, dump_tags(tags.to_json()), None)
+        return _examine(fingerprint(size, ranges), name, role, size, ranges, give_up)
     except NeedRange as need:
         return Wanted(need.offset, need.size)
+
+
+def _examine(
+    identity: Fingerprint, name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool
+) -> Examined:
+    """Raises `NeedRange` for bytes that are not here."""
+    if role != "audio":
+        return Examined(identity, None, None)
+    if give_up:
+        return Examined(identity, None, "its tags are larger than can be read")
+    try:
+        tags = read_tags(RangeFile(size, ranges), name)
+    except Unreadable as error:
+        return Examined(identity, None, str(error))
+    return Examined(identity, dump_tags(tags.to_json()), None)
+
+
+def examine_files(folder: str, files: Sequence[FileOnDisk]) -> list[Examined | None]:
+    """Examines files below a folder of this machine, which it reads itself: that spares their bytes the way here.
+
+    None stands for a file that can't be opened as it should, is not this version of it, or lies on another mount:
+    reading it through its origin tells what that means.
+    """
+    try:
+        root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return [None] * len(files)
+    try:
+        return [_examine_file(root, file) for file in files]
+    finally:
+        os.close(root)
+
+
+def _examine_file(root: int, file: FileOnDisk) -> Examined | None:
+    try:
+        fd = open_within(root, file.path)
+    except (OSError, ValueError):
+        return None
+    try:
+        found = _examine_open(fd, file) if _is_version(fd, file) else None
+        return found if _is_version(fd, file) else None  # what was read until now is then of that version
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _examine_open(fd: int, file: FileOnDisk) -> Examined | None:
+    """None: it is shorter than it was."""
+    gathered, identity = Gathered.nothing(file.size), None
+    while True:
+        gathered.add([os.pread(fd, size, offset) for offset, size in gathered.wanted])
+        try:
+            identity = identity or fingerprint(file.size, gathered.ranges)
+            return _examine(identity, file.path, file.role, file.size, gathered.ranges, gathered.give_up)
+        except NeedRange as need:
+            if identity is None:
+                return None
+            gathered.wanted = [(need.offset, need.size)]
+
+
+def _is_version(fd: int, file: FileOnDisk) -> bool:
+    about = os.fstat(fd)
+    return stat.S_ISREG(about.st_mode) and (about.st_size, about.st_mtime_ns) == (file.size, file.mtime_ns)
 
 
 def begin(owner: int) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,8 +28,10 @@ from musicfs.origins.base import Origin, SkipsFolders
 log = logging.getLogger(__name__)
 
 _BATCH = 500
-_IN_FLIGHT = 16
-_FEW = 8
+_BATCH_SECS = 0.1
+"""What a slow listing has told by then is looked at while it goes on."""
+_FEW = 32
+"""So many new files are parsed in a thread; for more of them it is worth while to start processes."""
 # More than this share of an origin gone at once is more likely an accident than a wish.
 _PLAUSIBLE_SHARE = 0.25
 _ALWAYS_PLAUSIBLE = 3
@@ -37,6 +41,7 @@ _WINDOW_SECS = 3600.0
 @dataclass(slots=True)
 class _Progress:
     listed: int = 0
+    fresh: int = 0  # of these, new or changed
     read: int = 0
     unreadable: int = 0
     added: int = 0
@@ -46,6 +51,14 @@ class _Progress:
     pending: list[Found] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
     pending_added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """Files to read, with their roles. changed: the paths of those that the catalogue has in another version."""
+
+    files: list[tuple[Stat, str]]
+    changed: set[str]
 
 
 class Scanner:
@@ -130,8 +143,7 @@ class Scanner:
     ) -> None:
         try:
             async with aclosing(_batches(self._listing(origin, under, progress, times, quick))) as batches:
-                async for batch in batches:
-                    await self._take(origin, batch, progress)
+                await self._take_all(origin, batches, progress)
         except ReplicaFailed as failure:
             if failure.fault is not ReplicaFault.MISSING or not under:
                 raise
@@ -139,37 +151,74 @@ class Scanner:
             if await origin.health() is HealthStatus.UNHEALTHY:
                 raise OriginFailed(origin.id, OriginFault.UNREACHABLE) from failure
 
-    async def _take(self, origin: Origin, batch: Sequence[Stat], progress: _Progress) -> None:
-        """Reads what is new or changed among the batch, and commits once that is worth it."""
-        roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
-        files = [stat for stat in batch if stat.path in roles]
-        known = self._catalog.known(origin.id, list(roles))
-        fresh = [s for s in files if s.path not in known or not known[s.path][1].is_version(s)]
-        progress.listed += len(files)
-        self._catalog.mark_seen(roles)
-        slots = asyncio.Semaphore(_IN_FLIGHT)
+    async def _take_all(self, origin: Origin, batches: AsyncIterator[list[Stat]], progress: _Progress) -> None:
+        """Reads what is new or changed; while one batch is read, the one before is committed and another is listed."""
+        reading: deque[asyncio.Task[None]] = deque()
+        fresh = _Fresh([], set())
 
-        async def analyse(stat: Stat) -> None:
-            async with slots:
-                found = await self._analyser.analyse(origin, stat, roles[stat.path], few=len(fresh) <= _FEW)
+        def begin() -> None:
+            if fresh.files:
+                reading.append(asyncio.create_task(self._read(origin, fresh, progress)))
+
+        try:
+            async for batch in batches:
+                self._pick(origin, batch, progress, fresh)
+                if progress.fresh > _FEW:  # a few wait for the end: there may be no more
+                    begin()
+                    fresh = _Fresh([], set())
+                while len(reading) > 1:
+                    await self._finish(origin, reading, progress)
+            begin()
+            while reading:
+                await self._finish(origin, reading, progress)
+        except (OriginFailed, ReplicaFailed):
+            await asyncio.gather(*reading, return_exceptions=True)  # what was listed may still be read
+            raise
+        finally:
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+
+    async def _finish(self, origin: Origin, reading: deque[asyncio.Task[None]], progress: _Progress) -> None:
+        """Waits for the first batch, and commits once that is worth it."""
+        await reading[0]
+        reading.popleft()
+        if len(progress.pending) >= _BATCH:
+            await asyncio.sleep(0)  # the next one is begun before a commit keeps this thread
+            self._flush(origin, progress)
+
+    def _pick(self, origin: Origin, batch: Sequence[Stat], progress: _Progress, fresh: _Fresh) -> None:
+        """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen."""
+        roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
+        known = self._catalog.known(origin.id, list(roles))
+        for stat in batch:
+            if stat.path not in roles or (stat.path in known and known[stat.path][1].is_version(stat)):
+                continue
+            fresh.files.append((stat, roles[stat.path]))
+            progress.fresh += 1
+            if stat.path in known:
+                fresh.changed.add(stat.path)
+        progress.listed += len(roles)
+        self._catalog.mark_seen(roles)
+        self._publish_progress(origin, progress)
+
+    async def _read(self, origin: Origin, fresh: _Fresh, progress: _Progress) -> None:
+        def take(stat: Stat, found: Found | None) -> None:
             if found is None:
                 progress.unfinished.add(stat.path.rpartition("/")[0])
                 return
+            added = stat.path not in fresh.changed
             progress.pending.append(found)
             progress.read += 1
             progress.unreadable += found.problem is not None
-            progress.changed += stat.path in known
-            progress.added += stat.path not in known
-            progress.pending_added += stat.path not in known
+            progress.changed += not added
+            progress.added += added
+            progress.pending_added += added
+            self._publish_progress(origin, progress)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for stat in fresh:
-                    group.create_task(analyse(stat))
-        except* OriginFailed as failures:
-            raise failures.exceptions[0] from None
-        if len(progress.pending) >= _BATCH:
-            self._flush(origin, progress)
+        await self._analyser.analyse_all(origin, fresh.files, take, few=progress.fresh <= _FEW)
+
+    def _publish_progress(self, origin: Origin, progress: _Progress) -> None:
         self._publish(ScanProgress(origin.id, progress.listed, progress.read, progress.unreadable))
 
     def _flush(self, origin: Origin, progress: _Progress) -> None:
@@ -220,11 +269,33 @@ class Scanner:
 
 
 async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:
-    batch: list[Stat] = []
-    async for stat in stats:
-        batch.append(stat)
-        if len(batch) >= _BATCH:
+    """What is listed, some at a time, while the listing goes on."""
+    queue: asyncio.Queue[list[Stat] | None] = asyncio.Queue()
+    room = asyncio.Semaphore(1)
+
+    async def put(batch: list[Stat]) -> None:
+        await room.acquire()
+        queue.put_nowait(batch)
+
+    async def list_all() -> None:
+        batch: list[Stat] = []
+        since = time.monotonic()
+        async for stat in stats:
+            batch.append(stat)
+            if len(batch) >= _BATCH or (time.monotonic() >= since + _BATCH_SECS and queue.empty()):
+                await put(batch)
+                batch = []
+                since = time.monotonic()
+        if batch:
+            await put(batch)
+
+    listing = asyncio.create_task(list_all())
+    listing.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (batch := await queue.get()) is not None:
+            room.release()
             yield batch
-            batch = []
-    if batch:
-        yield batch
+        await listing
+    finally:
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)

@@ -94,6 +94,25 @@ class ReadsNow(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsRanges(Protocol):
+    """What an origin offers besides for which several reads of one file cost little more than one."""
+
+    async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """As `read` of each (offset, size), in their order; raises as it does."""
+        ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """What an origin in a folder of this machine offers besides: that other processes read its files themselves."""
+
+    async def folder_on_disk(self) -> str | None:
+        """The root, if reading there can't hang because it is on a disk; else None. Raises `OriginFailed` when it is
+        away."""
+        ...
+
+
 TellFolder = Callable[[str, int | None], bool]
 """Takes a folder's path and time of change, in nanoseconds (None: not known); whether the folder need not be listed."""
 

@@ -32,10 +32,9 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_CACHED = _OpenHow(
-    os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0,
-    _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
-)  # fmt: skip
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_WITHIN = _OpenHow(_READING, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV)
+_CACHED = _OpenHow(_READING, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED)
 
 
 @cache
@@ -44,12 +43,20 @@ def _libc() -> ctypes.CDLL:
 
 
 def open_cached(folder: int, path: str) -> int:
-    """A descriptor of `path` below the open `folder`, opened read-only without waiting for any disk.
+    """As `open_within`, without waiting for any disk: EAGAIN when it would have to."""
+    return _checked(_open_cached()(folder, os.fsencode(path)))
 
-    Raises OSError: EAGAIN when it would have to wait, EXDEV when the path leaves the folder or its mount,
-    ENOSYS where the kernel has no such call (before 5.12).
+
+def open_within(folder: int, path: str) -> int:
+    """A descriptor of `path` below the open `folder`, opened read-only, on the folder's own mount.
+
+    Raises OSError: EXDEV when the path leaves the folder or its mount, ENOSYS where the kernel has no such call (before
+    5.6, for `open_cached` 5.12).
     """
-    fd = _open_cached()(folder, os.fsencode(path))
+    return _checked(_open_within()(folder, os.fsencode(path)))
+
+
+def _checked(fd: int) -> int:
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -58,13 +65,22 @@ def open_cached(folder: int, path: str) -> int:
 
 @cache
 def _open_cached() -> Callable[[int, bytes], int]:
+    return _opener(_CACHED)
+
+
+@cache
+def _open_within() -> Callable[[int, bytes], int]:
+    return _opener(_WITHIN)
+
+
+def _opener(how: _OpenHow) -> Callable[[int, bytes], int]:
     """The call, prepared: every first read of a file makes it."""
     if platform.machine() not in ("x86_64", "aarch64"):  # elsewhere it may have another number
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     call = _libc().syscall  # nothing else here calls it, so that its arguments may be fixed
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
-    how, size = ctypes.byref(_CACHED), ctypes.sizeof(_CACHED)
-    return lambda folder, name: call(_OPENAT2, folder, name, how, size)
+    given, size = ctypes.byref(how), ctypes.sizeof(how)
+    return lambda folder, name: call(_OPENAT2, folder, name, given, size)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:

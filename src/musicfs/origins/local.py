@@ -81,6 +81,12 @@ class LocalOrigin:
             await self._look()
         return await self._run(replica.path, self._read, replica, offset, size)
 
+    async def folder_on_disk(self) -> str | None:
+        """See base.OnDisk."""
+        if self._root is None:
+            await self._look()
+        return self._path if self._root is not None and self._root.on_disk else None
+
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._stat, path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.config import OriginConfig
@@ -35,6 +35,10 @@ class NfsOrigin:
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, self._files.read, replica, offset, size)
 
+    async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See base.ReadsRanges: the file is opened once, on one connection."""
+        return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
+
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._files.stat, path)
 
@@ -46,13 +50,13 @@ class NfsOrigin:
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
-        root, file = await self._run(under, self._files.begin, under, listing=True)
+        root, file = await self._run(under, self._files.begin, under, renewed=True)
         if file is not None:
             yield file
             return
         waiting = [under]
         while waiting:
-            found = await self._run("", self._files.list, root, waiting.pop(), listing=True)
+            found = await self._run("", self._files.list, root, waiting.pop(), renewed=True)
             for each in found.files:
                 yield each
             waiting += (path for path in reversed(found.folders) if not tell(path, found.times[path]))
@@ -69,13 +73,13 @@ class NfsOrigin:
         self._threads.close()
         self._files.close()
 
-    async def _run(self, path: str, call: Callable[[Session, *Ts], T], *args: *Ts, listing: bool = False) -> T:
-        """Runs a blocking call in a thread. listing: it may take as long as answers keep coming."""
+    async def _run(self, path: str, call: Callable[[Session, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
+        """Runs a blocking call in a thread. renewed: it may take as long as answers keep coming."""
         if not _is_inside(path):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
-        patience = Patience(self._timeout, renewed=listing)
+        patience = Patience(self._timeout, renewed=renewed)
         try:
-            async with asyncio.timeout(None if listing else self._timeout):
+            async with asyncio.timeout(None if renewed else self._timeout):
                 return await self._threads.run(self._files.call, patience, path, call, *args)
         except TimeoutError:
             raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
@@ -104,10 +104,14 @@ class Files:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
     def read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+        return self.read_ranges(session, replica, [(offset, size)])[0]
+
+    def read_ranges(self, session: Session, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """As `read` of each (offset, size)."""
         key, connection = key_of(replica), session.connection
         handle = session.handle(key)
         try:
-            data = self._read_open(session, handle, replica, offset, size)
+            data = [self._read_open(session, handle, replica, offset, size) for offset, size in ranges]
             self._check_version(replica, connection.fstat(handle))  # after reading: what was read is of that version
             return data
         except (OSError, ReplicaFailed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from musicfs.config import OriginConfig
@@ -14,7 +14,7 @@ from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHan
 from musicfs.origins.libraries import missing_extra
 from musicfs.origins.sftp.dialling import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
-from musicfs.origins.sftp.session import Session
+from musicfs.origins.sftp.session import Session, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class SftpOrigin:
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         async def read(session: Session) -> bytes:
             return await self._read(session, replica, offset, size)
+
+        return await self._perform(replica.path, read)
+
+    async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See base.ReadsRanges: all are asked for at once, and take one turn."""
+
+        async def read(session: Session) -> list[bytes]:
+            return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
 
         return await self._perform(replica.path, read)
 

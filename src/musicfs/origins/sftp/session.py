@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -124,7 +124,7 @@ class Session:
         pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
         # Servers answer in order, so that attributes asked for last are no older than the bytes.
         asked = [self._piece(file, at, length) for at, length in pieces]
-        *parts, about = await _all([*asked, self._attributes(file)])
+        *parts, about = await all_of([*asked, self._attributes(file)])
         short = [n for n, (_, length) in enumerate(pieces) if len(parts[n]) < length]
         if short and offset + sum(map(len, parts)) < min(offset + size, about.size):
             for n in short:  # it gives less at a time than it says
@@ -227,7 +227,7 @@ class Session:
             task.exception()  # whoever waits for it is told; if nobody does, that is no news
 
 
-async def _all(requests: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
     """Their answers; when several fail, the last one's failure, which the others follow from."""
     answers = await asyncio.gather(*requests, return_exceptions=True)
     for answer in reversed(answers):
