@@ -11,7 +11,7 @@ from musicfs.library.database import connect, decode_path, encode_path, storable
 from musicfs.library.foldertimes import FolderTimes
 from musicfs.library.predecessors import note_predecessor
 from musicfs.library.rows import Copy, Entry, FolderFile, Found
-from musicfs.model import OriginId, Replica
+from musicfs.model import OriginId, Replica, Stat
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
 
@@ -21,6 +21,7 @@ class Catalog:
 
     def __init__(self, path: Path, cache_mb: int = 32) -> None:
         self._db = connect(path, cache_mb=cache_mb)
+        self._seen = bytearray()  # by a replica's number; a million of them must not cost more than a megabyte
 
     def close(self) -> None:
         self._db.close()
@@ -116,18 +117,39 @@ class Catalog:
 
     # replicas
 
-    def known(self, origin: str, paths: Sequence[str]) -> dict[str, tuple[int, Replica]]:
-        """The replicas among `paths` that the catalogue has, with their numbers."""
+    def begin_seen(self) -> None:
+        """Begins a scan: none of the replicas that the catalogue has now was seen by it, and all that come were."""
+        newest = self._db.execute("SELECT max(id) FROM replicas").fetchone()[0]
+        self._seen = bytearray((newest or 0) + 1)
+
+    def compare(self, origin: str, listed: Sequence[Stat]) -> list[tuple[Stat, bool]]:
+        """Which of the files that an origin lists are not here in this version, with whether another version is here.
+
+        Those of them that are here were seen.
+        """
+        stats = {encode_path(stat.path): stat for stat in listed}
         rows = self._many(
-            "SELECT r.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r"
+            "SELECT r.path, r.id, r.size, r.mtime_ns, r.etag FROM replicas r"
             f" WHERE r.origin = {self._origin(origin)} AND r.path IN (%s)",
-            map(encode_path, paths),
+            stats,
         )
-        found = {}
-        for number, raw, size, mtime, etag in rows:
-            path = decode_path(raw)
-            found[path] = (number, Replica(OriginId(origin), path, size, mtime, etag))
-        return found
+        changed: set[bytes] = set()
+        for path, number, *version in rows:
+            self._see(number)
+            stat = stats[path]
+            same = version == [stat.size, stat.mtime_ns, stat.etag]  # as it mostly is
+            if same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
+                del stats[path]
+            else:
+                changed.add(path)
+        return [(stat, path in changed) for path, stat in stats.items()]
+
+    def _see(self, number: int) -> bool:
+        """Whether that is news."""
+        if number >= len(self._seen) or self._seen[number]:
+            return False
+        self._seen[number] = 1
+        return True
 
     def _origin(self, origin: str) -> int:
         return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
@@ -171,36 +193,26 @@ class Catalog:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def begin_seen(self) -> None:
-        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS seen (path BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._db.execute("DELETE FROM seen")
-
-    def mark_seen(self, paths: Iterable[str]) -> None:
-        self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((encode_path(p),) for p in paths))
-
     def mark_seen_in(self, origin: str, folder: str) -> int:
-        """Marks all replicas below `folder`; how many there are."""
+        """Marks all replicas below `folder`; how many of them were not seen before."""
         prefix = encode_path(folder)
-        cursor = self._db.execute(
-            "INSERT OR IGNORE INTO seen SELECT path FROM replicas WHERE origin = ? AND path > ? AND path < ?",
+        rows = self._db.execute(
+            "SELECT id FROM replicas WHERE origin = ? AND path > ? AND path < ?",
             (self._origin(origin), prefix + b"/", prefix + b"0"),
         )
-        return cursor.rowcount
+        return sum(self._see(number) for (number,) in rows)
 
     def folder_times(self, origin: str) -> FolderTimes:
         return FolderTimes(self._db, self._origin(origin))
 
     def unseen(self, origin: str, under: str) -> list[int]:
-        """The numbers of the origin's replicas at and below `under` that were not marked since `begin_seen`."""
+        """The numbers of the origin's replicas at and below `under` that were not seen since `begin_seen`."""
         prefix = encode_path(under)
         where, values = "", ()  # type: tuple[str, tuple[bytes, ...]]
         if under:
             where, values = " AND (path = ? OR (path > ? AND path < ?))", (prefix, prefix + b"/", prefix + b"0")
-        rows = self._db.execute(
-            "SELECT id FROM replicas WHERE origin = ? AND path NOT IN (SELECT path FROM seen)" + where,
-            (self._origin(origin), *values),
-        )
-        return [row[0] for row in rows]
+        rows = self._db.execute("SELECT id FROM replicas WHERE origin = ?" + where, (self._origin(origin), *values))
+        return [number for (number,) in rows if number < len(self._seen) and not self._seen[number]]
 
     def lost(self, origin: str, numbers: Sequence[int]) -> int:
         """How many of these replicas hold a content that the origin has nowhere else."""

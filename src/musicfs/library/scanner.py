@@ -190,16 +190,12 @@ class Scanner:
     def _pick(self, origin: Origin, batch: Sequence[Stat], progress: _Progress, fresh: _Fresh) -> None:
         """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen."""
         roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
-        known = self._catalog.known(origin.id, list(roles))
-        for stat in batch:
-            if stat.path not in roles or (stat.path in known and known[stat.path][1].is_version(stat)):
-                continue
+        for stat, changed in self._catalog.compare(origin.id, [stat for stat in batch if stat.path in roles]):
             fresh.files.append((stat, roles[stat.path]))
             progress.fresh += 1
-            if stat.path in known:
+            if changed:
                 fresh.changed.add(stat.path)
         progress.listed += len(roles)
-        self._catalog.mark_seen(roles)
         self._publish_progress(origin, progress)
 
     async def _read(self, origin: Origin, fresh: _Fresh, progress: _Progress) -> None:

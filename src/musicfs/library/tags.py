@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from musicfs.library.names import split_extension
@@ -102,8 +103,8 @@ def role_of(path: str) -> Role | None:
     Left out are unknown kinds, unfinished downloads, the litter of operating systems, and all that is hidden.
     A name that begins with two dots is not hidden: `...Baby One More Time` is a song.
     """
-    *folders, name = path.split("/")
-    if any(map(_hidden, (*folders, name))) or any(folder.lower() in _NOT_FOLDERS for folder in folders):
+    folder, _, name = path.rpartition("/")
+    if _hidden(name) or _is_left_out(folder):
         return None
     lower = name.lower()
     if lower in _NOT_MUSIC or lower.startswith(_UNFINISHED):
@@ -114,6 +115,11 @@ def role_of(path: str) -> Role | None:
     if extension in AUDIO_EXTENSIONS:
         return Role.AUDIO
     return Role.SIDECAR if extension in SIDECAR_EXTENSIONS else None
+
+
+@lru_cache(maxsize=64)  # a scan asks about one folder's files in a row
+def _is_left_out(folder: str) -> bool:
+    return any(_hidden(part) or part.lower() in _NOT_FOLDERS for part in folder.split("/"))
 
 
 def read_tags(file: RangeFile, name: str) -> Tags:
