@@ -14,7 +14,7 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
-from musicfs.origins.base import Origin
+from musicfs.origins.base import Origin, ReadsRanges
 from tests.support.library import scanned_library
 
 AWKWARD = [
@@ -74,6 +74,26 @@ async def replica(origin: Origin, path: str) -> Replica:
 
 class OriginContract:
     """Runs against any origin; `env` is the fixture that a subclass's module defines."""
+
+    # Reading several ranges, where that is offered
+
+    async def test_several_ranges_are_read_as_each_of_them_is(self, env: OriginEnv) -> None:
+        data = random.Random(3).randbytes(500_000)
+        env.write("song.flac", data)
+        origin = await env.open()
+        if not isinstance(origin, ReadsRanges):
+            return
+        wanted = [(0, 65536), (200_000, 16384), (499_000, 65536), (500_000, 10), (300_001, 0)]
+        song = await replica(origin, "song.flac")
+        assert await origin.read_ranges(song, wanted) == [data[at : at + size] for at, size in wanted]
+        env.write("song.flac", data[::-1])
+        with pytest.raises(ReplicaFailed) as failed:
+            await origin.read_ranges(song, wanted)
+        assert failed.value.fault is ReplicaFault.CHANGED
+        env.remove("song.flac")
+        with pytest.raises(ReplicaFailed) as failed:
+            await origin.read_ranges(song, wanted)
+        assert failed.value.fault in (ReplicaFault.MISSING, ReplicaFault.CHANGED)
 
     # Listing
 

@@ -7,11 +7,16 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
-from musicfs.library.analysis import Parsers
+from musicfs.config import OriginConfig
+from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.examining import Examined
 from musicfs.library.identity import fingerprint
+from musicfs.library.rows import Found
+from musicfs.model import OriginId, OriginType
+from musicfs.origins.local import LocalOrigin
 
 
 def _die() -> None:
@@ -25,7 +30,8 @@ class DeadlyPool(Executor):
         self._pool = ProcessPoolExecutor(size or 2, mp_context=get_context("spawn"))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._pool.submit(_die) if args[0] == "deadly.flac" else self._pool.submit(fn, *args, **kwargs)
+        deadly = args[0] == "deadly.flac" or any(getattr(file, "path", "") == "deadly.flac" for file in args[1])
+        return self._pool.submit(_die) if deadly else self._pool.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
@@ -46,3 +52,20 @@ async def test_a_file_that_kills_its_parser_is_told_of_and_the_others_are_parsed
     assert isinstance(found[2], Examined)
     assert (found[2].fingerprint, found[2].tags) == (identity, None)
     assert found[2].problem
+
+
+async def test_a_file_on_a_disk_that_kills_its_parser_is_told_of_and_the_others_are_parsed(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes([number]))
+    (tmp_path / "deadly.flac").write_bytes(b"not music")
+    parsers = Parsers(DeadlyPool)
+    origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": tmp_path}))
+    files = [(stat, "audio" if "flac" in stat.path else "sidecar") async for stat in origin.scan()]
+    found: dict[str, Found | None] = {}
+    await Analyser(parsers).analyse_all(origin, files, lambda stat, what: found.update({stat.path: what}), few=False)
+    parsers.close()
+    await origin.aclose()
+    assert len(found) == 41
+    problems = {path: what.problem for path, what in found.items() if what is not None}
+    assert [path for path, problem in problems.items() if problem] == ["deadly.flac"]
+    assert len(problems) == 41

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
-from musicfs.model import OriginId
+from musicfs.model import OriginId, Replica, Stat
+from musicfs.origins.local import LocalOrigin
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
 from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(2000) + b"\xff\xd9"
+
+
+class SlowlyListed(CountingOrigin):
+    """Tells of a file now and then, until some were read."""
+
+    read_meanwhile = False
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        async for stat in self._origin.scan(under):
+            yield stat
+            if not self.files:
+                await asyncio.sleep(0.02)
+            elif not self.read_meanwhile:
+                self.read_meanwhile = True
 
 
 @pytest.fixture
@@ -109,6 +126,52 @@ async def test_an_interrupted_scan_is_taken_up_where_it_stopped_and_removes_noth
     library.origins["a"] = BreakingOrigin(whole, 3, failure)  # type: ignore[assignment]
     await library.scan()
     assert len(library.paths()) == 510
+
+
+async def test_files_on_a_disk_are_read_where_they_are_parsed(
+    library: ScannedLibrary, a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the parse process itself; but for what a link leads to elsewhere, which the origin reads."""
+    make_album(a / "One", "Artist", "Album", 40, seconds=0.1)
+    (a / "Elsewhere").symlink_to(tmp_path / "other disk")
+    make_album(tmp_path / "other disk", "Artist", "Other", 2, seconds=0.1, seed=1)
+    library.configure({"a": a})
+    read: set[str] = set()
+    whole = LocalOrigin.read
+
+    async def noted(self: LocalOrigin, replica: Replica, offset: int, size: int) -> bytes:
+        read.add(replica.path)
+        return await whole(self, replica, offset, size)
+
+    monkeypatch.setattr(LocalOrigin, "read", noted)
+    (result,) = await library.scan()
+    assert (result.read, result.unreadable, len(library.paths())) == (42, 0, 42)
+    assert {path.partition("/")[0] for path in read} == {"Elsewhere"}
+
+
+async def test_where_files_can_not_be_opened_within_a_folder_the_origin_reads_them(
+    library: ScannedLibrary, a: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on old kernels."""
+
+    def missing(folder: int, path: str) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("musicfs.library.examining.open_within", missing)
+    make_album(a, "Artist", "Album", 3)
+    library.configure({"a": a})
+    assert (await library.scan())[0].read == 3
+    assert len(library.paths()) == 3
+
+
+async def test_files_are_read_while_the_listing_goes_on(library: ScannedLibrary, a: Path) -> None:
+    make_album(a, "Artist", "Album", 200, seconds=0.1)
+    library.configure({"a": a})
+    origin = SlowlyListed(library.origins["a"])
+    library.origins["a"] = origin  # type: ignore[assignment]
+    (result,) = await library.scan()
+    assert (result.read, result.added) == (200, 200)
+    assert origin.read_meanwhile
 
 
 async def test_broken_files_never_stop_a_scan_and_are_listed(library: ScannedLibrary, a: Path) -> None:
