@@ -68,12 +68,30 @@ async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
     assert setup.files() == 3
 
 
+def parsers_of(worker: psutil.Process) -> list[psutil.Process]:
+    return [process for process in worker.children() if "--multiprocessing-fork" in process.cmdline()]
+
+
+async def test_a_scan_that_a_worker_died_of_parses_in_other_processes_however_little(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 3, seconds=0.1)
+    await setup.library.scan(A)
+    assert not parsers_of(setup.worker())
+    make_album(setup.root, "Artist", "Another", 3, seconds=0.1, seed=1)
+    worker = setup.worker()
+    worker.suspend()
+    scanning = asyncio.create_task(setup.library.scan(A))
+    await asyncio.sleep(0)  # it has been asked for now
+    worker.kill()
+    assert (await scanning).added == 3
+    assert parsers_of(setup.worker())
+
+
 async def test_parse_processes_load_nothing_of_the_worker(setup: Setup) -> None:
     """Each of them would need half a second for that, and 30 MB."""
     make_album(setup.root, "Artist", "Album", 40, seconds=0.1)
     await setup.library.scan(A)
     worker = setup.worker()
-    parsers = [p for p in worker.children() if "--multiprocessing-fork" in p.cmdline()]
+    parsers = parsers_of(worker)
     assert parsers
     for process, loaded in [(worker, True), *((parser, False) for parser in parsers)]:
         assert ("pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()) is loaded
@@ -86,7 +104,7 @@ async def test_an_unknown_origin_is_a_sentence(setup: Setup) -> None:
 
 async def test_a_worker_that_is_killed_in_a_scan_is_started_again_and_the_scan_completes(setup: Setup) -> None:
     for number in range(20):
-        make_album(setup.root, "Artist", f"Album {number}", 30, seconds=0.1)
+        make_album(setup.root, "Artist", f"Album {number}", 60, seconds=0.1)
     scanning = asyncio.create_task(setup.library.scan(A))
     while setup.files() == 0:
         await asyncio.sleep(0.01)
@@ -94,7 +112,7 @@ async def test_a_worker_that_is_killed_in_a_scan_is_started_again_and_the_scan_c
     os.kill(setup.worker().pid, signal.SIGKILL)
     result = await scanning
     assert result.error is None
-    assert setup.files() == 600
+    assert setup.files() == 1200
 
 
 async def test_closing_ends_the_worker_and_everything_it_started(setup: Setup) -> None:

@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 _Arguments = tuple[str, str, int, Mapping[int, bytes], bool]
 
 _IN_FLIGHT = 16
-_TOGETHER = 16
-"""Files on a disk that a process is given at once: some milliseconds' work."""
+_TOGETHER = 125
+"""Files on a disk that a process is given at once: less than a second process costs to start. And a quarter of what the
+scanner gives at once, since there are four processes at most."""
 
 Take = Callable[[Stat, "Found | None"], None]
 """Takes what a file is; None if it has gone or changed since it was listed: the next scan will tell."""

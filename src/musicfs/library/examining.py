@@ -5,9 +5,11 @@ It imports little on purpose: each of the processes does so before its first fil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,6 +23,8 @@ from musicfs.origins.linux import end_with_parent, open_within
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ROUNDS = 64
+_AHEAD = 4
+"""So many files are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +116,36 @@ def examine_files(folder: str, files: Sequence[FileOnDisk]) -> list[Examined | N
         root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return [None] * len(files)
+    opened: deque[int | None] = deque()
+    following = iter(files)
+    found: list[Examined | None] = []
     try:
-        return [_examine_file(root, file) for file in files]
+        for file in files:
+            # The disk is told what will be wanted of some files, so that it never waits for their parsing.
+            while len(opened) < _AHEAD and (another := next(following, None)) is not None:
+                opened.append(_open(root, another))
+            found.append(_examine_file(opened.popleft(), file))
     finally:
-        os.close(root)
+        for fd in (root, *opened):
+            if fd is not None:
+                os.close(fd)
+    return found
 
 
-def _examine_file(root: int, file: FileOnDisk) -> Examined | None:
+def _open(root: int, file: FileOnDisk) -> int | None:
     try:
         fd = open_within(root, file.path)
     except (OSError, ValueError):
+        return None
+    with contextlib.suppress(OSError):  # of a pipe, say
+        for offset, size in sample_ranges(file.size):
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
+    return fd
+
+
+def _examine_file(fd: int | None, file: FileOnDisk) -> Examined | None:
+    """Closes it."""
+    if fd is None:
         return None
     try:
         found = _examine_open(fd, file) if _is_version(fd, file) else None

@@ -28,11 +28,12 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """quick: see Scanner.scan."""
+    """quick, careful: see Scanner.scan."""
 
     origin: OriginId
     under: tuple[str, ...] = ("",)
     quick: bool = False
+    careful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ _WINDOW_SECS = 3600.0
 
 @dataclass(slots=True)
 class _Progress:
+    careful: bool
     listed: int = 0
     fresh: int = 0  # of these, new or changed
     read: int = 0
@@ -83,15 +84,18 @@ class Scanner:
         self._announce = announce
         self._turn = asyncio.Lock()
 
-    async def scan(self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
+    async def scan(
+        self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, careful: bool = False
+    ) -> ScanFinished:
         """Scans the origin at and below the paths (all of it by default) and publishes how it went.
 
         quick: where the origin tells its folders' times, those whose time says that they hold the same files are not
-        looked into, so that files that were rewritten in place are not noticed.
+        looked into, so that files that were rewritten in place are not noticed. careful: no file is parsed in this
+        process, however few they are.
         Never raises for the origin's failures: they end the scan, remove nothing, and are in the result.
         """
         async with self._turn:
-            progress = _Progress()
+            progress = _Progress(careful)
             error = None
             self._catalog.begin_seen()
             times = self._catalog.folder_times(origin.id)
@@ -212,7 +216,8 @@ class Scanner:
             progress.pending_added += added
             self._publish_progress(origin, progress)
 
-        await self._analyser.analyse_all(origin, fresh.files, take, few=progress.fresh <= _FEW)
+        few = progress.fresh <= _FEW and not progress.careful
+        await self._analyser.analyse_all(origin, fresh.files, take, few=few)
 
     def _publish_progress(self, origin: Origin, progress: _Progress) -> None:
         self._publish(ScanProgress(origin.id, progress.listed, progress.read, progress.unreadable))

@@ -132,8 +132,11 @@ class Library:
         if self._link is None:
             self._start()
         assert self._link is not None
+        command = pending.command
+        if isinstance(command, Scan) and pending.attempts > 1:  # it may have died of a file that it parsed itself
+            command = replace(command, careful=True)
         with contextlib.suppress(OSError):  # a dead worker is noticed by _receive
-            self._link.send(Request(number, pending.command))
+            self._link.send(Request(number, command))
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()

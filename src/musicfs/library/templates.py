@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 
 from musicfs.library.names import safe_component, safe_filename, split_extension
 from musicfs.library.tags import Tags
@@ -94,14 +93,14 @@ def track_fields(
     albumartist and year: what the album's tracks agree on; None leaves it to this track's tags. disc_prefix: the
     track number begins with the disc's ("1-03"). bitrate is in kilobits per second, sample_rate in hertz.
     """
-    own = PurePosixPath(path)
-    stem, _ = split_extension(own.name)
+    own = _last(path)
+    stem, _ = split_extension(own)
     disc = tags.disc if tags.disc is not None else disc_from_folder(path)
     year = year if year is not None else tags.year
     return {
         "albumartist": albumartist or tags.albumartist or tags.artist or "Unknown Artist",
         "artist": tags.artist or tags.albumartist or albumartist or "Unknown Artist",
-        "album": tags.album or PurePosixPath(album_folder(path)).name or "Unknown Album",
+        "album": tags.album or _last(album_folder(path)) or "Unknown Album",
         "title": tags.title or _without_number(stem, tags.track),
         "track": _track(tags, disc if disc_prefix else None),
         "tracktotal": _text(tags.tracktotal),
@@ -121,13 +120,13 @@ def track_fields(
         "bit_depth": _text(tags.bit_depth),
         "path": path,
         "folder": _parent(path),
-        "filename": own.name,
+        "filename": own,
     }
 
 
 def disc_from_folder(path: str) -> int | None:
     """The disc number that the file's folder names, as `CD1`, `Disc 2 - Live` and `disk_03` do."""
-    match = _DISC_FOLDER.match(PurePosixPath(path).parent.name)
+    match = _DISC_FOLDER.match(_last(_parent(path)))
     return int(match[1]) if match else None
 
 
@@ -138,6 +137,10 @@ def album_folder(path: str) -> str:
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _text(number: int | None) -> str | None:

@@ -98,8 +98,8 @@ class Worker:
 
     async def _run(self, command: Command) -> ScanFinished | None:
         match command:
-            case Scan(origin, under, quick):
-                return await self._scan(origin, under, quick)
+            case Scan():
+                return await self._scan(command)
             case SetReachable(origin, reachable):
                 with self._catalog.transaction():
                     changed = self._catalog.set_reachable(origin, reachable)
@@ -113,8 +113,10 @@ class Worker:
                 await self._configure(origins, unreachable)
         return None
 
-    async def _scan(self, id: OriginId, under: Sequence[str], quick: bool) -> ScanFinished:
-        task = asyncio.create_task(self._scanner.scan(self._origin(id), under, quick=quick))
+    async def _scan(self, asked: Scan) -> ScanFinished:
+        id = asked.origin
+        scan = self._scanner.scan(self._origin(id), asked.under, quick=asked.quick, careful=asked.careful)
+        task = asyncio.create_task(scan)
         self._scans.add((id, task))
         try:
             return await task
