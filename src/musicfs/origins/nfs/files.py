@@ -10,9 +10,10 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.listing import Folder, is_skipped
-from musicfs.origins.nfs.libnfs import Attributes, Export, Patience
+from musicfs.origins.nfs.libnfs import Attributes, Connection, Export, Patience
+from musicfs.origins.nfs.places import Places
+from musicfs.origins.nfs.rpc import About, Piece
 from musicfs.origins.nfs.sessions import ExportRefused, Session, Sessions
-from musicfs.origins.openfiles import key_of
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -28,6 +29,7 @@ class Files:
         self._origin = origin
         self._export = export
         self._sessions = Sessions(export)
+        self._places = Places()
         self._populated = populated
         self._filled: tuple[bytes, int] | None = None  # the root, and its time, when there last was something in it
 
@@ -45,6 +47,7 @@ class Files:
                     raise
             # The server forgot a handle, perhaps not the file: from the export's path on, everything anew.
             self._sessions.forget()
+            self._places.clear()
             return self._attempt(patience, path, call, args)
         except TimeoutError:
             raise
@@ -103,31 +106,43 @@ class Files:
         if self.check_root(session) != root:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
-    def read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
-        return self.read_ranges(session, replica, [(offset, size)])[0]
-
     def read_ranges(self, session: Session, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """As `read` of each (offset, size)."""
-        key, connection = key_of(replica), session.connection
-        handle = session.handle(key)
-        try:
-            data = [self._read_open(session, handle, replica, offset, size) for offset, size in ranges]
-            self._check_version(replica, connection.fstat(handle))  # after reading: what was read is of that version
-            return data
-        except (OSError, ReplicaFailed):
-            session.drop(key)
-            raise
+        return [self.read(session, replica, offset, size) for offset, size in ranges]
 
-    def _read_open(self, session: Session, handle: int, replica: Replica, offset: int, size: int) -> bytes:
+    def read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+        connection, size = session.connection, min(size, max(0, replica.size - offset))
+        certain = True
         try:
-            return _read_exactly(session, handle, offset, min(size, max(0, replica.size - offset)))
+            handle, certain = self._places.find(connection, replica.path)
+            return self._read_at(connection, handle, replica, offset, size)
+        except (ConnectionError, TimeoutError):
+            raise
+        except (OSError, ReplicaFailed):
+            self._places.forget(connection, replica.path)
+            if certain:
+                raise
+        # What was known led elsewhere, as when a folder was replaced: what there is at the path itself?
+        handle, _ = self._places.find(connection, replica.path, afresh=True)
+        return self._read_at(connection, handle, replica, offset, size)
+
+    def _read_at(self, connection: Connection, handle: bytes, replica: Replica, offset: int, size: int) -> bytes:
+        try:
+            pieces = _read_exactly(connection, handle, offset, size)
         except (ConnectionError, TimeoutError):
             raise
         except OSError:
-            self._check_version(replica, session.connection.fstat(handle))  # there may be a folder now
+            self._check_version(replica, connection.get_attributes(handle))  # there may be a folder now
             raise
+        # As it was when it was read, each piece by itself: so all of them are of that version.
+        if not pieces or any(piece.about is None for piece in pieces):
+            self._check_version(replica, connection.get_attributes(handle))
+        for piece in pieces:
+            if piece.about is not None:
+                self._check_version(replica, piece.about)
+        return pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
 
-    def _check_version(self, replica: Replica, about: Attributes) -> None:
+    def _check_version(self, replica: Replica, about: About) -> None:
         if stat.S_ISDIR(about.mode):
             raise ReplicaFailed(self._origin, replica.path, ReplicaFault.MISSING, "it is a folder now")
         if not stat.S_ISREG(about.mode) or (about.size, about.mtime_ns) != (replica.size, replica.mtime_ns):
@@ -183,9 +198,14 @@ class Files:
             raise
 
 
-def _read_exactly(session: Session, handle: int, offset: int, size: int) -> bytes:
-    parts, done = [], 0
-    while done < size and (data := session.connection.pread(handle, offset + done, size - done)):
-        parts.append(data)
-        done += len(data)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _read_exactly(connection: Connection, handle: bytes, offset: int, size: int) -> list[Piece]:
+    """Less only when the file ends before."""
+    found: list[Piece] = []
+    done = 1
+    while size > 0 and done:
+        pieces = connection.read(handle, offset, size)
+        done = sum(len(piece.data) for piece in pieces)
+        found += pieces
+        offset += done
+        size -= done
+    return found

@@ -14,10 +14,13 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 from urllib.parse import quote
+
+from musicfs.origins.nfs import rpc
+from musicfs.origins.nfs.rpc import About, Piece
 
 T = TypeVar("T")
 
@@ -81,6 +84,8 @@ _Entry._fields_ = [
 ]  # fmt: skip
 
 _Answered = c.CFUNCTYPE(None, c.c_int, c.c_void_p, c.c_void_p, c.c_void_p)
+_Replied = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p)  # of a call that rpc.py is about
+_RAW_CALLS = ("lookup", "read", "getattr")
 
 
 @functools.cache
@@ -103,10 +108,12 @@ def load() -> c.CDLL:
         ("nfs_mount_async", c.c_int, (context, text, text, *done)),
         ("nfs_get_rootfh", c.POINTER(_Handle), (context,)),
         ("nfs_stat64_async", c.c_int, (context, text, *done)),
-        ("nfs_fstat64_async", c.c_int, (context, handle, *done)),
         ("nfs_open_async", c.c_int, (context, text, c.c_int, *done)),
         ("nfs_close", c.c_int, (context, handle)),
-        ("nfs_pread_async", c.c_int, (context, handle, c.c_uint64, c.c_uint64, *done)),
+        ("nfs_get_fh", c.POINTER(_Handle), (handle,)),
+        ("nfs_get_readmax", c.c_uint64, (context,)),
+        ("nfs_get_rpc_context", context, (context,)),
+        *((f"rpc_nfs3_{call}_async", c.c_int, (context, _Replied, c.c_void_p, c.c_void_p)) for call in _RAW_CALLS),
         ("nfs_opendir_async", c.c_int, (context, text, *done)),
         ("nfs_readdir", c.POINTER(_Entry), (context, handle)),
         ("nfs_closedir", None, (context, handle)),
@@ -172,6 +179,9 @@ class Connection:
         self._mounted = False
         self._complaint = ""
         self._answered = _Answered(self._take_answer)
+        self._replied = _Replied(self._take_reply)
+        self._replies: dict[int, object] = {}
+        self._parse: Callable[[int], object] = _nothing_of
         self._turn = 0
         self._done = True
         self._status = 0
@@ -214,27 +224,41 @@ class Connection:
         """Ends what is under way. Never blocks."""
         nfs, self._nfs = self._nfs, None
         if nfs is not None:
-            self._turn += 1
+            self._turn += 1  # it calls back for all that is under way: nobody waits for that
+            self._replies = {}
             self._lib.nfs_destroy_context(nfs)
 
     def stat(self, path: str) -> Attributes:
         """Links are followed, within the export."""
         return self._perform(_attributes, self._lib.nfs_stat64_async, os.fsencode(path))
 
-    def fstat(self, handle: int) -> Attributes:
-        return self._perform(_attributes, self._lib.nfs_fstat64_async, handle)
+    def look_up(self, folder: bytes, name: str) -> tuple[bytes, About | None]:
+        """The handle of what a folder has under the name, and what it is, if the server tells. Links are not followed.
 
-    def open(self, path: str) -> int:
-        """A handle for reading, which `release` frees. It has the file's address, and holds nothing at the server."""
-        return self._perform(_pointer, self._lib.nfs_open_async, os.fsencode(path), os.O_RDONLY)
+        A handle is an address, and holds nothing at the server."""
+        return self._ask("lookup", rpc.looked_up, [rpc.to_look_up(folder, name)])[0]
 
-    def release(self, handle: int) -> None:
-        """Frees a handle. Never blocks."""
-        self._lib.nfs_close(self._nfs, handle)
+    def walk(self, path: str) -> bytes:
+        """The handle of a file. Links are followed, as by `stat`."""
+        file = self._perform(_pointer, self._lib.nfs_open_async, os.fsencode(path), os.O_RDONLY)
+        handle = self._lib.nfs_get_fh(file).contents
+        found = c.string_at(handle.data, handle.length)
+        self._lib.nfs_close(self._nfs, file)
+        return found
 
-    def pread(self, handle: int, offset: int, size: int) -> bytes:
-        """At most `size` bytes, none at the end of the file."""
-        return self._perform(_bytes, self._lib.nfs_pread_async, handle, offset, size)
+    def get_attributes(self, file: bytes) -> About:
+        return self._ask("getattr", rpc.got_attributes, [rpc.to_get_attributes(file)])[0]
+
+    def read(self, file: bytes, offset: int, size: int) -> Sequence[Piece]:
+        """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
+
+        It is asked for all of them at once, each as large as it takes."""
+        most = max(1, self._lib.nfs_get_readmax(self._nfs))
+        starts = range(offset, offset + size, most)
+        pieces = [rpc.to_read(file, start, min(most, offset + size - start)) for start in starts]
+        found = self._ask("read", rpc.has_read, pieces)
+        short = (number for number, piece in enumerate(found) if len(piece.data) < pieces[number].count)
+        return found[: next(short, len(found)) + 1]
 
     def list(self, path: str) -> list[Entry]:
         """All that is in a folder, in no order."""
@@ -254,10 +278,10 @@ class Connection:
         self._lib.nfs_set_error(self._nfs, b"")  # else an old one might be taken for this call's
         if start(self._nfs, *args, self._answered, self._turn) < 0 and not self._done:
             raise ConnectionError(errno.ECONNABORTED, self._error_text())
-        while not self._done:
+        while self._waits:
             self._serve()
         if self._status < 0:
-            raise self._failure()
+            raise self._failure(-self._status)
         return cast(T, self._answer)
 
     def _take_answer(self, status: int, _nfs: object, data: int | None, turn: int) -> None:
@@ -268,6 +292,33 @@ class Connection:
                 self._complaint = c.string_at(data).decode(errors="replace")
             self._status = status
             self._done = True
+
+    def _ask(self, call: str, parse: Callable[[int], T | OSError], questions: Sequence[c.Structure]) -> Sequence[T]:
+        """Sends calls that rpc.py is about, and serves the connection until all are answered."""
+        turns = range(self._turn + 1, self._turn + 1 + len(questions))
+        self._turn += len(questions)
+        self._replies, self._parse = dict.fromkeys(turns), parse
+        self._lib.nfs_set_error(self._nfs, b"")
+        context, send = self._lib.nfs_get_rpc_context(self._nfs), getattr(self._lib, f"rpc_nfs3_{call}_async")
+        for turn, question in zip(turns, questions, strict=True):
+            if send(context, self._replied, c.byref(question), turn) < 0:
+                raise ConnectionError(errno.ECONNABORTED, self._error_text())
+        while self._waits:
+            self._serve()
+        for reply in self._replies.values():
+            if isinstance(reply, OSError):
+                raise reply
+        return cast(Sequence[T], list(self._replies.values()))
+
+    def _take_reply(self, _context: object, status: int, data: int | None, turn: int) -> None:
+        """Called by the library, also late, like `_take_answer`."""
+        if turn in self._replies and self._replies[turn] is None:
+            self._replies[turn] = self._parse(data) if not status and data else self._failure(errno.EFAULT)
+
+    @property
+    def _waits(self) -> bool:
+        """For an answer or a reply."""
+        return not self._done or None in self._replies.values()
 
     def _serve(self) -> None:
         """Takes and sends what can be at once, or waits a moment for that."""
@@ -281,18 +332,17 @@ class Connection:
             self.patience.heard()
         elif not self.patience.left():
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
-        if self._lib.nfs_service(self._nfs, events) < 0 and not self._done:
+        if self._lib.nfs_service(self._nfs, events) < 0 and self._waits:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
 
     def _error_text(self) -> str:
         text: bytes = self._lib.nfs_get_error(self._nfs) or b""
         return text.decode(errors="replace") or self._complaint or "the connection was lost"
 
-    def _failure(self) -> OSError:
+    def _failure(self, number: int) -> OSError:
         """What the server answered. The library says EFAULT for a failed read and for a lost connection alike, and
         EINTR when it gave up itself; its text knows more."""
         text = self._error_text()
-        number = -self._status
         if named := re.search(r"NFS3ERR_([A-Z]+)", text):
             number = errno.ESTALE if named[1] == "BADHANDLE" else getattr(errno, f"E{named[1]}", errno.EIO)
         if "not accepted by the server" in text:  # as when it serves privileged ports only
@@ -317,6 +367,10 @@ def _nothing(_status: int, _data: int | None) -> None:
     return None
 
 
+def _nothing_of(_data: int) -> None:
+    return None
+
+
 def _pointer(_status: int, data: int | None) -> int:
     assert data is not None
     return data
@@ -325,7 +379,3 @@ def _pointer(_status: int, data: int | None) -> int:
 def _attributes(_status: int, data: int | None) -> Attributes:
     assert data is not None
     return Attributes.from_buffer_copy(c.string_at(data, c.sizeof(Attributes)))
-
-
-def _bytes(status: int, data: int | None) -> bytes:
-    return c.string_at(data, status) if data is not None and status else b""

@@ -1,52 +1,29 @@
-"""Connections to one NFS export: made when they are wanted, kept while they are fit, and the files open on them."""
+"""Connections to one NFS export: made when they are wanted, kept while they are fit."""
 
 from __future__ import annotations
 
 import errno
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from musicfs.errors import MusicFSError
 from musicfs.origins.nfs.libnfs import Connection, Export, Patience
-from musicfs.origins.openfiles import Key
-
-_OPEN_FILES = 16
 
 
 class ExportRefused(OSError):
     """The server did not let us mount the export."""
 
 
+@dataclass(eq=False)
 class Session:
-    """A connection, and handles of the files that were read on it last. For one thread at a time.
+    """A connection. For one thread at a time.
 
     used: there were calls on it before; what it knows of the root may be old.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.used = False
-        self._handles: OrderedDict[Key, int] = OrderedDict()
-
-    def handle(self, key: Key) -> int:
-        """Of the file at the key's path; opened before, or now. Which version it has is for the caller to check."""
-        handle = self._handles.pop(key, None)
-        if handle is None:
-            handle = self.connection.open(f"/{key[0]}")
-            if len(self._handles) >= _OPEN_FILES:
-                self.connection.release(self._handles.popitem(last=False)[1])
-        self._handles[key] = handle
-        return handle
-
-    def drop(self, key: Key) -> None:
-        self.connection.release(self._handles.pop(key))
-
-    def close(self) -> None:
-        for handle in self._handles.values():
-            self.connection.release(handle)
-        self._handles.clear()
-        self.connection.close()
+    connection: Connection
+    used: bool = False
 
 
 class Sessions:
@@ -71,7 +48,7 @@ class Sessions:
             self._put(session, fit=not lost and not (isinstance(error, OSError) and error.errno == errno.ESTALE))
             raise
         except BaseException:
-            session.close()
+            session.connection.close()
             raise
         self._put(session)
 
@@ -79,7 +56,7 @@ class Sessions:
         """Closes the connections that nobody uses now."""
         while self._idle:
             try:
-                self._idle.pop().close()
+                self._idle.pop().connection.close()
             except IndexError:  # another thread was faster
                 return
 
@@ -97,7 +74,7 @@ class Sessions:
             if session.connection.alive():  # servers end connections that are idle for some minutes
                 session.connection.patience = patience
                 return session
-            session.close()
+            session.connection.close()
         return self._mount(patience)
 
     def _mount(self, patience: Patience) -> Session:
@@ -114,7 +91,7 @@ class Sessions:
 
     def _put(self, session: Session, fit: bool = True) -> None:
         if not fit:
-            session.close()
+            session.connection.close()
             return
         session.used = True
         self._idle.append(session)
