@@ -140,6 +140,69 @@ async def test_a_folder_that_was_replaced_by_its_equal_serves_its_files_again(en
     assert await origin.read(file, 0, 5) == b"12345"
 
 
+async def test_a_folder_that_was_replaced_serves_what_is_at_its_path_now(env: NfsEnv) -> None:
+    """Though what is known of it, and of the files in it, leads to those of before, which are still there."""
+    for name in ("a/b/1", "a/b/2", "a/b/3"):
+        env.write(name, b"12345")
+    origin = await env.open()
+    old = [await replica(origin, name) for name in ("a/b/1", "a/b/2", "a/b/3")]
+    assert [await origin.read(file, 0, 9) for file in old] == [b"12345"] * 3
+    (env.root / "a").rename(env.root / "before")
+    for name in ("a/b/1", "a/b/3", "a/b/4"):
+        env.write(name, b"new")
+    for name in ("a/b/1", "a/b/4", "a/b/3"):
+        assert await origin.read(await replica(origin, name), 0, 9) == b"new"
+    moved = (await asyncio.gather(origin.read(old[1], 0, 9), return_exceptions=True))[0]
+    assert moved == b"12345" or getattr(moved, "fault", None) is ReplicaFault.MISSING
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+async def test_handles_that_went_stale_cost_a_walk_and_no_failure_of_the_origin(env: NfsEnv, put_back: bool) -> None:
+    """Those of files that were read, and those that were only told of with their neighbours."""
+    names = ["a/1", "a/2", "a/3"]
+    for name in names:
+        env.write(name, b"12345")
+    origin = await env.open(pool_size=1)
+    files = [await replica(origin, name) for name in names]
+    assert [await origin.read(file, 0, 9) for file in files[:2]] == [b"12345"] * 2
+    if put_back:
+        shutil.copytree(env.root / "a", env.root / "copy")
+    shutil.rmtree(env.root / "a")
+    if put_back:
+        (env.root / "copy").rename(env.root / "a")
+    else:
+        for name in names:
+            env.write(name, b"other")
+    for file in files:
+        result = (await asyncio.gather(origin.read(file, 0, 9), return_exceptions=True))[0]
+        kept_open_by_the_server = result == b"12345"
+        assert kept_open_by_the_server or (not put_back and getattr(result, "fault", None) is ReplicaFault.CHANGED)
+    if not put_back:
+        assert [await origin.read(await replica(origin, name), 0, 9) for name in names] == [b"other"] * 3
+
+
+async def test_a_file_behind_a_link_is_read(env: NfsEnv) -> None:
+    """As when somebody moved a folder and left a link in its place."""
+    env.write("a/b", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a/b")
+    (env.root / "a").rename(env.root / "moved")
+    (env.root / "a").symlink_to("moved")
+    assert await origin.read(file, 0, 9) == b"12345"
+    (env.root / "moved" / "c").symlink_to("b")
+    assert await origin.read(Replica(file.origin, "a/c", file.size, file.mtime_ns), 1, 3) == b"234"
+
+
+async def test_a_file_larger_than_the_server_gives_at_once_is_read_whole(env: NfsEnv) -> None:
+    data = os.urandom(5_000_001)
+    env.write("a", data)
+    origin = await env.open()
+    file = await replica(origin, "a")
+    assert await origin.read(file, 0, len(data) + 1) == data
+    assert await origin.read(file, 1, 3_000_000) == data[1:3_000_001]
+    assert await origin.read(file, len(data), 9) == b""
+
+
 async def test_links_are_left_out_since_they_lead_to_what_is_listed_or_nowhere(env: NfsEnv) -> None:
     env.write("a/b", b"x")
     (env.root / "link").symlink_to("a")

@@ -16,11 +16,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from musicfs.origins.nfs import rpc
-from musicfs.origins.nfs.rpc import About, Piece
+from musicfs.origins.nfs.rpc import About, Call, Found, Piece
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ SONAMES = ("libnfs.so.13", "libnfs.so.14")
 """Releases 4 and 5, whose interfaces are the same as far as it is used here; release 6 changed them."""
 
 _MOST_GROUPS = 16  # RFC 5531
+_NEIGHBOURS = 16 << 10  # bytes of an answer that tells some of a folder: about 80 names
 _LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
 
 
@@ -85,7 +86,7 @@ _Entry._fields_ = [
 
 _Answered = c.CFUNCTYPE(None, c.c_int, c.c_void_p, c.c_void_p, c.c_void_p)
 _Replied = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p)  # of a call that rpc.py is about
-_RAW_CALLS = ("lookup", "read", "getattr")
+_RAW_CALLS = ("lookup", "readdirplus", "read", "getattr")
 
 
 @functools.cache
@@ -181,7 +182,7 @@ class Connection:
         self._answered = _Answered(self._take_answer)
         self._replied = _Replied(self._take_reply)
         self._replies: dict[int, object] = {}
-        self._parse: Callable[[int], object] = _nothing_of
+        self._parsers: dict[int, Callable[[int], object]] = {}
         self._turn = 0
         self._done = True
         self._status = 0
@@ -232,11 +233,18 @@ class Connection:
         """Links are followed, within the export."""
         return self._perform(_attributes, self._lib.nfs_stat64_async, os.fsencode(path))
 
-    def look_up(self, folder: bytes, name: str) -> tuple[bytes, About | None]:
-        """The handle of what a folder has under the name, and what it is, if the server tells. Links are not followed.
+    def look_up(self, folder: bytes, name: str) -> Found:
+        """What a folder has under the name. Links are not followed.
 
         A handle is an address, and holds nothing at the server."""
-        return self._ask("lookup", rpc.looked_up, [rpc.to_look_up(folder, name)])[0]
+        return self._granted([rpc.look_up(folder, name)])[0]
+
+    def look_up_among(self, folder: bytes, name: str) -> tuple[Found, dict[str, Found]]:
+        """The same, and in the same time what else is in the folder, as far as one answer tells."""
+        found, others = self._ask([rpc.look_up(folder, name), rpc.list_some(folder, _NEIGHBOURS)])
+        if isinstance(found, OSError):
+            raise found
+        return found, {} if isinstance(others, OSError) else others
 
     def walk(self, path: str) -> bytes:
         """The handle of a file. Links are followed, as by `stat`."""
@@ -247,17 +255,17 @@ class Connection:
         return found
 
     def get_attributes(self, file: bytes) -> About:
-        return self._ask("getattr", rpc.got_attributes, [rpc.to_get_attributes(file)])[0]
+        return self._granted([rpc.get_attributes(file)])[0]
 
     def read(self, file: bytes, offset: int, size: int) -> Sequence[Piece]:
         """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
 
         It is asked for all of them at once, each as large as it takes."""
         most = max(1, self._lib.nfs_get_readmax(self._nfs))
-        starts = range(offset, offset + size, most)
-        pieces = [rpc.to_read(file, start, min(most, offset + size - start)) for start in starts]
-        found = self._ask("read", rpc.has_read, pieces)
-        short = (number for number, piece in enumerate(found) if len(piece.data) < pieces[number].count)
+        sizes = [min(most, size - start) for start in range(0, size, most)]
+        calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
+        found = self._granted(calls)
+        short = (number for number, piece in enumerate(found) if len(piece.data) < sizes[number])
         return found[: next(short, len(found)) + 1]
 
     def list(self, path: str) -> list[Entry]:
@@ -293,27 +301,37 @@ class Connection:
             self._status = status
             self._done = True
 
-    def _ask(self, call: str, parse: Callable[[int], T | OSError], questions: Sequence[c.Structure]) -> Sequence[T]:
-        """Sends calls that rpc.py is about, and serves the connection until all are answered."""
-        turns = range(self._turn + 1, self._turn + 1 + len(questions))
-        self._turn += len(questions)
-        self._replies, self._parse = dict.fromkeys(turns), parse
+    def _granted(self, calls: Sequence[Call[T]]) -> Sequence[T]:
+        """What is answered to all of them. Raises the first refusal."""
+        replies = self._ask(calls)
+        for reply in replies:
+            if isinstance(reply, OSError):
+                raise reply
+        return replies
+
+    def _ask(self, calls: Sequence[Call[Any]]) -> Sequence[Any]:
+        """Sends the calls all at once, and serves the connection until they are answered; refusals among the answers
+        are OSErrors."""
+        context = self._lib.nfs_get_rpc_context(self._nfs)
         self._lib.nfs_set_error(self._nfs, b"")
-        context, send = self._lib.nfs_get_rpc_context(self._nfs), getattr(self._lib, f"rpc_nfs3_{call}_async")
-        for turn, question in zip(turns, questions, strict=True):
-            if send(context, self._replied, c.byref(question), turn) < 0:
+        self._parsers = {self._turn + number: call.parse for number, call in enumerate(calls, 1)}
+        self._replies = dict.fromkeys(self._parsers)
+        self._turn += len(calls)
+        for turn, call in zip(self._parsers, calls, strict=True):
+            send = getattr(self._lib, f"rpc_nfs3_{call.name}_async")
+            if send(context, self._replied, c.byref(call.question), turn) < 0:
                 raise ConnectionError(errno.ECONNABORTED, self._error_text())
         while self._waits:
             self._serve()
         for reply in self._replies.values():
-            if isinstance(reply, OSError):
+            if isinstance(reply, ConnectionError):
                 raise reply
-        return cast(Sequence[T], list(self._replies.values()))
+        return [*self._replies.values()]
 
     def _take_reply(self, _context: object, status: int, data: int | None, turn: int) -> None:
         """Called by the library, also late, like `_take_answer`."""
         if turn in self._replies and self._replies[turn] is None:
-            self._replies[turn] = self._parse(data) if not status and data else self._failure(errno.EFAULT)
+            self._replies[turn] = self._parsers[turn](data) if not status and data else self._failure(errno.EFAULT)
 
     @property
     def _waits(self) -> bool:
@@ -364,10 +382,6 @@ def _ready(fd: int, events: int, secs: float) -> int:
 
 
 def _nothing(_status: int, _data: int | None) -> None:
-    return None
-
-
-def _nothing_of(_data: int) -> None:
     return None
 
 

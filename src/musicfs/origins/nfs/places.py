@@ -6,14 +6,26 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from musicfs.origins.nfs.libnfs import Connection
+from musicfs.origins.nfs.rpc import Found
 
 _MOST = 4096
 _BELIEVED_SECS = 60.0  # as kernels believe what they know of names on NFS
 
-_Known = tuple[bytes, float]
+_Key = tuple[bytes, str]
+"""The handle of the export's root, and a path below it."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """since: when the walk began that led to it. looked_up: files that were looked up in it, a folder."""
+
+    handle: bytes
+    since: float
+    looked_up: int = 0
 
 
 class Places:
@@ -31,7 +43,7 @@ class Places:
         self._believed_secs = believed_secs
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()  # by the root's handle, and the path
+        self._known: OrderedDict[_Key, _Known] = OrderedDict()
 
     def find(self, connection: Connection, path: str, *, afresh: bool = False) -> tuple[bytes, bool]:
         """The handle of what is at the path, and whether that is certain, as nothing known was used.
@@ -51,13 +63,33 @@ class Places:
 
     def _walk(self, connection: Connection, names: list[str], handle: bytes, depth: int, since: float) -> bytes:
         """On from the handle of what the first `depth` names lead to."""
-        root = connection.root()
+        root, last = connection.root(), len(names) - 1
         for number in range(depth, len(names)):
-            handle, about = connection.look_up(handle, names[number])
+            folder = root, "/".join(names[:number])
+            if number == last and self._is_second(folder):
+                (handle, about), others = connection.look_up_among(handle, names[number])
+                self._keep_others(folder, others, since)
+            else:
+                handle, about = connection.look_up(handle, names[number])
             if about is None or stat.S_ISLNK(about.mode):
                 return connection.walk("/" + "/".join(names))
-            self._keep((root, "/".join(names[: number + 1])), (handle, since))
+            self._keep((root, "/".join(names[: number + 1])), _Known(handle, since))
         return handle
+
+    def _is_second(self, folder: _Key) -> bool:
+        """Whether one file was looked up in the folder before: who reads two will read more, and then the first of
+        them does not wait for the others' sake."""
+        with self._lock:
+            found = self._known.get(folder)
+            if found is not None:
+                found.looked_up += 1
+            return found is not None and found.looked_up == 2
+
+    def _keep_others(self, folder: _Key, others: Mapping[str, Found], since: float) -> None:
+        root, path = folder
+        for name, (handle, about) in others.items():
+            if about is not None and stat.S_ISREG(about.mode):
+                self._keep((root, f"{path}/{name}"), _Known(handle, since))
 
     def forget(self, connection: Connection, path: str) -> None:
         """The path's handle, and those of the folders above it."""
@@ -77,13 +109,16 @@ class Places:
             for depth in range(len(names), 0, -1):
                 key = root, "/".join(names[:depth])
                 found = self._known.get(key)
-                if found is not None and found[1] >= oldest:
+                if found is not None and found.since >= oldest:
                     self._known.move_to_end(key)
-                    return found[0], depth, found[1]
+                    return found.handle, depth, found.since
         return None
 
-    def _keep(self, key: tuple[bytes, str], known: _Known) -> None:
+    def _keep(self, key: _Key, known: _Known) -> None:
         with self._lock:
+            before = self._known.get(key)
+            if before is not None and before.handle == known.handle:
+                known.looked_up = before.looked_up  # two walked there in the same time
             self._known[key] = known
             self._known.move_to_end(key)
             if len(self._known) > self._most:

@@ -1,4 +1,4 @@
-"""Three calls of NFS version 3 (RFC 1813, section 3.3) as libnfs has them: what is asked, and what is made of answers.
+"""Calls of NFS version 3 (RFC 1813, section 3.3) as libnfs has them: what is asked, and what is made of answers.
 
 By them a file is read as the protocol allows it and the library's own calls do not: from a handle that is known
 already, with the file's attributes out of the very answer that has its bytes.
@@ -10,7 +10,11 @@ import ctypes as c
 import errno
 import os
 import stat
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 _KINDS = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFBLK, 4: stat.S_IFCHR, 5: stat.S_IFLNK, 6: stat.S_IFSOCK}
 _PIPE = stat.S_IFIFO
@@ -34,6 +38,16 @@ class Piece(NamedTuple):
 
     data: bytes
     about: About | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One of libnfs's functions by `name`, what it is given, and what makes an answer of the memory at an address,
+    which belongs to the library: if that is the server's refusal, an OSError, not raised."""
+
+    name: str
+    question: c.Structure
+    parse: Callable[[int], T | OSError]
 
 
 class _Bytes(c.Structure):
@@ -73,10 +87,8 @@ class _LookupDone(c.Structure):
     _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
 
 
-class Read(c.Structure):
+class _Read(c.Structure):
     _fields_ = [("file", _Bytes), ("offset", c.c_uint64), ("count", c.c_uint32)]
-
-    count: int
 
 
 class _ReadDone(c.Structure):
@@ -95,32 +107,77 @@ class _GetattrDone(c.Structure):
     _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
 
 
-def to_look_up(folder: bytes, name: str) -> c.Structure:
-    return _Lookup(_bytes(folder), os.fsencode(name))
+class _List(c.Structure):
+    """READDIRPLUS3args."""
+
+    _fields_ = [
+        ("folder", _Bytes), ("cookie", c.c_uint64), ("verifier", c.c_char * 8), ("names", c.c_uint32),
+        ("most", c.c_uint32),
+    ]  # fmt: skip
 
 
-def to_read(file: bytes, offset: int, count: int) -> Read:
-    return Read(_bytes(file), offset, count)
+class _Entry(c.Structure):
+    """entryplus3."""
 
 
-def to_get_attributes(file: bytes) -> c.Structure:
-    return _bytes(file)
+_Entry._fields_ = [
+    ("fileid", c.c_uint64), ("name", c.c_char_p), ("cookie", c.c_uint64), ("about", _MaybeAttributes),
+    ("follows", c.c_uint32), ("handle", _Bytes), ("next", c.POINTER(_Entry)),
+]  # fmt: skip
 
 
-# What is made of an answer in the library's memory at the address: the server's refusal is an OSError that is returned.
+class _ListDone(c.Structure):
+    class _Ok(c.Structure):
+        _fields_ = [("about", _MaybeAttributes), ("verifier", c.c_char * 8), ("first", c.POINTER(_Entry))]
+
+    _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
 
 
-def looked_up(address: int) -> tuple[bytes, About | None] | OSError:
+Found = tuple[bytes, About | None]
+"""The handle, and what it is, if the server tells."""
+
+
+def look_up(folder: bytes, name: str) -> Call[Found]:
+    return Call("lookup", _Lookup(_bytes(folder), os.fsencode(name)), _looked_up)
+
+
+def list_some(folder: bytes, most: int) -> Call[dict[str, Found]]:
+    """Of what the folder holds, as much as goes into `most` bytes, by name; those without a handle left out."""
+    return Call("readdirplus", _List(_bytes(folder), 0, b"", most, most), _listed)
+
+
+def read(file: bytes, offset: int, size: int) -> Call[Piece]:
+    return Call("read", _Read(_bytes(file), offset, size), _has_read)
+
+
+def get_attributes(file: bytes) -> Call[About]:
+    return Call("getattr", _bytes(file), _got_attributes)
+
+
+def _looked_up(address: int) -> Found | OSError:
     done = _LookupDone.from_address(address)
     return _refusal(done.status) or (_taken(done.ok.handle), _maybe(done.ok.about))
 
 
-def has_read(address: int) -> Piece | OSError:
+def _listed(address: int) -> dict[str, Found] | OSError:
+    done = _ListDone.from_address(address)
+    if refusal := _refusal(done.status):
+        return refusal
+    found, at = {}, done.ok.first
+    while at:
+        entry = at.contents
+        if entry.follows:
+            found[os.fsdecode(entry.name)] = _taken(entry.handle), _maybe(entry.about)
+        at = entry.next
+    return found
+
+
+def _has_read(address: int) -> Piece | OSError:
     done = _ReadDone.from_address(address)
     return _refusal(done.status) or Piece(_taken(done.ok.bytes), _maybe(done.ok.about))
 
 
-def got_attributes(address: int) -> About | OSError:
+def _got_attributes(address: int) -> About | OSError:
     done = _GetattrDone.from_address(address)
     return _refusal(done.status) or _about(done.ok.about)
 
