@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from musicfs.content import blockdisk, blocks, cachetrouble
-from musicfs.content.blockdisk import FOLDER
+from musicfs.content.blockdisk import FOLDER, BlockDisk, Changes, NewBlock
 from musicfs.content.blocks import BlockStore
 from musicfs.content.reader import OpenContent, Reader
 from musicfs.content.seals import BLOCK_SIZE
@@ -83,6 +83,33 @@ async def test_blocks_are_read_back_at_once_and_after_a_restart(tmp_path: Path) 
         assert store.read_now(SONG, 2 * BLOCK_SIZE - 5, 10) is None, "half of it is in a block that is not there"
         stats = await store.stats()
         assert (stats.contents, stats.blocks, stats.hits, stats.misses) == (1, 3, 7, 1)
+
+
+async def test_blocks_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from tasks of their own, one after the other, as those of an album's small files do."""
+    written: list[int] = []
+    write = BlockDisk.write
+
+    def noting(disk: BlockDisk, blocks: list[NewBlock]) -> Changes:
+        written.append(len(blocks))
+        return write(disk, blocks)
+
+    monkeypatch.setattr(BlockDisk, "write", noting)
+    async with stored(tmp_path) as made:
+        for number in range(4):
+            made.store.put(SONG, number, bytes_of(SONG, number))
+            await asyncio.sleep(0)
+        await made.store.written()
+        assert [await made.store.read(SONG, number) for number in range(4)] == [bytes_of(SONG, n) for n in range(4)]
+    assert written == [4]
+
+
+async def test_clearing_removes_what_waits_to_be_written_too(tmp_path: Path) -> None:
+    async with stored(tmp_path) as made:
+        made.store.put(SONG, 0, bytes_of(SONG, 0))
+        await made.store.clear()
+        await made.idle()
+        assert (await made.store.stats()).blocks == 0
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut short", "removed", "another file"])

@@ -33,6 +33,8 @@ Ts = TypeVarTuple("Ts")
 _LARGEST_NOW = 1 << 20  # bytes: the longest request of the kernel
 _READING_THREADS = 4
 _MOST_WAITING = 32  # blocks to be written; more come uncached
+_ENOUGH = 8  # blocks to be written at once, for which no more are waited for
+_GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
 _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
 _CLOSING_SECS = 2.0
 _TOUCH_EVERY_SECS = 5.0
@@ -78,6 +80,7 @@ class BlockStore:
         self._waiting: list[NewBlock] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writing: asyncio.Task[Any] | None = None
+        self._enough = asyncio.Event()
         self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
         self._now = True
         self._closed = False
@@ -102,9 +105,9 @@ class BlockStore:
         """Stores what waits, and leaves all in order, if that can be had within seconds."""
         if self._closed:
             return
-        writing = {self._writing} if self._writing is not None else set()
-        if writing:
-            await asyncio.wait(writing, timeout=_CLOSING_SECS)
+        if self._writing is not None:
+            self._enough.set()
+            await asyncio.wait({self._writing}, timeout=_CLOSING_SECS)
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -212,17 +215,21 @@ class BlockStore:
             self._skipped += 1
             return
         self._waiting.append(NewBlock(content, number, data))
+        if len(self._waiting) >= _ENOUGH:
+            self._enough.set()
         if self._writing is None:
             self._writing = self._spawn(self._write_waiting())
 
     async def written(self) -> None:
         """Returns once what was put is stored, or is given up."""
         if self._writing is not None:
+            self._enough.set()
             await asyncio.wait({self._writing})
 
     async def _write_waiting(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 blocks, self._waiting = self._waiting, []
                 try:
                     changes = await self._write(self.disk.write, blocks)
@@ -234,6 +241,13 @@ class BlockStore:
                     self._skipped += len(blocks) - len(changes.stored)
         finally:
             self._writing = None
+
+    async def _gather(self) -> None:
+        """Waits for more to write in the same transaction, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECS):
+                await self._enough.wait()
+        self._enough.clear()
 
     def forget(self, content: Content, number: int) -> None:
         """Has the block dropped, if it is there or waits to be. Returns at once."""
@@ -273,6 +287,7 @@ class BlockStore:
 
     async def clear(self, *, pinned: bool = False) -> Changes:
         """Removes all blocks; pinned: those of pinned contents too, which stay pinned. Raises `CacheFailed`."""
+        await self.written()
         changes = await self._write(lambda: self.disk.clear(pinned=pinned))
         self._apply(changes)
         return changes
