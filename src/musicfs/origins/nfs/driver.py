@@ -36,7 +36,7 @@ class NfsOrigin:
         return await self._run(replica.path, self._files.read, replica, offset, size)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See base.ReadsRanges: the file is opened once, on one connection."""
+        """See base.ReadsRanges: one after the other, in one turn of a thread."""
         return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
 
     async def stat(self, path: str) -> Stat:
