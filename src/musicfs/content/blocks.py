@@ -32,7 +32,7 @@ Ts = TypeVarTuple("Ts")
 
 _LARGEST_NOW = 1 << 20  # bytes: the longest request of the kernel
 _READING_THREADS = 4
-_MOST_WAITING = 32  # blocks to be written; more come uncached
+_MOST_WAITING = 64  # blocks to be written; more come uncached
 _ENOUGH = 8  # blocks to be written at once, for which no more are waited for
 _GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
 _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
@@ -78,6 +78,8 @@ class BlockStore:
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
         self._waiting: list[NewBlock] = []
+        self._unwritten: dict[tuple[Fingerprint, int], bytes] = {}
+        """Blocks that wait to be written, or are being written."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writing: asyncio.Task[Any] | None = None
         self._enough = asyncio.Event()
@@ -158,10 +160,13 @@ class BlockStore:
     def has(self, content: Content, number: int) -> bool:
         """Whether the block is there, of a content that was read lately; False where that is not known."""
         known = self._known.get(content.fingerprint)
-        return known is not None and bool(known.present[number])
+        return (content.fingerprint, number) in self._unwritten or (known is not None and bool(known.present[number]))
 
     async def read(self, content: Content, number: int) -> bytes | None:
         """The block, verified; None when it is not there. Raises nothing."""
+        if (unwritten := self._unwritten.get((content.fingerprint, number))) is not None:
+            self._hits += 1
+            return unwritten
         known = self._known.get(content.fingerprint)
         if not self._trouble.may_read():
             return None
@@ -215,6 +220,7 @@ class BlockStore:
             self._skipped += 1
             return
         self._waiting.append(NewBlock(content, number, data))
+        self._unwritten[content.fingerprint, number] = data
         if len(self._waiting) >= _ENOUGH:
             self._enough.set()
         if self._writing is None:
@@ -239,6 +245,10 @@ class BlockStore:
                 else:
                     self._apply(changes)
                     self._skipped += len(blocks) - len(changes.stored)
+                for block in blocks:
+                    key = block.content.fingerprint, block.number
+                    if self._unwritten.get(key) is block.data:
+                        del self._unwritten[key]
         finally:
             self._writing = None
 
@@ -252,6 +262,7 @@ class BlockStore:
     def forget(self, content: Content, number: int) -> None:
         """Has the block dropped, if it is there or waits to be. Returns at once."""
         key = content.fingerprint, number
+        self._unwritten.pop(key, None)
         self._waiting = [block for block in self._waiting if (block.content.fingerprint, block.number) != key]
         self._spawn(self.drop(content.fingerprint, [number]))
 

@@ -1,12 +1,13 @@
 """Reads ahead of whoever reads a remote file in sequence, so that after its beginning nobody waits for a network.
 
 How far ahead follows from how far somebody has read: as much again, up to 8 MiB. So whoever stops early has not made
-much traffic in vain, and whoever seeks begins anew. How much of that is asked for at a time follows from how quickly it
-comes: on a slow link many requests at once would only make each other late. Near the end of a track the next one is
-begun.
+much traffic in vain, and whoever seeks begins anew. How much of that is under way at a time follows from how quickly it
+comes: on a slow link many requests at once would only make each other late. Half of what is to be ahead is asked for at
+once, so that requests grow with what was read. Near the end of a track the next one is begun.
 
 Who jumps about in a file, as a listener does in search of a passage, is soon helped by having all of it in the cache on
 disk: after eight jumps to what is not there the rest is fetched, from where they are. Who reads tags jumps less often.
+Where reads cost money, it is fetched piece by piece, as far as it stays within a multiple of what was asked for.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MOST_GATHERED = 128 << 20
 JUMPS = 8
 _GATHERING_LANES = 16
 _NEXT_BLOCKS = 2
+_AT_A_TIME = 2
+"""A half of what is to be ahead, or of what may be under way, is asked for at once: a request's cost is paid once."""
 _FIRST_LANES = 2
 _MOST_LANES = 32
 _QUICK_SECS = 0.5
@@ -55,10 +58,14 @@ class _Run:
     """One open file, read in sequence from `start` to `at` (bytes), after `jumps` to what was not here.
 
     Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
-    missing: of a file that is fetched whole, a byte for each block, 1 if it is still to be asked for.
+    missing: of a file that is fetched whole, a byte for each block, 1 if it is still to be asked for. read: the blocks
+    that somebody has read; `gathered`: how many of the missing ones were asked for, at most `more` for each of those.
     """
 
-    __slots__ = ("asked", "at", "flying", "jumps", "lanes", "missing", "next_begun", "opened", "start", "target")
+    __slots__ = (
+        "asked", "at", "flying", "gathered", "jumps", "lanes", "missing", "more", "next_begun", "opened", "read",
+        "start", "target",
+    )  # fmt: skip
 
     def __init__(self, opened: OpenContent, start: int) -> None:
         self.opened = opened
@@ -67,11 +74,25 @@ class _Run:
         self.next_begun = False
         self.jumps = 0
         self.missing: bytearray | None = None
+        self.read: set[int] = set()
+        self.gathered = 0
+        self.more = 0.0
         self.begin_at(start)
 
     def begin_at(self, start: int) -> None:
         self.start = self.at = start
         self.asked = self.target = 0
+
+    def gather(self, blocks: int, more: float) -> None:
+        self.missing = bytearray(b"\1") * blocks
+        self.more = more
+        self.lanes = _GATHERING_LANES
+
+    def wanted(self) -> float:
+        """How many blocks may be asked for now, were it not for those under way."""
+        if self.missing is None:
+            return self.target - self.asked
+        return min(self.missing.count(1), self.more * len(self.read) - self.gathered)
 
     def give_up_the_rest(self) -> None:
         """From now on it is read in sequence again, until it was jumped about in as much as before."""
@@ -81,11 +102,16 @@ class _Run:
     def take_next(self, block_size: int) -> int | None:
         """The block to ask for next."""
         if self.missing is not None:
+            if self.gathered >= self.more * len(self.read):
+                return None
             index = self.missing.find(1, self.at // block_size)
             index = index if index >= 0 else self.missing.find(1)
             if index >= 0:
                 self.missing[index] = 0
+                self.gathered += 1
                 return index
+            if self.flying:  # which are wanted, wherever somebody jumps to
+                return None
             self.give_up_the_rest()
         if self.asked >= self.target:
             return None
@@ -97,7 +123,7 @@ class ReadAhead:
     """Follows the reads of remote files. All methods belong to the event loop's thread.
 
     is_local: whether these replicas are served by a disk of this machine, for which the kernel does all this.
-    may_gather: whether the file may be fetched whole after so many jumps.
+    gathering: how many blocks of a file that is jumped about in may be fetched for each that is read; 0: no more.
     """
 
     def __init__(
@@ -105,12 +131,12 @@ class ReadAhead:
         blocks: Blocks,
         block_size: int,
         is_local: Callable[[OpenContent], bool],
-        may_gather: Callable[[OpenContent, int], bool] = lambda opened, jumps: False,
+        gathering: Callable[[OpenContent], float] = lambda opened: 0,
     ) -> None:
         self._blocks = blocks
         self._size = block_size
         self._is_local = is_local
-        self._may_gather = may_gather
+        self._gathering = gathering
         self._runs: dict[int, _Run] = {}
 
     @property
@@ -131,12 +157,18 @@ class ReadAhead:
             run = self._follow(opened, offset)
             if run is None:
                 return
+        first, last = offset // self._size, (end - 1) // self._size
+        is_new = last not in run.read or first not in run.read
+        if is_new:
+            run.read.update(range(first, last + 1))
         if not run.at - _OUT_OF_ORDER <= offset <= run.at + _OUT_OF_ORDER:
             run.jumps += not here
             self._jump(run, offset)
+        elif is_new and run.missing is not None:
+            self._pump(run)
         if end > run.at and run.missing is None:
             before, run.at = run.at, end
-            if (end - 1) // self._size > (before - 1) // self._size or end >= opened.content.size:
+            if last > (before - 1) // self._size or end >= opened.content.size:
                 self._advance(run)
 
     def close(self, opened: OpenContent) -> None:
@@ -156,13 +188,9 @@ class ReadAhead:
     def _jump(self, run: _Run, offset: int) -> None:
         if run.missing is None:
             self._drop(run)
-            if (
-                run.jumps >= JUMPS
-                and run.opened.content.size <= MOST_GATHERED
-                and self._may_gather(run.opened, run.jumps)
-            ):
-                run.missing = bytearray(b"\1") * -(-run.opened.content.size // self._size)
-                run.lanes = _GATHERING_LANES
+            size = run.opened.content.size
+            if run.jumps >= JUMPS and size <= MOST_GATHERED and (more := self._gathering(run.opened)):
+                run.gather(-(-size // self._size), more)
         run.begin_at(offset)
         if run.missing is not None:
             run.missing[offset // self._size] = 0  # who jumped there has it fetched
@@ -182,11 +210,23 @@ class ReadAhead:
             self._begin_next(run)
 
     def _pump(self, run: _Run) -> None:
+        if not self._is_worth_asking(run):
+            return
         while len(run.flying) < run.lanes and (index := run.take_next(self._size)) is not None:
             task = self._blocks.begin(run.opened, index)
             if task is not None:
                 run.flying.add(index)
                 task.add_done_callback(partial(self._came, run, index, task.get_loop().time()))
+
+    def _is_worth_asking(self, run: _Run) -> bool:
+        """Whether enough is wanted, and may be under way, for a request of the size that it ought to have by now."""
+        wanted = run.wanted()
+        if run.missing is not None or run.target * self._size >= run.opened.content.size:
+            worth = min(run.lanes // _AT_A_TIME, wanted)
+        else:
+            ahead = run.target - (run.at - 1) // self._size
+            worth = min(run.lanes // _AT_A_TIME, ahead // _AT_A_TIME)
+        return min(wanted, run.lanes - len(run.flying)) >= worth
 
     def _came(self, run: _Run, index: int, started: float, task: asyncio.Task[bytes]) -> None:
         run.flying.discard(index)

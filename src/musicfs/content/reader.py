@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from math import inf
 
 from musicfs.content.blocks import BlockStore
 from musicfs.content.checking import CheckedReads, OpenContent
@@ -59,7 +60,7 @@ class Reader:
         self._failed: dict[tuple[int, int], tuple[float, NoReplicaAvailable]] = {}
         self._unasked: set[tuple[int, int]] = set()
         """Blocks that are fetched ahead, and that nobody waits for yet."""
-        self._ahead = ReadAhead(self, BLOCK_SIZE, lambda opened: failover.reads_now(opened.replicas), self._may_gather)
+        self._ahead = ReadAhead(self, BLOCK_SIZE, lambda opened: failover.reads_now(opened.replicas), self._gathering)
 
     @property
     def bytes_held(self) -> int:
@@ -230,15 +231,15 @@ class Reader:
         key = opened.content.id, index
         return await self._checked.fetch(opened, index, deadline, urgent=lambda: key not in self._unasked)
 
-    def _may_gather(self, opened: OpenContent, jumps: int) -> bool:
-        """Only what is kept on disk, and drives out little there; where reads cost money, not before a fair part of it
-        was asked for."""
+    def _gathering(self, opened: OpenContent) -> float:
+        """As ReadAhead has it: only what is kept on disk, and drives out little there; where reads cost money, within
+        four times of what is asked for."""
         best, size = self._failover.registry.route(opened.replicas), opened.content.size
         if self._store is None or best is None or not self._kept(best.origin.id):
-            return False
+            return 0
         if size * _FAIR_PART > self._store.disk.limit:
-            return False
-        return not best.metered or jumps * BLOCK_SIZE * _FAIR_PART >= size
+            return 0
+        return _FAIR_PART - 1 if best.metered else inf
 
     def _forget(self, content: Content, index: int) -> None:
         """What is kept of the block is not what it ought to be."""

@@ -17,6 +17,7 @@ from musicfs.federation.merging import Merger
 from musicfs.federation.probing import reason_of
 from musicfs.federation.registry import Candidate, OriginRegistry
 from musicfs.model import HealthStatus, Replica
+from musicfs.origins.base import Streams
 
 if TYPE_CHECKING:
     from musicfs.config import RetryConfig
@@ -179,7 +180,8 @@ class Fetch:
     def _start(self, candidate: Candidate) -> None:
         self._waiting.remove(candidate)
         replica, offset = candidate.replica, self._wanted.offset
-        if self._wanted.urgent():
+        # A stream has its first bytes as early as if they were alone; another answer comes as a whole.
+        if self._wanted.urgent() and not isinstance(candidate.origin, Streams):
             read = candidate.origin.read(replica, offset, self._wanted.length_of(replica))
         else:
             read = self._tools.merger.read(candidate.origin, replica, offset, self._wanted.length_of(replica))

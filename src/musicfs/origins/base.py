@@ -113,6 +113,25 @@ class OnDisk(Protocol):
         ...
 
 
+HandOut = Callable[[int, bytes], None]
+"""Takes the number of a part of a read, and its bytes."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """What an origin offers besides whose answers come as a stream: one request may be long, and nobody waits for its
+    end."""
+
+    async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
+        """Reads parts of these sizes (bytes, none of them 0), which follow each other from `offset` and end within the
+        file; hands out each as soon as it is there, in order, on the event loop.
+
+        What is handed out is of the version in `replica`, whatever becomes of the rest. Returns after the last; raises
+        as `read` does.
+        """
+        ...
+
+
 TellFolder = Callable[[str, int | None], bool]
 """Takes a folder's path and time of change, in nanoseconds (None: not known); whether the folder need not be listed."""
 

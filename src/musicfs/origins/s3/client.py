@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _CLOSING_SECS = 1.0
 _LARGEST_ERROR = 64 << 10
+_BUFFER = 512 << 10
+"""Bytes of an answer that may wait to be taken, about; with aiohttp's own 64 KiB the connection is paused again and
+again."""
+
+Take = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,13 @@ class Bucket:
 
     async def ask(
         self, method: str, key: str = "", query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None, *, most: int = 0,
+        headers: Mapping[str, str] | None = None, *, most: int = 0, begin: Callable[[Answer], Take] | None = None,
     ) -> Answer:  # fmt: skip
         """The answer to a request for `key`, or for the bucket itself, whatever its status.
 
-        most: the longest body of a success, in bytes. Raises OriginFailed when there is no whole answer.
+        most: the longest body of a success, in bytes. begin: is given the answer to a request for a range as soon as
+        its body begins, which stays empty then, and says who takes the body, piece by piece as it comes; it may raise.
+        Raises OriginFailed when there is no whole answer.
         """
         import aiohttp
 
@@ -75,7 +82,13 @@ class Bucket:
             async with asyncio.timeout(self._patience) as patience:
                 signer = await self._chain.get(self._threads)
                 async with self._request(signer, method, key, query or {}, headers or {}) as response:
-                    return Answer(response.status, _headers(response), await self._body(response, most, patience))
+                    head = Answer(response.status, _headers(response), b"")
+                    if begin is not None and response.status == 206:
+                        await self._pass_on(response, most, patience, begin(head))
+                        return head
+                    pieces: list[bytes] = []
+                    await self._pass_on(response, most, patience, pieces.append)
+                    return replace(head, body=b"".join(pieces))
         except asyncio.CancelledError:
             # Closing the session cancels what waits for one of its connections.
             task = asyncio.current_task()
@@ -122,24 +135,25 @@ class Bucket:
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
+                read_bufsize=_BUFFER,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
 
-    async def _body(self, response: ClientResponse, most: int, patience: asyncio.Timeout) -> bytes:
-        """Leaving it unread closes the connection, which is cheaper than to take in what nobody asked for."""
+    async def _pass_on(self, response: ClientResponse, most: int, patience: asyncio.Timeout, take: Take) -> None:
+        """Hands over the body. Leaving it unread closes the connection, which is cheaper than to take in what nobody
+        asked for."""
         if response.method == "HEAD":
-            return b""
+            return
         limit = most if response.status < 300 else _LARGEST_ERROR
-        pieces, size = [], 0
+        size = 0
         now = asyncio.get_running_loop().time
         async for piece in response.content.iter_any():
             patience.reschedule(now() + self._patience)
             size += len(piece)
             if size > limit:
                 raise self._failure(OriginFault.IO, "more was sent than asked for; it does not understand ranges")
-            pieces.append(piece)
-        return b"".join(pieces)
+            take(piece)
 
     def _failure(self, fault: OriginFault, detail: str) -> OriginFailed:
         return OriginFailed(self._origin, fault, detail)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
+from musicfs.origins.base import HandOut, OriginKind, WatchCallback, WatchHandle
 from musicfs.origins.libraries import missing_extra
-from musicfs.origins.s3.client import Answer, Bucket
+from musicfs.origins.s3.client import Answer, Bucket, Take
 from musicfs.origins.s3.keys import KeyChain
 from musicfs.origins.s3.listing import Folders, Page, bare_etag, error_code, is_name, is_shown, parse_page, time_of
+from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url
 
 _LARGEST_PAGE = 16 << 20
@@ -39,6 +40,22 @@ class S3Origin:
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._read(replica, offset, min(size, replica.size - offset))
+
+    async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
+        """See base.Streams."""
+        total = sum(sizes)
+        parts = Parts(sizes, hand_out)
+
+        def begin(head: Answer) -> Take:
+            self._check(replica, offset, head)
+            return parts.take
+
+        answer = await self._get(replica, offset, total, begin)
+        if answer.body:  # all of the file was sent, since ranges are not understood there
+            self._check(replica, offset, answer)
+            parts.take(answer.body)
+        if not parts.complete:
+            raise self._other_range()
 
     async def stat(self, path: str) -> Stat:
         answer = await self._bucket.ask("HEAD", self._key(path))
@@ -93,22 +110,38 @@ class S3Origin:
         return key
 
     async def _read(self, replica: Replica, offset: int, size: int) -> bytes:
-        key = self._key(replica.path)
         if size <= 0:
+            self._key(replica.path)
             return b""
+        answer = await self._get(replica, offset, size)
+        self._check(replica, offset, answer)
+        if len(answer.body) != size:
+            raise self._other_range()
+        return answer.body
+
+    async def _get(
+        self, replica: Replica, offset: int, size: int, begin: Callable[[Answer], Take] | None = None
+    ) -> Answer:
+        """A success. begin: as `Bucket.ask` has it."""
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
         if replica.etag is not None:
             headers["if-match"] = f'"{replica.etag}"'
-        answer = await self._bucket.ask("GET", key, headers=headers, most=size)
+        answer = await self._bucket.ask("GET", self._key(replica.path), headers=headers, most=size, begin=begin)
         if answer.status not in (200, 206):
             raise await self._failure(replica.path, answer)
+        return answer
+
+    def _check(self, replica: Replica, offset: int, answer: Answer) -> None:
+        """Raises unless it is of this version of the file, and begins at `offset`. The body need not be there yet."""
         first, whole = self._place(answer)
         now = self._described(replica.path, answer, whole)
         if now.size != replica.size or not replica.is_version(now):
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
-        if first != offset or len(answer.body) != size:
-            raise OriginFailed(self.id, OriginFault.IO, "another range was sent than was asked for")
-        return answer.body
+        if first != offset:
+            raise self._other_range()
+
+    def _other_range(self) -> OriginFailed:
+        return OriginFailed(self.id, OriginFault.IO, "another range was sent than was asked for")
 
     def _place(self, answer: Answer) -> tuple[int, int]:
         """Where the body begins in the file, and the file's size."""
