@@ -7,7 +7,7 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +139,30 @@ async def test_what_is_damaged_is_never_served_and_comes_back(tmp_path: Path, da
         for number in range(4):
             assert await made.store.read(SONG, number) in (None, bytes_of(SONG, number))
         assert (await made.store.stats()).corrupt >= 1
+
+
+async def test_what_waits_to_be_written_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, write = threading.Event(), blockdisk.BlockDisk.write
+
+    def slow(self: blockdisk.BlockDisk, new: Iterable[blockdisk.NewBlock]) -> blockdisk.Changes:
+        assert go_on.wait(PATIENCE)
+        return write(self, new)
+
+    monkeypatch.setattr(blockdisk.BlockDisk, "write", slow)
+    async with stored(tmp_path) as made:
+        try:
+            made.store.put(SONG, 0, bytes_of(SONG, 0))
+            assert made.store.has(SONG, 0)
+            assert await made.store.read(SONG, 0) == bytes_of(SONG, 0)
+            assert await made.store.read(SONG, 1) is None
+            made.store.put(SONG, 1, bytes_of(SONG, 1))
+            made.store.forget(SONG, 1)
+            assert not made.store.has(SONG, 1)
+        finally:
+            go_on.set()
+        await made.idle()
+        assert await made.store.read(SONG, 0) == bytes_of(SONG, 0)
+        assert await made.store.read(SONG, 1) is None
 
 
 async def test_reads_go_on_while_the_disk_is_slow_and_what_is_too_much_goes_uncached(

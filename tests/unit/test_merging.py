@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from musicfs.errors import OriginFailed
+from musicfs.errors import OriginFailed, OriginFault
 from musicfs.federation.merging import MOST, Merger
+from musicfs.model import Replica
+from musicfs.origins.base import HandOut
 from tests.support.fakes import DATA, HANG, SHORT, UNREACHABLE, FakeOrigin, slow
 from tests.support.federation import settle
 from tests.support.virtualtime import virtual_time
@@ -90,3 +93,61 @@ async def test_who_goes_away_at_once_is_not_asked_for() -> None:
     assert await second == DATA[PIECE : 2 * PIECE]
     await settle()
     assert asked(origin) == [(100, 100)]
+
+
+class Stream(FakeOrigin):
+    """Hands out a part each second, and fails after `sound` of them."""
+
+    sound = 100
+
+    async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
+        self.requests.append((offset, len(sizes)))
+        try:
+            for number, size in enumerate(sizes):
+                await asyncio.sleep(1)
+                if number == self.sound:
+                    raise OriginFailed(self.id, OriginFault.IO, "it broke off")
+                hand_out(number, DATA[offset : offset + size])
+                offset += size
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    def __init__(self) -> None:
+        super().__init__("a")
+        self.requests: list[tuple[int, int]] = []
+
+
+@virtual_time
+async def test_each_part_of_a_stream_is_there_as_soon_as_it_has_come() -> None:
+    origin, made = Stream(), merger()
+    loop = asyncio.get_running_loop()
+    reads = begin(made, origin, 0, 1, 2)
+    for number, read in enumerate(reads):
+        assert await read == DATA[number * PIECE : (number + 1) * PIECE]
+        assert loop.time() == pytest.approx(number + 1)
+    await settle()
+    assert origin.requests == [(0, 3)]
+    assert origin.cancelled == 0
+
+
+@virtual_time
+async def test_a_stream_that_breaks_off_fails_only_for_who_waits_for_its_rest() -> None:
+    origin, made = Stream(), merger()
+    origin.sound = 1
+    first, *rest = begin(made, origin, 0, 1, 2)
+    assert await first == DATA[:PIECE]
+    for read in rest:
+        with pytest.raises(OriginFailed):
+            await read
+
+
+@virtual_time
+async def test_a_stream_of_which_nobody_wants_the_rest_is_ended() -> None:
+    origin, made = Stream(), merger()
+    first, second, third = begin(made, origin, 0, 1, 2)
+    await asyncio.sleep(0.5)
+    third.cancel()
+    await asyncio.gather(first, second)
+    await settle()
+    assert origin.cancelled == 1

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica
 from musicfs.origins.s3.driver import S3Origin
+from musicfs.origins.s3.parts import Parts
 
 TIME = 1_700_000_000
 FILE = Replica(OriginId("cloud"), "a.flac", 10, TIME * 10**9, "abc")
@@ -65,6 +68,65 @@ def part(place: str, body: bytes = b"23456", etag: str = '"abc"') -> bytes:
 async def test_a_right_answer_is_taken() -> None:
     async with saying(part("bytes 2-6/10")) as origin:
         assert await read(origin) == b"23456"
+
+
+async def read_parts(origin: S3Origin) -> list[bytes]:
+    """What is handed out of two parts, in this order."""
+    found: list[bytes] = []
+
+    def take(number: int, data: bytes) -> None:
+        assert number == len(found)
+        found.append(data)
+
+    await origin.read_parts(FILE, 2, [2, 3], take)
+    return found
+
+
+async def test_parts_are_handed_out_in_order() -> None:
+    async with saying(part("bytes 2-6/10")) as origin:
+        assert await read_parts(origin) == [b"23", b"456"]
+
+
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        (part("bytes 2-6/10", etag='"abd"'), ReplicaFailed),
+        (part("bytes 2-6/11"), ReplicaFailed),
+        (part("bytes 3-7/10"), OriginFailed),
+        (answer(412, HEADERS), ReplicaFailed),
+        (answer(500, HEADERS, b"no"), OriginFailed),
+        (part("bytes 2-6/10", b"234567890"), OriginFailed),
+    ],
+)
+async def test_no_part_of_a_wrong_answer_is_handed_out(text: bytes, failure: type[Exception]) -> None:
+    async with saying(text) as origin:
+        found: list[int] = []
+        with pytest.raises(failure):
+            await origin.read_parts(FILE, 2, [2, 3], lambda number, data: found.append(number))
+        assert not found
+
+
+async def test_an_answer_that_ends_early_fails_after_the_parts_that_came() -> None:
+    async with saying(part("bytes 2-6/10", b"2345")) as origin:
+        found: list[int] = []
+        with pytest.raises(OriginFailed):
+            await origin.read_parts(FILE, 2, [2, 3], lambda number, data: found.append(number))
+        assert found == [0]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.lists(st.integers(1, 20), min_size=40, max_size=40))
+def test_parts_are_cut_from_pieces_of_any_size(sizes: list[int], pieces: list[int]) -> None:
+    data, found, at = bytes(range(sum(sizes))), [], 0
+    parts = Parts(sizes, lambda number, part: found.append((number, part)))
+    for piece in pieces:
+        assert parts.complete == (at >= len(data))
+        parts.take(data[at : at + piece])
+        at += piece
+    expected, at = [], 0
+    for number, size in enumerate(sizes):
+        expected.append((number, data[at : at + size]))
+        at += size
+    assert found == expected
 
 
 @pytest.mark.parametrize(
