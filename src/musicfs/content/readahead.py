@@ -59,7 +59,8 @@ class _Run:
 
     Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
     missing: of a file that is fetched whole, a byte for each block, 1 if it is still to be asked for. read: the blocks
-    that somebody has read; `gathered`: how many of the missing ones were asked for, at most `more` for each of those.
+    that somebody has read; `gathered`: how many were asked for before anybody needed them. Missing ones are as long as
+    there are fewer than `more` for each of those.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class _Run:
         if self.asked >= self.target:
             return None
         self.asked += 1
+        self.gathered += 1
         return self.asked - 1
 
 
