@@ -38,7 +38,8 @@ _MOST_LANES = 32
 _QUICK_SECS = 0.5
 _SLOW_SECS = 1.0
 _MOST_RUNS = 1024
-# The kernel's own read-ahead asks for up to 1 MiB at once, in any order, and several requests of it may be under way.
+# The kernel's own read-ahead asks for 256 KiB at once, or more where somebody has raised it, in any order, and several
+# requests of it may be under way.
 _OUT_OF_ORDER = 2 << 20
 
 

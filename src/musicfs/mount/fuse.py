@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 
 # The kernel is told of every change, so what it caches need not run out.
 _TIMEOUT_SECS = 3600.0
-_READ_AHEAD_KB = 1024
+# A block of content/seals.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one reader and
+# for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is fetched in vain.
+_READ_AHEAD_KB = 256
 _SESSION_BEGUN_SECS = 0.2
 _FORGETTING_SECS = 2.0
 _MOST_WORKERS = 10_000
@@ -318,7 +320,7 @@ class FuseMount:
         self._mounted = True
 
     def _raise_read_ahead(self) -> None:
-        """Lets the kernel ask for 1 MiB at a time, which only root may say; without it reads are 128 KiB each.
+        """Lets the kernel ask for 256 KiB at a time, which only root may say; without it reads are 128 KiB each.
 
         To be called once requests are answered: the kernel sets its own value when the session begins.
         """
