@@ -39,6 +39,11 @@ OF_THE_FILE = {
 names = st.sampled_from(NAMES)
 
 
+def an_origin(name: str) -> FakeOrigin:
+    """Each tells lies of its own, as bits rot: those who agree on one outvote a single one who knows better."""
+    return FakeOrigin(name, data=DATA, lie=1 + NAMES.index(name))
+
+
 class Reads(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +52,7 @@ class Reads(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         self.made = Federation()
-        self.origins = {name: FakeOrigin(name, data=DATA) for name in NAMES}
+        self.origins = {name: an_origin(name) for name in NAMES}
         for name in NAMES:
             self.made.add(self.origins[name])
         self.all = OpenContent(CONTENT, self.made.replicas)
@@ -154,7 +159,7 @@ class Reads(RuleBasedStateMachine):
         if self.made.registry.get(self.origins[name].id) is None:
 
             async def add() -> None:
-                self.origins[name] = FakeOrigin(name, data=DATA)
+                self.origins[name] = an_origin(name)
                 self.made.registry.register(self.origins[name], NAMES.index(name))
 
             self.runner.run(add())

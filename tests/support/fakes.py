@@ -71,6 +71,7 @@ class FakeOrigin:
         probes: Sequence[Outcome] = (),
         probe_outcome: Outcome = GOOD,
         close_outcome: Outcome = GOOD,
+        lie: int = 255,
     ) -> None:
         self.id = OriginId(id)
         self.kind = kind
@@ -81,6 +82,7 @@ class FakeOrigin:
         self.probes = deque(probes)
         self.probe_outcome = probe_outcome
         self.close_outcome = close_outcome
+        self.lie = lie
         self.calls: list[Call] = []
         self.probed_ms: list[float] = []
         self.cancelled = 0
@@ -97,7 +99,7 @@ class FakeOrigin:
         await self._perform(outcome)
         data = self.data[offset : offset + size]
         if outcome.wrong:
-            data = bytes(255 - byte for byte in data)
+            data = bytes(byte ^ self.lie for byte in data)
         return data[: len(data) - outcome.short_by]
 
     async def health(self) -> HealthStatus:

@@ -193,6 +193,18 @@ async def test_a_late_origin_is_not_hedged_to_one_known_to_be_down() -> None:
 
 
 @virtual_time
+async def test_at_half_of_its_time_a_read_asks_whoever_is_left_whatever_is_known_of_them() -> None:
+    """Two that hang for as long as they may would take all of it."""
+    hanging, too, back = FakeOrigin("a", read_outcome=HANG), FakeOrigin("b", read_outcome=HANG), FakeOrigin("c")
+    retry = RetryConfig(deadline_ms=8000, hedge_share=0.0, hedge_burst=0)
+    async with federation(hanging, too, back, retry=retry) as fed:
+        for _ in range(3):
+            fed.monitor.record_failure(C, OriginFailed(C, OriginFault.UNREACHABLE))
+        assert (await fed.fetch()).replica == back.replica
+        assert (hanging.called_ms, too.called_ms, back.called_ms) == ([0], [4000], [4000])
+
+
+@virtual_time
 async def test_unhealthy_origins_are_hedged_among_each_other() -> None:
     origins = [FakeOrigin("a", read_outcome=HANG), FakeOrigin("b")]
     async with federation(*origins) as fed:

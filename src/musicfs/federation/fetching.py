@@ -108,6 +108,7 @@ class Fetch:
         self._tools = tools
         self._wanted = wanted
         self._deadline = deadline
+        self._halfway = inf
         self._timed = wanted.urgent()  # the time of what queues behind others says little of its origin
         self._time = asyncio.get_running_loop().time
         self._numbers = count()
@@ -128,6 +129,7 @@ class Fetch:
         delays_ms = () if hopeless else self._tools.retry.delays_ms
         if hopeless:
             self._deadline = min(self._deadline, self._time() + _LAST_CHANCE_SECS)
+        self._halfway = (self._time() + self._deadline) / 2
         try:
             for delay_ms in (0, *delays_ms):
                 if delay_ms:
@@ -167,11 +169,12 @@ class Fetch:
             self._mind_the_deadline()
             self._replace(running - len(self._running))
             self._hedge()
+            self._ask_all()
         return None
 
     async def _wait_for_news(self) -> None:
         """Until an attempt ends, or it is time to do something about one."""
-        turn = min(self._deadline, self._hedge_at(), *(attempt.expires for attempt in self._running))
+        turn = min(self._deadline, self._hedge_at(), self._ask_all_at(), *(each.expires for each in self._running))
         tasks = [attempt.task for attempt in self._running]
         await asyncio.wait(tasks, timeout=max(0.0, turn - self._time()), return_when=asyncio.FIRST_COMPLETED)
 
@@ -227,6 +230,26 @@ class Fetch:
             else:
                 self._unhedged = self._newest
                 self._look_again = self._time() + _LOOK_AGAIN_SECS
+
+    def _ask_all_at(self) -> float:
+        if not self._unasked():
+            return inf
+        return self._halfway if self._wanted.urgent() else max(self._halfway, self._time() + _LOOK_AGAIN_SECS)
+
+    def _ask_all(self) -> None:
+        """Once half of the time is over, whoever else has the bytes is asked, healthy or not: one that hangs until its
+        own timeout, and another after it, must not take all the time from one that has just come back. That is no
+        hedge, which would have to be afforded."""
+        if self._running and self._time() >= self._halfway and self._wanted.urgent():
+            while unasked := self._unasked():
+                self._start(unasked[0])
+
+    def _unasked(self) -> list[Candidate]:
+        """Who waits, and is at no origin that is being asked."""
+        if self._wanted.background:
+            return []
+        asked = {attempt.candidate.origin.id for attempt in self._running}
+        return [candidate for candidate in self._waiting if candidate.origin.id not in asked]
 
     def _is_doubtful(self, attempt: _Attempt | None) -> bool:
         """Whether its origin has lost its health meanwhile, by the reads beside this one: then going elsewhere is no
