@@ -165,6 +165,8 @@ async def test_nothing_is_left_of_a_hundred_reads_that_were_outrun_and_cancelled
     assert proxy is not None
     impatient = RetryConfig(hedge_min_ms=1, hedge_max_ms=1, hedge_share=1)
     await asyncio.gather(*(source.origin.read(source.replica, 0, BLOCK) for _ in range(12)))
+    while any("Sessions._connect" in repr(task) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0.01)  # so many at once have another connection made, for those to come
     before, connections = held(), proxy.connections
     asked = source.origin.reads
     proxy.stall()
