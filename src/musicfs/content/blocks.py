@@ -20,6 +20,7 @@ from musicfs.content.blockindex import Indexed, IndexFailed, last_block
 from musicfs.content.cachetrouble import CacheTrouble
 from musicfs.content.knownblocks import KnownBlocks, KnownContent
 from musicfs.content.seals import BLOCK_SIZE, PIECE_SIZE, holds
+from musicfs.content.writequeue import WriteQueue
 from musicfs.errors import MusicFSError
 from musicfs.events import EventBus
 from musicfs.model import Content, Fingerprint
@@ -32,9 +33,6 @@ Ts = TypeVarTuple("Ts")
 
 _LARGEST_NOW = 1 << 20  # bytes: the longest request of the kernel
 _READING_THREADS = 4
-_MOST_WAITING = 64  # blocks to be written; more come uncached
-_ENOUGH = 8  # blocks to be written at once, for which no more are waited for
-_GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
 _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
 _CLOSING_SECS = 2.0
 _TOUCH_EVERY_SECS = 5.0
@@ -77,12 +75,8 @@ class BlockStore:
         self._known = KnownBlocks()
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
-        self._waiting: list[NewBlock] = []
-        self._unwritten: dict[tuple[Fingerprint, int], bytes] = {}
-        """Blocks that wait to be written, or are being written."""
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._writing: asyncio.Task[Any] | None = None
-        self._enough = asyncio.Event()
+        self._queue = WriteQueue(self._store, self._spawn)
         self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
         self._now = True
         self._closed = False
@@ -107,9 +101,7 @@ class BlockStore:
         """Stores what waits, and leaves all in order, if that can be had within seconds."""
         if self._closed:
             return
-        if self._writing is not None:
-            self._enough.set()
-            await asyncio.wait({self._writing}, timeout=_CLOSING_SECS)
+        await self._queue.written(_CLOSING_SECS)
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -160,11 +152,13 @@ class BlockStore:
     def has(self, content: Content, number: int) -> bool:
         """Whether the block is there, of a content that was read lately; False where that is not known."""
         known = self._known.get(content.fingerprint)
-        return (content.fingerprint, number) in self._unwritten or (known is not None and bool(known.present[number]))
+        if self._queue.get((content.fingerprint, number)) is not None:
+            return True
+        return known is not None and bool(known.present[number])
 
     async def read(self, content: Content, number: int) -> bytes | None:
         """The block, verified; None when it is not there. Raises nothing."""
-        if (unwritten := self._unwritten.get((content.fingerprint, number))) is not None:
+        if (unwritten := self._queue.get((content.fingerprint, number))) is not None:
             self._hits += 1
             return unwritten
         known = self._known.get(content.fingerprint)
@@ -215,55 +209,28 @@ class BlockStore:
 
     def put(self, content: Content, number: int, data: bytes) -> None:
         """Has the block stored soon, unless too many wait already or the disk fails. Returns at once."""
-        late = len(self._waiting) >= _MOST_WAITING
-        if late or self._closed or not self._trouble.may_write():
+        if self._queue.full or self._closed or not self._trouble.may_write():
             self._skipped += 1
             return
-        self._waiting.append(NewBlock(content, number, data))
-        self._unwritten[content.fingerprint, number] = data
-        if len(self._waiting) >= _ENOUGH:
-            self._enough.set()
-        if self._writing is None:
-            self._writing = self._spawn(self._write_waiting())
+        self._queue.put(NewBlock(content, number, data))
 
     async def written(self) -> None:
         """Returns once what was put is stored, or is given up."""
-        if self._writing is not None:
-            self._enough.set()
-            await asyncio.wait({self._writing})
+        await self._queue.written()
 
-    async def _write_waiting(self) -> None:
+    async def _store(self, blocks: Sequence[NewBlock]) -> None:
         try:
-            while self._waiting:
-                await self._gather()
-                blocks, self._waiting = self._waiting, []
-                try:
-                    changes = await self._write(self.disk.write, blocks)
-                except CacheFailed:
-                    self._skipped += len(blocks)
-                    self._known.clear()  # what was evicted before it failed is not known
-                else:
-                    self._apply(changes)
-                    self._skipped += len(blocks) - len(changes.stored)
-                for block in blocks:
-                    key = block.content.fingerprint, block.number
-                    if self._unwritten.get(key) is block.data:
-                        del self._unwritten[key]
-        finally:
-            self._writing = None
-
-    async def _gather(self) -> None:
-        """Waits for more to write in the same transaction, but not for long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GATHER_SECS):
-                await self._enough.wait()
-        self._enough.clear()
+            changes = await self._write(self.disk.write, blocks)
+        except CacheFailed:
+            self._skipped += len(blocks)
+            self._known.clear()  # what was evicted before it failed is not known
+        else:
+            self._apply(changes)
+            self._skipped += len(blocks) - len(changes.stored)
 
     def forget(self, content: Content, number: int) -> None:
         """Has the block dropped, if it is there or waits to be. Returns at once."""
-        key = content.fingerprint, number
-        self._unwritten.pop(key, None)
-        self._waiting = [block for block in self._waiting if (block.content.fingerprint, block.number) != key]
+        self._queue.forget((content.fingerprint, number))
         self._spawn(self.drop(content.fingerprint, [number]))
 
     async def drop(self, fingerprint: Fingerprint, numbers: Iterable[int]) -> int:

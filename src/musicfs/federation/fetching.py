@@ -225,11 +225,14 @@ class Fetch:
     def _hedge(self) -> None:
         if self._running and self._time() >= self._hedge_at() and (target := self._hedge_target()) is not None:
             if self._is_doubtful(self._newest) or self._tools.budget.spend():
-                self._tools.registry.traffic[target.origin.id].hedged += 1
-                self._start(target)
+                self._start_besides(target)
             else:
                 self._unhedged = self._newest
                 self._look_again = self._time() + _LOOK_AGAIN_SECS
+
+    def _start_besides(self, candidate: Candidate) -> None:
+        self._tools.registry.traffic[candidate.origin.id].hedged += 1
+        self._start(candidate)
 
     def _ask_all_at(self) -> float:
         if not self._unasked():
@@ -242,7 +245,7 @@ class Fetch:
         hedge, which would have to be afforded."""
         if self._running and self._time() >= self._halfway and self._wanted.urgent():
             while unasked := self._unasked():
-                self._start(unasked[0])
+                self._start_besides(unasked[0])
 
     def _unasked(self) -> list[Candidate]:
         """Who waits, and is at no origin that is being asked."""
