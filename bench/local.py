@@ -27,7 +27,7 @@ def timed(work: str, folder: Path, argument: str) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def _folders(base: Path, tracks: int, big: int) -> list[Path]:
+def make_folders(base: Path, tracks: int, big: int) -> list[Path]:
     """Two folders that overlap in a fifth of the tracks."""
     first, second = base / f"library-{tracks}" / "a", base / f"library-{tracks}" / "b"
     make_library(first, range(tracks * 6 // 10))
@@ -37,7 +37,7 @@ def _folders(base: Path, tracks: int, big: int) -> list[Path]:
     return [first, second]
 
 
-def _round(contender: Contender, folders: Sequence[Path], base: Path, tracks: int, table: Table) -> None:
+def measure_round(contender: Contender, folders: Sequence[Path], base: Path, tracks: int, table: Table) -> None:
     plain = Plain(folders)
     # Only what every contender has: the plain folder is the first of the two.
     step = max(1, tracks * 6 // 10 // _SMALL_FILES)
@@ -71,7 +71,7 @@ def _round(contender: Contender, folders: Sequence[Path], base: Path, tracks: in
 
 def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
     """Seconds, by contender."""
-    folders = _folders(base, tracks, big)
+    folders = make_folders(base, tracks, big)
     ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
     contenders: list[Contender] = [Plain(folders), bare(folders, base), *unions(folders, base), ours]
     ours.scan()
@@ -79,7 +79,7 @@ def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
     for number in range(rounds):
         for contender in contenders:
             print(f"local, round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
-            _round(contender, folders, base, tracks, table)
+            measure_round(contender, folders, base, tracks, table)
     return table
 
 
@@ -88,7 +88,7 @@ def measure_start(base: Path, sizes: tuple[int, ...], rounds: int, big: int) -> 
     taken: dict[int, list[float]] = {size: [] for size in sizes}
     mounts = {}
     for size in sizes:
-        mounts[size] = MusicFS(_folders(base, size, big), base / "mnt-start", base / f"cache-{size}")
+        mounts[size] = MusicFS(make_folders(base, size, big), base / "mnt-start", base / f"cache-{size}")
         mounts[size].scan()
     for _ in range(rounds):
         for size, mount in mounts.items():
@@ -103,7 +103,7 @@ def measure_start(base: Path, sizes: tuple[int, ...], rounds: int, big: int) -> 
 
 def measure_memory(base: Path, tracks: int, big: int) -> dict[str, float]:
     """Resident megabytes of the daemon and its children: idle after the rescan, and after `find`."""
-    ours = MusicFS(_folders(base, tracks, big), base / "mnt-memory", base / f"cache-{tracks}")
+    ours = MusicFS(make_folders(base, tracks, big), base / "mnt-memory", base / f"cache-{tracks}")
     ours.scan()
 
     def resident() -> float:
