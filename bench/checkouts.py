@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contenders import MusicFS
@@ -21,20 +22,32 @@ from bench.tables import Table
 _BIG = 1 << 27  # bytes
 
 
-def _contenders(checkouts: Sequence[Path], folders: Sequence[Path], base: Path) -> list[MusicFS]:
-    contenders = []
-    for number, checkout in enumerate(checkouts):
-        python = checkout.absolute() / ".venv" / "bin" / "python"
-        at, cache = base / f"mnt-checkout-{number}", base / f"cache-checkout-{number}"
-        contenders.append(MusicFS(folders, at, cache, name=checkout.name, python=str(python)))
-    return contenders
+@dataclass(frozen=True)
+class _Checkout(MusicFS):
+    """The MusicFS of one checkout."""
+
+    checkout: Path
+
+    @property
+    def title(self) -> str:
+        return self.checkout.name
+
+    def python(self) -> str:
+        return str(self.checkout.absolute() / ".venv" / "bin" / "python")
 
 
-def _measure_start(contender: MusicFS, table: Table) -> None:
+def _contenders(checkouts: Sequence[Path], folders: Sequence[Path], base: Path) -> list[_Checkout]:
+    return [
+        _Checkout(folders, base / f"mnt-checkout-{number}", base / f"cache-checkout-{number}", checkout)
+        for number, checkout in enumerate(checkouts)
+    ]
+
+
+def _measure_start(contender: _Checkout, table: Table) -> None:
     started = time.perf_counter()
     contender.start()
     next(contender.mount_point.iterdir())
-    table.add("start", contender.name, time.perf_counter() - started)
+    table.add("start", contender.title, time.perf_counter() - started)
     contender.settle()
     contender.unmount()
 
@@ -49,8 +62,11 @@ def measure_checkouts(checkouts: Sequence[Path], base: Path, tracks: int, rounds
     table = Table(f"seconds, {tracks:,} tracks")
     for number in range(rounds):
         for contender in contenders[:: 1 if number % 2 == 0 else -1]:
-            print(f"round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
-            measure_round(contender, folders, base, tracks, table)
+            print(f"round {number + 1} of {rounds}: {contender.title}", file=sys.stderr, flush=True)
+            rows = Table("")
+            measure_round(contender, folders, base, tracks, rows)
+            for row in rows.rows.values():
+                table.add(row.name, contender.title, row.median(contender.name))
             _measure_start(contender, table)
     return table
 

@@ -114,15 +114,17 @@ def bare(folders: Sequence[Path], base: Path) -> Union:
 class MusicFS:
     """This project over both folders, its catalogue kept between rounds as it is between reboots."""
 
+    name = "musicfs"
     folders: Sequence[Path]
     mount_point: Path
     cache_dir: Path
-    name: str = "musicfs"
-    python: str = sys.executable
-    """The interpreter of the environment that MusicFS is installed in."""
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.python, "-m", "musicfs", *arguments]
+        return [self.python(), "-m", "musicfs", *arguments]
+
+    def python(self) -> str:
+        """The interpreter of the environment that it is installed in."""
+        return sys.executable
 
     def options(self) -> list[str]:
         """Where the music is and the cache belongs."""
