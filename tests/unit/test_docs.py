@@ -16,7 +16,14 @@ from musicfs.config import load_config
 from musicfs.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
+PAGES = [
+    page
+    for pattern in ("*.md", ".github/**/*.md", "docs/**/*.md", "examples/*/*.md")
+    for page in sorted(ROOT.glob(pattern))
+]
+# Pages whose every promise names the test that holds it.
+PROMISING = [ROOT / "SECURITY.md", ROOT / "docs/SEMANTICS.md"]
+TEST_NAME = re.compile(r"(tests/[\w/]+\.py)(?:::\w+)*?::(test_\w+)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Words of a synopsis, and what stands in for them.
 STAND_INS = {
@@ -62,8 +69,32 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 @pages()
 def test_every_test_that_is_named_exists(page: Path) -> None:
-    for path, name in re.findall(r"(tests/[\w/]+\.py)(?:::\w+)*?::(test_\w+)", page.read_text()):
+    for path, name in TEST_NAME.findall(page.read_text()):
+        assert (ROOT / path).is_file(), f"{page.name} names {path}"
         assert re.search(rf"def {name}\(", (ROOT / path).read_text()), f"{page.name} names {path}::{name}"
+
+
+def promises(text: str) -> Iterator[str]:
+    """The promises of a page: paragraphs that begin in bold, and the items of lists that follow a line `Promised:`."""
+    promised = False
+    for part in re.split(r"\n{2,}|\n(?=- )", text):
+        if part.startswith("**") or (promised and part.startswith("- ")):
+            yield part
+        else:
+            promised = part == "Promised:"
+
+
+@pages(PROMISING)
+def test_every_promise_names_a_test(page: Path) -> None:
+    found = list(promises(page.read_text()))
+    assert len(found) > 15
+    assert [promise for promise in found if not TEST_NAME.search(promise)] == []
+
+
+def test_a_promise_without_a_test_is_found() -> None:
+    good = "Promised:\n\n- **One.** `tests/a.py::test_a`\n"
+    page = f"## Users\n\n{good}- Two\n  goes on.\n\nNot promised:\n\n- Three.\n\n**Four.** Five"
+    assert [each for each in promises(page) if not TEST_NAME.search(each)] == ["- Two\n  goes on.", "**Four.** Five"]
 
 
 @pages()
