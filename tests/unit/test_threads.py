@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersClosed, WorkersHeld, WorkerThreads
 
 
 @pytest.fixture
@@ -85,9 +87,10 @@ async def test_an_abandoned_call_counts_as_blocked_until_it_returns(
         await threads.run(lambda: None)
 
 
-async def test_when_all_threads_hang_a_new_call_waits_and_runs_later(
+async def test_when_all_calls_were_abandoned_a_moment_ago_a_new_call_waits_for_a_thread(
     threads: WorkerThreads, gate: threading.Event
 ) -> None:
+    """A slow disk answers after all; it is not to be thought of as one that hangs."""
     for _ in range(2):
         (await hang(threads, gate)).cancel()
     waiting = asyncio.create_task(threads.run(lambda: 5))
@@ -96,6 +99,55 @@ async def test_when_all_threads_hang_a_new_call_waits_and_runs_later(
     assert not waiting.done()
     gate.set()
     assert await waiting == 5
+
+
+async def test_when_all_threads_hang_in_abandoned_calls_what_waits_and_what_comes_fails_until_one_is_free(
+    gate: threading.Event,
+) -> None:
+    threads = WorkerThreads("test", 2, held_secs=0.05)
+    hanging = [await hang(threads, gate) for _ in range(2)]
+    waiting = [asyncio.create_task(threads.run(lambda: 5)) for _ in range(10)]
+    await asyncio.sleep(0)
+    for task in hanging:
+        task.cancel()
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(failure) for failure in failures} == {WorkersHeld}
+    with pytest.raises(WorkersHeld, match="held by calls that do not return"):
+        await threads.run(lambda: 5)
+    gate.set()
+    while threads.blocked:
+        await asyncio.sleep(0)
+    assert await threads.run(lambda: 5) == 5
+    threads.close()
+
+
+async def test_cancelled_calls_do_not_pile_up_behind_threads_that_hang(
+    threads: WorkerThreads, gate: threading.Event
+) -> None:
+    hanging = [await hang(threads, gate) for _ in range(2)]
+    arguments = [threading.Event() for _ in range(500)]  # of a type that may be referenced weakly
+    kept = weakref.WeakSet(arguments)
+    waiting = [asyncio.create_task(threads.run(argument.is_set)) for argument in arguments]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    del waiting, task, arguments
+    gc.collect()
+    assert len(kept) <= 4
+    gate.set()
+    await asyncio.gather(*hanging)
+    assert await threads.run(lambda: 5) == 5
+
+
+async def test_calls_run_in_the_order_they_were_made(threads: WorkerThreads, gate: threading.Event) -> None:
+    hanging = [await hang(threads, gate), await hang(threads, threading.Event())]
+    ran: list[int] = []
+    waiting = [asyncio.create_task(threads.run(ran.append, number)) for number in range(100)]
+    gate.set()
+    await asyncio.gather(*waiting)
+    assert ran == list(range(100))
+    hanging[1].cancel()
 
 
 async def test_closing_fails_calls_under_way_without_waiting_for_them(

@@ -24,7 +24,7 @@ from musicfs.content.writequeue import WriteQueue
 from musicfs.errors import MusicFSError
 from musicfs.events import EventBus
 from musicfs.model import Content, Fingerprint
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class BlockStore:
                     if lost := known.take_lost():
                         self._spawn(self.drop(content.fingerprint, lost))
                 data = await self._read(known, content, number)
-        except (CacheFailed, WorkersClosed):
+        except (CacheFailed, WorkersUnavailable):
             data = None
         except TimeoutError:
             self._trouble.fails(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
@@ -328,7 +328,7 @@ class BlockStore:
         self._known.apply(changes)
 
     async def _learn_pinned(self) -> None:
-        with contextlib.suppress(*_FAILURES, WorkersClosed):
+        with contextlib.suppress(*_FAILURES, WorkersUnavailable):
             self._pinned = await self._readers.run(self.disk.pinned)
 
     async def _settle(self) -> None:
@@ -350,8 +350,8 @@ class BlockStore:
         """Runs a call in one of the threads that read."""
         try:
             return await self._readers.run(call, *args)
-        except WorkersClosed:
-            raise CacheFailed("the cache is closed") from None
+        except WorkersUnavailable as error:
+            raise _failed(error) from None
         except _FAILURES as error:
             raise _failed(error) from error
 
@@ -359,8 +359,8 @@ class BlockStore:
         """Runs a call in the thread that writes; its failure stops the caching for a while."""
         try:
             result = await self._writer.run(call, *args)
-        except WorkersClosed:
-            raise CacheFailed("the cache is closed") from None
+        except WorkersUnavailable as error:
+            raise _failed(error) from None
         except _FAILURES as error:
             self._trouble.fails(_reason(error))
             raise _failed(error) from error

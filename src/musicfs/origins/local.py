@@ -24,7 +24,7 @@ from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
 from musicfs.origins.linux import ON_DISK, filesystem_of, open_cached
 from musicfs.origins.listing import Folder, Identity, Lister, identity_of
 from musicfs.origins.openfiles import Key, OpenFile, OpenFiles, close_all, key_of
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
 from musicfs.origins.watch import FolderWatch
 
 T = TypeVar("T")
@@ -237,8 +237,8 @@ class LocalOrigin:
         """Runs a blocking call in a thread, its failures translated."""
         try:
             return await self._threads.run(self._translated, path, call, args)
-        except WorkersClosed:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
 
     # What follows runs in worker threads.
 

@@ -13,11 +13,12 @@ from contextlib import suppress
 
 from inotify_simple import INotify, flags
 
+from musicfs.errors import OriginFailed
 from musicfs.model import OriginId
 from musicfs.origins.base import WatchCallback, outermost
 from musicfs.origins.linux import give_memory_back
 from musicfs.origins.listing import Lister, is_skipped
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersHeld, WorkersUnavailable, WorkerThreads
 from musicfs.origins.watchedfolders import WatchedFolders
 
 log = logging.getLogger(__name__)
@@ -116,9 +117,11 @@ class FolderWatch:
             self._warn(f"Origin {self._origin!r} is polled for changes, as it can't be watched: {_remedy(error)}.")
             self.close()
             return False
-        except (WorkersClosed, asyncio.CancelledError):
+        except (WorkersUnavailable, asyncio.CancelledError) as error:
             self._stop()
             self.ended = True
+            if isinstance(error, WorkersHeld):
+                raise OriginFailed(self._origin, error.fault, str(error)) from None
             raise
         if self._closed:
             return False
@@ -241,7 +244,8 @@ class FolderWatch:
             return
         try:
             folders = await self._threads.run(self._add_below, shared, folder)
-        except WorkersClosed:
+        except WorkersUnavailable:
+            self.ended = True
             return
         except OSError as error:
             if not self._incomplete:

@@ -14,7 +14,7 @@ from musicfs.origins.nfs.files import Files
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.sessions import Session
 from musicfs.origins.nfs.settings import NfsSettings
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -83,8 +83,8 @@ class NfsOrigin:
                 return await self._threads.run(self._files.call, patience, path, call, *args)
         except TimeoutError:
             raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
-        except WorkersClosed:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
         finally:
             patience.ended = True
 

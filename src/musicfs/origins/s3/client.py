@@ -15,7 +15,7 @@ from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
 from musicfs.origins.s3.keys import KeyChain
 from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -99,7 +99,7 @@ class Bucket:
             raise self._failure(OriginFault.DENIED, str(error)) from error
         except TimeoutError:
             raise self._failure(OriginFault.TIMEOUT, f"nothing was heard for {self._patience:g} s") from None
-        except (aiohttp.ClientError, OSError, RuntimeError, WorkersClosed) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError, WorkersUnavailable) as error:
             if self._closed:
                 raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
             if isinstance(error, RuntimeError):
@@ -167,6 +167,8 @@ def _reason(error: Exception) -> tuple[OriginFault, str]:
     """Without the message of aiohttp's own, which may hold the whole request."""
     import aiohttp
 
+    if isinstance(error, WorkersUnavailable):
+        return error.fault, str(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return OriginFault.UNREACHABLE, f"{error.host} is not to be trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -174,7 +176,7 @@ def _reason(error: Exception) -> tuple[OriginFault, str]:
         if cause.errno == errno.ECONNREFUSED:
             return OriginFault.REFUSED, f"nothing listens at {error.host}:{error.port}"
         return OriginFault.UNREACHABLE, f"{error.host}: {cause.strerror or cause}"
-    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError | WorkersClosed):
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
         return OriginFault.UNREACHABLE, "the connection was lost"
     return OriginFault.IO, f"the answer makes no sense ({type(error).__name__})"
 

@@ -16,7 +16,7 @@ from musicfs.origins.smb.files import Files, Folder, is_addressable
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings
 from musicfs.origins.smb.wire import Identity
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersClosed, WorkersUnavailable, WorkerThreads
 from musicfs.secrets import find_secret, variable_of
 
 T = TypeVar("T")
@@ -116,8 +116,8 @@ class SmbOrigin:
         except TimeoutError:
             detail = f"no answer within {self._config.timeout_ms} ms"
             raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
-        except WorkersClosed:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
         finally:
             deadline.cancelled = True
 
