@@ -58,6 +58,11 @@ def on_disk(size: int, number: int) -> int:
     return -(-min(BLOCK_SIZE, size - number * BLOCK_SIZE) // _DISK_UNIT) * _DISK_UNIT
 
 
+def all_on_disk(size: int) -> int:
+    """The bytes that all blocks of a content of `size` bytes take on disk. Blocks are whole units, but for the last."""
+    return -(-size // _DISK_UNIT) * _DISK_UNIT
+
+
 def last_block(size: int) -> int:
     return max(0, (size - 1) // BLOCK_SIZE)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVarTuple
 
-from musicfs.content.blockindex import on_disk
+from musicfs.content.blockindex import all_on_disk
 from musicfs.content.blocks import BlockStore, CacheFailed
 from musicfs.content.pinlist import PinList, PinListFailed
 from musicfs.content.reader import OpenContent, Reader
@@ -215,7 +215,7 @@ class Pins:
                 if content.fingerprint in seen:
                     continue
                 seen.add(content.fingerprint)
-                room -= _size_on_disk(content)
+                room -= all_on_disk(content.size)
                 if room < 0:
                     log.warning("What is pinned no longer fits into the cache: raise content_cache_gb, or unpin some.")
                     return done
@@ -263,14 +263,10 @@ class Pins:
         return PinView(path, len(contents), complete, sum(content.size for content in contents), sum(cached))
 
 
-def _size_on_disk(content: Content) -> int:
-    return sum(on_disk(content.size, number) for number in range(-(-content.size // BLOCK_SIZE)))
-
-
 def _taken(pins: dict[str, dict[Fingerprint, Content]]) -> int:
     """What all of it takes on disk, each content once."""
     every: Iterable[Content] = {f: each for contents in pins.values() for f, each in contents.items()}.values()
-    return sum(map(_size_on_disk, every))
+    return sum(all_on_disk(content.size) for content in every)
 
 
 def _mb(size: int) -> str:
