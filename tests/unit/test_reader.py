@@ -132,6 +132,21 @@ async def test_a_block_that_has_just_failed_fails_at_once_and_is_tried_again_soo
 
 
 @virtual_time
+async def test_a_block_that_failed_once_is_read_ahead_again_after_a_while() -> None:
+    origin = FakeOrigin("a", data=DATA)
+    origin.reads.append(HANG)
+    async with federation(origin, retry=RetryConfig(deadline_ms=1000)) as made:
+        reader, file = Reader(made.executor), opened(made)
+        with pytest.raises(NoReplicaAvailable):
+            await reader.read(file, 0, 10)
+        assert reader.begin(file, 0) is None
+        await asyncio.sleep(0.3)
+        ahead = reader.begin(file, 0)
+        assert ahead is not None
+        assert (await ahead)[:10] == DATA[:10]
+
+
+@virtual_time
 async def test_closing_ends_the_reads_under_way() -> None:
     origin = FakeOrigin("a", data=DATA)
     origin.read_outcome = HANG

@@ -152,7 +152,7 @@ class Reader:
     def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes] | None:
         """Fetches a block that nobody waits for yet; None when it is here or under way."""
         key = (opened.content.id, index)
-        if key in self._recent or key in self._fetching or key in self._failed:
+        if key in self._recent or key in self._fetching or self._failure_of(key) is not None:
             return None
         if self._store is not None and self._store.has(opened.content, index):
             return None
@@ -186,9 +186,14 @@ class Reader:
 
     def _fail_again(self, key: tuple[int, int]) -> None:
         """The kernel asks at once again for what its read-ahead has waited for in vain: one deadline is enough."""
-        until, error = self._failed.get(key, (0.0, None))
-        if error is not None and asyncio.get_running_loop().time() < until:
+        error = self._failure_of(key)
+        if error is not None:
             raise error
+
+    def _failure_of(self, key: tuple[int, int]) -> NoReplicaAvailable | None:
+        """What the fetch of the block failed with, if that was a moment ago."""
+        until, error = self._failed.get(key, (0.0, None))
+        return error if asyncio.get_running_loop().time() < until else None
 
     async def _fetch(self, opened: OpenContent, index: int, deadline: float | None = None) -> bytes:
         data = await self._find(opened, index, deadline)
