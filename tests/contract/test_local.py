@@ -208,6 +208,78 @@ async def test_an_idle_origin_holds_no_descriptor_so_that_its_disk_can_be_unmoun
     assert now(origin, file, 0, 5) == b"12345"
 
 
+async def all_closed(before: int) -> None:
+    """Waits until there are no more descriptors than before."""
+    async with asyncio.timeout(10):
+        while descriptors() > before:
+            await asyncio.sleep(0.001)
+
+
+async def test_descriptors_of_an_idle_origin_are_closed_though_the_health_check_is_cancelled(env: LocalEnv) -> None:
+    """At every turn of the event loop at which it may be."""
+    before = descriptors()
+    origin, file = await ready(env, "a", b"12345")
+    for turns in range(30):
+        assert await origin.read(file, 0, 5) == b"12345"
+        await origin.health()
+        checking = asyncio.create_task(origin.health())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        checking.cancel()
+        await asyncio.wait({checking})
+        await origin.health()
+        await all_closed(before)
+
+
+async def test_the_root_is_closed_though_who_had_it_opened_is_cancelled(
+    env: LocalEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin, file = await ready(env, "a", b"12345")
+    await origin.health()
+    await origin.health()
+    before = descriptors()
+    looking, may_open, opened = threading.Event(), threading.Event(), local.LocalOrigin._open_root
+
+    def slowly(self: LocalOrigin) -> object:
+        looking.set()
+        may_open.wait()
+        return opened(self)
+
+    monkeypatch.setattr(LocalOrigin, "_open_root", slowly)
+    reading = asyncio.create_task(origin.read(file, 0, 5))
+    await asyncio.to_thread(looking.wait)
+    reading.cancel()
+    await asyncio.wait({reading})
+    may_open.set()
+    monkeypatch.undo()
+    assert (await origin.stat("a")).size == 5
+    await all_closed(before)
+
+
+async def test_descriptors_are_closed_though_every_thread_of_the_origin_hangs(env: LocalEnv) -> None:
+    before = descriptors()
+    env.write("a", b"12345")
+    origin = HangingOrigin(env.config(pool_size=1))
+    origin.answer = threading.Event()
+    origin.answer.set()
+    file = await replica(origin, "a")
+    try:
+        assert await origin.read(file, 0, 5) == b"12345"
+        origin.answer.clear()
+        hanging = asyncio.create_task(origin.read(file, 0, 5))
+        while not origin.hangs:
+            await asyncio.sleep(0.001)
+        hanging.cancel()
+        resting = asyncio.create_task(origin._rest())
+        with pytest.raises(OriginFailed, match="held by calls that do not return") as caught:
+            await resting
+        assert caught.value.fault is OriginFault.TIMEOUT
+        await all_closed(before)
+    finally:
+        origin.answer.set()
+        await origin.aclose()
+
+
 async def test_a_root_that_was_replaced_is_noticed_by_the_health_check(env: LocalEnv) -> None:
     origin, _ = await ready(env, "a", b"12345")
     env.root.rename(env.root.parent / "old")
@@ -226,8 +298,10 @@ class HangingOrigin(LocalOrigin):
     """A disk that does not answer reads until it is told to."""
 
     answer: threading.Event
+    hangs = False
 
     def _read(self, replica: Replica, offset: int, size: int) -> bytes:
+        self.hangs = not self.answer.is_set()
         self.answer.wait()
         return super()._read(replica, offset, size)
 

@@ -143,16 +143,16 @@ class LocalOrigin:
         root, self._root = self._root, None
         if root is not None and root.fd is not None:
             close_all([*fds, root.fd])
-        elif fds:  # closing may hang, as the mount may
-            threading.Thread(target=close_all, args=(fds,), daemon=True).start()
+        elif fds:
+            _close_aside(fds)
 
     async def _look(self) -> None:
         """Learns what the root is now. Only the event loop's thread swaps the descriptor, as `read_now` uses it."""
-        root = await self._run("", self._open_root)
+        root = await self._run("", self._open_root, undo=_close_root)
         before, self._root = self._root, None if self._closed else root
         for old in (before, root if self._closed else None):
-            if old is not None and old.fd is not None:
-                os.close(old.fd)
+            if old is not None:
+                _close_root(old)
 
     async def _rest(self) -> None:
         self._let_go()
@@ -160,8 +160,12 @@ class LocalOrigin:
         if self._root is not None and self._root.fd is not None:
             fds.append(self._root.fd)
             self._root = replace(self._root, fd=None)
-        if fds:
-            await self._run("", close_all, fds)
+        try:
+            if fds:
+                await self._run("", close_all, fds)
+        except BaseException:
+            _close_aside(fds)
+            raise
 
     def read_now(self, replica: Replica, offset: int, size: int) -> memoryview | None:
         """See base.ReadsNow. Never raises: whatever is wrong is for `read` to find and to tell."""
@@ -233,10 +237,12 @@ class LocalOrigin:
         close_all(leaving)
         return file
 
-    async def _run(self, path: str, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Runs a blocking call in a thread, its failures translated."""
+    async def _run(
+        self, path: str, call: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], object] | None = None
+    ) -> T:
+        """Runs a blocking call in a thread, its failures translated. undo: as `WorkerThreads.run` has it."""
         try:
-            return await self._threads.run(self._translated, path, call, args)
+            return await self._threads.run(self._translated, path, call, args, undo=undo)
         except WorkersUnavailable as error:
             raise OriginFailed(self.id, error.fault, str(error)) from None
 
@@ -369,6 +375,16 @@ class LocalOrigin:
 
     def _full(self, path: str) -> str:
         return f"{self._path}/{path}" if path else self._path
+
+
+def _close_aside(fds: list[int]) -> None:
+    """Closes them in a thread of its own: closing may hang, as the mount may."""
+    threading.Thread(target=close_all, args=(fds,), daemon=True).start()
+
+
+def _close_root(root: _Root) -> None:
+    if root.fd is not None:  # of a disk of this machine
+        os.close(root.fd)
 
 
 def _is_inside(path: str) -> bool:

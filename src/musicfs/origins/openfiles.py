@@ -98,7 +98,12 @@ class OpenFiles:
 
 
 def close_all(fds: list[int]) -> None:
-    """Closes them all. A dead mount reports an error for each, but the descriptors are free all the same."""
-    for fd in fds:
-        with suppress(OSError):
-            os.close(fd)
+    """Closes them all and takes them out of the list, so that of two calls each closes what the other has not.
+
+    A dead mount reports an error for each, but the descriptors are free all the same.
+    """
+    with suppress(IndexError):
+        while True:
+            fd = fds.pop()
+            with suppress(OSError):
+                os.close(fd)

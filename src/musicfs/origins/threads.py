@@ -41,15 +41,27 @@ class WorkersHeld(WorkersUnavailable):
 
 
 class _Job:
-    """began: when a thread took it, in the time of `time.monotonic`; None: no thread has."""
+    """began: when a thread took it, in the time of `time.monotonic`; None: no thread has. undo: takes a result that no
+    caller takes."""
 
-    __slots__ = ("args", "began", "call", "future")
+    __slots__ = ("args", "began", "call", "future", "undo")
 
-    def __init__(self, call: Callable[..., object], args: tuple[Any, ...], future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self,
+        call: Callable[..., object],
+        args: tuple[Any, ...],
+        future: asyncio.Future[Any],
+        undo: Callable[[Any], object] | None,
+    ) -> None:
         self.call = call
         self.args = args
         self.future = future
+        self.undo = undo
         self.began: float | None = None
+
+    def discard(self, result: object) -> None:
+        if self.undo is not None:
+            self.undo(result)
 
 
 class WorkerThreads:
@@ -81,19 +93,22 @@ class WorkerThreads:
         """Threads still held by calls whose callers have gone."""
         return len(self._abandoned)
 
-    async def run(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def run(self, call: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], object] | None = None) -> T:
         """What `call(*args)` returns or raises.
 
         When the caller is cancelled, a call that has not started never does, and one that has is abandoned to
-        its thread. Raises WorkersClosed after `close`, and WorkersHeld when every thread is held by an abandoned
-        call that has taken `held_secs`.
+        its thread. undo: is given what the call returns if the caller is gone by then, in the event loop's thread: it
+        frees what would leak.
+
+        Raises WorkersClosed after `close`, and WorkersHeld when every thread is held by an abandoned call that has
+        taken `held_secs`.
         """
         if self._closed:
             raise WorkersClosed
         if self._held_for() >= self._held_secs:
             raise WorkersHeld
         loop = asyncio.get_running_loop()
-        job = _Job(call, args, loop.create_future())
+        job = _Job(call, args, loop.create_future(), undo)
         self._jobs.add(job)
         if self._threads < min(len(self._jobs), self._size):
             self._start_thread(loop)
@@ -123,7 +138,9 @@ class WorkerThreads:
 
     def _abandon(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
         """The caller has gone."""
-        if job.began is None:
+        if job.future.done() and not job.future.cancelled() and job.future.exception() is None:
+            job.discard(job.future.result())
+        elif job.began is None:
             self._waiting.pop(job, None)
             self._jobs.discard(job)
         elif job in self._jobs:
@@ -164,7 +181,7 @@ class WorkerThreads:
     def _perform(self, job: _Job) -> tuple[object, BaseException | None]:
         job.began = time.monotonic()
         if job.future.done():
-            return None, None
+            return None, asyncio.CancelledError()
         try:
             return job.call(*job.args), None
         except BaseException as error:
@@ -176,6 +193,8 @@ class WorkerThreads:
         self._abandoned.discard(job)
         self._fill_queue()
         if job.future.done():
+            if error is None:
+                job.discard(result)
             return
         if error is None:
             job.future.set_result(result)
