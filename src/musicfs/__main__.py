@@ -1,7 +1,11 @@
-"""`python -m musicfs` is `musicfs`."""
+"""`python -m musicfs` is `musicfs`. Only `python -P -m musicfs` is as safe in a folder of strangers' files."""
 
 import sys
 
-from musicfs.cli.main import main
+from musicfs.processes import leave_script_folder
+
+leave_script_folder()
+
+from musicfs.cli.main import main  # noqa: E402 (not from the working folder)
 
 sys.exit(main())

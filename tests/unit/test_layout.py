@@ -27,7 +27,7 @@ RULES = Rules(
         frozenset({"federation"}),
         frozenset({"origins"}),
         frozenset({"logs", "secrets"}),
-        frozenset({"config", "config_file", "runtime", "systemd"}),
+        frozenset({"config", "config_file", "processes", "runtime", "systemd"}),
         frozenset({"events"}),
         frozenset({"errors"}),
         frozenset({"model"}),

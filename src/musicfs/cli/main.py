@@ -26,6 +26,7 @@ from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scanning import scan
 from musicfs.cli.verifying import verify
 from musicfs.errors import ConfigError, UserError
+from musicfs.processes import leave_working_folder
 
 _INTERRUPTED = 130
 _ALLOCATIONS = 100_000
@@ -107,6 +108,7 @@ _explain_mount_points(cli)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; prints failures as sentences, never as tracebacks."""
+    leave_working_folder()
     # Loading modules makes no garbage: to look for some again and again is a fifth of the time that it takes.
     gc.set_threshold(_ALLOCATIONS)
     for stream in (sys.stdout, sys.stderr):

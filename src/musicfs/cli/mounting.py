@@ -22,6 +22,7 @@ from musicfs.cli.settings import (
     source_of,
 )
 from musicfs.errors import UsageError, UserError
+from musicfs.processes import WORKING_FOLDER
 
 if TYPE_CHECKING:
     from musicfs.config import Config
@@ -70,6 +71,7 @@ def _in_foreground(config: Config, source: Source) -> None:
     from musicfs.daemon import log_to_stderr, serve
 
     log_to_stderr(config)
+    os.chdir(WORKING_FOLDER)  # As in the background: a mount must not depend on where it was started.
     serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
 
 

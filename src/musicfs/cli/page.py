@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from musicfs.cli.output import say
 from musicfs.cli.settings import PATH
 from musicfs.errors import UserError
+from musicfs.processes import WORKING_FOLDER
 
 
 @click.command(short_help="Show the status page in a browser.")
@@ -31,6 +33,7 @@ def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
 
     client = find_mount(mount_point)
     client.get("/status")  # whoever does not answer is told of now
+    os.chdir(WORKING_FOLDER)  # The browser starts there, too.
     try:
         asyncio.run(_serve(client.socket, port or 0, no_browser))
     except OSError as error:

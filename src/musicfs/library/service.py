@@ -7,14 +7,13 @@ import contextlib
 import logging
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicfs import logs
+from musicfs import logs, processes
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
 from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
@@ -141,13 +140,13 @@ class Library:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            # The worker leaves without an interpreter's exit, and multiprocessing would tell the user's terminal.
-            quiet = ["-W", "ignore:resource_tracker"]
             self._process = subprocess.Popen(
-                [sys.executable, *quiet, "-m", "musicfs.library", str(theirs.fileno())],
+                processes.python_command("musicfs.library", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                cwd=processes.WORKING_FOLDER,
+                env=processes.environment(),
             )
         self._link = Connection(ours.detach())
         self._link.send(self._setup)

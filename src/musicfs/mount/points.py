@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from musicfs import processes
 from musicfs.errors import UserError
 
 _TYPE = "fuse.musicfs"
@@ -86,7 +87,10 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     else:
         command = ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=30,
+            cwd=processes.WORKING_FOLDER, env=processes.environment(),
+        )  # fmt: skip
     except FileNotFoundError as error:
         raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
     except subprocess.TimeoutExpired as error:
