@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,7 +37,12 @@ class ScannedLibrary:
         self.events: list[Event] = []
         self.changes: list[TreeChanges] = []
         self.scanner = Scanner(
-            self.catalog, self.builder, Analyser(Parsers(lambda size: pool)), self.events.append, self.changes.append
+            self.catalog,
+            self.builder,
+            Analyser(Parsers(lambda size: pool)),
+            self.events.append,
+            self.changes.append,
+            lambda: asyncio.sleep(0),
         )
         self.origins: dict[str, Origin] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from musicfs.config import Config, OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library import service
 from musicfs.library.database import prepare_catalog
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
@@ -34,8 +36,8 @@ class Setup:
         self.changes: list[TreeChanges] = []
         bus = EventBus()
         bus.listen(self.events.append)
-        origin = OriginConfig(id=A, origin_type=OriginType.LOCAL, settings={"path": self.root})
-        config = Config(cache_dir=folder, origins=(origin,))
+        self.origin = OriginConfig(id=A, origin_type=OriginType.LOCAL, settings={"path": self.root})
+        config = Config(cache_dir=folder, origins=(self.origin,))
         self.library = Library(config, self.catalog, bus, self.changes.append)
 
     def worker(self) -> psutil.Process:
@@ -123,6 +125,65 @@ async def test_closing_ends_the_worker_and_everything_it_started(setup: Setup) -
     await setup.library.aclose()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
+
+
+def many_origins(first: OriginConfig, megabytes: int) -> list[OriginConfig]:
+    """As many that are not enabled as make a command of this size."""
+    long = "x" * 4000
+    ids = range(250 * megabytes)
+    more = ({"id": OriginId(f"{n}"), "enabled": False, "settings": {"path": f"/{n}{long}"}} for n in ids)
+    return [first, *(first.model_copy(update=each) for each in more)]
+
+
+async def test_a_worker_that_reads_nothing_holds_nothing_up_and_gets_its_commands_later(setup: Setup) -> None:
+    """A socket takes 216 kB; this is 4 MB, and the worker has as much to say meanwhile."""
+    make_album(setup.root, "Artist", "Album", 3, seconds=0.1)
+    await setup.library.scan(A)
+    worker = setup.worker()
+    worker.suspend()
+    asking = [
+        asyncio.create_task(setup.library.configure(many_origins(setup.origin, 4))),
+        asyncio.create_task(setup.library.scan(A)),
+    ]
+    began, turns = time.monotonic(), 0
+    while time.monotonic() < began + 0.5:
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert turns > 50
+    assert not any(task.done() for task in asking)
+    worker.resume()
+    await asyncio.gather(*asking)
+
+
+async def test_a_worker_that_is_suspended_is_ended_in_time(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 1, seconds=0.1)
+    await setup.library.scan(A)
+    worker = setup.worker()
+    worker.suspend()
+    asking = asyncio.create_task(setup.library.configure(many_origins(setup.origin, 1)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(6):
+        await setup.library.aclose()
+    assert not worker.is_running()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
+
+
+async def test_a_worker_that_takes_no_commands_for_long_is_replaced_before_they_fill_the_memory(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_album(setup.root, "Artist", "Album", 1, seconds=0.1)
+    await setup.library.scan(A)
+    monkeypatch.setattr(service, "_MOST_UNSENT", 1 << 20)
+    monkeypatch.setattr(service, "_STALLED_SECS", 0.2)
+    worker = setup.worker()
+    worker.suspend()
+    asking = [asyncio.create_task(setup.library.configure(many_origins(setup.origin, 2)))]
+    while worker.is_running():
+        asking.append(asyncio.create_task(setup.library.set_reachable(A, True)))
+        await asyncio.sleep(0.02)
+    await asyncio.gather(*asking)
+    assert (await setup.library.scan(A)).error is None
 
 
 async def test_removals_are_held_until_they_are_accepted(setup: Setup) -> None:

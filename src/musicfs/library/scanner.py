@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -66,6 +66,7 @@ class Scanner:
     """Scans origins into one catalogue.
 
     publish: takes the scans' events. announce: takes the tree's changes after each commit.
+    keep_pace: waits while both have more to do than they get done.
     One scan runs at a time per catalogue: `scan` waits for its turn.
     """
 
@@ -76,12 +77,14 @@ class Scanner:
         analyser: Analyser,
         publish: Callable[[Event], None],
         announce: Callable[[TreeChanges], None],
+        keep_pace: Callable[[], Awaitable[None]],
     ) -> None:
         self._catalog = catalog
         self._builder = builder
         self._analyser = analyser
         self._publish = publish
         self._announce = announce
+        self._keep_pace = keep_pace
         self._turn = asyncio.Lock()
 
     async def scan(
@@ -166,6 +169,7 @@ class Scanner:
 
         try:
             async for batch in batches:
+                await self._keep_pace()
                 self._pick(origin, batch, progress, fresh)
                 if progress.fresh > _FEW:  # a few wait for the end: there may be no more
                     begin()

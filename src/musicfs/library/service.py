@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicfs import logs, processes
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.link import Link
 from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.tree import TreeChanges
 from musicfs.model import OriginId
@@ -27,6 +26,11 @@ log = logging.getLogger(__name__)
 
 _IDLE_SECS = 30.0
 _ATTEMPTS = 3
+_ENDING_SECS = 3.0
+_KILLING_SECS = 1.0
+_MOST_UNSENT = 16 << 20
+"""Bytes of commands that wait for a worker: one that takes none of so many for a while is replaced."""
+_STALLED_SECS = 10.0
 
 
 class _Pending:
@@ -57,7 +61,8 @@ class Library:
         self._pending: dict[int, _Pending] = {}
         self._next = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._link: Connection | None = None
+        self._link: Link | None = None
+        self._reaping: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
 
     async def scan(self, origin: OriginId, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
@@ -90,23 +95,20 @@ class Library:
 
     async def refresh(self) -> None:
         """Has the worker make the catalogue agree with the configuration, which it does whenever it starts."""
-        if self._link is None:
+        if self._link is None and self._reaping is None:
             self._start()
 
     async def aclose(self) -> None:
-        """Ends the worker; commands under way fail."""
+        """Ends the worker, within four seconds; commands under way fail."""
         process = self._process
         for pending in self._pending.values():
             pending.answer.cancel()
         self._pending.clear()
         self._stop()
+        if self._reaping is not None:
+            await asyncio.wait({self._reaping})
         if process is not None:
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.run_in_executor(None, process.wait, 3)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            await asyncio.to_thread(_reap, process)
 
     async def _ask(self, command: Command) -> Reply:
         self._next += 1
@@ -124,18 +126,23 @@ class Library:
         return reply
 
     def _send(self, number: int, pending: _Pending) -> None:
-        pending.attempts += 1
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+        if self._reaping is not None:
+            return  # `_restart` sends it
+        pending.attempts += 1
         if self._link is None:
             self._start()
         assert self._link is not None
         command = pending.command
         if isinstance(command, Scan) and pending.attempts > 1:  # it may have died of a file that it parsed itself
             command = replace(command, careful=True)
-        with contextlib.suppress(OSError):  # a dead worker is noticed by _receive
-            self._link.send(Request(number, command))
+        stalled = self._link.unsent > _MOST_UNSENT and self._link.stalled_secs > _STALLED_SECS
+        self._link.send(Request(number, command))
+        if stalled and self._process is not None:
+            log.warning("the library worker takes no commands any more; it is ended")
+            self._process.kill()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -148,9 +155,9 @@ class Library:
                 cwd=processes.WORKING_FOLDER,
                 env=processes.environment(),
             )
-        self._link = Connection(ours.detach())
+        self._link = Link(ours, self._take, self._died)
+        self._link.start()
         self._link.send(self._setup)
-        asyncio.get_running_loop().add_reader(self._link.fileno(), self._receive)
         self._rest()
 
     def _stop(self) -> None:
@@ -158,7 +165,6 @@ class Library:
             self._idle.cancel()
             self._idle = None
         if self._link is not None:
-            asyncio.get_running_loop().remove_reader(self._link.fileno())
             self._link.close()
             self._link = None
 
@@ -173,15 +179,7 @@ class Library:
         process = self._process
         self._stop()
         if process is not None:
-            asyncio.get_running_loop().run_in_executor(None, process.wait)
-
-    def _receive(self) -> None:
-        assert self._link is not None
-        try:
-            while self._link is not None and self._link.poll():
-                self._take(self._link.recv())
-        except (EOFError, OSError):
-            self._died()
+            asyncio.get_running_loop().run_in_executor(None, _reap, process)
 
     def _take(self, message: Event | TreeChanges | Reply) -> None:
         if isinstance(message, Reply):
@@ -195,7 +193,16 @@ class Library:
 
     def _died(self) -> None:
         self._stop()
-        code = self._process.wait() if self._process is not None else None
+        process, self._process = self._process, None
+        assert process is not None
+        self._reaping = asyncio.create_task(self._restart(process), name="restarting the library worker")
+
+    async def _restart(self, process: subprocess.Popen[bytes]) -> None:
+        """Has another worker do what this one has left undone, once it is gone: there must be one writer only."""
+        try:
+            code = await asyncio.to_thread(_reap, process)
+        finally:
+            self._reaping = None
         if not self._pending:
             return
         log.warning("the library worker ended unexpectedly (exit code %s); it is started again", code)
@@ -207,3 +214,16 @@ class Library:
                 pending.answer.set_result(what)
             else:
                 self._send(number, pending)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> int | None:
+    """Waits for the end of a process whose link has ended, and kills it when that takes long. Its exit code; None: it
+    hangs where not even that helps. Blocks."""
+    try:
+        return process.wait(_ENDING_SECS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    try:
+        return process.wait(_KILLING_SECS)
+    except subprocess.TimeoutExpired:
+        return None

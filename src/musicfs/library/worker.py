@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from socket import socket
 
 from musicfs import logs
 from musicfs.config import OriginConfig
@@ -27,6 +27,7 @@ from musicfs.federation.bandwidth import Bandwidth
 from musicfs.library.analysis import Analyser, Parsers
 from musicfs.library.catalog import Catalog
 from musicfs.library.database import CatalogError
+from musicfs.library.link import Link
 from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
@@ -37,6 +38,7 @@ from musicfs.origins.kinds import open_origin
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 2000  # names in one message
 _PROGRESS_EVERY_SECS = 0.25
 _CLOSING_SECS = 1.0
 _ENDING_SECS = 2.0
@@ -45,14 +47,14 @@ _ENDING_SECS = 2.0
 class Worker:
     """Carries out commands on one catalogue. Commands may overlap; scans wait for each other."""
 
-    def __init__(self, setup: Setup, link: Connection, parsers: Parsers) -> None:
+    def __init__(self, setup: Setup, link: Link, parsers: Parsers) -> None:
         self._setup = setup
         self._link = link
         self._catalog = Catalog(setup.catalog, setup.metadata_cache_mb)
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
         self._limits: dict[OriginId, Bandwidth] = {}
         analyser = Analyser(parsers, self._limits)
-        self._scanner = Scanner(self._catalog, self._builder, analyser, self._publish, self._announce)
+        self._scanner = Scanner(self._catalog, self._builder, analyser, self._publish, self._announce, link.drained)
         self._origins: dict[OriginId, Origin] = {}
         self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
         self._progress_at = 0.0
@@ -60,14 +62,18 @@ class Worker:
     def _publish(self, event: Event) -> None:
         if isinstance(event, ScanProgress):
             now = time.monotonic()
-            if now < self._progress_at + _PROGRESS_EVERY_SECS:
+            if now < self._progress_at + _PROGRESS_EVERY_SECS or self._link.unsent:
                 return
             self._progress_at = now
         self._link.send(event)
 
     def _announce(self, changes: TreeChanges) -> None:
+        """In messages that take the parent a few milliseconds each."""
+        entries, directories = list(changes.entries), list(changes.directories)
         # Sent even if nothing is to be forgotten: readers see the commit only once they know of it.
-        self._link.send(changes)
+        pieces = max(1, -(-len(entries) // _AT_ONCE))
+        for piece in range(pieces):
+            self._link.send(TreeChanges(set(entries[piece::pieces]), set(directories[piece::pieces])))
 
     def prepare(self) -> None:
         """Makes the catalogue agree with the configuration; the tree changes where it has to."""
@@ -167,30 +173,22 @@ class Worker:
             log.warning("origin %s did not close properly; it is left behind", origin.id, extra={"origin": origin.id})
 
 
-async def _serve(link: Connection, parsers: Parsers) -> None:
-    loop = asyncio.get_running_loop()
-    setup: Setup = await loop.run_in_executor(None, link.recv)
+async def _serve(end: socket, parsers: Parsers) -> None:
+    inbox: asyncio.Queue[Setup | Request | None] = asyncio.Queue()
+    link = Link(end, inbox.put_nowait, lambda: inbox.put_nowait(None))
+    link.start()
+    setup = await inbox.get()
+    if not isinstance(setup, Setup):
+        return
     logs.begin(setup.log)
     worker = Worker(setup, link, parsers)
     worker.prepare()
-    ended = loop.create_future()
     tasks: set[asyncio.Task[None]] = set()
-
-    def receive() -> None:
-        try:
-            while link.poll():
-                task = loop.create_task(worker.carry_out(link.recv()))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-        except (EOFError, OSError):
-            loop.remove_reader(link.fileno())
-            if not ended.done():
-                ended.set_result(None)
-
-    loop.add_reader(link.fileno(), receive)
-    receive()
     try:
-        await ended
+        while isinstance(request := await inbox.get(), Request):
+            task = asyncio.create_task(worker.carry_out(request))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
     finally:
         for task in tasks:
             task.cancel()
@@ -202,10 +200,10 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     """Serves the socket whose descriptor is the only argument, until its other end is closed."""
     # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    link = Connection(int(argv[1]))
+    end = socket(fileno=int(argv[1]))
     parsers = Parsers()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        asyncio.run(_serve(link, parsers))
+        asyncio.run(_serve(end, parsers))
     # In a thread, and not by way of the interpreter's exit: neither a parser that takes long nor a thread that a hung
     # origin holds may keep this process.
     ending = threading.Thread(target=parsers.close, daemon=True)
