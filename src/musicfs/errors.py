@@ -16,6 +16,13 @@ class MusicFSError(Exception):
     """The root of everything that MusicFS raises on purpose."""
 
 
+def first_of(error: BaseException) -> BaseException:
+    """The error itself, or the first one of a group: people are told of one, in a sentence."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class UserError(MusicFSError):
     """Something the user can mend: one sentence that names the thing and the next step."""
 

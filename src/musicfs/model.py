@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import ClassVar, NewType
 
@@ -35,6 +36,34 @@ OriginType.S3 = OriginType("s3")
 OriginType.SFTP = OriginType("sftp")
 
 
+_LEAST_NS, _MOST_NS = -(2**63), 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_SIZE = 2**63 - 1
+"""The largest size of a file, in bytes: what the kernel and the catalogue can hold."""
+_MOST_NAME = 255  # bytes
+_MOST_PATH = 4096
+_NO_NAMES = frozenset((b"", b".", b".."))
+
+
+def stored_ns(ns: float) -> int:
+    """A time in nanoseconds since the epoch as it is kept and compared: a signed number of 64 bits.
+
+    Times before 1677 and after 2262 become the nearest that fits, and what is no number becomes 0: a broken clock costs
+    no file.
+    """
+    if _LEAST_NS <= ns <= _MOST_NS:
+        return int(ns)
+    if ns != ns:
+        return 0
+    return _LEAST_NS if ns < 0 else _MOST_NS
+
+
+def ns_of(when: datetime) -> int:
+    """A date in nanoseconds since the epoch, in whole seconds; one without a time zone is in UTC."""
+    aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return stored_ns((aware - _EPOCH) // timedelta(seconds=1) * 10**9)
+
+
 class HealthStatus(Enum):
     """What is known of an origin. UNKNOWN ranks as DEGRADED does."""
 
@@ -49,14 +78,32 @@ class Stat:
     """One file as an origin lists it.
 
     path: relative to the origin's root, "/"-separated, without a leading slash; bytes that are not UTF-8
-    are kept as surrogate escapes. size: bytes. mtime_ns: nanoseconds since the epoch. etag: the store's
-    own version of the bytes, where it has one.
+    are kept as surrogate escapes. size: bytes. mtime_ns: nanoseconds since the epoch, as `stored_ns` makes them of
+    whatever time is given. etag: the store's own version of the bytes, where it has one.
     """
 
     path: str
     size: int
     mtime_ns: int
     etag: str | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.mtime_ns) is not int or not _LEAST_NS <= self.mtime_ns <= _MOST_NS:
+            object.__setattr__(self, "mtime_ns", stored_ns(self.mtime_ns))
+
+    def problem(self) -> str | None:
+        """Why neither the catalogue nor the kernel can hold this file ("size is negative ..."); None: they can."""
+        if type(self.size) is not int or not 0 <= self.size <= MOST_SIZE:
+            return "size is negative or above 2^63-1 bytes"
+        try:
+            path = self.path.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return "name is no Unicode"
+        if len(path) > _MOST_PATH or (len(path) > _MOST_NAME and max(map(len, path.split(b"/"))) > _MOST_NAME):
+            return "name has more than 255 bytes, or their path more than 4096"
+        if b"\0" in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
+            return "name is no path of a file"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ class FolderEnv:
         self._clock += self.tick_ns
         os.utime(file, ns=(self._clock, self._clock))
 
+    def date(self, path: str, mtime_ns: int) -> bool:
+        os.utime(self.root / path, ns=(mtime_ns, mtime_ns))
+        return True
+
     def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
         with (self.root / path).open("wb") as file:
             file.truncate(size)

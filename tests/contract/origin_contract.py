@@ -14,7 +14,7 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
-from musicfs.origins.base import Origin, ReadsRanges
+from musicfs.origins.base import Origin, ReadsNow, ReadsRanges
 from tests.support.library import scanned_library
 
 AWKWARD = [
@@ -45,6 +45,10 @@ class OriginEnv(Protocol):
 
     def write(self, path: str, data: bytes) -> None:
         """Makes or replaces a file, and its folders; the new version differs from the old in size or time."""
+        ...
+
+    def date(self, path: str, mtime_ns: int) -> bool:
+        """Gives the file this time; False: the store dates its files itself."""
         ...
 
     def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
@@ -96,6 +100,21 @@ class OriginContract:
         assert failed.value.fault in (ReplicaFault.MISSING, ReplicaFault.CHANGED)
 
     # Listing
+
+    @pytest.mark.parametrize("year", [1500, 1960, 2110, 2400])
+    async def test_a_file_of_any_time_is_listed_and_read(self, env: OriginEnv, year: int) -> None:
+        env.write("song.flac", b"12345")
+        if not env.date("song.flac", (year - 1970) * 31_557_600 * 10**9):
+            return
+        origin = await env.open()
+        song = await replica(origin, "song.flac")
+        assert -(2**63) <= song.mtime_ns < 2**63
+        assert await origin.read(song, 1, 3) == b"234"
+        if isinstance(origin, ReadsRanges):
+            assert await origin.read_ranges(song, [(0, 2), (3, 2)]) == [b"12", b"45"]
+        if isinstance(origin, ReadsNow):
+            assert bytes(origin.read_now(song, 1, 3) or b"234") == b"234"
+        assert song.is_version(await origin.stat("song.flac"))
 
     async def test_awkward_names_are_listed_and_read_exactly(self, env: OriginEnv) -> None:
         names = AWKWARD + ([NOT_UTF8] if env.any_bytes else [])

@@ -55,6 +55,9 @@ class S3Env:
         else:
             self._unwritten[path] = data
 
+    def date(self, path: str, mtime_ns: int) -> bool:
+        return False
+
     def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
         self.swift.put_sparse(self.bucket, path, size, at, data)
 

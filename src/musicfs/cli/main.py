@@ -25,7 +25,7 @@ from musicfs.cli.pinning import pin, pins, unpin
 from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scanning import scan
 from musicfs.cli.verifying import verify
-from musicfs.errors import ConfigError, UserError
+from musicfs.errors import ConfigError, UserError, first_of
 from musicfs.processes import leave_working_folder
 
 _INTERRUPTED = 130
@@ -138,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if session.debug:
             raise
-        what = printable(f"{type(error).__name__}: {error}".rstrip(".: "))
+        first = first_of(error)
+        what = printable(f"{type(first).__name__}: {first}".rstrip(".: "))
         warn(f"MusicFS hit an internal error: {what}; run again with --debug for the details.")
         return 1
     return code if isinstance(code, int) else 0

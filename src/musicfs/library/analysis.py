@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from musicfs.errors import OriginFailed, ReplicaFailed
+from musicfs.errors import MusicFSError, ReplicaFailed, first_of
 from musicfs.library.examining import Examined, FileOnDisk, Gathered, Wanted, begin, examine, examine_files
 from musicfs.library.identity import fingerprint
 from musicfs.library.placing import folder_of
@@ -122,10 +122,15 @@ class Analyser:
 
         async def analyse_on_disk(folder: str, some: Sequence[tuple[Stat, str]]) -> None:
             on_disk = [FileOnDisk(stat.path, role, stat.size, stat.mtime_ns) for stat, role in some]
-            if few:
-                answers = await asyncio.to_thread(examine_files, folder, on_disk)
-            else:
-                answers = await self._parsers.examine_files(folder, on_disk)
+            answers: Sequence[Examined | None]
+            try:
+                if few:
+                    answers = await asyncio.to_thread(examine_files, folder, on_disk)
+                else:
+                    answers = await self._parsers.examine_files(folder, on_disk)
+            except Exception as error:  # of one of them: each is looked at alone
+                log.debug("some files could not be examined together", exc_info=error)
+                answers = [None] * len(some)
             for (stat, role), answer in zip(some, answers, strict=True):
                 if answer is None:
                     await analyse(stat, role)
@@ -140,8 +145,8 @@ class Analyser:
                 else:
                     for stat, role in files:
                         group.create_task(analyse(stat, role))
-        except* OriginFailed as failures:
-            raise failures.exceptions[0] from None
+        except* Exception as failures:
+            raise first_of(failures) from None
 
     async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
         """What the file is, from what the origin reads of it; see `Take` and `analyse_all`."""
@@ -159,6 +164,16 @@ class Analyser:
                     return _found(stat, role, answer)
                 gathered.wanted = [(answer.offset, answer.size)]
         except ReplicaFailed:
+            return None
+        except MusicFSError:
+            raise
+        except Exception as error:
+            # Of one file, whatever it is: it must not end the scan of all the others.
+            log.warning(
+                "the file %.200r at origin %s is left out: %s: %.200s",
+                stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
+            )  # fmt: skip
+            log.debug("it could not be examined", exc_info=error)
             return None
 
     async def _read(self, origin: Origin, replica: Replica, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:

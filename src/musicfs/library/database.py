@@ -32,6 +32,12 @@ def decode_path(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
+def is_of_values(error: Exception) -> bool:
+    """Whether what was to be written is to blame for the error; else it is the catalogue's file, or its disk."""
+    of_values = sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError
+    return not isinstance(error, sqlite3.Error) or isinstance(error, of_values)
+
+
 def storable(text: str) -> str:
     """Without lone surrogates, which names that are not UTF-8 bring and SQLite's text can't hold."""
     return text.encode("utf-8", "backslashreplace").decode()

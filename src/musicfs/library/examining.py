@@ -17,7 +17,7 @@ from typing import NamedTuple
 from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
-from musicfs.model import Fingerprint
+from musicfs.model import Fingerprint, stored_ns
 from musicfs.origins.linux import end_with_parent, open_within
 
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
@@ -172,7 +172,8 @@ def _examine_open(fd: int, file: FileOnDisk) -> Examined | None:
 
 def _is_version(fd: int, file: FileOnDisk) -> bool:
     about = os.fstat(fd)
-    return stat.S_ISREG(about.st_mode) and (about.st_size, about.st_mtime_ns) == (file.size, file.mtime_ns)
+    version = about.st_size, stored_ns(about.st_mtime_ns)
+    return stat.S_ISREG(about.st_mode) and version == (file.size, file.mtime_ns)
 
 
 def begin(owner: int) -> None:

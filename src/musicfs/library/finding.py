@@ -61,7 +61,7 @@ def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
         ino = _find(db, path)
         if ino is None:
             return None
-        sql = f"SELECT count(*), coalesce(sum(r.size), 0) FROM {_REPLICAS}"
+        sql = f"SELECT count(*), CAST(total(r.size) AS INTEGER) FROM {_REPLICAS}"
         if ino != ROOT_INO:
             sql = f"{_ALL_BELOW} {sql} WHERE r.content IN wanted"
         files, size = db.execute(sql, {"ino": ino}).fetchone()

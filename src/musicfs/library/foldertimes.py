@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from musicfs.library.database import encode_path
 
 _SETTLING_SECS = 3.0
+_FAR_NS = 2**63 - 1
 
 
 class FolderTimes:
@@ -34,6 +35,8 @@ class FolderTimes:
 
     def tell(self, folder: str, mtime_ns: int | None) -> bool:
         """Notes a folder that is about to be listed; whether all in it is known, so that it need not be."""
+        if mtime_ns is not None and not abs(mtime_ns) < _FAR_NS:
+            mtime_ns = None  # It could not be kept exactly.
         path, now = encode_path(folder), self._clock()
         row = self._db.execute(
             "SELECT since, settled FROM folder_times WHERE origin = ? AND path = ? AND mtime_ns = ?",

@@ -23,16 +23,20 @@ CREATE TEMP TABLE tracks AS
     LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 AND r.id NOT IN (SELECT replica FROM aside)
     GROUP BY n.parent, n.name
 """
+# Not sum(), which fails where a few absurd sizes are too much for 64 bits.
+_PLACES = "SELECT places, count(*), CAST(total(size) AS INTEGER) FROM tracks GROUP BY places ORDER BY places"
 _ALBUMS = """
-SELECT album, count(*), sum(alone), sum(size * alone), group_concat(DISTINCT iif(alone, origin, NULL))
+SELECT album, count(*), sum(alone), CAST(total(size * alone) AS INTEGER),
+    group_concat(DISTINCT iif(alone, origin, NULL))
 FROM (SELECT album, size, origin, places = 1 AND (:origin IS NULL OR origin = :origin) AS alone FROM tracks)
 GROUP BY album HAVING sum(alone) > 0 ORDER BY album LIMIT :most
 """
 _IF_LOST = """
 WITH alone AS (
-    SELECT origin, album, count(*) AS tracks, sum(size) AS bytes FROM tracks WHERE places = 1 GROUP BY origin, album
+    SELECT origin, album, count(*) AS tracks, CAST(total(size) AS INTEGER) AS bytes
+    FROM tracks WHERE places = 1 GROUP BY origin, album
 ), whole AS (SELECT album, count(*) AS tracks FROM tracks GROUP BY album)
-SELECT o.id, coalesce(sum(a.tracks), 0), coalesce(sum(a.bytes), 0), count(a.album), count(w.album)
+SELECT o.id, coalesce(sum(a.tracks), 0), CAST(total(a.bytes) AS INTEGER), count(a.album), count(w.album)
 FROM origins o LEFT JOIN alone a ON a.origin = o.id
 LEFT JOIN whole w ON w.album = a.album AND w.tracks = a.tracks
 WHERE o.enabled = 1 GROUP BY o.num ORDER BY o.priority, o.num
@@ -108,7 +112,9 @@ def count(
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         differing = _set_aside(db, aside)
         db.execute(_TRACKS)
-        places = db.execute("SELECT places, count(*), sum(size) FROM tracks GROUP BY places ORDER BY places").fetchall()
+        places = db.execute(
+            "SELECT places, count(*), CAST(total(size) AS INTEGER) FROM tracks GROUP BY places ORDER BY places"
+        ).fetchall()
         (number,) = db.execute(
             "SELECT count(DISTINCT album) FROM tracks WHERE places = 1 AND (:origin IS NULL OR origin = :origin)",
             {"origin": origin},

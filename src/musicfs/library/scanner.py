@@ -18,6 +18,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
 from musicfs.library.analysis import Analyser
 from musicfs.library.catalog import Catalog
+from musicfs.library.database import is_of_values
 from musicfs.library.foldertimes import FolderTimes
 from musicfs.library.rows import Found
 from musicfs.library.tags import role_of
@@ -50,8 +51,17 @@ class _Progress:
     removed: int = 0
     held: int = 0
     pending: list[Found] = field(default_factory=list)
+    left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # number and an example, by what is wrong
     unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
     pending_added: int = 0
+
+    def keeps(self, stat: Stat) -> bool:
+        """Whether the file can be kept; if not, notes that it is left out."""
+        problem = stat.problem()
+        if problem is not None:
+            number, example = self.left_out.get(problem, (0, stat.path))
+            self.left_out[problem] = number + 1, example
+        return problem is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,7 @@ class Scanner:
                 error = str(failure)
                 self._flush(origin, progress)
                 times.forget(progress.unfinished)
+            _tell_left_out(origin, progress)
             result = ScanFinished(
                 origin.id, progress.listed, progress.read, progress.unreadable,
                 progress.added, progress.changed, progress.removed, progress.held, error,
@@ -197,6 +208,7 @@ class Scanner:
 
     def _pick(self, origin: Origin, batch: Sequence[Stat], progress: _Progress, fresh: _Fresh) -> None:
         """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen."""
+        batch = [stat for stat in batch if progress.keeps(stat)]
         roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
         for stat, changed in self._catalog.compare(origin.id, [stat for stat in batch if stat.path in roles]):
             fresh.files.append((stat, roles[stat.path]))
@@ -231,10 +243,29 @@ class Scanner:
             return
         found, progress.pending = progress.pending, []
         added, progress.pending_added = progress.pending_added, 0
-        with self._catalog.transaction():
-            changes = self._builder.update(self._catalog.store(origin.id, found))
+        stored = self._store(origin, found)
+        added -= len(found) - stored
+        self._publish(FilesChanged(origin.id, max(added, 0), stored - max(added, 0), 0))
+
+    def _store(self, origin: Origin, found: Sequence[Found]) -> int:
+        """How many of them could be stored. One that can't be, for whatever reason, is left out, and no other."""
+        try:
+            with self._catalog.transaction():
+                changes = self._builder.update(self._catalog.store(origin.id, found))
+        except Exception as error:
+            if not is_of_values(error):
+                raise
+            if len(found) > 1:
+                half = len(found) // 2
+                return self._store(origin, found[:half]) + self._store(origin, found[half:])
+            log.warning(
+                "the file %.200r at origin %s is left out: %s: %.200s",
+                found[0].stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
+            )  # fmt: skip
+            log.debug("it could not be stored", exc_info=error)
+            return 0
         self._announce(changes)
-        self._publish(FilesChanged(origin.id, added, len(found) - added, 0))
+        return len(found)
 
     def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress) -> None:
         """Removes what was not listed, or holds it back if it is more than is likely to be meant."""
@@ -271,6 +302,14 @@ class Scanner:
         if lost == have > 1:
             return False
         return lost + before <= max(_ALWAYS_PLAUSIBLE, (have + before) * _PLAUSIBLE_SHARE)
+
+
+def _tell_left_out(origin: Origin, progress: _Progress) -> None:
+    for problem, (number, example) in progress.left_out.items():
+        log.warning(
+            "origin %s: %d files are left out because their %s; one is %.200r", origin.id, number, problem,
+            example, extra={"origin": origin.id},
+        )  # fmt: skip
 
 
 async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:

@@ -21,7 +21,7 @@ from socket import socket
 
 from musicfs import logs
 from musicfs.config import OriginConfig
-from musicfs.errors import MusicFSError
+from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
 from musicfs.federation.bandwidth import Bandwidth
 from musicfs.library.analysis import Analyser, Parsers
@@ -99,7 +99,8 @@ class Worker:
             error = f"the catalogue can't be written ({failure}); see to the disk of the cache folder"
         except Exception as failure:
             log.exception("the library worker could not carry out %r", request.command)
-            error = f"{type(failure).__name__}: {failure}"
+            first = first_of(failure)
+            error = f"{type(first).__name__}: {first}"
         self._link.send(Reply(request.number, result, error))
 
     async def _run(self, command: Command) -> ScanFinished | None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from musicfs.config import OriginConfig
 from musicfs.config_sources import Wanted
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
 from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
 from musicfs.origins.linux import ON_DISK, filesystem_of, open_cached
 from musicfs.origins.listing import Folder, Identity, Lister, identity_of
@@ -187,7 +187,9 @@ class LocalOrigin:
             else:
                 self._let_go(wrong=True)
             return None
-        if about.st_mtime_ns != replica.mtime_ns or about.st_size != replica.size:
+        if (
+            about.st_mtime_ns != replica.mtime_ns and stored_ns(about.st_mtime_ns) != replica.mtime_ns
+        ) or about.st_size != replica.size:
             self._let_go(wrong=True)
             return None
         if done == size:
@@ -230,7 +232,7 @@ class LocalOrigin:
         except (OSError, ValueError):
             return None
         about = fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or (about.st_mtime_ns, about.st_size) != key[1:]:
+        if not stat.S_ISREG(about.st_mode) or (stored_ns(about.st_mtime_ns), about.st_size) != key[1:]:
             os.close(fd)
             return None
         file, leaving = self._files.add(key, fd, now=True)
@@ -331,7 +333,8 @@ class LocalOrigin:
     def _check_version(self, replica: Replica, about: os.stat_result) -> None:
         if stat.S_ISDIR(about.st_mode):
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
-        if not stat.S_ISREG(about.st_mode) or (about.st_size, about.st_mtime_ns) != (replica.size, replica.mtime_ns):
+        version = about.st_size, stored_ns(about.st_mtime_ns)
+        if not stat.S_ISREG(about.st_mode) or version != (replica.size, replica.mtime_ns):
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
 
     def _stat(self, path: str) -> Stat:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LARGEST_LISTING = 256 << 20
 _LARGEST_ERROR = 64 << 10
 _CLOSING_SECS = 1.0
+_FAR_NS = 2**63 - 1  # a time that could not be kept exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class WebdavOrigin:
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
         if replica.etag is not None:
             headers["if-match"] = f'"{replica.etag}"'
-        else:
+        elif abs(replica.mtime_ns) < _FAR_NS:
             headers["if-unmodified-since"] = formatdate(replica.mtime_ns // 10**9, usegmt=True)
         answer = await self._ask("GET", path, headers, most=size)
         if answer.status not in (200, 206):

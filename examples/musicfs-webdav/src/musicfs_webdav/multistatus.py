@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
+from musicfs.model import ns_of
+
 QUESTION = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
     b"<resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>"
@@ -76,4 +78,4 @@ def strong(etag: str | None) -> str | None:
 
 def time_of(http_date: str) -> int:
     """In nanoseconds, of whole seconds. Raises ValueError."""
-    return int(parsedate_to_datetime(http_date).timestamp()) * 10**9
+    return ns_of(parsedate_to_datetime(http_date))

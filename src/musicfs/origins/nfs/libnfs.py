@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
+from musicfs.model import stored_ns
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.rpc import About, Call, Found, Piece
 
@@ -50,7 +51,7 @@ class Attributes(c.Structure):
 
     @property
     def mtime_ns(self) -> int:
-        return self.mtime * 10**9 + self.mtime_nsec
+        return stored_ns(self.mtime * 10**9 + self.mtime_nsec)
 
 
 class Entry(NamedTuple):
@@ -274,7 +275,7 @@ class Connection:
         found = []
         while entry := self._lib.nfs_readdir(self._nfs, folder):
             about = entry.contents
-            mtime_ns = about.mtime.sec * 10**9 + about.mtime_nsec
+            mtime_ns = stored_ns(about.mtime.sec * 10**9 + about.mtime_nsec)
             found.append(Entry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
         self._lib.nfs_closedir(self._nfs, folder)
         return [entry for entry in found if entry.name not in (".", "..")]

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from musicfs.model import stored_ns
+
 T = TypeVar("T")
 
 _KINDS = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFBLK, 4: stat.S_IFCHR, 5: stat.S_IFLNK, 6: stat.S_IFSOCK}
@@ -196,7 +198,7 @@ def _maybe(found: _MaybeAttributes) -> About | None:
 
 
 def _about(found: _Attributes) -> About:
-    mtime_ns = found.mtime.secs * 10**9 + found.mtime.nsecs
+    mtime_ns = stored_ns(found.mtime.secs * 10**9 + found.mtime.nsecs)
     return About(_KINDS.get(found.type, _PIPE), found.size, mtime_ns)
 
 

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
-from musicfs.model import Stat
+from musicfs.model import Stat, ns_of
 from musicfs.origins.listing import is_skipped
 
 _HELD_MOST = 10_000
@@ -48,9 +48,10 @@ def _entry(each: ElementTree.Element, escaped: bool) -> Stat | None:
         name = unquote_plus(key, errors="strict") if escaped else key
     except UnicodeDecodeError:
         return None
-    changed = datetime.fromisoformat(each.findtext("{*}LastModified") or "")
+    # Whole seconds, for some servers list fractions that their headers do not have.
+    changed = ns_of(datetime.fromisoformat(each.findtext("{*}LastModified") or ""))
     size = int(each.findtext("{*}Size") or "")
-    return Stat(name, size, _ns(changed), bare_etag(each.findtext("{*}ETag")))
+    return Stat(name, size, changed, bare_etag(each.findtext("{*}ETag")))
 
 
 def error_code(body: bytes) -> str:
@@ -67,12 +68,7 @@ def bare_etag(etag: str | None) -> str | None:
 
 def time_of(last_modified: str) -> int:
     """The header Last-Modified in nanoseconds. Raises ValueError."""
-    return _ns(parsedate_to_datetime(last_modified))
-
-
-def _ns(when: datetime) -> int:
-    """Whole seconds, for some servers list fractions that their headers do not have."""
-    return int(when.timestamp()) * 10**9
+    return ns_of(parsedate_to_datetime(last_modified))
 
 
 def is_name(path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from musicfs.model import Stat
+from musicfs.model import Stat, stored_ns
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.sftp.session import Session
 
@@ -41,11 +41,11 @@ def version_of(about: SFTPAttrs) -> tuple[int, int]:
     """(size, mtime_ns). The common version of the protocol has whole seconds. Raises ValueError if it tells neither."""
     if about.size is None or about.mtime is None:
         raise ValueError("the server does not tell sizes and times")
-    return about.size, about.mtime * 10**9 + (about.mtime_ns or 0)
+    return about.size, stored_ns(about.mtime * 10**9 + (about.mtime_ns or 0))
 
 
 def time_of(about: SFTPAttrs) -> int | None:
-    return None if about.mtime is None else about.mtime * 10**9 + (about.mtime_ns or 0)
+    return None if about.mtime is None else stored_ns(about.mtime * 10**9 + (about.mtime_ns or 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from smbprotocol.open import (
 )
 from smbprotocol.structure import Structure
 
+from musicfs.model import stored_ns
+
 RELATED = b"\xff" * 16
 """The handle that the first request of a compound is about to open."""
 
@@ -81,7 +83,7 @@ class Entry:
 
 
 def nanoseconds(filetime: int) -> int:
-    return (filetime - _EPOCH) * 100
+    return stored_ns((filetime - _EPOCH) * 100)
 
 
 # Requests
