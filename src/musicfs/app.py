@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from musicfs.config import Config, OriginConfig
+from musicfs.config_models import settle_links
 from musicfs.content.blockdisk import discard
 from musicfs.content.blocks import BlockStore
 from musicfs.content.checksums import Checksums
@@ -100,7 +101,7 @@ class App:
     """
 
     def __init__(self, config: Config, open_origin: OpenOrigin = open_driver, source: Source | None = None) -> None:
-        self.config = config
+        self.config = settle_links(config)
         self.reconfiguring = Reconfiguring(lambda: self.config, self.apply, source)
         self._open_origin = open_origin
         self.bus = EventBus()
@@ -193,6 +194,7 @@ class App:
         an origin can't be opened.
         """
         async with self._changing:
+            wanted = settle_links(wanted.model_copy(update={"mount": self.config.mount}))
             if wanted.origins != self.config.origins:
                 await self._members.change(self.config.origins, wanted.origins, self.tree.populated())
             if wanted.health != self.config.health:

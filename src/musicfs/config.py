@@ -35,6 +35,7 @@ from musicfs.config_models import (
     TreeConfig,
     WebhookConfig,
     origin_type_of,
+    settle_links,
 )
 from musicfs.config_sources import (
     SECRET_KEYS,
@@ -178,7 +179,7 @@ class _Loading:
         update = {"origins": tuple(origins), "webhooks": webhooks}
         if self._problems:
             raise ConfigError(self._problems)
-        return Loaded(config.model_copy(update=update), tuple(self._warnings))
+        return Loaded(settle_links(config.model_copy(update=update)), tuple(self._warnings))
 
     def _check_origins(self, origins: object) -> list[Mapping[str, Any]]:
         """The settings of each origin that are its kind's own, validated; what is no table was told already."""

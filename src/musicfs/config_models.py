@@ -260,6 +260,8 @@ class OriginConfig(_Settings):
         return self.model_copy(update={"priority": other.priority, "enabled": other.enabled}) == other
 
 
+_ON_FOLDERS = (OriginType.LOCAL, OriginType.NFS, OriginType.SMB)
+
 COMMON_KEYS = frozenset(OriginConfig.model_fields) - {"settings"}
 
 
@@ -277,3 +279,19 @@ class Config(_Settings):
     mount: MountConfig = MountConfig()
     control: ControlConfig = ControlConfig()
     log: LogConfig = LogConfig()
+
+
+def settle_links(config: Config) -> Config:
+    """The same with `links` set for each origin in a folder of this machine that does not say it.
+
+    Where other users see the mount, a link must not show them what lies outside of the music.
+    """
+    links = "inside" if config.mount.allow_other else "all"
+
+    def settled(origin: OriginConfig) -> OriginConfig:
+        own = origin.settings
+        if origin.origin_type not in _ON_FOLDERS or own.get("path") is None or own.get("links") is not None:
+            return origin
+        return origin.model_copy(update={"settings": {**own, "links": links}})
+
+    return config.model_copy(update={"origins": tuple(map(settled, config.origins))})

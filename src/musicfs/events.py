@@ -112,7 +112,8 @@ class ScanProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScanFinished(Event):
-    """error is None when the scan completed; removals_held counts files kept because too many vanished at once."""
+    """error is None when the scan completed; removals_held counts files kept because too many vanished at once, and
+    links_left_out the symbolic links of the origin that its `links` setting leaves out."""
 
     origin: OriginId
     listed: int
@@ -123,6 +124,7 @@ class ScanFinished(Event):
     removed: int
     removals_held: int
     error: str | None
+    links_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import ClassVar, NewType
+from typing import ClassVar, NamedTuple, NewType
 
 OriginId = NewType("OriginId", str)
 """The name that the user gave an origin; unique within a configuration."""
@@ -125,6 +125,14 @@ class Replica:
         if self.etag is not None and stat.etag is not None:
             return self.etag == stat.etag
         return self.size == stat.size and self.mtime_ns == stat.mtime_ns
+
+
+class DiskFolder(NamedTuple):
+    """The root of an origin on a disk of this machine. through_links: whether its files may be opened by way of
+    symbolic links, those that lead out of it aside."""
+
+    path: str
+    through_links: bool
 
 
 @dataclass(frozen=True, slots=True)

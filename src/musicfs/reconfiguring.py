@@ -71,6 +71,11 @@ class Reconfiguring:
             wanted = (await asyncio.to_thread(_read, source, source.overrides)).config
             if source.origins_file is None:
                 wanted = wanted.model_copy(update={"origins": before.origins})
+            elif wanted.mount.allow_other != before.mount.allow_other:
+                # Which links are followed depends on who sees the mount as it is, not on who is to see the next one.
+                as_mounted = {**source.overrides, **_who_sees(before)}
+                origins = (await asyncio.to_thread(_read, source, as_mounted)).config.origins
+                wanted = wanted.model_copy(update={"origins": origins})
             await self._apply(wanted)
             return differences(before, wanted) or ["Nothing has changed."]
 
@@ -124,7 +129,10 @@ class Reconfiguring:
     def _checked(self, before: Config, table: Mapping[str, object]) -> OriginConfig:
         if self._source is None:
             raise UserError("This mount was made by a program that says itself which origins there are.")
-        overrides = {"mount_point": before.mount_point, "cache_dir": before.cache_dir, "origins": [dict(table)]}
+        overrides = {
+            "mount_point": before.mount_point, "cache_dir": before.cache_dir, "origins": [dict(table)],
+            **_who_sees(before),
+        }  # fmt: skip
         return _read(self._source, {**self._source.overrides, **overrides}).config.origins[0]
 
     async def _change(self, wanted: Config, edit: Callable[[ConfigFile], None]) -> str:
@@ -149,6 +157,11 @@ def _read(source: Source, overrides: Mapping[str, object]) -> Loaded:
         return source.read(source.file, overrides)
     except ConfigError as error:
         raise UserError(" ".join((*error.problems, "Nothing was changed."))) from error
+
+
+def _who_sees(config: Config) -> dict[str, object]:
+    """The settings that the defaults of origins depend on."""
+    return {"mount.allow_other": config.mount.allow_other}
 
 
 def lowest_priority(origins: Sequence[OriginConfig]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import Connection
 
 from musicfs.config import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
@@ -46,7 +47,9 @@ class ScannedLibrary:
         )
         self.origins: dict[str, Origin] = {}
 
-    def configure(self, roots: dict[str, Path], priorities: dict[str, int] | None = None) -> None:
+    def configure(
+        self, roots: dict[str, Path], priorities: dict[str, int] | None = None, links: str | None = None
+    ) -> None:
         """Makes these the configured origins, in the order given."""
         ranks = priorities or {id: number for number, id in enumerate(roots)}
         with self.catalog.transaction():
@@ -55,7 +58,7 @@ class ScannedLibrary:
         populated = self.view_now().populated()
         self.origins = {
             id: open_origin(
-                OriginConfig(id=OriginId(id), origin_type=OriginType.LOCAL, settings={"path": root}),
+                OriginConfig(id=OriginId(id), origin_type=OriginType.LOCAL, settings={"path": root, "links": links}),
                 populated=id in populated,
             )
             for id, root in roots.items()
@@ -114,6 +117,15 @@ def scanned_library(folder: Path, **options: str) -> Iterator[ScannedLibrary]:
             library.close()
 
 
+def take_ownership_out(db: Connection) -> None:
+    """Makes the catalogue one of a version that knew of no owners and of no links that are left out."""
+    db.execute("DROP TABLE left_out")
+    columns = {"origins": ("left_out", "hidden"), "replicas": ("uid", "gid", "mode"), "nodes": ("uid", "gid", "mode")}
+    for table, names in columns.items():
+        for name in names:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+
+
 class CountingOrigin:
     """Counts what is read of the origin behind it, which nothing reads past it."""
 
@@ -123,7 +135,7 @@ class CountingOrigin:
         self.files: set[str] = set()
 
     def __getattr__(self, name: str) -> object:
-        if name in ("folder_on_disk", "read_ranges"):
+        if name in ("folder_on_disk", "read_ranges", "scan_telling"):
             raise AttributeError(name)
         return getattr(self._origin, name)
 
@@ -143,6 +155,8 @@ class BreakingOrigin:
         self._error = error
 
     def __getattr__(self, name: str) -> object:
+        if name == "scan_telling":
+            raise AttributeError(name)
         return getattr(self._origin, name)
 
     async def scan(self, under: str = "") -> AsyncIterator[Stat]:

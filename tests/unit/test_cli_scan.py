@@ -35,7 +35,7 @@ def config(user: Commands) -> Path:
 
 
 def _result(**counts: int | str | None) -> dict[str, int | str | None]:
-    names = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held")
+    names = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out")
     return dict.fromkeys(names, 0) | {"error": None} | counts
 
 
@@ -60,6 +60,26 @@ def test_the_mount_starts_with_what_the_scan_found(user: Commands, config: Path)
     user("scan", "--config", config)
     assert "4 files known" in user("mount", "--config", config).stdout
     assert user("unmount").returncode == 0
+
+
+def test_links_that_are_not_followed_are_counted_and_what_they_hid_is_told(user: Commands, config: Path) -> None:
+    """An upgrade to `inside`, as a mount for all users has by default, hides nothing in silence."""
+    make_album(user.home / "outside")
+    (user.home / "nas" / "linked").symlink_to(user.home / "outside")
+    (user.home / "nas" / "never.mp3").symlink_to("/etc/hostname")
+    assert user.json("scan", "--config", config)["scans"][1] == _result(
+        origin="nas", listed=8, read=8, added=8, unreadable=2
+    )
+    done = user("scan", "--config", config, "--allow-other")
+    assert "2 symbolic links of nas are not followed, because of its setting `links`;" in done.stdout
+    config.write_text(config.read_text() + "[mount]\nallow_other = true\n")
+    assert user.json("scan", "--config", config)["scans"][1] == _result(origin="nas", listed=4, links_left_out=2)
+    nas = user.json("origin", "list", "--config", config)["origins"][1]
+    assert (nas["links"], nas["links_left_out"], nas["files_left_out"], nas["files"]) == ("inside", 2, 4, 4)
+    config.write_text(config.read_text().replace('id = "nas"', 'id = "nas"\nlinks = "all"'))
+    assert user.json("scan", "--config", config)["scans"][1]["added"] == 4
+    nas = user.json("origin", "list", "--config", config)["origins"][1]
+    assert (nas["links"], nas["links_left_out"], nas["files_left_out"], nas["files"]) == ("all", 0, 0, 8)
 
 
 def test_one_origin_that_fails_fails_the_command_and_not_the_others(user: Commands, config: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_sample_configuration_parses_as_it_stands(write: Write) -> None:
     assert loaded.config.mount_point == Path("/mnt/music")
     assert loaded.config.cache_dir == Path("/home/user/.cache/musicfs")
     assert (local.id, local.origin_type, local.priority, local.enabled) == ("local", OriginType.LOCAL, 1, True)
-    assert local.settings == {"path": Path("/mnt/nas/music")}
+    assert local.settings == {"path": Path("/mnt/nas/music"), "links": "all"}
     assert (backup.origin_type, backup.metered, local.metered) == (OriginType.S3, True, False)
     assert isinstance(backup.origin_type, OriginType)
     said = {key: value for key, value in backup.settings.items() if value}
@@ -107,6 +107,54 @@ def test_defaults_are_those_of_the_documentation(write: Write) -> None:
     assert set(origin) == set(OriginConfig.model_fields) - {"settings"} | {"path"}
     assert set(example["webhooks"][0]) == set(WebhookConfig.model_fields) - {"secret"}
     assert set(example) == set(Config.model_fields)
+
+
+FOLDERS = """
+[[origins]]
+id = "disk"
+origin_type = "local"
+path = "/disk"
+[[origins]]
+id = "nas"
+origin_type = "nfs"
+path = "/mnt/nas"
+[[origins]]
+id = "far"
+origin_type = "nfs"
+host = "nas"
+export = "/music"
+[[origins]]
+id = "own"
+origin_type = "smb"
+path = "/mnt/share"
+links = "none"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "environ", "links"),
+    [
+        ("", {}, {}, "all"),
+        ("[mount]\nallow_other = true\n", {}, {}, "inside"),
+        ("", {"mount.allow_other": True}, {}, "inside"),
+        ("", {}, {"MUSICFS_MOUNT_ALLOW_OTHER": "true"}, "inside"),
+        ("[mount]\nallow_other = true\n", {"mount.allow_other": False}, {}, "all"),
+    ],
+)
+def test_links_are_followed_out_of_an_origin_only_where_one_user_sees_the_mount(
+    write: Write, text: str, overrides: Mapping[str, object], environ: Mapping[str, str], links: str
+) -> None:
+    config = load_config(write(FOLDERS + text), overrides=overrides, environ=environ).config
+    assert [origin.settings["links"] for origin in config.origins] == [links, links, None, "none"]
+
+
+def test_a_wrong_links_setting_and_one_of_a_kind_without_links_are_told(write: Write) -> None:
+    told = problems(write(FOLDERS.replace('"none"', '"some"').replace('host = "nas"', 'host = "nas"\nlinks = "all"')))
+    assert told == [
+        "musicfs.toml: origins[2]: links is for an export that is mounted;"
+        " where MusicFS reads it, no link is followed.",
+        'musicfs.toml: origins[3].links is "some": use one of all, inside, none.',
+    ]
 
 
 def test_thresholds_are_per_kind_and_local_ones_are_strict() -> None:

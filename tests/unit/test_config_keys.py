@@ -24,10 +24,10 @@ COMMON: Mapping[str, Any] = {
 }
 """Each has another value by default, for one kind at least."""
 OWN: list[tuple[str, Mapping[str, Any]]] = [
-    ("local", {"path": "/music"}),
-    ("nfs", {"path": "/mnt/nas"}),
+    ("local", {"path": "/music", "links": "none"}),
+    ("nfs", {"path": "/mnt/nas", "links": "inside"}),
     ("nfs", {"host": "nas", "export": "/music", "port": 2050, "mount_port": 2051, "version": 3}),
-    ("smb", {"path": "/mnt/nas"}),
+    ("smb", {"path": "/mnt/nas", "links": "inside"}),
     ("smb", {"host": "nas", "share": "music", "port": 4450, "user": "me", "domain": "HOME", "prefix": "flac"}),
     (
         "s3",

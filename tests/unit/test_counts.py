@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from musicfs.library.database import prepare_catalog
 from musicfs.library.treeview import TreeView
 from tests.support.commands import make_album
-from tests.support.library import scanned_library
+from tests.support.library import scanned_library, take_ownership_out
 
 _KEPT = "SELECT files, directories, bytes FROM totals"
 _COUNTED = "SELECT count(content), count(*) - count(content), coalesce(sum(size), 0) FROM nodes WHERE shown = 1"
@@ -72,6 +72,7 @@ async def test_a_catalogue_of_the_first_version_is_kept_with_its_inode_numbers(t
         assert _in_order(db)
         for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             db.execute(f"DROP TRIGGER {trigger}")
+        take_ownership_out(db)
         db.executescript(
             "DROP TABLE predecessors; DROP TABLE folder_times; DROP TABLE totals;"
             " ALTER TABLE origins DROP COLUMN files; ALTER TABLE origins DROP COLUMN bytes;"

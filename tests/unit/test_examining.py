@@ -10,7 +10,7 @@ import pytest
 from musicfs.config import OriginConfig
 from musicfs.errors import ReplicaFailed
 from musicfs.library.examining import Examined, FileOnDisk, Gathered, examine, examine_files
-from musicfs.model import OriginId, OriginType, Replica
+from musicfs.model import DiskFolder, OriginId, OriginType, Replica
 from musicfs.origins.local import LocalOrigin
 from tests.support.audio import make_audio, make_empty, make_garbage, make_truncated, picture
 
@@ -34,6 +34,10 @@ def on_disk(root: Path, name: str) -> FileOnDisk:
     return FileOnDisk(name, "sidecar" if name.endswith("jpg") else "audio", about.st_size, about.st_mtime_ns)
 
 
+def folder(root: Path, through_links: bool = True) -> DiskFolder:
+    return DiskFolder(str(root), through_links)
+
+
 async def the_long_way(origin: LocalOrigin, file: FileOnDisk) -> Examined:
     replica = Replica(OriginId("a"), file.path, file.size, file.mtime_ns)
     gathered = Gathered.nothing(file.size)
@@ -48,7 +52,7 @@ async def the_long_way(origin: LocalOrigin, file: FileOnDisk) -> Examined:
 async def test_a_file_on_a_disk_is_told_as_one_that_its_origin_reads(root: Path) -> None:
     origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": root}))
     files = [on_disk(root, name) for name in sorted(path.name for path in root.iterdir())]
-    found = examine_files(str(root), files)
+    found = examine_files(folder(root), files)
     assert found == [await the_long_way(origin, file) for file in files]
     assert sum(each is not None and each.tags is not None for each in found) == 6
     with pytest.raises(ReplicaFailed):
@@ -66,10 +70,10 @@ def test_nothing_is_told_of_a_file_that_is_not_what_was_listed(root: Path, tmp_p
     others = ["pipe.flac", "folder.flac", "gone.flac", "link/far.flac", "../outside/far.flac", "nul\0.flac"]
     files = [good._replace(path=path) for path in others]
     files += [good._replace(size=good.size - 1), good._replace(size=good.size + 1), good._replace(mtime_ns=1)]
-    found = examine_files(str(root), [*files, good])
+    found = examine_files(folder(root), [*files, good])
     assert found[:-1] == [None] * len(files)
     assert found[-1] is not None
-    assert examine_files(str(root / "no such folder"), [good]) == [None]
+    assert examine_files(folder(root / "no such folder"), [good]) == [None]
 
 
 def test_nothing_is_told_of_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +85,4 @@ def test_nothing_is_told_of_a_file_that_changes_while_it_is_read(root: Path, mon
         return read(fd, size, offset)
 
     monkeypatch.setattr("os.pread", read_and_touch)
-    assert examine_files(str(root), [file]) == [None]
+    assert examine_files(folder(root), [file]) == [None]

@@ -18,7 +18,7 @@ from musicfs.library.foldertimes import FolderTimes
 from musicfs.model import Replica, Stat
 from musicfs.origins.base import Origin, TellFolder
 from tests.support.audio import make_album
-from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
+from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
 
 
 class TimedOrigin(CountingOrigin):
@@ -169,6 +169,7 @@ def test_a_catalogue_of_the_second_version_is_kept_with_its_inode_numbers(tmp_pa
     path = tmp_path / "catalog"
     prepare_catalog(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        take_ownership_out(db)
         db.execute("DROP TABLE folder_times")
         db.execute("DROP TABLE predecessors")
         db.execute("DROP TRIGGER predecessors_end")

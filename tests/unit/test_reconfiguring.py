@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config import Config
-from musicfs.reconfiguring import _FIXED, differences
+from musicfs.config import Config, load_config
+from musicfs.reconfiguring import _FIXED, Reconfiguring, Source, differences
 
 HOOK = {"id": "a", "url": "http://h", "events": ["CacheStopped"]}
 
@@ -27,6 +27,30 @@ def test_a_setting_that_stays_as_it_is_is_named(changed: dict[str, object], name
     assert differences(before, after) == [
         f"What can't change while mounted stays as it is: {named}; for that, mount anew."
     ]
+
+
+@pytest.mark.parametrize(("before", "links"), [(True, "inside"), (False, "all")])
+async def test_a_reload_follows_links_as_the_mount_is_and_not_as_the_next_one_will_be(
+    tmp_path: Path, before: bool, links: str
+) -> None:
+    """Else a line that takes effect at the next mount would show other users what lies outside, at once."""
+    file = tmp_path / "musicfs.toml"
+    origin = '[[origins]]\nid = "a"\norigin_type = "local"\npath = "/a"\n'
+    file.write_text(origin + f"[mount]\nallow_other = {str(before).lower()}\n")
+    applied: list[Config] = []
+
+    async def apply(config: Config) -> None:
+        applied.append(config)
+
+    source = Source(file, {}, lambda path, overrides: load_config(path, overrides=overrides))
+    running = load_config(file).config
+    reconfiguring = Reconfiguring(lambda: running, apply, source)
+    file.write_text(origin + f"[mount]\nallow_other = {str(not before).lower()}\n")
+    assert "mount.allow_other" in (await reconfiguring.reload())[0]
+    assert [config.origins[0].settings["links"] for config in applied] == [links]
+    told = await reconfiguring.add({"id": "b", "origin_type": "local", "path": "/b"})
+    assert "Origin 'b' is added" in told[0]
+    assert [origin.settings["links"] for origin in applied[-1].origins] == [links, links]
 
 
 def test_every_setting_either_changes_or_is_said_to_stay() -> None:

@@ -154,7 +154,7 @@ async def test_where_files_can_not_be_opened_within_a_folder_the_origin_reads_th
 ) -> None:
     """As on old kernels."""
 
-    def missing(folder: int, path: str) -> int:
+    def missing(folder: int, path: str, through_links: bool) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("musicfs.library.examining.open_within", missing)
@@ -469,3 +469,50 @@ async def test_directories_that_become_empty_go(library: ScannedLibrary, a: Path
     await library.scan()
     names = [row[1] for row in library.view_now().children(1, 0, 10)]
     assert names == ["Here"]
+
+
+# Links that are left out
+
+
+async def test_what_links_hide_goes_at_once_however_much_and_is_counted_until_they_are_followed(
+    library: ScannedLibrary, a: Path, tmp_path: Path
+) -> None:
+    """It is refused when it is read, so it is not kept as what has gone is. The rest stays held back as ever."""
+    make_album(a, "Artist", "Here", 4)
+    make_album(tmp_path / "outside", "Artist", "There", 9)
+    (a / "link").symlink_to(tmp_path / "outside")
+    library.configure({"a": a}, links="all")
+    await library.scan()
+    assert len(library.paths()) == 13
+    library.configure({"a": a}, links="inside")
+    shutil.rmtree(a / "Artist")
+    (a / "other.mp3").write_bytes(b"not much")
+    (done,) = await library.scan()
+    assert (done.removed, done.removals_held, done.links_left_out) == (9, 4, 1)
+    assert len(library.paths()) == 5
+    (origin,) = library.view_now().origins()
+    assert (origin.left_out, origin.hidden, origin.held) == (1, 9, 4)
+    (done,) = await library.scan()
+    (origin,) = library.view_now().origins()
+    assert (done.removed, origin.left_out, origin.hidden) == (0, 1, 9)
+    library.configure({"a": a}, links="all")
+    (done,) = await library.scan()
+    (origin,) = library.view_now().origins()
+    assert (done.added, origin.left_out, origin.hidden) == (9, 0, 0)
+
+
+async def test_a_look_at_one_folder_counts_the_links_of_that_folder_only(
+    library: ScannedLibrary, a: Path, tmp_path: Path
+) -> None:
+    make_album(tmp_path / "outside", "Artist", "There", 2)
+    for name in ("x", "xy", "x-z"):
+        make_audio(a / name / "song.flac")
+        (a / name / "link").symlink_to(tmp_path / "outside")
+    library.configure({"a": a}, links="inside")
+    assert (await library.scan())[0].links_left_out == 3
+    (a / "x/link").unlink()
+    assert (await library.scan(under=["x"]))[0].links_left_out == 2
+    (a / "x/again").symlink_to("/etc")
+    assert (await library.scan(under=["x/again"]))[0].links_left_out == 3
+    (a / "x/again").unlink()
+    assert (await library.scan(under=["x/again"]))[0].links_left_out == 2

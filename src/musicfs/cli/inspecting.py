@@ -65,7 +65,10 @@ def _headline(view: dict[str, Any]) -> Word:
     if away:
         return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
                     f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
-    if any(o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] for o in origins):
+    if any(
+        o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] or o["files_left_out"]
+        for o in origins
+    ):
         return Word("Your music plays, but something deserves a look.", "bold yellow")
     if any(o["health"] == "unknown" for o in origins):
         return Word("Mounted; some origins have not answered yet.", "bold yellow")
@@ -138,6 +141,24 @@ def advice(origin: dict[str, Any]) -> list[str]:
     if held := origin["removals_held"]:
         lines += ["", f"{counted(held, 'file')} are gone from {id} but kept in the tree, because that is many at once."]
         lines.append(f"  If it is right: `musicfs origin accept-removals {id}`.")
+    return lines + left_out(origin)
+
+
+def left_out(origin: dict[str, Any]) -> list[str]:
+    """What is not shown of an origin because of its setting `links`, and what to do about it."""
+    links = origin["links_left_out"]
+    if not links:
+        return []
+    which = "that lead out of its folder" if origin["links"] == "inside" else "in its folder"
+    went = origin["files_left_out"]
+    lines = [
+        "",
+        f"{counted(links, 'symbolic link')} of {origin['id']} {which} {'is' if links == 1 else 'are'} not followed,"
+        f' because its setting is links = "{origin["links"]}".',
+    ]
+    if went:
+        lines.append(f"  {counted(went, 'file')} that used to be shown {'is' if went == 1 else 'are'} hidden by that.")
+    lines.append('  To show what they lead to, to all who see the mount, set links = "all" for this origin.')
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musicfs.cli.output import Word, printable, say, say_json, table, warn
+from musicfs.cli.output import Word, counted, printable, say, say_json, table, warn
 from musicfs.cli.settings import PATH, configured, json_option, load, settings_options
 from musicfs.errors import UserError
 
@@ -30,6 +30,7 @@ _SCAN_SECS = 60.0
 @click.command()
 @click.argument("mount_point", type=PATH, required=False)
 @settings_options
+@click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option: follow fewer links.")
 @json_option
 @click.pass_context
 def scan(
@@ -146,6 +147,11 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         if held := result["removals_held"]:
             say(f"{held:,} files are gone from {result['origin']} but kept, because that is many at once.")
             say(f"  If it is right: `musicfs origin accept-removals {result['origin']}`.")
+        if links := result["links_left_out"]:
+            said = (
+                f"{counted(links, 'symbolic link')} of {result['origin']} {'is' if links == 1 else 'are'} not followed"
+            )
+            say(f"{said}, because of its setting `links`; `musicfs status` says more.")
 
 
 @contextmanager

@@ -108,6 +108,8 @@ def configured_origin(config: OriginConfig, row: OriginRow | None, state: Origin
         "bytes": row.bytes if row else 0,
         "scanned_at": row.scanned_at if row else None,
         "removals_held": row.held if row else 0,
+        "links": config.settings.get("links"),
+        **_left_out(config, row),
     }
 
 
@@ -125,6 +127,15 @@ def _origin(app: App, config: OriginConfig, counted: Counts) -> Json:
         "p99_ms": round(latency.p99_ms, 3) if latency.count else None,
         "also_elsewhere": None if counted.elsewhere is None else counted.elsewhere.also_at.get(config.id),
         "scan": _scan(app, config.id, scanned=row is not None and row.scanned_at is not None),
+    }
+
+
+def _left_out(config: OriginConfig, row: OriginRow | None) -> Json:
+    """What the last scans left out, unless the configuration has changed since."""
+    counts = row if row is not None and config.settings.get("links") in ("inside", "none") else None
+    return {
+        "links_left_out": counts.left_out if counts else 0,
+        "files_left_out": counts.hidden if counts else 0,
     }
 
 
@@ -185,6 +196,7 @@ def finished(scan: ScanFinished) -> Json:
         "removed": scan.removed,
         "unreadable": scan.unreadable,
         "removals_held": scan.removals_held,
+        "links_left_out": scan.links_left_out,
         "error": scan.error,
     }
 
@@ -203,6 +215,5 @@ def health(id: OriginId, state: OriginHealthState) -> Json:
 
 def unfinished(error: str) -> Json:
     """What is told of a scan that did not get to an end: as `finished`."""
-    return dict.fromkeys(("listed", "read", "added", "changed", "removed", "unreadable", "removals_held"), 0) | {
-        "error": error
-    }
+    counts = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out")
+    return dict.fromkeys(counts, 0) | {"error": error}

@@ -20,7 +20,7 @@ from musicfs.library.examining import Examined, FileOnDisk, Gathered, Wanted, be
 from musicfs.library.identity import fingerprint
 from musicfs.library.placing import folder_of
 from musicfs.library.rows import Found
-from musicfs.model import OriginId, Replica, Stat
+from musicfs.model import DiskFolder, OriginId, Replica, Stat
 from musicfs.origins.base import OnDisk, Origin, ReadsRanges
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Parsers:
         self._pool = make(None)
         self._alone = asyncio.Lock()
 
-    async def examine_files(self, folder: str, files: Sequence[FileOnDisk]) -> list[Examined | None]:
+    async def examine_files(self, folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
         """As `examine_files` does, in a process; of none of them anything if it died."""
         pool = self._pool
         try:
@@ -120,7 +120,7 @@ class Analyser:
             async with self._slots:
                 take(stat, await self.analyse(origin, stat, role, few=few))
 
-        async def analyse_on_disk(folder: str, some: Sequence[tuple[Stat, str]]) -> None:
+        async def analyse_on_disk(folder: DiskFolder, some: Sequence[tuple[Stat, str]]) -> None:
             on_disk = [FileOnDisk(stat.path, role, stat.size, stat.mtime_ns) for stat, role in some]
             answers: Sequence[Examined | None]
             try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from musicfs.library.database import connect, decode_path, encode_path, storable
 from musicfs.library.foldertimes import FolderTimes
+from musicfs.library.leftout import LeftOutLinks
 from musicfs.library.predecessors import note_predecessor
 from musicfs.library.rows import Copy, Entry, FolderFile, Found
 from musicfs.model import OriginId, Replica, Stat
@@ -204,6 +205,9 @@ class Catalog:
 
     def folder_times(self, origin: str) -> FolderTimes:
         return FolderTimes(self._db, self._origin(origin))
+
+    def left_out_links(self, origin: str) -> LeftOutLinks:
+        return LeftOutLinks(self._db, self._origin(origin))
 
     def unseen(self, origin: str, under: str) -> list[int]:
         """The numbers of the origin's replicas at and below `under` that were not seen since `begin_seen`."""

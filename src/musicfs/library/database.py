@@ -1,6 +1,7 @@
 """Opening the catalogue's file, for its writer (catalog.py) and its readers (treeview.py).
 
-These three modules, foldertimes.py, predecessors.py and the .sql files beside them hold all the SQL of the catalogue.
+These two modules, foldertimes.py, leftout.py, predecessors.py and the .sql files beside them hold all the SQL of the
+catalogue.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ CatalogError = sqlite3.Error
 
 CATALOG = "catalog.sqlite"
 """Its name in the cache folder."""
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # From an empty file to version 1, from that to version 2, and on: inode numbers outlive a new version of the program.
-_STEPS = ("schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql")
+_STEPS = ("schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql", "ownership.sql")
 ROOT_INO = 1
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
-from musicfs.model import Fingerprint, stored_ns
+from musicfs.model import DiskFolder, Fingerprint, stored_ns
 from musicfs.origins.linux import end_with_parent, open_within
 
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
@@ -106,14 +106,14 @@ def _examine(
     return Examined(identity, dump_tags(tags.to_json()), None)
 
 
-def examine_files(folder: str, files: Sequence[FileOnDisk]) -> list[Examined | None]:
+def examine_files(folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
     """Examines files below a folder of this machine, which it reads itself: that spares their bytes the way here.
 
     None stands for a file that can't be opened as it should, is not this version of it, or lies on another mount:
     reading it through its origin tells what that means.
     """
     try:
-        root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return [None] * len(files)
     opened: deque[int | None] = deque()
@@ -123,7 +123,7 @@ def examine_files(folder: str, files: Sequence[FileOnDisk]) -> list[Examined | N
         for file in files:
             # The disk is told what will be wanted of some files, so that it never waits for their parsing.
             while len(opened) < _AHEAD and (another := next(following, None)) is not None:
-                opened.append(_open(root, another))
+                opened.append(_open(root, another, folder.through_links))
             found.append(_examine_file(opened.popleft(), file))
     finally:
         for fd in (root, *opened):
@@ -132,9 +132,9 @@ def examine_files(folder: str, files: Sequence[FileOnDisk]) -> list[Examined | N
     return found
 
 
-def _open(root: int, file: FileOnDisk) -> int | None:
+def _open(root: int, file: FileOnDisk, through_links: bool) -> int | None:
     try:
-        fd = open_within(root, file.path)
+        fd = open_within(root, file.path, through_links=through_links)
     except (OSError, ValueError):
         return None
     with contextlib.suppress(OSError):  # of a pipe, say

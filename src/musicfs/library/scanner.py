@@ -20,11 +20,12 @@ from musicfs.library.analysis import Analyser
 from musicfs.library.catalog import Catalog
 from musicfs.library.database import is_of_values
 from musicfs.library.foldertimes import FolderTimes
+from musicfs.library.leftout import LeftOutLinks
 from musicfs.library.rows import Found
 from musicfs.library.tags import role_of
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, Stat
-from musicfs.origins.base import Origin, SkipsFolders
+from musicfs.origins.base import LeavesOutLinks, Origin, SkipsFolders
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class _Progress:
     changed: int = 0
     removed: int = 0
     held: int = 0
+    links_left_out: int = 0
     pending: list[Found] = field(default_factory=list)
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # number and an example, by what is wrong
     unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
@@ -112,13 +114,14 @@ class Scanner:
             error = None
             self._catalog.begin_seen()
             times = self._catalog.folder_times(origin.id)
+            links = self._catalog.left_out_links(origin.id)
             try:
                 for path in under:
-                    await self._look_under(origin, path, progress, times, quick)
+                    await self._look_under(origin, path, progress, times, links, quick)
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
                 # what was moved is at its new place before it leaves the old one.
                 self._flush(origin, progress)
-                self._remove_unseen(origin, under, progress)
+                self._remove_unseen(origin, under, progress, links)
                 self._keep_times(times, under, progress)
             except (OriginFailed, ReplicaFailed) as failure:
                 error = str(failure)
@@ -127,7 +130,7 @@ class Scanner:
             _tell_left_out(origin, progress)
             result = ScanFinished(
                 origin.id, progress.listed, progress.read, progress.unreadable,
-                progress.added, progress.changed, progress.removed, progress.held, error,
+                progress.added, progress.changed, progress.removed, progress.held, error, progress.links_left_out,
             )  # fmt: skip
             self._publish(result)
             return result
@@ -143,8 +146,10 @@ class Scanner:
                 times.forget(progress.unfinished)
 
     def _listing(
-        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, quick: bool
+        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, links: LeftOutLinks, quick: bool
     ) -> AsyncIterator[Stat]:
+        if isinstance(origin, LeavesOutLinks):
+            return origin.scan_telling(links.tell, under)
         if under or not isinstance(origin, SkipsFolders):
             return origin.scan(under)
 
@@ -157,10 +162,10 @@ class Scanner:
         return origin.scan_folders(tell)
 
     async def _look_under(
-        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, quick: bool
+        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, links: LeftOutLinks, quick: bool
     ) -> None:
         try:
-            async with aclosing(_batches(self._listing(origin, under, progress, times, quick))) as batches:
+            async with aclosing(_batches(self._listing(origin, under, progress, times, links, quick))) as batches:
                 await self._take_all(origin, batches, progress)
         except ReplicaFailed as failure:
             if failure.fault is not ReplicaFault.MISSING or not under:
@@ -267,32 +272,44 @@ class Scanner:
         self._announce(changes)
         return len(found)
 
-    def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress) -> None:
-        """Removes what was not listed, or holds it back if it is more than is likely to be meant."""
+    def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress, links: LeftOutLinks) -> None:
+        """Removes what was not listed, or holds it back if it is more than is likely to be meant.
+
+        What is reached only through links that are left out goes in any case: it must not be shown.
+        """
         id = origin.id
-        gone = sorted({number for path in under for number in self._catalog.unseen(id, path)})
+        unseen = sorted({number for path in under for number in self._catalog.unseen(id, path)})
+        hidden = links.hidden(unseen)
+        gone = [number for number in unseen if number not in hidden]
         # A file that has only moved is no loss, however many they are.
         lost = self._catalog.lost(id, gone)
         changes = TreeChanges()
         with self._catalog.transaction():
             if lost and not self._is_plausible(id, lost) and not self._catalog.accepts_removals(id):
-                progress.held = lost
+                progress.held, gone = lost, []
             elif gone:
-                folders, dirs = self._catalog.remove_replicas(gone)
-                changes = self._builder.update(folders, dirs)
                 self._catalog.count_removed(id, lost, _WINDOW_SECS)
-                progress.removed += len(gone)
+            if going := [*gone, *hidden]:
+                changes = self._builder.update(*self._catalog.remove_replicas(going))
+                progress.removed += len(going)
             if ("" in under or progress.held) and self._catalog.set_held(id, progress.held) and progress.held:
                 log.warning(
                     "%d files are gone from origin %s: they are kept in the tree until"
                     " `musicfs origin accept-removals %s` confirms it",
                     lost, id, id, extra={"origin": id},
                 )  # fmt: skip
+            progress.links_left_out = links.keep(under, len(hidden))
             if "" in under:
                 self._catalog.scan_completed(id)
+        if hidden:
+            log.warning(
+                "%d files of origin %s are no longer shown: they lie behind symbolic links, which its setting `links`"
+                " leaves out",
+                len(hidden), id, extra={"origin": id},
+            )  # fmt: skip
         self._announce(changes)
-        if gone and not progress.held:
-            self._publish(FilesChanged(id, 0, 0, len(gone)))
+        if going:
+            self._publish(FilesChanged(id, 0, 0, len(going)))
 
     def _is_plausible(self, origin: str, lost: int) -> bool:
         """Whether somebody may well have deleted so many on purpose, with what went lately: a watch sees a big

@@ -36,6 +36,10 @@ class OriginRow(NamedTuple):
     held: int
     files: int
     bytes: int
+    left_out: int
+    """Symbolic links that are not followed."""
+    hidden: int
+    """Files that were shown before these links were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,7 @@ class TreeView:
 
     def origins(self) -> list[OriginRow]:
         rows = self._execute(
-            "SELECT id, priority, enabled, reachable, scanned_at, held, files, bytes FROM origins"
+            "SELECT id, priority, enabled, reachable, scanned_at, held, files, bytes, left_out, hidden FROM origins"
             " ORDER BY priority, num"
         )
         return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), *r[4:]) for r in rows]

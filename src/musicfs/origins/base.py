@@ -10,7 +10,7 @@ from urllib.parse import SplitResult
 
 from pydantic import BaseModel
 
-from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat
 
 if TYPE_CHECKING:
     from musicfs.config import OriginConfig
@@ -107,9 +107,22 @@ class ReadsRanges(Protocol):
 class OnDisk(Protocol):
     """What an origin in a folder of this machine offers besides: that other processes read its files themselves."""
 
-    async def folder_on_disk(self) -> str | None:
+    async def folder_on_disk(self) -> DiskFolder | None:
         """The root, if reading there can't hang because it is on a disk; else None. Raises `OriginFailed` when it is
         away."""
+        ...
+
+
+TellLeftOut = Callable[[str], None]
+"""Takes the path of a symbolic link that a listing leaves out because it may not be followed."""
+
+
+@runtime_checkable
+class LeavesOutLinks(Protocol):
+    """What an origin offers besides that is set to follow only some of the symbolic links in it."""
+
+    def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
+        """As `scan`; `tell` is called on the event loop with each link that is left out, before the scan ends."""
         ...
 
 

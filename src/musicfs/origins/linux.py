@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-_RESOLVE_NO_XDEV = 0x1
-_RESOLVE_BENEATH = 0x8
+RESOLVE_NO_XDEV = 0x1
+RESOLVE_NO_MAGICLINKS = 0x2
+RESOLVE_NO_SYMLINKS = 0x4
+RESOLVE_BENEATH = 0x8
 _RESOLVE_CACHED = 0x20
 _OPENAT2 = 437
 _PR_SET_PDEATHSIG = 1
@@ -32,9 +34,9 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-_WITHIN = _OpenHow(_READING, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV)
-_CACHED = _OpenHow(_READING, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_CACHED)
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+"""Flags to open a file that may have become a pipe or a terminal, which must not hold the thread."""
+_WITHIN = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 
 @cache
@@ -42,43 +44,41 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def open_cached(folder: int, path: str) -> int:
+def open_cached(folder: int, path: str, *, through_links: bool = True) -> int:
     """As `open_within`, without waiting for any disk: EAGAIN when it would have to."""
-    return _checked(_open_cached()(folder, os.fsencode(path)))
+    more = _RESOLVE_CACHED if through_links else _RESOLVE_CACHED | RESOLVE_NO_SYMLINKS
+    return openat2(folder, path, READING, _WITHIN | more)
 
 
-def open_within(folder: int, path: str) -> int:
+def open_within(folder: int, path: str, *, through_links: bool = True) -> int:
     """A descriptor of `path` below the open `folder`, opened read-only, on the folder's own mount.
 
-    Raises OSError: EXDEV when the path leaves the folder or its mount, ENOSYS where the kernel has no such call (before
-    5.6, for `open_cached` 5.12).
+    Raises OSError: EXDEV when the path leaves the folder or its mount, ELOOP when it has a symbolic link in it though
+    not `through_links`, ENOSYS where the kernel has no such call (before 5.6, for `open_cached` 5.12).
     """
-    return _checked(_open_within()(folder, os.fsencode(path)))
+    return openat2(folder, path, READING, _WITHIN if through_links else _WITHIN | RESOLVE_NO_SYMLINKS)
 
 
-def _checked(fd: int) -> int:
+def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    """The system call of this name. resolve: RESOLVE_* flags, which bound where `path` may lead.
+
+    Raises OSError: ENOSYS or EPERM where the kernel, or the sandbox of a container, has no such call.
+    """
+    fd = _opener(flags, resolve)(folder, os.fsencode(path))
     if fd < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), path)
     return fd
 
 
 @cache
-def _open_cached() -> Callable[[int, bytes], int]:
-    return _opener(_CACHED)
-
-
-@cache
-def _open_within() -> Callable[[int, bytes], int]:
-    return _opener(_WITHIN)
-
-
-def _opener(how: _OpenHow) -> Callable[[int, bytes], int]:
+def _opener(flags: int, resolve: int) -> Callable[[int, bytes], int]:
     """The call, prepared: every first read of a file makes it."""
     if platform.machine() not in ("x86_64", "aarch64"):  # elsewhere it may have another number
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     call = _libc().syscall  # nothing else here calls it, so that its arguments may be fixed
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    how = _OpenHow(flags, 0, resolve)
     given, size = ctypes.byref(how), ctypes.sizeof(how)
     return lambda folder, name: call(_OPENAT2, folder, name, given, size)
 

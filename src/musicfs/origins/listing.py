@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicfs.model import Stat
+from musicfs.origins.links import Below, LinkRefused, Links
 
 Identity = tuple[int, int]
 """(st_dev, st_ino) of a folder."""
@@ -21,13 +24,14 @@ NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"
 class Folder:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
-    linked: folders that are symbolic links. vanished: it was gone when it was to be opened. times: of the folders, in
-    nanoseconds, where listing them tells.
+    linked: folders that are symbolic links. left_out: links that are not to be followed. vanished: it was gone when it
+    was to be opened. times: of the folders, in nanoseconds, where listing them tells.
     """
 
     files: list[Stat] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     vanished: bool = False
     times: dict[str, int] = field(default_factory=dict)
 
@@ -39,35 +43,51 @@ class Lister:
     on which comes first, nor on where the walk begins.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, links: Links = "all") -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
+        self.below = Below(root, links)
         self.root_identity = identity_of(Path(root).stat())
         self._seen = {_key(self.root_identity)}
 
     def list(self, under: str, files: bool = True) -> Folder:
-        """What `under` holds, sorted by name; without `files`, only folders. Raises OSError when not all can be had."""
+        """What `under` holds, sorted by name; without `files`, folders and what is left out. Raises OSError when not
+        all can be had."""
         found = Folder()
         prefix = f"{under}/" if under else ""
         try:
-            with os.scandir(f"{self._root}/{under}") as entries:
-                children = sorted(entries, key=lambda entry: entry.name)
+            with self._entries(under) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if files or entry.is_symlink() or entry.is_dir():
+                        self._place(entry, prefix + entry.name, found)
+        except LinkRefused:
+            found.vanished = True  # a link has taken its place since the folder above was listed
+            found.left_out.append(under)
         except (FileNotFoundError, NotADirectoryError):
             found.vanished = True
-            return found
-        for entry in children:
-            if files or entry.is_dir():
-                self._place(entry, prefix + entry.name, found)
         return found
 
+    @contextmanager
+    def _entries(self, under: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        if self.below.links == "all":
+            with os.scandir(f"{self._root}/{under}") as entries:
+                yield entries
+        else:
+            with self.below.folder(under) as fd, os.scandir(fd) as entries:
+                yield entries
+
     def _place(self, entry: os.DirEntry[str], path: str, found: Folder) -> None:
-        if entry.is_symlink():
-            if self._met_otherwise(entry.path):
+        linked = entry.is_symlink()
+        if linked:
+            if self._met_otherwise(path):
                 return
         elif entry.is_dir() and is_skipped(entry.name):
             return
         try:
-            about = entry.stat()
+            about = self.below.stat(path) if linked else entry.stat(follow_symlinks=False)
+        except LinkRefused:
+            found.left_out.append(path)
+            return
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return  # gone meanwhile, or a link to nowhere
@@ -80,11 +100,11 @@ class Lister:
             and (key := _key(identity_of(about))) not in self._seen
         ):
             self._seen.add(key)
-            (found.linked if entry.is_symlink() else found.folders).append(path)
+            (found.linked if linked else found.folders).append(path)
 
     def _met_otherwise(self, link: str) -> bool:
         """Whether a link leads to the root or to what is listed below it."""
-        target = os.path.realpath(link)
+        target = os.path.realpath(f"{self._root}/{link}")
         if target == self._real_root:
             return True
         if not target.startswith(self._real_root + "/"):

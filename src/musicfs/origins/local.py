@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from musicfs.config import OriginConfig
 from musicfs.config_sources import Wanted
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
-from musicfs.origins.base import OriginKind, WatchCallback, WatchHandle
+from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
+from musicfs.origins.base import OriginKind, TellLeftOut, WatchCallback, WatchHandle
+from musicfs.origins.links import Below, LinkRefused, LinksSetting
 from musicfs.origins.linux import ON_DISK, filesystem_of, open_cached
 from musicfs.origins.listing import Folder, Identity, Lister, identity_of
 from musicfs.origins.openfiles import Key, OpenFile, OpenFiles, close_all, key_of
@@ -34,7 +35,6 @@ _OPEN_FILES = 128
 _LISTED_AT_ONCE = 250  # files
 _LISTED_SECS = 0.05
 _LARGEST_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a pipe at the path must not hold the thread
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
 _BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
@@ -42,11 +42,13 @@ _NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class LocalSettings(BaseModel):
-    """path: the folder that holds the music."""
+    """path: the folder that holds the music. links: which symbolic links in it are followed; by default all of them,
+    where the mount is for one user alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Annotated[Path, Wanted("the folder that holds the music")]
+    links: LinksSetting = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class LocalOrigin:
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         self.id: OriginId = config.id
         self.kind: OriginType = config.origin_type
-        self._path = str(LocalSettings.model_validate(dict(config.settings)).path)
+        settings = LocalSettings.model_validate(dict(config.settings))
+        self._path = str(settings.path)
+        self._below = Below(self._path, settings.links or "all")
+        self._through_links = self._below.links != "none"
         self._populated = populated
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
         self._files = OpenFiles(_OPEN_FILES)
@@ -84,23 +89,37 @@ class LocalOrigin:
             await self._look()
         return await self._run(replica.path, self._read, replica, offset, size)
 
-    async def folder_on_disk(self) -> str | None:
+    async def folder_on_disk(self) -> DiskFolder | None:
         """See base.OnDisk."""
         if self._root is None:
             await self._look()
-        return self._path if self._root is not None and self._root.on_disk else None
+        if self._root is None or not self._root.on_disk:
+            return None
+        return DiskFolder(self._path, self._through_links)
 
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._stat, path)
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        walk = await self._run(under, self._begin, under)
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self.scan_telling(lambda link: None, under)
+
+    async def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
+        """See base.LeavesOutLinks."""
+        try:
+            walk = await self._run(under, self._begin, under)
+        except ReplicaFailed as failure:
+            if isinstance(failure.__cause__, LinkRefused):
+                tell(under)
+            raise
         if isinstance(walk, Stat):
             yield walk
             return
         waiting, linked = [under], deque[str]()
         while waiting or linked:
-            for file in await self._run("", self._list_some, walk, waiting, linked):
+            found = await self._run("", self._list_some, walk, waiting, linked)
+            for link in found.left_out:
+                tell(link)
+            for file in found.files:
                 yield file
         await self._run("", self._check_same, walk)
 
@@ -125,7 +144,9 @@ class LocalOrigin:
         if self._root is None or not self._root.on_disk or not _is_inside(path):
             return None
         forget = self._watches.discard
-        watch = FolderWatch(self.id, self._path, path, callback, self._threads, forget, told=self._told)
+        watch = FolderWatch(
+            self.id, self._path, path, callback, self._threads, forget, links=self._below.links, told=self._told
+        )
         self._watches.add(watch)
         try:
             return watch if await watch.start() else None
@@ -228,7 +249,7 @@ class LocalOrigin:
         if self._root is None or self._root.fd is None or not _is_inside(key[0]):
             return None
         try:
-            fd = open_cached(self._root.fd, key[0])
+            fd = open_cached(self._root.fd, key[0], through_links=self._through_links)
         except (OSError, ValueError):
             return None
         about = fstat(fd)
@@ -261,14 +282,14 @@ class LocalOrigin:
     def _failure(self, path: str, error: OSError) -> MusicFSError:
         """Whom to blame for `error`: the origin, or only the file at `path`."""
         detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
-        if error.errno not in _GONE + _DENIED:
+        if error.errno not in _GONE + _DENIED and not isinstance(error, LinkRefused):
             return OriginFailed(self.id, _fault(error), detail)
         try:
             self._check_root()
         except OriginFailed as failed:
             return failed
         return ReplicaFailed(
-            self.id, path, ReplicaFault.MISSING if error.errno in _GONE else ReplicaFault.DENIED, detail
+            self.id, path, ReplicaFault.DENIED if error.errno in _DENIED else ReplicaFault.MISSING, detail
         )
 
     def _check_root(self) -> Identity:
@@ -318,7 +339,7 @@ class LocalOrigin:
                 close_all([fd])
 
     def _open(self, replica: Replica, key: Key) -> OpenFile:
-        fd = os.open(self._full(replica.path), _READING)
+        fd = self._below.open(replica.path)
         try:
             about = fstat(fd)
             self._check_version(replica, about)
@@ -338,7 +359,7 @@ class LocalOrigin:
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
 
     def _stat(self, path: str) -> Stat:
-        about = Path(self._full(path)).stat()
+        about = self._below.stat(path)
         if not stat.S_ISREG(about.st_mode):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
         return Stat(path, about.st_size, about.st_mtime_ns)
@@ -346,21 +367,23 @@ class LocalOrigin:
     def _begin(self, under: str) -> Stat | Lister:
         """A walk from the folder `under`, or the file that is there."""
         self._check_root()
-        about = Path(self._full(under)).stat()
+        about = self._below.stat(under)
         if stat.S_ISREG(about.st_mode):
             return Stat(under, about.st_size, about.st_mtime_ns)
-        return Lister(self._path)
+        return Lister(self._path, self._below.links)
 
-    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> list[Stat]:
-        """The files of the next folders: of some more than one, since a thread's turn costs as much as a folder."""
-        files: list[Stat] = []
+    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> Folder:
+        """The files of the next folders, and what they leave out: of some more than one, since a thread's turn costs as
+        much as a folder."""
+        some = Folder()
         until = time.monotonic() + _LISTED_SECS
-        while (waiting or linked) and len(files) < _LISTED_AT_ONCE and time.monotonic() < until:
+        while (waiting or linked) and len(some.files) < _LISTED_AT_ONCE and time.monotonic() < until:
             found = self._list(walk, waiting.pop() if waiting else linked.popleft())
-            files += found.files
+            some.files += found.files
+            some.left_out += found.left_out
             waiting += reversed(found.folders)
             linked += found.linked
-        return files
+        return some
 
     def _list(self, walk: Lister, folder: str) -> Folder:
         try:
@@ -375,9 +398,6 @@ class LocalOrigin:
     def _check_same(self, walk: Lister) -> None:
         if self._check_root() != walk.root_identity:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
-
-    def _full(self, path: str) -> str:
-        return f"{self._path}/{path}" if path else self._path
 
 
 def _close_aside(fds: list[int]) -> None:
@@ -412,6 +432,12 @@ def _fault(error: OSError) -> OriginFault:
     if error.errno == errno.ETIMEDOUT:
         return OriginFault.TIMEOUT
     return OriginFault.IO if error.errno in _BROKEN else OriginFault.UNREACHABLE
+
+
+def open_mounted(config: OriginConfig, *, populated: bool) -> LocalOrigin:
+    """A driver for the folder at which the system has mounted what an origin of another kind names."""
+    own = {name: config.settings.get(name) for name in LocalSettings.model_fields}
+    return LocalOrigin(config.model_copy(update={"settings": own}), populated=populated)
 
 
 KIND = OriginKind(OriginType.LOCAL, LocalSettings, LocalOrigin, remote=False)

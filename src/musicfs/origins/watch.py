@@ -16,6 +16,7 @@ from inotify_simple import INotify, flags
 from musicfs.errors import OriginFailed
 from musicfs.model import OriginId
 from musicfs.origins.base import WatchCallback, outermost
+from musicfs.origins.links import Below, Links
 from musicfs.origins.linux import give_memory_back
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersHeld, WorkersUnavailable, WorkerThreads
@@ -64,8 +65,9 @@ class _Shared:
 class FolderWatch:
     """Reports changes below `under` once they have been quiet for `quiet` seconds, and at least every `longest`.
 
-    told: what was warned of before, for the watches that come after this one: what can't be watched is tried again at
-    every poll. ended: the folder has gone; the last report was "look at everything", and `restart` watches it anew.
+    links: which links lead to folders that are watched, too. told: what was warned of before, for the watches that come
+    after this one: what can't be watched is tried again at every poll. ended: the folder has gone; the last report was
+    "look at everything", and `restart` watches it anew.
     Belongs to the event loop's thread.
     """
 
@@ -81,6 +83,7 @@ class FolderWatch:
         quiet: float = 0.2,
         longest: float = 2.0,
         inotify: Callable[[], INotify] = INotify,
+        links: Links = "all",
         told: set[str] | None = None,
     ) -> None:
         self.ended = False
@@ -100,6 +103,7 @@ class FolderWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._adding: set[asyncio.Task[None]] = set()
         self._incomplete = False
+        self._links: Links = links
         self._told = set() if told is None else told
         self._closed = False
 
@@ -173,14 +177,14 @@ class FolderWatch:
         return added
 
     def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:
-        lister = Lister(self._root)
+        lister = Lister(self._root, self._links)
         # Depth first, so that few of a hundred thousand folders wait at a time.
         waiting, linked = [start], deque[str]()
         while waiting or linked:
             folder = waiting.pop() if waiting else linked.popleft()
             try:
                 # Before it is listed, so that a folder made meanwhile is either listed or reported.
-                number = inotify.add_watch(f"{self._root}/{folder}", _MASK)
+                number = self._add_one(inotify, folder, lister.below)
                 below = lister.list(folder, files=False)
             except OSError as error:
                 if error.errno in _NO_WATCHES or folder == self._under:
@@ -189,6 +193,12 @@ class FolderWatch:
             yield number, folder
             waiting += reversed(below.folders)
             linked += below.linked
+
+    def _add_one(self, inotify: INotify, folder: str, below: Below) -> int:
+        if self._links == "all":
+            return int(inotify.add_watch(f"{self._root}/{folder}", _MASK))
+        with below.folder(folder) as fd:  # the kernel takes no descriptor here, but the name that it has for one
+            return int(inotify.add_watch(f"/proc/self/fd/{fd}", _MASK))
 
     def _readable(self, inotify: INotify) -> None:
         for number, mask, _, name in inotify.read(timeout=0):

@@ -132,6 +132,10 @@ export function advice(status) {
       lines.push(`${counted(origin.removals_held, "file")} are gone from ${origin.id} but kept in the folder, since that is many at once. ` +
         `If it is right: musicfs origin accept-removals ${origin.id}`);
     }
+    if (origin.files_left_out > 0) {
+      lines.push(`${counted(origin.files_left_out, "file")} of ${origin.id} that used to be shown are hidden, since they lie behind symbolic links. ` +
+        `Its setting is links = "${origin.links}".`);
+    }
     return lines;
   });
 }

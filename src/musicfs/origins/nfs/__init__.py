@@ -5,7 +5,7 @@ from __future__ import annotations
 from musicfs.config import OriginConfig
 from musicfs.model import OriginType
 from musicfs.origins.base import Origin, OriginKind
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local import open_mounted
 from musicfs.origins.nfs.settings import NfsSettings, from_url
 
 
@@ -13,7 +13,7 @@ def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
     """See base.OpenOrigin."""
     settings = NfsSettings.model_validate(dict(config.settings))
     if settings.path is not None:
-        return LocalOrigin(config.model_copy(update={"settings": {"path": settings.path}}), populated=populated)
+        return open_mounted(config, populated=populated)
     from musicfs.origins.nfs.driver import NfsOrigin
 
     return NfsOrigin(config, populated=populated)

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from musicfs.config_sources import Wanted
+from musicfs.origins.links import LinksSetting
 
 _Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Wanted("a whole number from 1 to 65535")]
 
@@ -16,8 +17,8 @@ _Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Wanted("a whole 
 class NfsSettings(BaseModel):
     """Either `path`, where the system has mounted the export, or `host` and `export`.
 
-    port, mount_port: of the NFS service and of the mount service; those that are not given are asked of the server's
-    rpcbind.
+    links: which symbolic links are followed, with `path`. port, mount_port: of the NFS service and of the mount
+    service; those that are not given are asked of the server's rpcbind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class NfsSettings(BaseModel):
     ] = None
     port: _Port = None
     mount_port: _Port = None
+    links: LinksSetting = None
     version: Annotated[
         Literal[3], Wanted("3; an export that has version 4 alone is to be mounted, and given by its path")
     ] = 3
@@ -38,6 +40,8 @@ class NfsSettings(BaseModel):
         remote = {name for name in ("host", "export", "port", "mount_port") if getattr(self, name) is not None}
         if self.path is not None and remote:
             raise ValueError("use either path, for an export that is mounted, or host and export")
+        if self.path is None and self.links is not None:
+            raise ValueError("links is for an export that is mounted; where MusicFS reads it, no link is followed")
         if self.path is None and not remote >= {"host", "export"}:
             raise ValueError("use host and export, or path for an export that is mounted")
         return self

@@ -6,7 +6,7 @@ from musicfs.config import OriginConfig
 from musicfs.model import OriginType
 from musicfs.origins.base import Origin, OriginKind
 from musicfs.origins.libraries import missing_extra
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local import open_mounted
 from musicfs.origins.smb.settings import SmbSettings, from_url
 
 
@@ -14,7 +14,7 @@ def open_smb(config: OriginConfig, *, populated: bool = False) -> Origin:
     """See base.OpenOrigin."""
     settings = SmbSettings.model_validate(dict(config.settings))
     if settings.path is not None:
-        return LocalOrigin(config.model_copy(update={"settings": {"path": settings.path}}), populated=populated)
+        return open_mounted(config, populated=populated)
     from musicfs.origins.smb.driver import SmbOrigin
 
     return SmbOrigin(config, populated=populated)

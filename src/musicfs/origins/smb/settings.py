@@ -10,6 +10,7 @@ from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from musicfs.config_sources import Wanted
+from musicfs.origins.links import LinksSetting
 
 STANDARD_PORT = 445
 
@@ -18,7 +19,8 @@ class SmbSettings(BaseModel):
     """Either path, at which the system has mounted the share, or host and share, to speak to it from here.
 
     prefix: the folder below the share that holds the music. user: by default a guest; one without a password is to
-    have a Kerberos ticket. With path, the other keys have no meaning and are refused.
+    have a Kerberos ticket. With path, links says which symbolic links are followed, and the other keys have no meaning
+    and are refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,7 @@ class SmbSettings(BaseModel):
     port: Annotated[int, Ge(1), Le(65535), Wanted("a whole number from 1 to 65535")] = STANDARD_PORT
     user: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the user's name on the server")] = None
     domain: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the user's domain")] = None
+    links: LinksSetting = None
     prefix: Annotated[str, Wanted("a folder below the share")] = ""
     password: Annotated[SecretStr | None, Wanted("a text in quotes")] = None
     password_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
@@ -38,6 +41,8 @@ class SmbSettings(BaseModel):
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if self.path is not None and given & {"host", "share", "user", "domain", "password", "password_file"}:
             raise ValueError("use either path, for a share that is mounted, or host and share")
+        if self.path is None and self.links is not None:
+            raise ValueError("links is for a share that is mounted; elsewhere the server alone follows links")
         if self.path is None and (self.host is None or self.share is None):
             raise ValueError("use host and share, or path for a share that is mounted")
         if self.share is not None and set(self.share) & set("/\\"):
