@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from aiohttp import web
 from musicfs.config import OriginConfig, origin_from_argument
 from musicfs.config_kinds import kind_entry_points
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
-from musicfs.model import HealthStatus
+from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs_webdav.driver import WebdavOrigin
 from musicfs_webdav.settings import WebdavSettings, from_url
 from tests.contract.folder_env import FolderEnv
@@ -194,6 +194,85 @@ async def test_a_weak_etag_is_none() -> None:
         file = await replica(origin, "a")
         assert file.etag is None
         assert await origin.read(file, 1, 3) == b"234"
+
+
+# Answers that no honest server gives
+
+
+def listed(*names: str) -> str:
+    changed = "<getlastmodified>Tue, 24 Nov 2026 00:56:03 GMT</getlastmodified>"
+    about = (
+        f"<prop><resourcetype/><getcontentlength>1</getcontentlength>{changed}</prop><status>HTTP/1.1 200 OK</status>"
+    )
+    folder = "<response><href>/</href><propstat><prop><resourcetype><collection/></resourcetype></prop>"
+    folder += "<status>HTTP/1.1 200 OK</status></propstat></response>"
+    entries = (f"<response><href>/{name}</href><propstat>{about}</propstat></response>" for name in names)
+    return f'<multistatus xmlns="DAV:">{folder}{"".join(entries)}</multistatus>'
+
+
+@asynccontextmanager
+async def telling(answer: Callable[[web.Request], web.Response]) -> AsyncIterator[WebdavOrigin]:
+    async def handle(request: web.Request) -> web.Response:
+        return answer(request)
+
+    app, port = web.Application(), free_port()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, port).start()
+    origin = WebdavOrigin(
+        OriginConfig.model_validate({"id": "cloud", "origin_type": "webdav", "url": f"http://{HOST}:{port}"})
+    )
+    try:
+        yield origin
+    finally:
+        await origin.aclose()
+        await runner.cleanup()
+
+
+def multistatus(text: str) -> web.Response:
+    return web.Response(status=207, content_type="application/xml", text=text)
+
+
+async def test_a_probe_takes_the_beginning_of_a_large_folder_for_all_of_it() -> None:
+    text = listed(*(f"{number}.flac" for number in range(2000)))
+    assert len(text) > 64 << 10
+    async with telling(lambda request: multistatus(text)) as origin:
+        assert await origin.health() is HealthStatus.HEALTHY
+        assert len(await listing(origin)) == 2000
+
+
+async def test_a_name_that_no_file_can_have_costs_that_name_alone() -> None:
+    names = ["good.flac", "a/b.flac", "../c.flac", "..", ".", "%00.flac", "x" * 2000]
+    async with telling(lambda request: multistatus(listed(*names))) as origin:
+        assert set(await listing(origin)) == {"good.flac"}
+
+
+async def test_folders_that_hold_themselves_are_listed_to_a_depth() -> None:
+    def nested(request: web.Request) -> web.Response:
+        path = request.path.rstrip("/")
+        folder = "<prop><resourcetype><collection/></resourcetype></prop><status>HTTP/1.1 200 OK</status>"
+        entries = (
+            f"<response><href>{each}/</href><propstat>{folder}</propstat></response>" for each in (path, f"{path}/d")
+        )
+        return multistatus(f'<multistatus xmlns="DAV:">{"".join(entries)}</multistatus>')
+
+    async with telling(nested) as origin:
+        assert await listing(origin) == {}
+
+
+@pytest.mark.parametrize(
+    "place", ["bytes 0-0/" + "9" * 5000, "bytes " + "9" * 5000 + "-1/1", "bytes 1-2/1", "bytes 0-0/-1"]
+)
+async def test_a_range_that_is_said_to_lie_elsewhere_is_refused(place: str) -> None:
+    changed = {"last-modified": "Tue, 24 Nov 2026 00:56:03 GMT"}
+
+    file = Replica(OriginId("cloud"), "a", 1, 1795481763 * 10**9)
+    headers = changed | {"content-range": place}
+    async with telling(lambda request: web.Response(status=206, body=b"x", headers=headers)) as origin:
+        with pytest.raises(OriginFailed) as failed:
+            await origin.read(file, 0, 1)
+        assert failed.value.fault is OriginFault.IO
 
 
 # Settings

@@ -27,7 +27,7 @@ from musicfs.model import Replica, Stat
 from musicfs.origins.s3.client import Bucket
 from musicfs.origins.s3.driver import S3Origin
 from musicfs.origins.s3.keys import KeyChain
-from musicfs.origins.s3.listing import Folders, parse_page
+from musicfs.origins.s3.listing import Folders, is_shown, parse_page
 from musicfs.origins.s3.settings import S3Settings, from_url
 from musicfs.origins.s3.signing import Signer, escaped_path
 from musicfs.origins.threads import WorkerThreads
@@ -158,6 +158,20 @@ def test_each_folders_files_come_together_and_none_is_lost(paths: set[str]) -> N
     assert len(runs) == len(set(runs))
 
 
+def test_no_more_than_some_files_are_held_back_for_their_folders() -> None:
+    folders, given_out = Folders(), 0
+    for depth in range(80):
+        for number in range(1000):
+            given_out += len(list(folders.add(Stat("d/" * depth + str(number), 1, 1))))
+    assert given_out >= 80_000 - 50_000
+    assert given_out + len(list(folders.rest())) == 80_000
+
+
+@pytest.mark.parametrize("key", ["a" * 2000, "a/" * 200 + "b", "a\0b", "../b", "a//b"])
+def test_a_key_that_no_file_can_have_is_left_out(key: str) -> None:
+    assert not is_shown(key)
+
+
 # Keys of Amazon's own machines, which no server here can be
 
 
@@ -251,14 +265,14 @@ class KnownKeys(KeyChain):
         return Signer(ReadOnlyCredentials("id", "secret", None), "eu-west-1")
 
 
-async def read_slowly(gap: float) -> bytes:
+async def read_slowly(gap: float, piece: int = 10_000) -> bytes:
     """256 KiB of which 10 kB come at a time, with 5 s of patience."""
     data = bytes(256 << 10)
     config = OriginConfig.model_validate({"id": "cloud", "origin_type": "s3", "bucket": "music", "timeout_ms": 5000})
     origin = S3Origin(config)
     keys = KnownKeys(config, S3Settings(bucket="music"))
     origin._bucket = Bucket(config.id, lambda region: "http://nas/music", keys, 8, 5.0)
-    pieces = [data[start : start + 10_000] for start in range(0, len(data), 10_000)]
+    pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
     origin._bucket._session = cast(Any, Answering(pieces, gap))
     return await origin.read(Replica(config.id, "a.flac", len(data), 10**9), 0, len(data))
 
@@ -267,6 +281,15 @@ async def read_slowly(gap: float) -> bytes:
 async def test_a_slow_answer_is_waited_for_as_long_as_it_goes_on() -> None:
     assert len(await read_slowly(1.0)) == 256 << 10
     assert now_ms() == 27_000
+
+
+@virtual_time
+async def test_an_answer_that_trickles_is_given_up() -> None:
+    """It may take its patience for each 16 KiB, and once besides."""
+    with pytest.raises(OriginFailed) as failed:
+        await read_slowly(4.0, piece=1)
+    assert failed.value.fault is OriginFault.TIMEOUT
+    assert now_ms() == 85_000
 
 
 @virtual_time

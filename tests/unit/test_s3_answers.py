@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica
 from musicfs.origins.s3.driver import S3Origin
+from musicfs.origins.s3.listing import time_of
 from musicfs.origins.s3.parts import Parts
 
 TIME = 1_700_000_000
@@ -38,6 +39,15 @@ async def saying(text: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterato
             await reader.readuntil(b"\r\n\r\n")
             writer.write(text)
 
+    async with served(serve, tls) as origin:
+        yield origin
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Origin]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     table = {
@@ -59,6 +69,10 @@ async def read(origin: S3Origin) -> bytes:
 async def scan(origin: S3Origin) -> None:
     async for _ in origin.scan():
         pass
+
+
+async def stat(origin: S3Origin) -> None:
+    await origin.stat("a.flac")
 
 
 def part(place: str, body: bytes = b"23456", etag: str = '"abc"') -> bytes:
@@ -153,6 +167,9 @@ LOOP = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken
         (read, answer(503, {}, b"<Error><Code>SlowDown</Code></Error>"), OriginFault.IO, "HTTP 503 SlowDown"),
         (read, answer(400, {}, b"<Error><Code>ExpiredToken</Code></Error>"), OriginFault.DENIED, "ExpiredToken"),
         (read, answer(301, {"x-amz-bucket-region": "eu-west-1"}), OriginFault.UNREACHABLE, "region to 'eu-west-1'"),
+        (read, part(f"bytes 2-6/{'9' * 5000}"), OriginFault.IO, "without its place"),
+        (read, part("bytes 2-6/10").replace(b"2023", b"99999999999"), OriginFault.IO, "without its time"),
+        (stat, b"HTTP/1.1 200 X\r\n\r\n", OriginFault.IO, "without its size"),
         (read, b"SSH-2.0-OpenSSH\r\n\r\n", OriginFault.IO, "makes no sense"),
         (scan, answer(200, {}, b"<html></html>"), OriginFault.IO, "can't be understood"),
         (scan, answer(200, {}, LOOP + b"</ListBucketResult>"), OriginFault.IO, "in circles"),
@@ -166,6 +183,38 @@ async def test_an_answer_that_can_not_be_right_blames_the_origin(
         with pytest.raises(OriginFailed, match=told) as failed:
             await call(origin)
     assert failed.value.fault is fault
+
+
+@given(st.text(st.sampled_from("Tue, 14 Nov 2023 22:13:20 GMT+-:9") | st.characters(), max_size=60))
+def test_a_time_is_understood_or_refused_whatever_it_looks_like(text: str) -> None:
+    with suppress(ValueError, OverflowError):  # which the driver makes a failure of the origin of
+        assert time_of(text) % 10**9 == 0
+
+
+async def test_what_is_beyond_the_first_part_of_an_error_is_not_read() -> None:
+    text = b"<Error><Code>SlowDown</Code></Error>" + b" " * 100_000
+    async with saying(answer(503, {}, text)) as origin:
+        with pytest.raises(OriginFailed, match="HTTP 503 SlowDown"):
+            await read(origin)
+
+
+EMPTY = "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
+
+
+async def test_a_listing_that_goes_on_without_a_key_ends() -> None:
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            asked += 1
+            writer.write(answer(200, {}, EMPTY.format(asked).encode() + b"</ListBucketResult>"))
+
+    async with served(serve) as origin:
+        with pytest.raises(OriginFailed, match="in circles"):
+            await scan(origin)
+    assert asked == 1001
 
 
 @pytest.fixture

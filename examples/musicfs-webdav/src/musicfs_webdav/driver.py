@@ -19,27 +19,33 @@ from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import WatchCallback, WatchHandle
+from musicfs.origins.bounds import MOST_FOLDERS, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
 from musicfs.secrets import find_secret, variable_of
 from musicfs_webdav.multistatus import QUESTION, Entry, parse, strong, time_of
 from musicfs_webdav.settings import WebdavSettings
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
 
-_LARGEST_LISTING = 256 << 20
-_LARGEST_ERROR = 64 << 10
+_LARGEST_LISTING = 32 << 20
+"""Bytes of what is told of one folder: some 600 for each of the most files that are accepted."""
+_LARGEST_PROBE = 64 << 10
+"""Bytes of the root's listing that a probe takes: it need not know all that is there."""
+_LARGEST_ERROR = 16 << 10
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 _CLOSING_SECS = 1.0
 _FAR_NS = 2**63 - 1  # a time that could not be kept exactly
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """headers: by names in lower case."""
+    """headers: by names in lower case. whole: the body is complete."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    whole: bool = True
 
 
 class WebdavOrigin:
@@ -104,10 +110,12 @@ class WebdavOrigin:
             for name, entry in sorted(entries.items()):
                 if not entry.is_folder:
                     yield Stat(prefix + name, entry.size, entry.mtime_ns, entry.etag)
-            waiting += [prefix + name for name, entry in entries.items() if entry.is_folder and not is_skipped(name)]
+            waiting += [path for name, entry in entries.items() if (path := _folder(prefix, name, entry)) is not None]
+            if len(waiting) > MOST_FOLDERS:
+                raise self._broken("it has more folders than can be listed")
 
     async def health(self) -> HealthStatus:
-        await self._list("")
+        await self._look()
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
@@ -124,32 +132,47 @@ class WebdavOrigin:
 
     async def _list(self, folder: str) -> dict[str, Entry]:
         """What lies in the folder, by its name. Raises OriginFailed for an empty root where there was music."""
-        entries = await self._propfind(folder, "/", depth=1)
-        whole = f"{self._root}/{folder}".rstrip("/")
-        found = {entry.path.removeprefix(f"{whole}/"): entry for entry in entries if entry.path != whole}
-        if wrong := next((name for name in found if "/" in name or name in ("", ".", "..")), None):
-            raise self._broken(f"{wrong!r} is listed in {whole}/, where it can't be")
+        found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_LARGEST_LISTING))
         if not folder:
-            if self._populated and not found:
-                raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is nothing in {self._shown('')}")
-            self._populated = bool(found)
+            self._note(bool(found))
         return found
 
+    async def _look(self) -> None:
+        """Raises OriginFailed unless the root can be listed, and is not empty though there was music in it."""
+        entries = await self._propfind("", "/", depth=1, most=_LARGEST_PROBE, cut=True)
+        self._note(bool(self._named("", entries)))
+
+    def _named(self, folder: str, entries: list[Entry]) -> dict[str, Entry]:
+        """By name, without those whose name no file can have."""
+        whole = f"{self._root}/{folder}".rstrip("/")
+        below = f"{whole}/"
+        if wrong := next((entry for entry in entries if not f"{entry.path}/".startswith(below)), None):
+            raise self._broken(f"{wrong.path!r} is listed in {below}, where it can't be")
+        named = ((entry.path.removeprefix(below), entry) for entry in entries if entry.path != whole)
+        return {name: entry for name, entry in named if is_usable(name)}
+
+    def _note(self, filled: bool) -> None:
+        if self._populated and not filled:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is nothing in {self._shown('')}")
+        self._populated = filled
+
     async def _entry(self, path: str) -> Entry:
-        entries = await self._propfind(path, "", depth=0)
+        entries = await self._propfind(path, "", depth=0, most=_LARGEST_PROBE)
         if len(entries) != 1:
             raise self._broken(f"{len(entries)} answers for one file")
         return entries[0]
 
-    async def _propfind(self, path: str, slash: str, depth: int) -> list[Entry]:
+    async def _propfind(self, path: str, slash: str, *, depth: int, most: int, cut: bool = False) -> list[Entry]:
+        """most: bytes of the answer. cut: what exceeds them is left out; otherwise it is a failure."""
         headers = {"depth": str(depth), "content-type": "application/xml"}
-        answer = await self._ask("PROPFIND", path, headers, QUESTION, slash=slash, most=_LARGEST_LISTING)
+        answer = await self._ask("PROPFIND", path, headers, QUESTION, slash=slash, most=most, cut=cut)
         if not slash and urlsplit(answer.headers.get("location", "")).path.endswith("/"):
             return [Entry(path, is_folder=True)]  # as Apache tells of folders
         if answer.status != 207:
             raise await self._failure(path, answer)
         try:
-            return parse(answer.body)
+            # In a thread: the event loop has all origins to serve, and this server decides how long it takes.
+            return await asyncio.to_thread(parse, answer.body, whole=answer.whole)
         except PermissionError as error:
             raise OriginFailed(self.id, OriginFault.DENIED, str(error)) from error
         except ValueError as error:
@@ -159,7 +182,9 @@ class WebdavOrigin:
         """Where the body begins in its file, and the file."""
         first, whole = 0, len(answer.body)
         if answer.status == 206:
-            place = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("content-range", ""))
+            place = re.fullmatch(
+                r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})", answer.headers.get("content-range", "")
+            )
             if place is None:
                 raise self._broken("a range was sent without its place")
             first, whole = int(place[1]), int(place[2])
@@ -177,14 +202,20 @@ class WebdavOrigin:
         return path
 
     async def _ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", *, slash: str = "", most: int
-    ) -> Answer:
-        """The answer, whatever its status. most: the longest body of a success. Raises OriginFailed for none."""
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", *,
+        slash: str = "", most: int, cut: bool = False,
+    ) -> Answer:  # fmt: skip
+        """The answer, whatever its status.
+
+        most: the longest body of a success, in bytes. cut: of a longer one, so much is taken; otherwise it is a
+        failure. Raises OriginFailed when there is no answer.
+        """
         import aiohttp
 
         try:
             async with asyncio.timeout(self._timeout_ms / 1000), self._slots:
-                return await self._exchange(method, f"{self._root}/{path}".rstrip("/") + slash, headers, body, most)
+                place = f"{self._root}/{path}".rstrip("/") + slash
+                return await self._exchange(method, place, headers, body, most, cut)
         except TimeoutError:
             raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout_ms} ms") from None
         except asyncio.CancelledError:
@@ -202,7 +233,9 @@ class WebdavOrigin:
                 raise
             raise self._lost(error) from error
 
-    async def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes, most: int) -> Answer:
+    async def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, most: int, cut: bool
+    ) -> Answer:
         import aiohttp
         from yarl import URL
 
@@ -214,17 +247,13 @@ class WebdavOrigin:
                 auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
             )  # fmt: skip
         # Stored bytes are wanted as they are; and a redirection could lead the password elsewhere.
-        whole = {**headers, **await self._access(), "accept-encoding": "identity"}
+        complete = {**headers, **await self._access(), "accept-encoding": "identity"}
         url = URL(self._server + quote(path.encode("utf-8", "surrogateescape") or b"/"), encoded=True)
-        async with self._session.request(method, url, headers=whole, data=body, allow_redirects=False) as response:
-            limit = most if response.status < 300 else _LARGEST_ERROR
-            pieces, size = [], 0
-            async for piece in response.content.iter_any():
-                pieces.append(piece)
-                size += len(piece)
-                if size > limit:
-                    raise self._broken("more was sent than asked for; it does not understand ranges")
-            return Answer(response.status, {name.lower(): v for name, v in response.headers.items()}, b"".join(pieces))
+        async with self._session.request(method, url, headers=complete, data=body, allow_redirects=False) as response:
+            data, whole = await _taken(response, most if response.status < 300 else _LARGEST_ERROR)
+            if not whole and response.status < 300 and not cut:
+                raise self._broken("more was sent than was asked for")
+            return Answer(response.status, {name.lower(): v for name, v in response.headers.items()}, data, whole)
 
     async def _access(self) -> dict[str, str]:
         """The header that lets us in. Raises UserError when there is no password for the user."""
@@ -249,7 +278,7 @@ class WebdavOrigin:
             return OriginFailed(self.id, OriginFault.DENIED, told)
         if answer.status in (403, 404, 410) and path:
             try:
-                await self._list("")
+                await self._look()
             except OriginFailed as failed:
                 return failed
             fault = ReplicaFault.DENIED if answer.status == 403 else ReplicaFault.MISSING
@@ -290,3 +319,20 @@ class WebdavOrigin:
 
     def _shown(self, path: str) -> str:
         return f"{self._server}{self._root}/{path}"
+
+
+async def _taken(response: ClientResponse, most: int) -> tuple[bytes, bool]:
+    """The first `most` bytes of the body, and whether they are all. The rest is not read: the connection is closed."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            return b"".join(pieces)[:most], False
+    return b"".join(pieces), True
+
+
+def _folder(prefix: str, name: str, entry: Entry) -> str | None:
+    """The path of an entry that is a folder to be listed."""
+    path = prefix + name
+    return path if entry.is_folder and not is_skipped(name) and is_in_reach(path) else None

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from musicfs.model import ns_of
+from musicfs.origins.records import read_records
 
 QUESTION = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
@@ -30,26 +31,32 @@ class Entry:
     etag: str | None = None
 
 
-def parse(body: bytes) -> list[Entry]:
-    """What is answered. Raises ValueError for what can't be understood, and PermissionError, with the path, when
-    something in the folder is kept from us."""
-    try:
-        root = ElementTree.fromstring(body)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not XML: {error}") from error
+MOST = 50_000
+"""Files and folders in one folder. The protocol has no pages, so that a listing of more than that is refused."""
+
+
+def parse(body: bytes, most: int = MOST, *, whole: bool = True) -> list[Entry]:
+    """What is answered, of at most `most` files and folders. Computes for as long as the body is large, so it is for a
+    thread.
+
+    whole: the answer must be complete; otherwise it may have been cut off. Raises ValueError for what can't be
+    understood, and PermissionError, with the path, when something in the folder is kept from us.
+    """
+    found: list[Entry] = []
+    root = read_records(body, "response", most, lambda response: found.extend(_entries(response)), whole=whole)
     if root.tag != "{DAV:}multistatus":
         raise ValueError(f"{root.tag!r} instead of a listing")
-    return [entry for response in root.iterfind("{DAV:}response") for entry in _entries(response)]
+    return found
 
 
-def _entries(response: ElementTree.Element) -> Iterator[Entry]:
+def _entries(response: Element) -> Iterator[Entry]:
     path = _path(response.findtext("{DAV:}href") or "")
     status = _status(response.findtext("{DAV:}status") or "HTTP/1.1 200")
     if status == 404:
         return  # gone while the folder was listed
     if status != 200:
         raise PermissionError(f"{path}: HTTP {status}")
-    found: dict[str, ElementTree.Element] = {}
+    found: dict[str, Element] = {}
     for part in response.iterfind("{DAV:}propstat"):
         if _status(part.findtext("{DAV:}status") or "") == 200:
             found |= {prop.tag.removeprefix("{DAV:}"): prop for prop in part.iterfind("{DAV:}prop/*")}
@@ -78,4 +85,7 @@ def strong(etag: str | None) -> str | None:
 
 def time_of(http_date: str) -> int:
     """In nanoseconds, of whole seconds. Raises ValueError."""
-    return ns_of(parsedate_to_datetime(http_date))
+    try:
+        return ns_of(parsedate_to_datetime(http_date))
+    except OverflowError as error:
+        raise ValueError(str(error)) from error

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from aiohttp.client import _RequestContextManager
 
 _CLOSING_SECS = 1.0
-_LARGEST_ERROR = 64 << 10
+_LARGEST_ERROR = 16 << 10
+"""Bytes of an error's answer that are taken; Amazon's have 1 KB, and what is beyond is of no interest."""
+_LEAST_RATE = 16 << 10
+"""Bytes that have to come within the patience, or else the whole answer does not come in time."""
 _BUFFER = 512 << 10
 """Bytes of an answer that may wait to be taken, about; with aiohttp's own 64 KiB the connection is paused again and
 again."""
@@ -46,7 +49,8 @@ class Bucket:
     url_in: the bucket's address, by the region.
 
     patience: seconds that a request may wait for its answer to begin, and then for each next piece of it, so that a
-    large answer may take long where the way is slow.
+    large answer may take long where the way is slow. All of it may take as long again for each 16 KiB that it may have:
+    by a byte now and then no server holds a call for long.
 
     Nothing is tried again, but for a request on a kept connection that turns out to have been closed. The session
     is made by the first request, and belongs to its event loop.
@@ -145,12 +149,17 @@ class Bucket:
         asked for."""
         if response.method == "HEAD":
             return
-        limit = most if response.status < 300 else _LARGEST_ERROR
+        refused = response.status >= 300
+        limit = _LARGEST_ERROR if refused else most
         size = 0
         now = asyncio.get_running_loop().time
+        latest = now() + self._patience * (1 + limit / _LEAST_RATE)
         async for piece in response.content.iter_any():
-            patience.reschedule(now() + self._patience)
+            patience.reschedule(min(latest, now() + self._patience))
             size += len(piece)
+            if size > limit and refused:
+                take(piece[: limit - size])
+                return
             if size > limit:
                 raise self._failure(OriginFault.IO, "more was sent than asked for; it does not understand ranges")
             take(piece)

@@ -12,11 +12,27 @@ from musicfs.origins.base import HandOut, OriginKind, WatchCallback, WatchHandle
 from musicfs.origins.libraries import missing_extra
 from musicfs.origins.s3.client import Answer, Bucket, Take
 from musicfs.origins.s3.keys import KeyChain
-from musicfs.origins.s3.listing import Folders, Page, bare_etag, error_code, is_name, is_shown, parse_page, time_of
+from musicfs.origins.s3.listing import (
+    PAGE,
+    Folders,
+    Page,
+    bare_etag,
+    error_code,
+    is_name,
+    is_shown,
+    parse_page,
+    time_of,
+)
 from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url
+from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
-_LARGEST_PAGE = 16 << 20
+_PROBED = 2  # keys: one may stand for the prefix itself
+_LARGEST_PROBE = 64 << 10
+_LARGEST_PAGE = 4 << 20
+"""Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be written as three, and some 400 bytes
+about each. Amazon's real ones have 300 KB."""
+_MOST_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
 _REMEDIES = {
     "SignatureDoesNotMatch": "the secret key is wrong",
@@ -36,6 +52,7 @@ class S3Origin:
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._populated = populated
         self._keys = KeyChain(config, settings)
+        self._parsing = WorkerThreads(f"origin-{config.id}-listings", 1)
         self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size, config.timeout_ms / 1000)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -61,7 +78,10 @@ class S3Origin:
         answer = await self._bucket.ask("HEAD", self._key(path))
         if answer.status != 200:
             raise await self._failure(path, answer)
-        return self._described(path, answer, int(answer.headers.get("content-length", "-1")))
+        size = answer.headers.get("content-length", "")
+        if not re.fullmatch(r"[0-9]{1,19}", size):
+            raise OriginFailed(self.id, OriginFault.IO, "a file was described without its size")
+        return self._described(path, answer, int(size))
 
     async def scan(self, under: str = "") -> AsyncIterator[Stat]:
         if under:
@@ -97,6 +117,7 @@ class S3Origin:
         return None
 
     async def aclose(self) -> None:
+        self._parsing.close()
         await self._bucket.aclose()
 
     def _key(self, path: str) -> str:
@@ -147,7 +168,7 @@ class S3Origin:
         """Where the body begins in the file, and the file's size."""
         if answer.status == 200:
             return 0, len(answer.body)
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("content-range", ""))
+        found = re.fullmatch(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})", answer.headers.get("content-range", ""))
         if found is None:
             raise OriginFailed(self.id, OriginFault.IO, "a range was sent without its place")
         return int(found[1]), int(found[2])
@@ -155,14 +176,13 @@ class S3Origin:
     def _described(self, path: str, answer: Answer, size: int) -> Stat:
         try:
             mtime_ns = time_of(answer.headers.get("last-modified", ""))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise OriginFailed(self.id, OriginFault.IO, "a file was sent without its time") from None
         return Stat(path, size, mtime_ns, bare_etag(answer.headers.get("etag")))
 
     async def _look(self) -> None:
         """Raises OriginFailed unless the bucket can be listed, and is not empty though files of it are known."""
-        query = {"list-type": "2", "max-keys": "2", "prefix": self._root, "encoding-type": "url"}
-        page = await self._page(query)
+        page = await self._page(self._query(self._root, _PROBED), _PROBED, _LARGEST_PROBE)
         self._note(any(entry.path != self._root for entry in page.entries))
 
     def _note(self, any_keys: bool) -> None:
@@ -171,24 +191,34 @@ class S3Origin:
         self._populated = any_keys
 
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
-        query = {"list-type": "2", "max-keys": "1000", "prefix": prefix, "encoding-type": "url"}
+        query = self._query(prefix, PAGE)
+        empty = 0
         while True:
-            page = await self._page(query)
+            page = await self._page(query, PAGE, _LARGEST_PAGE)
             yield page
             if page.following is None:
                 return
-            if page.following == query.get("continuation-token"):
+            empty = 0 if page.entries else empty + 1
+            if page.following == query.get("continuation-token") or empty > _MOST_EMPTY:
                 raise OriginFailed(self.id, OriginFault.IO, "the listing goes in circles")
             query["continuation-token"] = page.following
 
-    async def _page(self, query: dict[str, str]) -> Page:
-        answer = await self._bucket.ask("GET", query=query, most=_LARGEST_PAGE)
+    @staticmethod
+    def _query(prefix: str, most: int) -> dict[str, str]:
+        return {"list-type": "2", "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
+
+    async def _page(self, query: dict[str, str], most: int, largest: int) -> Page:
+        """most: keys that are asked for. largest: bytes that they may take."""
+        answer = await self._bucket.ask("GET", query=query, most=largest)
         if answer.status != 200:
             raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
         try:
-            return parse_page(answer.body)
-        except ValueError as error:
+            # The event loop has all origins to serve, and this one decides how long it takes.
+            return await self._parsing.run(parse_page, answer.body, most)
+        except (ValueError, OverflowError) as error:
             raise OriginFailed(self.id, OriginFault.IO, f"a listing can't be understood: {error}") from error
+        except WorkersClosed:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
 
     async def _failure(self, path: str, answer: Answer) -> MusicFSError:
         """Whom to blame for a request that was refused: the origin, or only the file."""

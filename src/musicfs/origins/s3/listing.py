@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote_plus
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from musicfs.model import Stat, ns_of
+from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
+from musicfs.origins.records import read_records
 
+PAGE = 1000
+"""Keys that a page may have: more than that no server may give."""
+_LONGEST_TOKEN = 8 << 10
 _HELD_MOST = 10_000
+_ALL_HELD_MOST = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +30,28 @@ class Page:
     following: str | None
 
 
-def parse_page(body: bytes) -> Page:
-    """The page, with whole keys for paths. Raises ValueError when the answer is no sound listing."""
-    try:
-        root = ElementTree.fromstring(body)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not XML: {error}") from error
+def parse_page(body: bytes, most: int = PAGE) -> Page:
+    """The page, with whole keys for paths. Computes for as long as the body is large, so it is for a thread.
+
+    most: keys that were asked for. Raises ValueError when the answer is no sound listing of so many.
+    """
+    listed: list[Element] = []
+    root = read_records(body, "Contents", most, listed.append)
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError(f"{root.tag!r} instead of a listing")
     escaped = root.findtext("{*}EncodingType") == "url"
-    entries = [stat for each in root.iterfind("{*}Contents") if (stat := _entry(each, escaped)) is not None]
+    entries = [stat for each in listed if (stat := _entry(each, escaped)) is not None]
     following = root.findtext("{*}NextContinuationToken")
     if root.findtext("{*}IsTruncated") != "true":
         return Page(entries, None)
     if not following:
         raise ValueError("more is to come, but there is no token for it")
+    if len(following) > _LONGEST_TOKEN:
+        raise ValueError("its token for the next page is too long")
     return Page(entries, following)
 
 
-def _entry(each: ElementTree.Element, escaped: bool) -> Stat | None:
+def _entry(each: Element, escaped: bool) -> Stat | None:
     """None for a key that is no text, and so can't be asked for by any name that we could give it."""
     key = each.findtext("{*}Key") or ""
     try:
@@ -54,12 +64,14 @@ def _entry(each: ElementTree.Element, escaped: bool) -> Stat | None:
     return Stat(name, size, changed, bare_etag(each.findtext("{*}ETag")))
 
 
+_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
+
+
 def error_code(body: bytes) -> str:
-    """The code of an error's answer, such as NoSuchKey; "" when it has none."""
-    try:
-        return ElementTree.fromstring(body).findtext("{*}Code") or ""
-    except ElementTree.ParseError:
-        return ""
+    """The code of an error's answer, such as NoSuchKey; "" when it has none. Quick for any body, so that it needs no
+    thread."""
+    found = _CODE.search(body)
+    return found[1].decode() if found else ""
 
 
 def bare_etag(etag: str | None) -> str | None:
@@ -76,7 +88,7 @@ def is_name(path: str) -> bool:
 
     Keys may be any text: "a//b", "../c", "/d"; and "folder/" marks an empty folder.
     """
-    return "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
+    return is_in_reach(path) and all(map(is_usable, path.split("/")))
 
 
 def is_shown(path: str) -> bool:
@@ -87,27 +99,39 @@ def is_shown(path: str) -> bool:
 class Folders:
     """Puts the files of each folder together, which keys in their order are not: a/1, a/b/2, a/3.
 
-    Holds back the files of the folders that are still open, and of a huge folder only its first ones.
+    Holds back the files of the folders that are still open: of a huge folder only its first ones, and of all of them
+    together no more than `_ALL_HELD_MOST`, which only keys that are no one's music reach.
     """
 
     _open: list[tuple[str, list[Stat]]] = field(default_factory=list)
+    _held: int = 0
 
     def add(self, stat: Stat) -> Iterator[Stat]:
         """The files that need not wait any more."""
         folder = stat.path.rpartition("/")[0]
         while self._open and not _is_within(folder, self._open[-1][0]):
-            yield from self._open.pop()[1]
+            yield from self._close()
         if not self._open or self._open[-1][0] != folder:
             self._open.append((folder, []))
         files = self._open[-1][1]
         files.append(stat)
+        self._held += 1
         if len(files) > _HELD_MOST:
+            self._held -= len(files)
             yield from files
             files.clear()
+        if self._held > _ALL_HELD_MOST:
+            yield from self.rest()
 
     def rest(self) -> Iterator[Stat]:
         while self._open:
-            yield from self._open.pop()[1]
+            yield from self._close()
+
+    def _close(self) -> Iterator[Stat]:
+        """Of the innermost folder."""
+        files = self._open.pop()[1]
+        self._held -= len(files)
+        return iter(files)
 
 
 def _is_within(folder: str, outer: str) -> bool:
