@@ -1,6 +1,6 @@
 # `make check` before every push.
 PYTHON ?= .venv/bin/python
-.PHONY: check format lint types test bench
+.PHONY: check format lint types test bench lock audit sbom
 
 check: lint types test
 
@@ -21,3 +21,14 @@ test:
 # `make bench QUICK=1` for some minutes instead of half an hour; `./scripts/setup bench` installs what it measures beside.
 bench:
 	$(PYTHON) -m bench $(if $(QUICK),--quick,--write docs/BENCHMARKS.md)
+
+# Pins the newest versions of all packages, with their hashes, in requirements/.
+lock:
+	scripts/lock --upgrade
+
+# Known vulnerabilities of what is pinned; needs the network.
+audit:
+	scripts/audit
+
+sbom:
+	scripts/sbom

@@ -18,7 +18,7 @@ from musicfs.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 PAGES = [
     page
-    for pattern in ("*.md", ".github/**/*.md", "docs/**/*.md", "examples/*/*.md")
+    for pattern in ("*.md", ".github/**/*.md", "docs/**/*.md", "examples/*/*.md", "requirements/*.md")
     for page in sorted(ROOT.glob(pattern))
 ]
 # Pages whose every promise names the test that holds it.
