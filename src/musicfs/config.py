@@ -49,6 +49,7 @@ from musicfs.config_sources import (
     shown_value,
 )
 from musicfs.errors import ConfigError, MusicFSError, UsageError
+from musicfs.hardening import DUMPABLE
 from musicfs.model import OriginType
 
 __all__ = [
@@ -143,7 +144,7 @@ class _Loading:
                 self.add((key,), value, str(path), base)
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
-        settings, warnings = read_environment(environ, _variables(), ignored=("MUSICFS_CONFIG",))
+        settings, warnings = read_environment(environ, _variables(), ignored=("MUSICFS_CONFIG", DUMPABLE))
         for name, path, value in settings:
             self.add(path, value, name, Path.cwd())
         self._warnings += warnings

@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from musicfs.errors import ConfigError
+from musicfs.ownership import Untrusted, read_trusted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -78,7 +79,7 @@ def dotted(path: Sequence[str | int]) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables. Raises ConfigError, one sentence, when it can't be read or is no TOML."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_trusted(path).decode("utf-8-sig")
     except FileNotFoundError:
         problem = "there is no such file: check the path given with --config or MUSICFS_CONFIG."
     except IsADirectoryError:
@@ -86,6 +87,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = f"line {line} is not UTF-8: save the file in that encoding."
+    except Untrusted as error:
+        problem = f"it is not read, since another user could have written it: {error.strerror}."
     except OSError as error:
         problem = f"the file can't be read ({error.strerror}): check its permissions."
     else:

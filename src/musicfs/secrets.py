@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from musicfs.config import OriginConfig
 from musicfs.errors import UserError
+from musicfs.ownership import Untrusted, open_trusted
 
 
 def variable_of(origin: str, key: str) -> str:
@@ -49,12 +50,23 @@ def secret_of(
 
 def _from_file(owner: str, key: str, path: Path) -> SecretStr:
     try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UserError(f"{owner}: others can read {path}; `chmod 600 {path}` mends that.")
-        return SecretStr(path.read_text("utf-8").rstrip("\r\n"))
+        descriptor = open_trusted(path)
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            if os.fstat(descriptor).st_mode & _others(path):
+                raise UserError(f"{owner}: others can read {path}; `chmod 600 {path}` mends that.")
+            return SecretStr(file.read().rstrip("\r\n"))
+    except Untrusted as error:
+        raise UserError(f"{owner}: {key}_file is not read: {error.strerror}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{owner}: {key}_file {path} can't be read ({error}).") from error
+
+
+def _others(path: Path) -> int:
+    """The rights that no one but this user may have. systemd gives a service its credentials by an access control list,
+    the most of which shows as the group's rights."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    by_systemd = credentials is not None and path.parent == Path(credentials)
+    return stat.S_IWGRP | stat.S_IRWXO if by_systemd else stat.S_IRWXG | stat.S_IRWXO
 
 
 def _from_keyring(user: str) -> SecretStr | None:

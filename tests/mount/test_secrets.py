@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import traceback
@@ -257,6 +258,8 @@ async def test_no_secret_is_told(
             told.note(f"the file {kept.name}", kept.read_bytes())
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner)  # who else asks is refused
     await in_process(told, file)
     # That it was listened to where secrets are at hand:
     wrong = ("the secret key is wrong", f"the password of '{nginx.USER}' is wrong", "bad-share", "bad-ssh")

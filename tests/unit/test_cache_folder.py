@@ -54,6 +54,6 @@ async def test_files_that_can_not_be_opened_are_done_without_until_they_can(
 
 async def test_a_folder_that_can_not_be_made_is_refused_with_the_next_step(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(UserError, match=r"can't be used: File exists; name another with cache_dir\."):
+    with pytest.raises(UserError, match=r"can't be used: Not a directory; name another with cache_dir\."):
         async with running_app(tmp_path, local_origin("a", tmp_path, 0)):
             pass

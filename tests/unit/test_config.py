@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
@@ -22,6 +23,7 @@ from musicfs.config import (
     load_config,
     origin_from_argument,
 )
+from musicfs.config_file import ConfigFile
 from musicfs.config_kinds import kind_entry_points
 from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginId, OriginType
@@ -422,3 +424,38 @@ def test_each_mount_point_has_a_cache_folder_of_its_own() -> None:
     assert len(one.name) == len("music-") + 8
     assert one != other
     assert one == default_cache_dir(Path("/mnt/../mnt/music/"))
+
+
+# Who may write it
+
+
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("bits", [0o666, 0o777])
+def test_a_file_that_others_may_write_is_refused_with_the_remedy(write: Write, above: bool, bits: int) -> None:
+    file = write(SAMPLE)
+    changed = file.parent if above else file
+    changed.chmod(bits | 0o111 * above)
+    (problem,) = problems(file)
+    assert problem.startswith(f"{file.name}: it is not read, since another user could have written it: {changed} ")
+    assert f"`chmod go-w {changed}`" in problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_is_refused_and_a_link_of_theirs(write: Write) -> None:
+    file = write(SAMPLE)
+    link = file.with_name("link.toml")
+    link.symlink_to(file)
+    assert load_config(link).config.origins
+    os.chown(link, 65534, -1, follow_symlinks=False)
+    (problem,) = problems(link)
+    assert f"{link} belongs to the user nobody" in problem
+    os.chown(file, 65534, -1)
+    (problem,) = problems(file)
+    assert f"{file} belongs to the user nobody" in problem
+    with pytest.raises(ConfigError, match="belongs to the user nobody"):
+        ConfigFile(file)
+
+
+def test_the_switch_for_debuggers_is_no_setting_and_no_slip() -> None:
+    overrides = {"origins": [{"id": "a", "origin_type": "local", "path": "/a"}]}
+    assert load_config(overrides=overrides, environ={"MUSICFS_DUMPABLE": "1"}).warnings == ()

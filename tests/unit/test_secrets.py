@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -84,3 +85,33 @@ def test_a_literal_secret_is_not_in_the_repr() -> None:
 def test_a_file_may_hold_each_secret_of_each_kind(kind: str) -> None:
     keys = set(find_kind(OriginType(kind)).settings.model_fields)
     assert {f"{key}_file" for key in keys & SECRET_KEYS} <= keys
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_that_another_user_could_have_written_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "secret"
+    file.parent.mkdir(mode=0o700)
+    file.write_text("hush")
+    file.chmod(0o600)
+    file.parent.chmod(0o777)
+    with pytest.raises(UserError, match=f"`chmod go-w {file.parent}`"):
+        find_secret(config(password_file=str(file)), "password", {})
+    file.parent.chmod(0o700)
+    os.chown(file, 65534, -1)
+    with pytest.raises(UserError, match=r"password_file is not read: .* belongs to the user nobody"):
+        find_secret(config(password_file=str(file)), "password", {})
+
+
+def test_a_credential_of_systemds_may_be_read_by_the_group_that_its_access_list_shows_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nas"
+    file.write_text("hush\n")
+    file.chmod(0o440)
+    with pytest.raises(UserError, match="chmod 600"):
+        find_secret(config(password_file=str(file)), "password", {})
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert find_secret(config(password_file=str(file)), "password", {}) == SecretStr("hush")
+    file.chmod(0o444)
+    with pytest.raises(UserError, match="chmod 600"):
+        find_secret(config(password_file=str(file)), "password", {})

@@ -53,6 +53,7 @@ def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, 
     """
     from musicfs.config import check_paths
     from musicfs.origins.kinds import missing_libraries
+    from musicfs.runtime import runtime_dir
 
     source = source_of(config_file, overrides_of(mount_point=mount_point, **settings))
     loaded = load_with(source.file, source.overrides)
@@ -61,6 +62,7 @@ def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, 
         raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
     for warning in (*loaded.warnings, *check_paths(config), *missing_libraries(config)):
         warn(f"warning: {warning}")
+    runtime_dir()  # to warn of it here, and not in the log of the mount
     if foreground:
         _in_foreground(config, source)
     else:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing
 from random import Random
 from typing import Any
 
+from musicfs import hardening
 from musicfs.cli.output import warn
 from musicfs.config import Config
 from musicfs.control import views
@@ -21,7 +22,7 @@ from musicfs.library.service import Library
 from musicfs.library.treeview import OriginRow, TreeView
 from musicfs.model import OriginId
 from musicfs.origins.kinds import open_origin
-from musicfs.runtime import lock_cache
+from musicfs.runtime import claim_cache, lock_cache
 
 
 def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
@@ -29,6 +30,7 @@ def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
     path = config.cache_dir / CATALOG
     if not path.exists():
         return {}
+    claim_cache(config.cache_dir)
     try:
         with closing(TreeView(path, 1)) as view:
             return {row.id: row for row in view.origins()}
@@ -48,6 +50,7 @@ def check_origins(config: Config, ids: Sequence[str]) -> list[dict[str, Any]]:
     for id in ids:
         if id not in known:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(known)}.")
+    hardening.hide_memory()
     return asyncio.run(_probe(config, [OriginId(id) for id in ids]))
 
 
@@ -89,6 +92,7 @@ def scan_origins(
     listen: takes the scans' events. accept_removals: what is gone there goes from the catalogue. Raises `UserError`
     when the cache folder is in use.
     """
+    hardening.hide_memory()
     return asyncio.run(_scan(config, ids, listen, accept_removals))
 
 

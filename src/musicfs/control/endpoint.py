@@ -8,6 +8,8 @@ import os
 import socket
 from pathlib import Path
 
+from musicfs.ownership import make_private
+
 log = logging.getLogger(__name__)
 
 
@@ -31,8 +33,7 @@ class Endpoint:
             return None
 
     def _listen(self) -> socket.socket:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.parent.chmod(0o700)
+        make_private(self.path.parent)
         # What lies there is left over: whoever gets here has just mounted on this socket's mount point.
         self.path.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,0 +1,30 @@
+"""What a process of ours does for its own safety when it starts."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from collections.abc import Mapping
+
+DUMPABLE = "MUSICFS_DUMPABLE"
+"""The environment variable that lets a debugger in."""
+
+_PR_SET_DUMPABLE = 4
+
+
+def restrict_umask() -> None:
+    """What this process makes from now on is this user's alone; what is for others gets its mode by chmod."""
+    os.umask(0o077)
+
+
+def hide_memory(environ: Mapping[str, str] = os.environ) -> None:
+    """Keeps the secrets in this process's memory from other processes of the same user, and out of core files.
+
+    Root may still look. A program that this process starts has to ask again. MUSICFS_DUMPABLE=1 leaves it all out.
+    """
+    if environ.get(DUMPABLE) == "1":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # For core files alone: where the kernel pipes cores to a program, it asks for dumpable only.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
