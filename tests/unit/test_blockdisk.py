@@ -22,6 +22,7 @@ from musicfs.content.blockindex import BlockIndex, IndexFailed
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.model import Content
 from musicfs.origins.linux import punch_hole
+from musicfs.sqlite import connect_wal
 from tests.support.blocks import blocks_of, bytes_of, content_of, disk_usage
 
 ROOMY = 1 << 30
@@ -216,12 +217,11 @@ def kill_at(step: int) -> None:
         return half + pwrite(fd, data[half:], at + half)
 
     def traced(path: Path) -> sqlite3.Connection:
-        db = connect(path)
+        db = connect_wal(path)
         db.set_trace_callback(lambda statement: instant() if WRITES.match(statement) else None)
         return db
 
-    connect = blockindex._connect
-    blockindex._connect = traced
+    blockindex.connect_wal = traced  # type: ignore[assignment, attr-defined]
     os.open = stepping(os.open)
     os.pwrite = halved  # type: ignore[assignment]
     blockdisk.punch_hole = stepping(punch_hole)  # type: ignore[attr-defined]

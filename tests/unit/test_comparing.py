@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from musicfs.content.checksums import Checksums
-from musicfs.content.comparelist import Find, Unchecked
+from musicfs.content.comparelist import CompareList, Find, Unchecked
 from musicfs.content.comparing import Catalogue, Comparison
 from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
 from musicfs.errors import ReplicaFault, UserError
@@ -286,7 +286,7 @@ async def test_a_file_of_its_own_that_is_damaged_costs_what_was_known_and_no_mor
 ) -> None:
     (tmp_path / "v").write_bytes(b"no database" * 1000)
     async with federation(FakeOrigin("a", data=DATA)) as made, comparing(made, tmp_path / "v") as comparison:
-        assert "it begins anew" in caplog.text
+        assert "it begins again" in caplog.text
         await comparison.ask("", FAST)
         await ended(comparison)
     async with federation() as made, comparing(made, tmp_path / "v") as comparison:
@@ -296,7 +296,9 @@ async def test_a_file_of_its_own_that_is_damaged_costs_what_was_known_and_no_mor
 
 
 @virtual_time
-async def test_a_disk_that_fails_does_not_end_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_disk_that_fails_does_not_end_it_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     origins = FakeOrigin("a", data=DATA), FakeOrigin("b", data=ROTTEN)
     async with federation(*origins) as made, comparing(made, tmp_path / "v") as comparison:
         (tmp_path / "v").unlink()
@@ -304,5 +306,11 @@ async def test_a_disk_that_fails_does_not_end_it(tmp_path: Path, caplog: pytest.
         await comparison.ask("", FAST)
         await ended(comparison)
         assert [find.origin for find in comparison.finds.values()] == [B]
-    assert caplog.text.count("a restart will begin it anew") == 1
+        assert caplog.text.count("can't be noted for now") == 1
+        (tmp_path / "v").rmdir()
+        await comparison.ask("", FAST)
+        await ended(comparison)
+    kept = CompareList(tmp_path / "v").load()
+    assert kept is not None
+    assert (kept.run.state, [find.origin for find in kept.finds]) == ("done", [B])
     caplog.clear()

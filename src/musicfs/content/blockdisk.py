@@ -22,21 +22,20 @@ from musicfs.content.blockindex import (
     Indexed,
     IndexFailed,
     Totals,
-    is_damage,
     last_block,
     on_disk,
 )
 from musicfs.content.seals import BLOCK_SIZE, holds, seals_of
 from musicfs.model import Content, Fingerprint
 from musicfs.origins.linux import punch_hole
+from musicfs.ownership import make_private, open_private
+from musicfs.sqlite import is_damage, remove
 
 log = logging.getLogger(__name__)
 
 FOLDER = "blocks"
 INDEX = "blocks.sqlite"
 _PAGE = 256
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_WRITING = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class OpenFile:
@@ -107,7 +106,7 @@ class BlockDisk:
             self._open()
 
     def _open(self) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_private(self._folder)
         self._index = BlockIndex(self._base / INDEX)
         self._settled = self._index.clean
         self._view = BlockIndexView(self._base / INDEX)
@@ -178,7 +177,7 @@ class BlockDisk:
             return Loaded()
         blocks = self._view.blocks(content.id)
         try:
-            file = OpenFile(os.open(self._path(fingerprint), _READING)) if blocks else None
+            file = OpenFile(open_private(self._path(fingerprint), os.O_RDONLY)) if blocks else None
         except FileNotFoundError:
             file = None
         return Loaded(file, blocks)
@@ -230,7 +229,7 @@ class BlockDisk:
         assert index is not None
         try:
             if not self._settled:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
+                make_private(self._folder)
                 self._sweep(index)
                 self._settled = True
             yield index
@@ -292,7 +291,7 @@ class BlockDisk:
 
     def _punch(self, index: BlockIndex, content: Indexed, numbers: Iterable[int], changes: Changes) -> None:
         try:
-            file = OpenFile(os.open(self._path(content.fingerprint), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            file = OpenFile(open_private(self._path(content.fingerprint), os.O_RDWR))
             for number in numbers:
                 punch_hole(file.fd, number * BLOCK_SIZE, on_disk(content.size, number))
         except FileNotFoundError:
@@ -321,7 +320,7 @@ class BlockDisk:
         changes.stored.extend((block.content.fingerprint, block.number, seals) for block, seals in stored)
 
     def _write(self, block: NewBlock) -> None:
-        file = OpenFile(os.open(self._path(block.content.fingerprint), _WRITING, 0o600))
+        file = OpenFile(open_private(self._path(block.content.fingerprint), os.O_RDWR | os.O_CREAT))
         left, at = memoryview(block.data), block.number * BLOCK_SIZE
         while left:
             done = os.pwrite(file.fd, left, at)
@@ -368,6 +367,5 @@ def _readable(file: OpenFile | None, size: int, number: int, seals: bytes) -> bo
 
 def discard(folder: Path) -> None:
     """Removes the cache of blocks, as far as that is possible."""
-    for suffix in ("", "-wal", "-shm"):
-        (folder / (INDEX + suffix)).unlink(missing_ok=True)
+    remove(folder / INDEX)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.model import Fingerprint
+from musicfs.sqlite import UnknownVersion, connect_wal
 
 IndexFailed = sqlite3.Error
 """What everything here may raise when the disk fails or is full."""
@@ -46,11 +47,6 @@ CREATE TABLE blocks (
 CREATE TABLE state (clean INTEGER NOT NULL); -- 1: the last process that wrote here has ended in order
 INSERT INTO state VALUES (1);
 """
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether the file is no index, or a broken one, rather than its disk failing."""
-    return type(error) is sqlite3.DatabaseError
 
 
 def on_disk(size: int, number: int) -> int:
@@ -94,18 +90,6 @@ class Totals(NamedTuple):
     pinned: int
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA busy_timeout = 5000")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
 _COLUMNS = "id, fingerprint, size, pinned, blocks, edge + middle"
 
 
@@ -113,7 +97,7 @@ class BlockIndexView:
     """Reads the index, from any thread."""
 
     def __init__(self, path: Path) -> None:
-        self._db = _connect(path)
+        self._db = connect_wal(path)
 
     def close(self) -> None:
         self._db.close()
@@ -151,7 +135,7 @@ class BlockIndex(BlockIndexView):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            self._prepare(path)
+            self._prepare()
             self.clean: bool = bool(self._db.execute("SELECT clean FROM state").fetchone()[0])
             """Whether the last one that wrote was closed."""
             self._db.execute("UPDATE state SET clean = 0")
@@ -161,12 +145,12 @@ class BlockIndex(BlockIndexView):
             self._db.close()
             raise
 
-    def _prepare(self, path: Path) -> None:
+    def _prepare(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._db.executescript(f"BEGIN IMMEDIATE;\n{_SCHEMA}\nPRAGMA user_version = {_VERSION};\nCOMMIT;")
         elif version != _VERSION:
-            raise sqlite3.DatabaseError(f"{path} has version {version}, this program writes {_VERSION}")
+            raise UnknownVersion(version, _VERSION)
 
     def leave(self, *, clean: bool) -> None:
         """Closes it; clean: the files hold what it says and nothing else."""

@@ -9,14 +9,9 @@ from pathlib import Path
 
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica
+from musicfs.sqlite import UnknownVersion, connect_wal, is_damage, remove
 
 StoreError = sqlite3.Error
-
-
-def may_pass(error: StoreError) -> bool:
-    """Whether the disk fails or is full, rather than the file being damaged."""
-    return isinstance(error, sqlite3.OperationalError)
-
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -64,9 +59,9 @@ class CheckStore:
         warning = None
         try:
             self._connect()
-        except sqlite3.OperationalError:
-            raise
         except StoreError as error:
+            if not is_damage(error):
+                raise
             self.give_up(error)
             warning = f"The checksums in {self.path} can't be used ({error}); they are recorded anew."
             self._connect()
@@ -76,7 +71,7 @@ class CheckStore:
         self._writing = _connection(self.path)
         version = self._writing.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {_VERSION}")
+            raise UnknownVersion(version, _VERSION)
         if version == 0:
             self._writing.executescript(_SCHEMA)
         self._reading = _connection(self.path)
@@ -91,10 +86,8 @@ class CheckStore:
     def give_up(self, error: StoreError) -> None:
         """Closes the file, and removes it if it is what failed: the next start makes another."""
         self.close()
-        if not isinstance(error, sqlite3.OperationalError):
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(OSError):
-                    self.path.with_name(self.path.name + suffix).unlink()
+        if is_damage(error):
+            remove(self.path)
 
     def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
         """The content's digests, seals and vouchers."""
@@ -140,12 +133,7 @@ class CheckStore:
 
 
 def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA cache_size = -1024")
-    return connection
+    return connect_wal(path, cache_kb=1024)
 
 
 def _encoded(path: str) -> bytes:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from musicfs.content.checkstore import CheckStore, StoreError, may_pass
+from musicfs.content.checkstore import CheckStore, StoreError
 from musicfs.content.seals import BLOCK_SIZE, SEAL_SIZE, seal_of
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
+from musicfs.sqlite import is_damage
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +250,7 @@ class Checksums:
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._store.write, rows, origins, aside)
         except StoreError as error:
-            if not may_pass(error):
+            if is_damage(error):
                 self._give_up(error)
                 return
             self._changed = changed | self._changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musicfs.model import OriginId
+from musicfs.sqlite import UnknownVersion, connect, remove
 
 ListError = sqlite3.Error
 
@@ -144,17 +144,15 @@ class CompareList:
             )
 
     def remove(self) -> None:
-        for suffix in ("", "-journal"):
-            with contextlib.suppress(OSError):
-                self.path.with_name(self.path.name + suffix).unlink()
+        remove(self.path)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path)) as db:
+        with closing(connect(self.path, isolation_level="DEFERRED")) as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 db.executescript(_SCHEMA)
             elif version != _VERSION:
-                raise sqlite3.DatabaseError(f"it has version {version}, this program writes {_VERSION}")
+                raise UnknownVersion(version, _VERSION)
             with db:
                 yield db

@@ -22,6 +22,7 @@ from musicfs.federation.bandwidth import Bandwidth
 from musicfs.federation.probing import retrieve
 from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Content, HealthStatus, OriginId, Replica
+from musicfs.sqlite import is_damage
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Comparison:
         self._bandwidth = Bandwidth(DEFAULT_RATE)
         self._saved = 0  # finds
         self._anew = False
+        self._failing = False
         self._asking = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._left_out: list[tuple[Replica, str]] = []
@@ -83,8 +85,7 @@ class Comparison:
         try:
             kept = await asyncio.to_thread(self._list.load)
         except ListError as error:
-            log.warning("What `musicfs verify` has found so far can't be read (%s); it begins anew.", error)
-            await asyncio.to_thread(self._list.remove)
+            await self._do_without(self._list, error)
             return
         if kept is not None:
             self.run = kept.run
@@ -92,6 +93,19 @@ class Comparison:
             self.unchecked = {(each.origin, each.reason): each for each in kept.unchecked}
             self._saved = len(self.finds)
             self._bandwidth = Bandwidth(kept.run.rate)
+
+    async def _do_without(self, kept: CompareList, error: ListError) -> None:
+        """A damaged file makes way for a new one. Where only its disk fails, or it is locked, it stays as it is."""
+        if is_damage(error):
+            log.warning("What `musicfs verify` has found so far can't be read (%s); it begins again.", error)
+            await asyncio.to_thread(kept.remove)
+        else:
+            log.warning(
+                "What `musicfs verify` has found so far can't be read (%s): until the next mount it begins again, and"
+                " keeps nothing in %s.",
+                error, kept.path,
+            )  # fmt: skip
+            self._list = None
 
     async def aclose(self) -> None:
         """Notes how far it is."""
@@ -195,7 +209,7 @@ class Comparison:
             self._bus.publish(
                 VerificationProgress(run.path, run.files, run.done_files, run.bytes, run.done_bytes, len(self.finds))
             )
-        if now >= self._next_save or self._saved < len(self.finds):
+        if now >= self._next_save or (self._saved < len(self.finds) and not self._failing):
             await self._save()
 
     async def _compare(self, content: Content, replicas: Sequence[Replica]) -> None:
@@ -271,7 +285,8 @@ class Comparison:
         async with self._saving:
             if self._list is None or self.run is None:
                 return
-            run, finds, anew = self.run, list(self.finds.values())[self._saved :], self._anew
+            before, anew = self._saved, self._anew
+            run, finds = self.run, list(self.finds.values())[before:]
             self._saved, self._anew = len(self.finds), False
             unchecked = tuple(self.unchecked.values())
             saving = asyncio.ensure_future(asyncio.to_thread(self._list.save, run, finds, unchecked, anew=anew))
@@ -282,5 +297,16 @@ class Comparison:
                 await asyncio.wait({saving})  # what is saved later must come later
                 raise
             except ListError as error:
-                log.warning("How far `musicfs verify` is can't be noted (%s); a restart will begin it anew.", error)
-                self._list = None
+                self._saved, self._anew = min(self._saved, before), self._anew or anew
+                self._note_failure(error)
+            else:
+                self._failing = False
+
+    def _note_failure(self, error: ListError) -> None:
+        """A lock or a full disk may pass, so the next save tries again; a damaged file is left to the next start."""
+        if is_damage(error):
+            self._list = None
+            log.warning("How far `musicfs verify` is can't be noted (%s); a restart begins it again.", error)
+        elif not self._failing:
+            log.warning("How far `musicfs verify` is can't be noted for now (%s).", error)
+        self._failing = True

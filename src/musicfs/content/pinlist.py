@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from musicfs.model import Content, Fingerprint
+from musicfs.sqlite import connect, is_damage
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class PinList:
         """
         try:
             return self._load()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
+        except PinListFailed as error:
+            if not is_damage(error):
+                raise
             aside = self._path.with_name(f"{self._path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
             try:
                 self._path.rename(aside)
@@ -84,7 +85,7 @@ class PinList:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path)) as db:
+        with closing(connect(self._path, isolation_level="DEFERRED")) as db:
             db.executescript(_SCHEMA)
             with db:
                 yield db

@@ -12,7 +12,9 @@ import time
 from importlib import resources
 from pathlib import Path
 
+from musicfs import sqlite
 from musicfs.errors import UserError
+from musicfs.sqlite import SIDECARS, UnknownVersion, is_damage
 
 CatalogError = sqlite3.Error
 """What every query may raise when the file is damaged or its disk fails."""
@@ -45,13 +47,7 @@ def storable(text: str) -> str:
 
 
 def connect(path: Path, *, cache_mb: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA busy_timeout = 10000")
-    # No mmap_size: it made nothing faster here, and memory would grow with the library.
-    connection.execute(f"PRAGMA cache_size = -{cache_mb * 1024}")
-    return connection
+    return sqlite.connect_wal(path, busy_secs=10.0, cache_kb=cache_mb * 1024)
 
 
 def _prepare(path: Path) -> None:
@@ -60,7 +56,7 @@ def _prepare(path: Path) -> None:
         if version == SCHEMA_VERSION:
             return
         if version not in range(SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"it has version {version}, this program writes {SCHEMA_VERSION}")
+            raise UnknownVersion(version, SCHEMA_VERSION)
         steps = [resources.files(__package__).joinpath(name).read_text("utf-8") for name in _STEPS[version:]]
         schema = "\n".join(steps)
         connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
@@ -76,11 +72,11 @@ def prepare_catalog(path: Path) -> str | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _prepare(path)
-    except sqlite3.OperationalError as error:
-        raise UserError(f"The catalogue {path} can't be opened ({error}); check the folder's permissions.") from error
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise UserError(f"The catalogue {path} can't be opened ({error}); {_remedy(error)}.") from error
         aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", *SIDECARS):
             old = path.with_name(path.name + suffix)
             if old.exists():
                 old.rename(aside.with_name(aside.name + suffix))
@@ -91,3 +87,9 @@ def prepare_catalog(path: Path) -> str | None:
             f"The cache folder {path.parent} can't be used: {error.strerror}; name another with cache_dir."
         ) from error
     return None
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "close the other program that has it open, such as a backup"
+    return "check the folder's permissions, and whether its disk is full"

@@ -1,0 +1,157 @@
+"""Databases are this user's alone, and stay when they are locked or their disk is full."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from musicfs.content.blockdisk import BlockDisk
+from musicfs.content.checkstore import CheckStore
+from musicfs.content.comparelist import CompareList, Run
+from musicfs.content.pinlist import PinList
+from musicfs.errors import UserError
+from musicfs.library.database import prepare_catalog
+from musicfs.model import Content, Fingerprint
+from musicfs.sqlite import connect, connect_wal, is_damage
+from tests.support.federation import federation
+from tests.unit.test_comparing import comparing
+
+RUN = Run(1, "Album", 5, False, "stopped", b"", 9, 9, 4, 4, 1.0, None)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """As a backup program may hold it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for a lock that this test itself holds."""
+    whole = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: whole(*args, **options | {"timeout": 0}))
+
+
+def use_catalog(folder: Path) -> None:
+    assert prepare_catalog(folder / "db.sqlite") is None
+
+
+def use_blocks(folder: Path) -> None:
+    disk = BlockDisk(folder, 10**6)
+    disk.open()
+    disk.close()
+
+
+def use_checksums(folder: Path) -> None:
+    store = CheckStore(folder / "db.sqlite")
+    assert store.open() is None
+    store.close()
+
+
+def use_pins(folder: Path) -> None:
+    PinList(folder / "db.sqlite").load()
+
+
+STORES = {"db.sqlite": (use_catalog, use_checksums, use_pins), "blocks.sqlite": (use_blocks,)}
+CASES = [pytest.param(name, use, id=use.__name__) for name, uses in STORES.items() for use in uses]
+
+
+@pytest.mark.parametrize(("name", "use"), CASES)
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_is_no_damage(name: str, use: Callable[[Path], None], tmp_path: Path) -> None:
+    use(tmp_path)
+    with locked(tmp_path / name):
+        before = (tmp_path / name).read_bytes()
+        files = set(tmp_path.iterdir())
+        with pytest.raises((sqlite3.OperationalError, UserError), match="database is locked"):
+            use(tmp_path)
+        assert (tmp_path / name).read_bytes() == before
+        assert {each for each in tmp_path.iterdir() if "unusable" in each.name} == set()
+        assert files <= set(tmp_path.iterdir())
+    use(tmp_path)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_lock_costs_no_progress_of_a_comparison(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "v"
+    CompareList(file).save(RUN, [], [], anew=True)
+    async with federation() as made:
+        with locked(file):
+            async with comparing(made, file) as comparison:
+                assert comparison.run is None
+        assert "database is locked" in caplog.text
+        async with comparing(made, file) as comparison:
+            assert comparison.run == RUN
+    caplog.clear()
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "db.sqlite")) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(sqlite3.Error, match="full") as caught:
+            db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    assert not is_damage(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_what_is_no_database_or_a_broken_one_is_damage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "db.sqlite").write_bytes(content)
+    with pytest.raises(sqlite3.DatabaseError) as caught, closing(connect_wal(tmp_path / "db.sqlite")):
+        pass
+    assert is_damage(caught.value)
+
+
+def test_a_database_and_what_lies_beside_it_is_for_this_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "db.sqlite"
+    path.touch()
+    path.chmod(0o644)
+    for file in (path, tmp_path / "new.sqlite"):
+        with closing(connect_wal(file)) as db:
+            db.execute("CREATE TABLE t (x)")
+            beside = list(tmp_path.glob(f"{file.name}*"))
+            assert len(beside) == 3
+            assert {stat.S_IMODE(each.stat().st_mode) for each in beside} == {0o600}
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_in_place_of_a_database_is_not_followed(
+    tmp_path: Path, suffix: str, link: Callable[[Path, Path], None]
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"")
+    link(tmp_path / f"db.sqlite{suffix}", precious)
+    with pytest.raises(sqlite3.OperationalError, match=r"symbolic link|another name"):
+        connect(tmp_path / "db.sqlite")
+    assert precious.read_bytes() == b""
+
+
+def test_to_check_a_database_that_is_open_ends_none_of_its_locks(tmp_path: Path) -> None:
+    """To close any descriptor of a file ends all locks that the process has on it."""
+    path = tmp_path / "db.sqlite"
+    reading = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM t')"
+    with closing(connect(path)) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.execute("BEGIN EXCLUSIVE")
+        with closing(connect(path)):
+            pass
+        done = subprocess.run([sys.executable, "-c", reading, str(path)], capture_output=True, text=True, check=False)
+    assert "database is locked" in done.stderr
+
+
+def test_pins_of_a_database_that_is_in_order_stay(tmp_path: Path) -> None:
+    pins = PinList(tmp_path / "db.sqlite")
+    content = Content(0, Fingerprint(b"f" * 16), 3)
+    pins.save("Album", [content])
+    assert pins.load() == {"Album": {content.fingerprint: content}}
