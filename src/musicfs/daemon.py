@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -15,17 +14,18 @@ from contextlib import AsyncExitStack
 from importlib import import_module
 from pathlib import Path
 
-from musicfs import logs
+from musicfs import hardening, logs
 from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
 from musicfs.control.endpoint import Endpoint
 from musicfs.errors import MusicFSError, UserError
+from musicfs.logfile import LogFile
 from musicfs.membership import OpenOrigin
 from musicfs.mount import points
 from musicfs.mount.fuse import FuseMount
 from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
 from musicfs.reconfiguring import Source
-from musicfs.runtime import control_socket
+from musicfs.runtime import claim_cache, control_socket, open_in_cache
 from musicfs.service import Service
 from musicfs.systemd import Notifier
 
@@ -174,6 +174,7 @@ def serve(
     """
     assert config.mount_point is not None
     points.prepare(config.mount_point)
+    hardening.hide_memory()
     with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
         runner.run(_serve(config, on_mounted, open_origin, source, Notifier.from_environ()))
 
@@ -183,8 +184,7 @@ def log_to_stderr(config: Config) -> None:
 
 
 def _log_to_file(config: Config, path: Path) -> None:
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=2_000_000, backupCount=2)
-    logs.begin(logs.settings_of(config.log, "file"), handler)
+    logs.begin(logs.settings_of(config.log, "file"), LogFile(path))
 
 
 def serve_in_background(config: Config, source: Source | None = None) -> int:
@@ -194,18 +194,15 @@ def serve_in_background(config: Config, source: Source | None = None) -> int:
     """
     assert config.mount_point is not None
     points.prepare(config.mount_point)
-    try:
-        config.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise UserError(
-            f"The cache folder {config.cache_dir} can't be used: {error.strerror}; name another with cache_dir."
-        ) from error
+    claim_cache(config.cache_dir)
+    errors = open_in_cache(config.cache_dir / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        os._exit(_background(config, writing, source))
+        os._exit(_background(config, writing, errors, source))
     os.close(writing)
+    os.close(errors)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read().decode()
     if not answer.startswith(_MOUNTED):
@@ -214,8 +211,8 @@ def serve_in_background(config: Config, source: Source | None = None) -> int:
     return int(answer.removeprefix(_MOUNTED))
 
 
-def _background(config: Config, pipe: int, source: Source | None) -> int:
-    """The child's life; its exit code."""
+def _background(config: Config, pipe: int, errors: int, source: Source | None) -> int:
+    """The child's life; its exit code. pipe: takes what the parent waits for. errors: the log file."""
 
     def tell(text: str) -> None:
         with contextlib.suppress(OSError):
@@ -225,12 +222,10 @@ def _background(config: Config, pipe: int, source: Source | None) -> int:
     try:
         os.setsid()
         os.chdir("/")
-        log_file = config.cache_dir / LOG_FILE
         nothing = os.open(os.devnull, os.O_RDWR)
-        errors = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
             os.dup2(ours, standard)
-        _log_to_file(config, log_file)
+        _log_to_file(config, config.cache_dir / LOG_FILE)
         serve(config, lambda app: tell(f"{_MOUNTED}{app.tree.totals().files}"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
