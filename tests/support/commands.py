@@ -32,6 +32,8 @@ class Commands:
             "XDG_RUNTIME_DIR": str(home),
             "NO_COLOR": "1",
         }
+        if os.geteuid() != 0:
+            self.env["MUSICFS_DUMPABLE"] = "1"  # or `processes` would not see who has this home
 
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "musicfs", *map(str, arguments)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,14 @@ from musicfs.cli.main import cli, main
 from musicfs.errors import ConfigError, UserError
 from tests.support.commands import Commands, commands
 from tests.unit.test_docs import parse
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """`main` changes that of its process, which is this one here."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

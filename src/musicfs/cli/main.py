@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import click
 
 import musicfs
+from musicfs import hardening
 from musicfs.cli.caching import cache
 from musicfs.cli.completion import completion
 from musicfs.cli.following import events
@@ -114,8 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    hardening.restrict_umask()
     # What the commands have to say of failures they print; a mount's process sets up a log of its own.
     logging.getLogger("musicfs").addHandler(logging.NullHandler())
+    logging.getLogger("musicfs.runtime").addHandler(_Warnings(logging.WARNING))
     session = Session()
     try:
         code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)
@@ -143,6 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn(f"MusicFS hit an internal error: {what}; run again with --debug for the details.")
         return 1
     return code if isinstance(code, int) else 0
+
+
+class _Warnings(logging.Handler):
+    """Prints what is logged where no command is at hand that could print it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(f"warning: {record.getMessage()}")
 
 
 def _tell_usage(error: click.ClickException) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from socket import socket
 
-from musicfs import logs
+from musicfs import hardening, logs
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
@@ -199,6 +199,8 @@ async def _serve(end: socket, parsers: Parsers) -> None:
 
 def main(argv: Sequence[str] = sys.argv) -> None:
     """Serves the socket whose descriptor is the only argument, until its other end is closed."""
+    hardening.restrict_umask()
+    hardening.hide_memory()
     # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = socket(fileno=int(argv[1]))

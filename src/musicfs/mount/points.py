@@ -13,6 +13,7 @@ from musicfs import processes
 from musicfs.errors import UserError
 
 _TYPE = "fuse.musicfs"
+_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def prepare(path: Path) -> None:
     try:
         if mounted(path):
             _clear_dead(path)
-        path.mkdir(parents=True, exist_ok=True)
+        _make(path)
         with os.scandir(path) as entries:
             if next(entries, None) is not None:
                 raise UserError(f"The mount point {path} isn't empty; choose an empty folder, or a new name.")
@@ -67,6 +68,17 @@ def prepare(path: Path) -> None:
         raise UserError(f"The mount point {path} isn't a folder; choose an empty folder, or a new name.") from error
     except OSError as error:
         raise UserError(f"The mount point {path} can't be used: {error.strerror}.") from error
+
+
+def _make(path: Path) -> None:
+    """With what is missing above it, open to others as folders are, whatever this process's umask: a mount may be
+    meant for them."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        _make(path.parent)
+    path.mkdir()
+    path.chmod(_MODE)
 
 
 def _clear_dead(path: Path) -> None:
