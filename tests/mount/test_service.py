@@ -191,6 +191,7 @@ def test_the_command_of_the_unit_is_ready_once_the_tree_can_be_seen_reloads_and_
 
 
 def test_what_a_service_starts_does_not_believe_to_be_the_service(here: Place) -> None:
+    here.environ["MUSICFS_DUMPABLE"] = "1"  # or its own user could not look
     with supervised(here, WATCHDOG_SECS) as manager, Mount(here, library(here)) as mount:
         manager.until("READY=1")
         mount.wait_for("ScanProgress")
@@ -277,6 +278,42 @@ def test_the_units_ask_for_nothing_that_hides_the_mount_or_keeps_it_from_being_m
     assert drain is not None
     assert int(drain[1]) + 15 < float(said["TimeoutStopSec"])
     assert "--foreground" in said["ExecStart"]
+
+
+@pytest.mark.parametrize("whose", ["system", "user"])
+def test_the_units_take_programs_from_absolute_folders_alone_and_bound_what_a_file_can_cost(whose: str) -> None:
+    values = settings(UNITS / whose / NAME)
+    (path,) = [value.removeprefix("PATH=") for name, value in values if value.startswith("PATH=")]
+    assert all(entry.replace("%h", "/home/me").startswith("/") for entry in path.split(":"))
+    said = dict(values)
+    assert (said["MemoryMax"], said["TasksMax"], said["LimitCORE"], said["UMask"]) == ("2G", "1024", "0", "0077")
+    assert [value for name, value in values if name == "WorkingDirectory"] == ["/"]
+
+
+def test_systemd_finds_the_system_unit_no_more_exposed_than_fusermount3_asks_for(tmp_path: Path) -> None:
+    """The threshold is a tenth of what systemd shows; it counts what the unit has a comment on, too."""
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=73"]
+    unit = UNITS / "system" / NAME
+    done = subprocess.run([*command, str(unit)], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+    open_to_all = tmp_path / NAME
+    open_to_all.write_text(unit.read_text().replace("DevicePolicy=closed\n", "").replace("UMask=0077\n", ""))
+    done = subprocess.run([*command, str(open_to_all)], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode != 0
+
+
+def test_the_system_unit_says_of_each_option_that_can_not_be_had_why_not() -> None:
+    comments = "".join(re.findall(r"^#.*\n", (UNITS / "system" / NAME).read_text(), re.MULTILINE))
+    main = {
+        "ProtectSystem",
+        "ProtectHome",
+        "PrivateTmp",
+        "ProtectProc",
+        "PrivateUsers",
+        "IPAddressDeny",
+        "PrivateDevices",
+    }
+    assert {name for name in main | NO_NEW_PRIVILEGES - {"SystemCallLog"} if f"{name}=" not in comments} == set()
 
 
 def _confined(here: Place, *confinement: str) -> subprocess.CompletedProcess[str]:
