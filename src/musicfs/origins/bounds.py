@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-MOST_NAMES = 1_000_000
-"""In one folder. A server that has more to tell of it, such as the same names over and over, fails the scan."""
+MOST_NAMES = 250_000
+"""In one folder. A server that lists more, such as the same names over and over, fails the scan."""
+LARGEST_LISTING = 32 << 20
+"""Bytes of all names in one folder."""
 MOST_FOLDERS = 1_000_000
 """Found and not yet listed, at any time."""
 _LONGEST_NAME = 1020  # bytes: 255 signs, the most that any common filesystem has, of 4 bytes each

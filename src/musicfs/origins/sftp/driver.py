@@ -11,6 +11,7 @@ from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHandle, list_all
+from musicfs.origins.bounds import MOST_FOLDERS
 from musicfs.origins.libraries import missing_extra
 from musicfs.origins.sftp.dialling import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
@@ -95,6 +96,9 @@ class SftpOrigin:
                     yield file
                 waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, tell))
                 linked += (each for each in found.linked if _is_wanted(walk, each, tell))
+                if len(waiting) + len(linked) > MOST_FOLDERS:
+                    detail = f"{self._shown} has more folders than can be listed"
+                    raise OriginFailed(self.id, OriginFault.IO, detail)
         finally:
             for task in running:
                 task.cancel()
@@ -248,7 +252,7 @@ class SftpOrigin:
             about = await session.stat(self._root)
             if not is_folder(about):
                 raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
-            empty = not await session.names(self._root, most=1)
+            empty = await session.is_empty(self._root)
         except SFTPNoSuchFile:
             detail = f"there is no folder {self._shown}; is its disk mounted there?"
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail) from None

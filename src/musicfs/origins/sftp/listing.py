@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from musicfs.model import Stat, stored_ns
+from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
-from musicfs.origins.sftp.session import Session
+from musicfs.origins.sftp.session import Child, Session
 
 if TYPE_CHECKING:
-    from asyncssh import SFTPAttrs, SFTPName
+    from asyncssh import SFTPAttrs
 
 _LINKS_AT_ONCE = 32
+_NAME = itemgetter(0)
 
 
 def to_wire(path: str) -> bytes:
@@ -25,26 +28,26 @@ def from_wire(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
-def is_file(about: SFTPAttrs) -> bool:
+def is_file(about: SFTPAttrs | Child) -> bool:
     from asyncssh import FILEXFER_TYPE_REGULAR
 
     return about.type == FILEXFER_TYPE_REGULAR
 
 
-def is_folder(about: SFTPAttrs) -> bool:
+def is_folder(about: SFTPAttrs | Child) -> bool:
     from asyncssh import FILEXFER_TYPE_DIRECTORY
 
     return about.type == FILEXFER_TYPE_DIRECTORY
 
 
-def version_of(about: SFTPAttrs) -> tuple[int, int]:
+def version_of(about: SFTPAttrs | Child) -> tuple[int, int]:
     """(size, mtime_ns). The common version of the protocol has whole seconds. Raises ValueError if it tells neither."""
     if about.size is None or about.mtime is None:
         raise ValueError("the server does not tell sizes and times")
     return about.size, stored_ns(about.mtime * 10**9 + (about.mtime_ns or 0))
 
 
-def time_of(about: SFTPAttrs) -> int | None:
+def time_of(about: SFTPAttrs | Child) -> int | None:
     return None if about.mtime is None else stored_ns(about.mtime * 10**9 + (about.mtime_ns or 0))
 
 
@@ -100,20 +103,19 @@ class Walk:
 
         found = Listed()
         links = []
-        children = await session.names(self.full(place.path))
-        for child in sorted(children, key=_name_of):
-            name = _name_of(child)
-            path = f"{place.path}/{from_wire(name)}" if place.path else from_wire(name)
-            if b"/" in name:
-                raise ValueError(f"a name with a slash, {path!r}")
-            if is_file(child.attrs):
-                found.files.append(Stat(path, *version_of(child.attrs)))
-            elif is_folder(child.attrs):
-                if not is_skipped(from_wire(name)):
-                    found.folders.append(Place(path, place.real + b"/" + name, place.beyond, time_of(child.attrs)))
-            elif child.attrs.type == FILEXFER_TYPE_SYMLINK:
+        for child in sorted(await session.names(self.full(place.path)), key=_NAME):
+            name = from_wire(child.name)
+            path = f"{place.path}/{name}" if place.path else name
+            if not is_usable(name) or not is_in_reach(path):
+                continue
+            if is_file(child):
+                found.files.append(Stat(path, *version_of(child)))
+            elif is_folder(child):
+                if not is_skipped(name):
+                    found.folders.append(Place(path, place.real + b"/" + child.name, place.beyond, time_of(child)))
+            elif child.type == FILEXFER_TYPE_SYMLINK:
                 links.append(path)
-            elif child.attrs.type == FILEXFER_TYPE_UNKNOWN:
+            elif child.type == FILEXFER_TYPE_UNKNOWN:
                 raise ValueError(f"the server does not tell what {path!r} is")
         for start in range(0, len(links), _LINKS_AT_ONCE):
             several = [self._follow(session, place, link) for link in links[start : start + _LINKS_AT_ONCE]]
@@ -160,8 +162,3 @@ class Walk:
 
 def _folders_of(path: bytes) -> Iterable[str]:
     return map(from_wire, path.split(b"/")[:-1])
-
-
-def _name_of(child: SFTPName) -> bytes:
-    name = child.filename
-    return name if isinstance(name, bytes) else to_wire(name)

@@ -6,9 +6,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from musicfs.model import Replica
+from musicfs.origins.bounds import LARGEST_LISTING, MOST_NAMES
+from musicfs.origins.sftp.packets import LARGEST_READ, bound
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile, SFTPName, SSHClientConnection
@@ -19,6 +21,21 @@ _Key = tuple[str, int, int]
 _OPEN_FILES = 64  # of one connection; OpenSSH allows about a thousand
 _UNTOLD_READ = 32 << 10  # bytes that every server must be able to answer, for those that do not tell their limit
 _ENDING_SECS = 1.0
+_PEEKED = 100  # names that are looked at to find some: a folder begins with two for itself and the one above
+_LONGEST_PATH = 4096
+
+
+class Child(NamedTuple):
+    """What a folder holds under one name: of a server's answer what is needed, in a tenth of the memory.
+
+    type: one of asyncssh's FILEXFER_TYPE_*. size, mtime, mtime_ns: as in SFTPAttrs.
+    """
+
+    name: bytes
+    type: int
+    size: int | None
+    mtime: int | None
+    mtime_ns: int | None
 
 
 class RemoteFile:
@@ -30,6 +47,16 @@ class RemoteFile:
         self.opening = opening
         self.users = 0
         self.dropped = False
+
+
+class _Asked:
+    """A listing under way. most: names after which it ends. wanted: set to False when its caller has gone."""
+
+    __slots__ = ("most", "wanted")
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.wanted = True
 
 
 class Session:
@@ -49,6 +76,7 @@ class Session:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._probing: asyncio.Task[None] | None = None
         self._used = self._answered
+        bound(client)
 
     @property
     def alive(self) -> bool:
@@ -77,21 +105,44 @@ class Session:
         return await self.realpath(target if target.startswith(b"/") else folder + b"/" + target)
 
     async def realpath(self, path: bytes) -> bytes:
-        return self._heard(await self._client.realpath(path))
+        real = self._heard(await self._client.realpath(path))
+        if len(real) > _LONGEST_PATH:
+            raise ValueError(f"the server gave a path of {len(real)} bytes")
+        return real
 
-    async def names(self, folder: bytes, most: int | None = None) -> list[SFTPName]:
-        """What the folder holds, or some of it: at least `most`. Raises TimeoutError when it falls silent."""
-        return await self._to_its_end(self._names(folder, most))
+    async def names(self, folder: bytes) -> list[Child]:
+        """What the folder holds. Raises TimeoutError when the server falls silent, and ValueError when it lists more
+        than any folder has."""
+        asked = _Asked()
+        try:
+            return await self._to_its_end(self._names(folder, asked))
+        finally:
+            asked.wanted = False
 
-    async def _names(self, folder: bytes, most: int | None) -> list[SFTPName]:
-        found = []
+    async def is_empty(self, folder: bytes) -> bool:
+        """Whether the folder holds nothing, by how its listing begins. Raises as `names` does."""
+        asked = _Asked(most=1)
+        try:
+            return not await self._to_its_end(self._names(folder, asked))
+        finally:
+            asked.wanted = False
+
+    async def _names(self, folder: bytes, asked: _Asked) -> list[Child]:
+        found: list[Child] = []
+        listed = size = 0
         async with aclosing(cast("AsyncGenerator[SFTPName, None]", self._client.scandir(folder))) as names:
-            async for name in names:
-                self._heard(name)
-                if name.filename not in (b".", b".."):
-                    found.append(name)
-                    if len(found) == most:
-                        break
+            async for each in names:
+                self._heard(each)
+                listed += 1
+                name = _name_of(each)
+                if name not in (b".", b".."):
+                    about = each.attrs
+                    found.append(Child(name, about.type, about.size, about.mtime, about.mtime_ns))
+                    size += len(name)
+                if len(found) == asked.most or not asked.wanted:
+                    break
+                if listed > (_PEEKED if asked.most else MOST_NAMES) or size > LARGEST_LISTING:
+                    raise ValueError(f"more names than any folder has are listed in {folder[-200:]!r}")
         return found
 
     @asynccontextmanager
@@ -120,20 +171,23 @@ class Session:
 
     async def read(self, file: RemoteFile, offset: int, size: int) -> tuple[bytes, SFTPAttrs]:
         """The bytes, fewer only at the end of the file, and its attributes at a time after they were read."""
-        limit = self._client.limits.max_read_len or _UNTOLD_READ
+        limit = min(max(self._client.limits.max_read_len, _UNTOLD_READ), LARGEST_READ)
         pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
         # Servers answer in order, so that attributes asked for last are no older than the bytes.
         asked = [self._piece(file, at, length) for at, length in pieces]
         *parts, about = await all_of([*asked, self._attributes(file)])
         short = [n for n, (_, length) in enumerate(pieces) if len(parts[n]) < length]
-        if short and offset + sum(map(len, parts)) < min(offset + size, about.size):
+        if short and offset + sum(map(len, parts)) < min(offset + size, about.size or 0):
             for n in short:  # it gives less at a time than it says
                 parts[n] = await self._exactly(file, parts[n], *pieces[n])
             about = await self._attributes(file)
         return (parts[0] if len(parts) == 1 else b"".join(parts)), about
 
     async def _piece(self, file: RemoteFile, offset: int, size: int) -> bytes:
-        return self._heard(cast(bytes, await file.opening.result().read(size, offset)))
+        data = self._heard(cast(bytes, await file.opening.result().read(size, offset)))
+        if len(data) > size:
+            raise ValueError(f"the server gave {len(data)} bytes where {size} were asked for")
+        return data
 
     async def _attributes(self, file: RemoteFile) -> SFTPAttrs:
         return self._heard(await file.opening.result().stat())
@@ -234,3 +288,8 @@ async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return answers
+
+
+def _name_of(child: SFTPName) -> bytes:
+    name = child.filename
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,55 @@
+"""How large the packets of an SFTP server may be. asyncssh takes up to 4 MiB of any kind, all on the event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncssh import SFTPClient
+
+LARGEST_READ = 255 << 10
+"""Bytes of a file asked for at once: what OpenSSH gives at most."""
+_LARGEST = 256 << 10
+"""Bytes of a packet, as OpenSSH has it for both sides."""
+_MOST_NAMES = 4096
+"""In one packet. OpenSSH sends a hundred."""
+_STATUS, _HANDLE, _DATA, _NAME = 101, 102, 103, 104
+_LARGEST_OF = {_STATUS: 16 << 10, _HANDLE: 1 << 10, _DATA: _LARGEST, _NAME: _LARGEST}
+_LARGEST_OTHER = 16 << 10
+
+
+def bound(client: SFTPClient) -> None:
+    """From now on a packet that is larger than an honest server needs ends the connection."""
+    handler: Any = client._handler  # asyncssh offers no other way
+    handler._reader = _BoundedReader(handler._reader)
+
+
+class _BoundedReader:
+    """Takes the place of an SSHReader. asyncssh reads a packet's length of 4 bytes, and then the packet."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def readexactly(self, size: int) -> bytes:
+        if size > _LARGEST:
+            raise _too_large(size)
+        data: bytes = await self._reader.readexactly(size)
+        if size > 4:
+            _check(data)
+        return data
+
+
+def _check(packet: bytes) -> None:
+    if len(packet) > _LARGEST_OF.get(packet[0], _LARGEST_OTHER):
+        raise _too_large(len(packet))
+    if packet[0] == _NAME and int.from_bytes(packet[5:9], "big") > _MOST_NAMES:
+        raise _too_large(len(packet))
+
+
+def _too_large(size: int) -> Exception:
+    from asyncssh import SFTPBadMessage
+
+    return SFTPBadMessage(f"the server sent a packet of {size} bytes, which is larger than it may be")
