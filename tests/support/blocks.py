@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from musicfs.content.blockdisk import FOLDER, NewBlock
+from musicfs.content.checkstore import CheckStore
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.model import Content, Fingerprint
 
@@ -30,3 +35,18 @@ def blocks_of(content: Content) -> list[NewBlock]:
 def disk_usage(cache: Path) -> int:
     """Bytes that the files of the cache take, as du counts them."""
     return sum(512 * file.stat().st_blocks for file in (cache / FOLDER).iterdir())
+
+
+class HangingDisk:
+    """Has the file of checksums not answer `load`, or `write`, until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+        self.answer, self.asked = threading.Event(), threading.Event()
+        call = getattr(CheckStore, what)
+
+        def hang(*args: Any) -> Any:
+            self.asked.set()
+            self.answer.wait()
+            return call(*args)
+
+        monkeypatch.setattr(CheckStore, what, hang)

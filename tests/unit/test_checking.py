@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 
 import pytest
 
+from musicfs.content import checkloads
+from musicfs.content.blocks import BlockStore
 from musicfs.content.checksums import Checksums
 from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
 from musicfs.content.verdict import Statement, Verdict, judge
 from musicfs.errors import NoReplicaAvailable
-from musicfs.events import ReplicaQuarantined, ReplicasDisagree
+from musicfs.events import EventBus, ReplicaQuarantined, ReplicasDisagree
 from musicfs.model import Content, Fingerprint, OriginId, Replica
+from tests.support.blocks import HangingDisk
 from tests.support.fakes import GOOD, PATH, UNREACHABLE, WRONG, FakeLocal, FakeOrigin, Outcome
 from tests.support.federation import Federation, federation
 from tests.support.virtualtime import virtual_time
@@ -368,7 +373,7 @@ async def test_a_block_of_which_a_local_disk_left_the_seal_alone_is_judged_like_
         reader = reader_of(made, checksums)
         for offset in range(0, len(DATA), BLOCK_SIZE):
             assert reader.read_now(opened(made), offset, BLOCK_SIZE)
-        record = checksums.record(SONG)
+        record = await checksums.record(SONG)
         assert [record.digest(index) for index in range(3)] == [None] * 3
         assert await played(reader, opened(made)) == DATA
         assert all(record.digest(index) for index in range(3))
@@ -407,3 +412,75 @@ async def test_what_is_recorded_and_not_all_at_hand_is_waited_for() -> None:
         disk.sizes.clear()
         assert reader.read_now(file, 0, 10) == DATA[:10]
         assert reader.read_now(file, len(DATA), 4096) == b""
+
+
+# While the disk with the records does not answer
+
+
+async def kept_records(made: Federation, path: Path) -> Checksums:
+    """Checksums whose file has all blocks of the song, and none of them in memory."""
+    before = Checksums(path)
+    before.start(made.registry.quarantined)
+    assert await played(reader_of(made, before), opened(made)) == DATA
+    await before.aclose()
+    checksums = Checksums(path)
+    checksums.start(made.registry.quarantined)
+    return checksums
+
+
+async def test_reads_go_on_while_the_disk_with_the_records_hangs_and_are_checked_again_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkloads, "_WAIT_SECS", 0.05)
+    disk = FakeLocal("a", data=DATA)
+    async with federation(disk) as made:
+        await made.probe_all()
+        checksums = await kept_records(made, tmp_path / "checksums")
+        hanging = HangingDisk(monkeypatch, "load")
+        store = BlockStore(tmp_path, 10**8, EventBus())
+        await store.start()
+        reader, file = Reader(made.executor, recent_blocks=0, store=store, checksums=checksums), opened(made)
+        try:
+            reader.prepare(file)
+            began = time.monotonic()
+            for _ in range(100):
+                assert reader.read_now(file, 0, 1000) is None
+            assert time.monotonic() - began < 0.1
+            disk.data = ROTTEN
+            assert await played(reader, file) == ROTTEN  # it is not known to be wrong
+            with pytest.raises(NoReplicaAvailable):
+                await reader.compare(file, IN_ROT, disk.replica)
+            await store.written()
+            assert await store.missing(SONG) == [0, 1, 2]
+            assert file.record is None
+        finally:
+            hanging.answer.set()
+        while checksums.known(SONG) is None:
+            await asyncio.sleep(0.001)
+        with pytest.raises(NoReplicaAvailable):
+            await played(reader, file)
+        await store.aclose()
+        await checksums.aclose()
+
+
+async def test_a_first_read_whose_record_comes_late_is_answered_as_soon_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FakeLocal("a", data=DATA)
+    async with federation(disk) as made:
+        await made.probe_all()
+        checksums = await kept_records(made, tmp_path / "checksums")
+        hanging = HangingDisk(monkeypatch, "load")
+        try:
+            reader, file = reader_of(made, checksums), opened(made)
+            reader.prepare(file)
+            assert reader.read_now(file, 0, 1000) is None
+            reading = asyncio.create_task(reader.read(file, 0, 1000))
+            await asyncio.to_thread(hanging.asked.wait)
+            asked = len(disk.calls)
+        finally:
+            hanging.answer.set()
+        assert await reading == DATA[:1000]
+        assert len(disk.calls) == asked
+        assert file.record is not None
+        await checksums.aclose()

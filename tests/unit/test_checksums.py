@@ -6,19 +6,21 @@ import asyncio
 import shutil
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from musicfs.content import checksums
+from musicfs.content import checkloads, checksums
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Answer, Checksums, digest_of
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.events import EventBus
 from musicfs.federation.quarantine import Quarantine, SetAside
 from musicfs.model import Content, Fingerprint, OriginId, Replica
+from tests.support.blocks import HangingDisk
 
 A, B = OriginId("a"), OriginId("b")
 SONG = Content(1, Fingerprint(b"s" * 32), 3 * BLOCK_SIZE - 5)
@@ -36,37 +38,37 @@ def started(path: Path | None) -> tuple[Checksums, Quarantine]:
     return made, quarantine
 
 
-def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> Answer:
-    return made.note(made.record(content), index, digest_of(data), data, origin)
+async def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> Answer:
+    return made.note(await made.record(content), index, digest_of(data), data, origin)
 
 
 async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:
     made, _ = started(None)
-    assert note(made, 2, GOOD, A) is Answer.NEW
-    assert note(made, 2, GOOD, A) is Answer.SAME
-    assert note(made, 2, BAD, B) is Answer.DOUBTFUL
-    assert made.recorder(made.record(SONG), 2) == A
-    assert note(made, 2, GOOD, B) is Answer.SAME
-    assert note(made, 2, BAD, A) is Answer.WRONG
-    assert note(made, 1, BAD, A) is Answer.NEW
-    assert made.recorder(made.record(SONG), 2) is None
+    assert await note(made, 2, GOOD, A) is Answer.NEW
+    assert await note(made, 2, GOOD, A) is Answer.SAME
+    assert await note(made, 2, BAD, B) is Answer.DOUBTFUL
+    assert made.recorder(await made.record(SONG), 2) == A
+    assert await note(made, 2, GOOD, B) is Answer.SAME
+    assert await note(made, 2, BAD, A) is Answer.WRONG
+    assert await note(made, 1, BAD, A) is Answer.NEW
+    assert made.recorder(await made.record(SONG), 2) is None
 
 
 async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
     made, quarantine = started(tmp_path / "checksums")
-    note(made, 0, GOOD, B)
-    note(made, 1, GOOD, A)
-    note(made, 1, GOOD, B)
+    await note(made, 0, GOOD, B)
+    await note(made, 1, GOOD, A)
+    await note(made, 1, GOOD, B)
     quarantine.add(replica(A), 4)
     quarantine.dispute(replica(B), 5, replica(A))
     await made.aclose()
     made, quarantine = started(tmp_path / "checksums")
-    assert made.recorder(made.record(SONG), 0) == B
-    assert note(made, 0, BAD, A) is Answer.DOUBTFUL
-    assert note(made, 1, BAD, A) is Answer.WRONG
-    assert made.record(SONG).is_sealed(0, GOOD)
-    assert not made.record(SONG).is_sealed(0, BAD)
-    assert note(made, 2, GOOD, A) is Answer.NEW
+    assert made.recorder(await made.record(SONG), 0) == B
+    assert await note(made, 0, BAD, A) is Answer.DOUBTFUL
+    assert await note(made, 1, BAD, A) is Answer.WRONG
+    assert (await made.record(SONG)).is_sealed(0, GOOD)
+    assert not (await made.record(SONG)).is_sealed(0, BAD)
+    assert await note(made, 2, GOOD, A) is Answer.NEW
     assert set(quarantine.held.values()) == {SetAside(replica(A), 4), SetAside(replica(B), 5, A)}
     quarantine.free(A)
     await made.aclose()
@@ -78,7 +80,7 @@ async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
 async def test_a_crash_costs_the_last_moments_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksums, "_FLUSH_SECS", 0.01)
     made, _ = started(tmp_path / "checksums")
-    note(made, 0, GOOD, A)
+    await note(made, 0, GOOD, A)
     crashed = tmp_path / "crashed"
 
     def is_kept() -> bool:
@@ -92,7 +94,7 @@ async def test_a_crash_costs_the_last_moments_only(tmp_path: Path, monkeypatch: 
         while not is_kept():
             await asyncio.sleep(0.01)
     after, _ = started(crashed)
-    assert note(after, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(after, 0, BAD, B) is Answer.DOUBTFUL
     await after.aclose()
     await made.aclose()
 
@@ -102,11 +104,11 @@ async def test_what_is_in_use_is_one_record_however_many_others_were_read(
 ) -> None:
     monkeypatch.setattr(checksums, "_CONTENTS_IN_MEMORY", 2)
     made, _ = started(tmp_path / "checksums")
-    mine = made.record(SONG)
+    mine = await made.record(SONG)
     for number in range(10):
-        note(made, 0, GOOD, A, Content(number, Fingerprint(bytes([number]) * 32), 100))
-    assert made.record(SONG) is mine
-    assert note(made, 0, BAD, B, Content(3, Fingerprint(b"\3" * 32), 100)) is Answer.DOUBTFUL
+        await note(made, 0, GOOD, A, Content(number, Fingerprint(bytes([number]) * 32), 100))
+    assert await made.record(SONG) is mine
+    assert await note(made, 0, BAD, B, Content(3, Fingerprint(b"\3" * 32), 100)) is Answer.DOUBTFUL
     await made.aclose()
 
 
@@ -121,19 +123,19 @@ async def test_a_file_that_can_not_be_used_is_replaced(
             connection.execute("PRAGMA user_version = 99")
     made, _ = started(path)
     assert "they are recorded anew" in caplog.text
-    note(made, 0, GOOD, A)
+    await note(made, 0, GOOD, A)
     await made.aclose()
     made, _ = started(path)
-    assert note(made, 0, GOOD, A) is Answer.SAME
+    assert await note(made, 0, GOOD, A) is Answer.SAME
     await made.aclose()
 
 
 async def test_a_folder_that_can_not_be_used_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made, quarantine = started(tmp_path / "missing" / "checksums")
     assert "checksums are not kept" in caplog.text
-    note(made, 0, GOOD, A)
+    await note(made, 0, GOOD, A)
     quarantine.add(replica(A), 0)
-    assert note(made, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
     await made.aclose()
 
 
@@ -143,10 +145,10 @@ async def test_a_file_that_fails_while_it_is_used_stops_nothing(
     made, _ = started(tmp_path / "checksums")
     with closing(sqlite3.connect(tmp_path / "checksums")) as connection:
         connection.execute("DROP TABLE contents")
-    note(made, 0, GOOD, A)
+    await note(made, 0, GOOD, A)
     await made.aclose()
     assert "checksums are not kept" in caplog.text
-    assert note(made, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
 
 
 async def test_a_disk_that_was_full_is_written_to_again_and_nothing_is_lost(
@@ -166,17 +168,17 @@ async def test_a_disk_that_was_full_is_written_to_again_and_nothing_is_lost(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(CheckStore, "write", full)
-    note(made, 0, GOOD, A)
+    await note(made, 0, GOOD, A)
     quarantine.add(replica(A), 4)
     for _ in range(3):
         tried.clear()
         await tried.wait()
-    note(made, 1, GOOD, A)
+    await note(made, 1, GOOD, A)
     go_on.set()
     await made.aclose()
     assert caplog.text.count("checksums are not kept for now") == 1
     made, quarantine = started(tmp_path / "checksums")
-    assert [note(made, index, GOOD, A) for index in (0, 1)] == [Answer.SAME, Answer.SAME]
+    assert [await note(made, index, GOOD, A) for index in (0, 1)] == [Answer.SAME, Answer.SAME]
     assert len(quarantine.held) == 1
     await made.aclose()
 
@@ -185,14 +187,81 @@ async def test_more_origins_than_have_numbers_stop_nothing(tmp_path: Path) -> No
     made, _ = started(tmp_path / "checksums")
     several = [OriginId(f"o{number}") for number in range(300)]
     for number, origin in enumerate(several):
-        note(made, 0, GOOD, origin, Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+        await note(made, 0, GOOD, origin, Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
     await made.aclose()
     made, _ = started(tmp_path / "checksums")
 
-    def recorder(number: int) -> OriginId | None:
-        record = made.record(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+    async def recorder(number: int) -> OriginId | None:
+        record = await made.record(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
         return made.recorder(record, 0)
 
-    assert [recorder(number) for number in (0, 100, 252)] == [several[0], several[100], several[252]]
-    assert {recorder(number) for number in range(253, 300)} == {OriginId("")}
+    assert [await recorder(number) for number in (0, 100, 252)] == [several[0], several[100], several[252]]
+    assert {await recorder(number) for number in range(253, 300)} == {OriginId("")}
     await made.aclose()
+
+
+async def recorded(path: Path) -> None:
+    """Makes a file in which the first block of the song is `GOOD`, says one."""
+    made, _ = started(path)
+    await note(made, 0, GOOD, A)
+    await made.aclose()
+
+
+async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recorded(tmp_path / "checksums")
+    monkeypatch.setattr(checkloads, "_WAIT_SECS", 0.05)
+    made, _ = started(tmp_path / "checksums")
+    hanging = HangingDisk(monkeypatch, "load")
+    try:
+        made.prepare(SONG)
+        assert made.known(SONG) is None
+        assert not (await made.record(SONG)).is_known
+        assert await note(made, 0, BAD, B) is Answer.NEW
+        assert await note(made, 1, BAD, B) is Answer.NEW
+        began = time.monotonic()
+        assert not (await made.record(SONG)).is_known
+        assert time.monotonic() - began < 0.04  # it has just been waited for
+        assert not made._changed
+    finally:
+        hanging.answer.set()
+    while made.known(SONG) is None:
+        await asyncio.sleep(0.001)
+    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 1, GOOD, B) is Answer.NEW
+    await made.aclose()
+
+
+async def test_many_contents_that_are_asked_for_while_the_disk_hangs_take_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recorded(tmp_path / "checksums")
+    made, _ = started(tmp_path / "checksums")
+    hanging = HangingDisk(monkeypatch, "load")
+    try:
+        for number in range(5000):
+            made.prepare(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+        assert made._loads is not None
+        assert len(made._loads._loads) <= 100
+    finally:
+        hanging.answer.set()
+    while not (record := await made.record(SONG)).is_known:
+        await asyncio.sleep(0.001)
+    assert record.is_sealed(0, GOOD)
+    await made.aclose()
+
+
+async def test_a_disk_that_hangs_does_not_keep_the_mount_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checksums, "_CLOSING_SECS", 0.05)
+    made, _ = started(tmp_path / "checksums")
+    await note(made, 0, GOOD, A)
+    hanging = HangingDisk(monkeypatch, "write")
+    try:
+        async with asyncio.timeout(5):
+            await made.aclose()
+        assert "does not answer" in caplog.text
+    finally:
+        hanging.answer.set()

@@ -291,7 +291,7 @@ async def test_an_end_that_was_changed_is_found_out_before_anything_is_given(
 async def test_a_block_that_was_reused_has_no_say_against_an_origin_that_shows_it() -> None:
     data = random.Random(6).randbytes(2 * BLOCK_SIZE)
     content, checksums, origin = content_of(data), Checksums(), FakeOrigin("nas", data=data)
-    record, right, wrong = checksums.record(content), data[:BLOCK_SIZE], bytes(BLOCK_SIZE)
+    record, right, wrong = await checksums.record(content), data[:BLOCK_SIZE], bytes(BLOCK_SIZE)
     checksums.put(record, 0, digest_of(wrong), wrong, REUSED)
     checksums.put(record, 1, digest_of(data[BLOCK_SIZE:]), data[BLOCK_SIZE:], REUSED)
     async with federation(origin) as made:

@@ -30,6 +30,8 @@ class OpenContent:
     """A content that a file handle is pinned to, and the replicas that may serve it.
 
     following: opens what is likely to be read next, if there is anything.
+    record: None until it is read from disk; while that fails, what is read is not checked and must not be kept.
+    awaits_record: a read could be answered at once, were it not for that.
     checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` as it is.
     routed: how the best replica is read without waiting, as of the registry's generations `routed_at`.
     """
@@ -38,6 +40,7 @@ class OpenContent:
     replicas: Sequence[Replica]
     following: Callable[[], OpenContent | None] = _nothing
     record: Record | None = None
+    awaits_record: bool = False
     checked: bytearray = b""  # type: ignore[assignment]
     checked_of: Replica | None = None
     routed: tuple[ReadNow, Replica] | None = None
@@ -97,15 +100,28 @@ class CheckedReads:
         opened.checked = bytearray(blocks_of(opened.content))
         opened.checked_of = replica
 
-    def _record(self, opened: OpenContent) -> Record:
+    def prepare(self, opened: OpenContent) -> None:
+        """Begins to read the content's record: the content is likely to be read soon."""
+        self._checksums.prepare(opened.content)
+
+    async def load(self, opened: OpenContent) -> Record:
+        """The record of the content. `opened.record` has it too if it could be read."""
         if opened.record is None:
-            opened.record = self._checksums.record(opened.content)
+            record = await self._checksums.record(opened.content)
+            if not record.is_known:
+                return record
+            opened.record = record
         return opened.record
 
     def _check_now(
         self, opened: OpenContent, routed: tuple[ReadNow, Replica], offset: int, size: int
     ) -> bytes | memoryview | None:
-        record, total = self._record(opened), opened.content.size
+        record, total = opened.record, opened.content.size
+        if record is None:
+            record = opened.record = self._checksums.known(opened.content)
+        if record is None:
+            opened.awaits_record = True
+            return None
         first, end = offset // BLOCK_SIZE, min(offset + size + BLOCK_SIZE - 1, total + BLOCK_SIZE - 1) // BLOCK_SIZE
         known = any(record.vouchers[first:end])
         base, stop = first * BLOCK_SIZE, min(end * BLOCK_SIZE, total)
@@ -141,15 +157,20 @@ class CheckedReads:
 
         A replica that disagrees with what two have shown is quarantined, and another is asked. Where one origin alone
         has vouched for the recorded ones, all are heard, and `judge` decides. Raises `NoReplicaAvailable` when no
-        replica has the bytes within the deadline. deadline, urgent, background: as `FailoverExecutor.fetch`
-        has them. only: the replica to ask; the others are still heard where it is in doubt.
+        replica has the bytes within the deadline. Where the record can't be read, the bytes are given as they are, and
+        nothing is recorded; but with `only`, `NoReplicaAvailable` is raised then.
+
+        deadline, urgent, background: as `FailoverExecutor.fetch` has them. only: the replica to ask; the others are
+        still heard where it is in doubt.
         """
-        record, content = self._record(opened), opened.content
+        until = self._failover.deadline() if deadline is None and not background else deadline
+        record, content = await self.load(opened), opened.content
+        if only is not None and not record.is_known:
+            raise NoReplicaAvailable([])
         if self._quarantined.held:
             self._quarantined.review(opened.replicas)
         offset = index * BLOCK_SIZE
         size = min(BLOCK_SIZE, content.size - offset)
-        until = self._failover.deadline() if deadline is None and not background else deadline
 
         digests: dict[Replica, bytes] = {}
 
@@ -176,7 +197,7 @@ class CheckedReads:
             fetched = await self._settle(
                 opened, record, index, said, self._failover.deadline() if until is None else until
             )
-        if fetched.replica is opened.checked_of:
+        if fetched.replica is opened.checked_of and record.is_known:
             opened.checked[index] = 1
         return fetched
 

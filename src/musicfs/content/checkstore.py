@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from musicfs.sqlite import UnknownVersion, connect_wal, is_damage, remove
 
 StoreError = sqlite3.Error
 
+_CLOSING_SECS = 1.0
 _VERSION = 1
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -44,7 +46,8 @@ COMMIT;
 
 
 class CheckStore:
-    """`write` may be called from any thread, one at a time; everything else belongs to the thread of `open`.
+    """`write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the thread of
+    `open`.
 
     All methods raise `StoreError` when the file is damaged or its disk fails.
     """
@@ -53,6 +56,7 @@ class CheckStore:
         self.path = path
         self._reading: sqlite3.Connection | None = None
         self._writing: sqlite3.Connection | None = None
+        self._loading = threading.Lock()
 
     def open(self) -> str | None:
         """Makes the file ready. One that is damaged or of another version is replaced; the result says so then."""
@@ -77,11 +81,15 @@ class CheckStore:
         self._reading = _connection(self.path)
 
     def close(self) -> None:
-        for connection in (self._reading, self._writing):
+        """A load that hangs keeps its connection."""
+        is_free = self._loading.acquire(timeout=_CLOSING_SECS)
+        for connection in (self._reading if is_free else None, self._writing):
             if connection is not None:
                 with contextlib.suppress(StoreError):
                     connection.close()
         self._reading = self._writing = None
+        if is_free:
+            self._loading.release()
 
     def give_up(self, error: StoreError) -> None:
         """Closes the file, and removes it if it is what failed: the next start makes another."""
@@ -91,9 +99,11 @@ class CheckStore:
 
     def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
         """The content's digests, seals and vouchers."""
-        assert self._reading is not None
         query = "SELECT digests, seals, vouchers FROM contents WHERE fingerprint = ?"
-        row: tuple[bytes, bytes, bytes] | None = self._reading.execute(query, (fingerprint,)).fetchone()
+        with self._loading:
+            if self._reading is None:
+                raise sqlite3.OperationalError("the file is closed")
+            row: tuple[bytes, bytes, bytes] | None = self._reading.execute(query, (fingerprint,)).fetchone()
         return row
 
     def origins(self) -> list[str]:

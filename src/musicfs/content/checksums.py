@@ -16,10 +16,12 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from musicfs.content.checkloads import CheckLoads, Row
 from musicfs.content.checkstore import CheckStore, StoreError
 from musicfs.content.seals import BLOCK_SIZE, SEAL_SIZE, seal_of
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
+from musicfs.origins.threads import WorkerThreads
 from musicfs.sqlite import is_damage
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ DIGEST_SIZE = 16
 _CONTENTS_IN_MEMORY = 1024
 _FLUSH_SECS = 1.0
 _TRY_AGAIN_SECS = 10.0
+_CLOSING_SECS = 3.0
 _NO_DIGEST = bytes(DIGEST_SIZE)
 _NOBODY, _CONFIRMED = 0, 255
 _MOST_ORIGINS = 254
@@ -59,11 +62,15 @@ class Answer(Enum):
 class Record:
     """What is known of one content's blocks. seals: of those that were ever read. digests: of the same ones, but zeros
     for those that came from local disks only, which computing them would slow down. vouchers: a byte for each block:
-    nobody, an origin by its number, or confirmed."""
+    nobody, an origin by its number, or confirmed. is_known: False: it stands for one that could not be read, so it says
+    nothing, and what is noted in it is not kept."""
 
-    __slots__ = ("__weakref__", "digests", "fingerprint", "seals", "vouchers")
+    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "seals", "vouchers")
 
-    def __init__(self, fingerprint: bytes, digests: bytearray, seals: bytearray, vouchers: bytearray) -> None:
+    def __init__(
+        self, fingerprint: bytes, digests: bytearray, seals: bytearray, vouchers: bytearray, is_known: bool = True
+    ) -> None:
+        self.is_known = is_known
         self.fingerprint = fingerprint
         self.digests = digests
         self.seals = seals
@@ -101,6 +108,8 @@ class Checksums:
 
     def __init__(self, path: Path | None = None) -> None:
         self._store = CheckStore(path) if path is not None else None
+        self._loads: CheckLoads | None = None
+        self._writer = WorkerThreads("checksums", 1)
         self._origins: list[OriginId] = []
         self._numbers: dict[OriginId, int] = {}
         self._recent: OrderedDict[bytes, Record] = OrderedDict()
@@ -127,31 +136,63 @@ class Checksums:
         except StoreError as error:
             self._give_up(error)
             return
+        self._loads = CheckLoads(self._store)
         self._quarantine = quarantine
         quarantine.on_change = self._note_quarantine
 
     async def aclose(self) -> None:
-        """Writes what is left to write."""
+        """Writes what is left to write. A disk that hangs is waited for a few seconds."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._flushing is not None:
-            await asyncio.wait({self._flushing})
-        await self._flush()
+        if self._loads is not None:
+            self._loads.close()
+            self._loads = None
+        try:
+            async with asyncio.timeout(_CLOSING_SECS):
+                if self._flushing is not None:
+                    await asyncio.wait({self._flushing})
+                await self._flush()
+        except TimeoutError:
+            log.warning("the last checksums are not kept: the disk of the cache folder does not answer")
+            self._store = None  # which its thread uses
+        self._writer.close()
         if self._store is not None:
             self._store.close()
             self._store = None
         if self._timer is not None:
             self._timer.cancel()
 
-    def record(self, content: Content) -> Record:
-        """The content's record; an empty one if nothing is known."""
+    def prepare(self, content: Content) -> None:
+        """Begins to read the content's record, if it is not in memory: it is likely to be wanted soon."""
+        if self._loads is not None and content.fingerprint not in self._live:
+            self._loads.begin(content.fingerprint)
+
+    def known(self, content: Content) -> Record | None:
+        """The content's record, an empty one if nothing is recorded; None: it is not in memory yet. Never waits."""
         record = self._live.get(content.fingerprint)
         if record is None:
-            record = self._live[content.fingerprint] = self._load(content)
+            if self._loads is None:
+                record = _record(content, None)
+            elif (load := self._loads.take(content.fingerprint)) is None:
+                return None
+            else:
+                if load.error is not None:
+                    self._give_up(load.error)
+                record = _record(content, load.row)
+            self._live[content.fingerprint] = record
         self._recent[content.fingerprint] = record
         self._recent.move_to_end(content.fingerprint)
         if len(self._recent) > _CONTENTS_IN_MEMORY:
             self._recent.popitem(last=False)
+        return record
+
+    async def record(self, content: Content) -> Record:
+        """As `known`, but waits a second for a disk that is slow. Then the record is one with `is_known` False."""
+        while (record := self.known(content)) is None and self._loads is not None:
+            self._loads.begin(content.fingerprint)
+            if not await self._loads.wait(content.fingerprint):
+                return _record(content, None, is_known=False)
+        assert record is not None
         return record
 
     def note(self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId) -> Answer:
@@ -183,7 +224,7 @@ class Checksums:
     def vouch(self, record: Record, index: int, recorder: OriginId | None) -> None:
         """recorder: who alone vouches for what is recorded of the block; None: it is confirmed."""
         record.vouchers[index] = _CONFIRMED if recorder is None else self._number(recorder)
-        if self._store is not None:
+        if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record
             self._flush_soon()
 
@@ -200,18 +241,6 @@ class Checksums:
             self._origins.append(origin if len(self._origins) < _MOST_ORIGINS - 1 else _SOMEBODY)
             number = self._numbers[origin] = len(self._origins)
         return number
-
-    def _load(self, content: Content) -> Record:
-        sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, SEAL_SIZE, 1))
-        if self._store is not None:
-            try:
-                row = self._store.load(content.fingerprint)
-            except StoreError as error:
-                self._give_up(error)
-                row = None
-            if row is not None and tuple(map(len, row)) == sizes:
-                return Record(content.fingerprint, *map(bytearray, row))
-        return Record(content.fingerprint, *map(bytearray, sizes))
 
     # Writing
 
@@ -248,7 +277,7 @@ class Checksums:
         self._quarantine_changed = False
         origins: Iterable[str] = tuple(self._origins)
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._store.write, rows, origins, aside)
+            await self._writer.run(self._store.write, rows, origins, aside)
         except StoreError as error:
             if is_damage(error):
                 self._give_up(error)
@@ -265,9 +294,20 @@ class Checksums:
     def _give_up(self, error: StoreError) -> None:
         """Goes on in memory: a cache disk that fails must not stop the music."""
         store, self._store = self._store, None
+        loads, self._loads = self._loads, None
+        if loads is not None:
+            loads.close()
         self._changed.clear()
         if store is not None:
             log.warning(
                 "checksums are not kept any more until the next start: %s can't be used (%s)", store.path, error
             )
             store.give_up(error)
+
+
+def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Record:
+    """row: what is recorded; None, or of another length than the content's: nothing is."""
+    sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, SEAL_SIZE, 1))
+    is_right = row is not None and tuple(map(len, row)) == sizes
+    digests, seals, vouchers = map(bytearray, row if row is not None and is_right else sizes)
+    return Record(content.fingerprint, digests, seals, vouchers, is_known)

@@ -79,7 +79,8 @@ class Reader:
         """
         assert self._store is not None
         fetched = await self._checked.fetch(opened, index, background=True)
-        self._store.put(opened.content, index, fetched.data)
+        if opened.record is not None:
+            self._store.put(opened.content, index, fetched.data)
 
     async def compare(self, opened: OpenContent, index: int, replica: Replica) -> None:
         """Has the replica show the block, as background work whose time and failures say little of its origin.
@@ -88,6 +89,10 @@ class Reader:
         or is wrong.
         """
         await self._checked.fetch(opened, index, urgent=never, background=True, only=replica)
+
+    def prepare(self, opened: OpenContent) -> None:
+        """It has been opened, so it is likely to be read soon."""
+        self._checked.prepare(opened)
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """The bytes if they can be had without waiting, else None. A memoryview is valid until the next call."""
@@ -113,6 +118,11 @@ class Reader:
         end = min(offset + size, opened.content.size)
         if offset >= end:
             return b""
+        if opened.awaits_record:
+            opened.awaits_record = False
+            await self._checked.load(opened)
+            if (data := self.read_now(opened, offset, size)) is not None:
+                return bytes(data)
         self._ahead.note(opened, offset, end, here=False)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         blocks = await asyncio.gather(*(self._block(opened, index) for index in range(first, last + 1)))
@@ -223,7 +233,8 @@ class Reader:
             if direct and (data := await store.read(content, index)) is not None:
                 return data
             raise
-        if self._kept(fetched.replica.origin) or store.is_pinned(content):
+        is_checked = opened.record is not None
+        if is_checked and (self._kept(fetched.replica.origin) or store.is_pinned(content)):
             store.put(content, index, fetched.data)
         return fetched.data
 

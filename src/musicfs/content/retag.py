@@ -18,7 +18,7 @@ from random import Random
 from musicfs.content.audioregion import AudioRegion, Pages, Unavailable, find_audio
 from musicfs.content.blocks import BlockStore
 from musicfs.content.checking import OpenContent
-from musicfs.content.checksums import REUSED, Answer, Checksums, blocks_of, digest_of
+from musicfs.content.checksums import REUSED, Answer, Checksums, Record, blocks_of, digest_of
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.model import Content, Fingerprint
@@ -105,9 +105,10 @@ class Reuse:
             self._fetch(asking, last, end),
         )  # fmt: skip
         data = b"".join((head, audio, tail))
-        if content.fingerprint in self._refused:
+        record = await self._checksums.record(content)
+        if content.fingerprint in self._refused or not record.is_known:
             return None
-        if audio[at : at + _PROBE] != probe or not self._note(content, index, data):
+        if audio[at : at + _PROBE] != probe or not self._note(record, index, data):
             self._refuse(content)
             return None
         return data
@@ -118,9 +119,9 @@ class Reuse:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _note(self, content: Content, index: int, data: bytes) -> bool:
+    def _note(self, record: Record, index: int, data: bytes) -> bool:
         """Records what the block is, for which no origin vouches; False if another is recorded."""
-        record, digest = self._checksums.record(content), digest_of(data)
+        digest = digest_of(data)
         answer = record.compare(index, digest, data)
         if answer is Answer.NEW:
             self._checksums.put(record, index, digest, data, REUSED)
@@ -211,11 +212,13 @@ class Reuse:
 
     async def _cached(self, old: Content, start: int, stop: int) -> bytes | None:
         """These bytes of the old content, if all of them are cached and are the recorded ones."""
-        blocks = []
+        blocks, record = [], await self._checksums.record(old)
+        if not record.is_known:
+            return None
         for index in range(start // BLOCK_SIZE, (stop - 1) // BLOCK_SIZE + 1):
             block = await self._store.read(old, index)
             # A dispute may have been settled against the cached bytes.
-            if block is None or self._checksums.record(old).compare(index, digest_of(block), block) not in _AGREES:
+            if block is None or record.compare(index, digest_of(block), block) not in _AGREES:
                 return None
             blocks.append(block)
         base = start // BLOCK_SIZE * BLOCK_SIZE

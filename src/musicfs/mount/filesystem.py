@@ -178,7 +178,9 @@ class Filesystem:
         content, replicas, mtime_ns = opened
         handle = next(self._handles)
         attributes = (ino, False, content.size, mtime_ns)
-        self._files[handle] = _File(attributes, OpenContent(content, replicas, partial(self._following, ino)))
+        file = OpenContent(content, replicas, partial(self._following, ino))
+        self._files[handle] = _File(attributes, file)
+        self._reader.prepare(file)
         return handle
 
     def is_certain(self, handle: int) -> bool:

@@ -1,0 +1,116 @@
+"""Rows of the checksum file, read in a thread: its disk may hang, and the event loop must not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from queue import SimpleQueue
+
+from musicfs.content.checkstore import CheckStore, StoreError
+
+Row = tuple[bytes, bytes, bytes]
+
+_WAIT_SECS = 1.0
+"""As long as reads wait for the cache of blocks, which is on the same disk."""
+_MOMENT_SECS = 0.002
+"""What the kernel has of the file in memory is read in less, and a turn of the event loop would cost more than that."""
+_MOST_WAITING = 64
+_MOST_FINISHED = 1024
+
+
+class Load:
+    """One row that is asked for, then its row or error. row: None: there is none. pending: held until it is done."""
+
+    __slots__ = ("done", "error", "event", "fingerprint", "pending", "row")
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self.fingerprint = fingerprint
+        self.row: Row | None = None
+        self.error: StoreError | None = None
+        self.event: asyncio.Event | None = None
+        self.done = False
+        self.pending = threading.Lock()
+        self.pending.acquire()
+
+
+class CheckLoads:
+    """All methods belong to the event loop's thread. None of them blocks for longer than a moment."""
+
+    def __init__(self, store: CheckStore) -> None:
+        self._store = store
+        self._queue: SimpleQueue[Load | None] = SimpleQueue()
+        self._loads: OrderedDict[bytes, Load] = OrderedDict()
+        self._thread: threading.Thread | None = None
+        self._stuck: Load | None = None
+        """What was waited for in vain; those after it come later."""
+        self._late: Load | None = None
+        """What was not done in a moment."""
+
+    def begin(self, fingerprint: bytes) -> None:
+        """Has the row read, unless it is already asked for, or too many wait for a disk that hangs."""
+        if fingerprint in self._loads or self._queue.qsize() >= _MOST_WAITING:
+            return
+        if self._thread is None:
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, args=(loop,), name="checksums", daemon=True)
+            self._thread.start()
+        load = self._loads[fingerprint] = Load(fingerprint)
+        self._queue.put(load)
+        if len(self._loads) > _MOST_FINISHED:
+            self._loads.popitem(last=False)
+
+    def take(self, fingerprint: bytes) -> Load | None:
+        """The load, once, if it is done, or is done within a moment while the disk is quick."""
+        load = self._loads.get(fingerprint)
+        if load is None or not (load.done or self._is_done_in_a_moment(load)):
+            return None
+        del self._loads[fingerprint]
+        return load
+
+    def _is_done_in_a_moment(self, load: Load) -> bool:
+        if self._late is not None and not self._late.done:
+            return False
+        if load.pending.acquire(timeout=_MOMENT_SECS):
+            return True
+        self._late = load
+        return False
+
+    async def wait(self, fingerprint: bytes) -> bool:
+        """Waits at most a second for the load to be done; False: it is not. No caller waits again before the disk has
+        answered."""
+        load = self._loads.get(fingerprint)
+        if load is None:
+            return False
+        load.event = load.event or asyncio.Event()
+        if load.done:  # looked at after the event is there for the thread to see
+            return True
+        if self._stuck is not None and not self._stuck.done:
+            return False
+        try:
+            async with asyncio.timeout(_WAIT_SECS):
+                await load.event.wait()
+        except TimeoutError:
+            self._stuck = load
+            return False
+        return True
+
+    def close(self) -> None:
+        """Lets the thread end when it is free. Does not wait for it."""
+        self._loads.clear()
+        self._queue.put(None)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (load := self._queue.get()) is not None:
+            try:
+                load.row = self._store.load(load.fingerprint)
+            except StoreError as error:
+                load.error = error
+            load.done = True
+            load.pending.release()
+            # Mostly no caller waits yet, and waking the loop would cost more than the row.
+            if load.event is not None:
+                try:
+                    loop.call_soon_threadsafe(load.event.set)
+                except RuntimeError:  # the loop is closed
+                    return
