@@ -47,7 +47,7 @@ from musicfs.federation.health import HealthMonitor
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
 from musicfs.library.database import CATALOG, prepare_catalog
-from musicfs.library.finding import contents_after, count_replicas, find_contents, path_of
+from musicfs.library.finding import ContentPages, count_replicas, find_contents, path_of
 from musicfs.library.service import Library
 from musicfs.library.tree import TreeChanges
 from musicfs.library.treeview import TreeView
@@ -242,7 +242,7 @@ class App:
     def _make_comparison(self) -> Comparison:
         catalogue = Catalogue(
             lambda path: count_replicas(self.catalog_path, path),
-            lambda path, fingerprint, limit: contents_after(self.catalog_path, path, fingerprint, limit),
+            lambda path: ContentPages(self.catalog_path, path),
             lambda content: path_of(self.catalog_path, content),
             lambda content: self.tree.replicas(content),
         )

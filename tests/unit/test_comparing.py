@@ -53,11 +53,17 @@ class Shelf:
         several = [len(self.contents) * len(self.made.origins), sum(c.size for c in self.contents)]
         return None if path == "nothing" else (several[0], several[1] * len(self.made.origins))
 
-    def page(self, path: str, after: bytes, limit: int) -> list[Content]:
-        return [content for content in self.contents if content.fingerprint > after][:limit]
+    def pages(self, path: str) -> Shelf:
+        return self
+
+    def after(self, fingerprint: bytes, limit: int) -> list[Content]:
+        return [content for content in self.contents if content.fingerprint > fingerprint][:limit]
+
+    def close(self) -> None:
+        pass
 
     def catalogue(self) -> Catalogue:
-        return Catalogue(self.totals, self.page, lambda content: FILE, lambda content: self.made.replicas)
+        return Catalogue(self.totals, self.pages, lambda content: FILE, lambda content: self.made.replicas)
 
 
 def song(number: int) -> Content:

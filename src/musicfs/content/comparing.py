@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from musicfs.content.checksums import blocks_of
 from musicfs.content.comparelist import CompareList, Find, ListError, Run, Unchecked
@@ -35,17 +36,27 @@ _TELL_EVERY_SECS = 1.0
 _SAVE_EVERY_SECS = 5.0
 
 
+class Pages(Protocol):
+    """Contents in the order of their fingerprints. Both methods are called in threads, in any of them."""
+
+    def after(self, fingerprint: bytes, limit: int) -> list[Content]:
+        """Those with a fingerprint above the one given, so many at most."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the catalogue tells; all but `replicas` are called in a thread.
+    """What the catalogue tells; `totals` and `file` are called in a thread.
 
     totals: how many replicas there are of what is at or below a path of the tree, and their bytes; None: there is no
-    such path. page: the contents of these with a fingerprint above the one given, in that order, so many at most.
+    such path. pages: the contents of these, for one comparison.
     file: the path at which the tree shows a content, if it does. replicas: those of a content, by its number.
     """
 
     totals: Callable[[str], tuple[int, int] | None]
-    page: Callable[[str, bytes, int], list[Content]]
+    pages: Callable[[str], Pages]
     file: Callable[[int], str | None]
     replicas: Callable[[int], list[Replica]]
 
@@ -178,12 +189,16 @@ class Comparison:
     async def _compare_all(self) -> None:
         assert self.run is not None
         path = self.run.path
-        while contents := await asyncio.to_thread(self._catalogue.page, path, self.run.position, _PAGE):
-            for content in contents:
-                replicas = self._catalogue.replicas(content.id)
-                await self._compare(content, replicas)
-                self._advance(content, replicas)
-                await self._note_progress()
+        pages = self._catalogue.pages(path)
+        try:
+            while contents := await asyncio.to_thread(pages.after, self.run.position, _PAGE):
+                for content in contents:
+                    replicas = self._catalogue.replicas(content.id)
+                    await self._compare(content, replicas)
+                    self._advance(content, replicas)
+                    await self._note_progress()
+        finally:
+            await asyncio.to_thread(pages.close)
         now = self.run
         self.run = replace(now, state="done", files=now.done_files, bytes=now.done_bytes, ended_at=time.time())
         unchecked = sum(each.files for each in self.unchecked.values())

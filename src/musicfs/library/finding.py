@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
+from threading import Lock
 
 from musicfs.library.database import ROOT_INO, connect
 from musicfs.model import Content, Fingerprint
@@ -68,23 +69,60 @@ def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
         return files, size
 
 
-def contents_after(catalog: Path, path: str, fingerprint: bytes, limit: int) -> list[Content]:
-    """The contents of these files with a fingerprint above the one given, in that order, so many at most; none where
-    the path is gone. Blocks."""
-    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
-        ino = _find(db, path)
-        if ino is None:
-            return []
-        sql = (
-            "SELECT c.id, c.fingerprint, c.size FROM contents c WHERE c.fingerprint > :fingerprint AND"
-            f" EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id)"
+class ContentPages:
+    """The contents of these files in the order of their fingerprints, page by page.
+
+    What is below the path is found once, at the first page, and kept in a temporary file, so that a page costs the same
+    in any library; what a scan adds below it later is not among them. All methods block, and may be called from any
+    thread.
+    """
+
+    def __init__(self, catalog: Path, path: str) -> None:
+        self._catalog = catalog
+        self._path = path
+        self._db: Connection | None = None
+        self._is_all = False
+        self._turn = Lock()
+        self._closed = False
+
+    def after(self, fingerprint: bytes, limit: int) -> list[Content]:
+        """Those with a fingerprint above the one given, so many at most; none where the path is gone."""
+        with self._turn:
+            if self._closed:
+                return []
+            if self._db is None:
+                self._db = self._open()
+            sql = (
+                "SELECT c.id, c.fingerprint, c.size FROM contents c WHERE c.fingerprint > ? AND"
+                f" EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id) ORDER BY c.fingerprint LIMIT ?"
+                if self._is_all
+                else "SELECT id, fingerprint, size FROM temp.wanted WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?"
+            )
+            rows = self._db.execute(sql, (fingerprint, limit))
+            return [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+
+    def close(self) -> None:
+        with self._turn:
+            self._closed = True
+            if self._db is not None:
+                self._db.close()
+
+    def _open(self) -> Connection:
+        db = connect(self._catalog, cache_mb=_CACHE_MB)
+        db.execute("PRAGMA temp_store = FILE")
+        db.execute(
+            "CREATE TEMP TABLE wanted (fingerprint BLOB PRIMARY KEY, id INTEGER NOT NULL, size INTEGER NOT NULL)"
+            " WITHOUT ROWID"
         )
-        if ino != ROOT_INO:
-            sql = f"{_ALL_BELOW} {sql} AND c.id IN wanted"
-        rows = db.execute(
-            f"{sql} ORDER BY c.fingerprint LIMIT :limit", {"ino": ino, "fingerprint": fingerprint, "limit": limit}
-        )
-        return [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+        ino = _find(db, self._path)
+        self._is_all = ino == ROOT_INO
+        if ino is not None and not self._is_all:
+            db.execute(
+                f"INSERT INTO temp.wanted {_ALL_BELOW} SELECT c.fingerprint, c.id, c.size FROM contents c"
+                f" WHERE c.id IN wanted AND EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id)",
+                {"ino": ino},
+            )
+        return db
 
 
 def path_of(catalog: Path, content: int) -> str | None:
