@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from pathlib import Path
 
+import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicfs.library import tree
+from musicfs.library.names import with_suffix_tag
 from musicfs.library.placing import fold
 from musicfs.library.rows import Copy, Entry
 from musicfs.library.tree import Shown, settle_names
+from tests.support.library import scanned_library
 
 
 def entry(content: int, name: str, key: str, *, disc_name: str = "", discs: bool = False) -> Entry:
@@ -97,3 +104,59 @@ def test_names_are_unique_complete_and_independent_of_order(
     shuffled = list(entries)
     random.Random(seed).shuffle(shuffled)
     assert sorted(settle_names(shuffled, copies, ["b.mp3"]), key=str) == sorted(shown, key=str)
+
+
+def crafted(count: int) -> tuple[list[Entry], dict[int, list[Copy]]]:
+    """Two files that ask for one name, and as many that have the names that the second would get."""
+    digest = blake3(b"y").hexdigest()
+    tags = [digest[:length] for length in range(6, 65)] + [f"{digest}-{number}" for number in range(2, count)]
+    names = ["01.mp3", "01.mp3", *(f"01 [{tag}].mp3" for tag in tags[:count])]
+    entries = [entry(number, name, "xy"[number] if number < 2 else name) for number, name in enumerate(names)]
+    return entries, {each.content: [copy(each.content)] for each in entries}
+
+
+@pytest.mark.parametrize("count", [0, 1, 58, 59, 60, 61, 500])
+def test_a_name_is_found_however_many_of_its_tags_are_taken(count: int) -> None:
+    entries, copies = crafted(count)
+    shown = settle_names(entries, copies, ())
+    assert len({fold(each.name) for each in shown}) == len(entries)
+    (tagged,) = [each.name for each in shown if each.contents == (1,)]
+    digest = blake3(b"y").hexdigest()
+    tag = digest[: 6 + count] if count < 59 else f"{digest}-{count - 57}"
+    assert tagged == f"01 [{tag}].mp3"
+    random.Random(1).shuffle(entries)
+    assert sorted(settle_names(entries, copies, ()), key=str) == sorted(shown, key=str)
+
+
+def test_names_that_are_cut_to_one_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one key, so that one digest has to serve for all: each of them gets its number at once."""
+    made = []
+
+    def counted(name: str, tag: str) -> str:
+        made.append(tag)
+        return with_suffix_tag(name, tag)
+
+    monkeypatch.setattr(tree, "with_suffix_tag", counted)
+    names = ["a" * 240 + f"{number:04}.mp3" for number in range(300)]
+    entries = [entry(number, name, "x") for number, name in enumerate(names)]
+    entries += [entry(300 + number, name, "x") for number, name in enumerate(names)]
+    copies = {each.content: [copy(each.content)] for each in entries}
+    shown = settle_names(entries, copies, dict.fromkeys(names, ""))
+    assert len({fold(each.name) for each in shown}) == len(shown)
+    assert len(made) <= 62 * len(shown)
+
+
+def test_many_files_that_give_way_to_directories_are_settled_together(tmp_path: Path) -> None:
+    """A folder at one origin has the name of a file at the other, a hundred times."""
+    for number in range(100):
+        for path, data in ((f"b/{number}.mp3", b"x"), (f"a/{number}.mp3/cover.jpg", b"y")):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(data + str(number).encode())
+    settled: list[str] = []
+    with scanned_library(tmp_path / "library", template="$path") as library:
+        settle = library.builder._settle
+        library.builder._settle = lambda dir, changes: (settled.append(dir), settle(dir, changes))[1]  # type: ignore[method-assign]
+        library.configure({"b": tmp_path / "b", "a": tmp_path / "a"})
+        asyncio.run(library.scan())
+        assert len(library.paths()) == 200
+    assert settled.count("") <= 3

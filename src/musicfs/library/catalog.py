@@ -332,6 +332,11 @@ class Catalog:
         )
         return [(r[0], r[1], bool(r[2]), r[3], r[4], r[5]) for r in rows]
 
+    def has_file(self, parent: int, name: str) -> bool:
+        """Whether a file of this name is shown; hidden variants of it there are only then."""
+        sql = "SELECT 1 FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NOT NULL"
+        return self._db.execute(sql, (parent, name)).fetchone() is not None
+
     def insert_node(self, parent: int, name: str, shown: bool, content: int | None, size: int, mtime_ns: int) -> int:
         cursor = self._db.execute(
             "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?)",

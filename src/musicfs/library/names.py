@@ -12,6 +12,8 @@ import unicodedata
 MAX_BYTES = 255
 """The longest component, in UTF-8 bytes, that Linux filesystems take."""
 
+_TAG_MOST = 80
+"""Bytes: room for a digest of 64 digits and a number."""
 _REPLACED = str.maketrans({"/": "-", "\\": "-", "|": "-", '"': "'", "*": "_", "?": "_", "<": "_", ">": "_"})
 _COLON_BEFORE_SPACE = re.compile(r"\s*:(?=\s)")
 _NEVER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -60,7 +62,7 @@ def split_extension(name: str) -> tuple[str, str]:
 def with_suffix_tag(name: str, tag: str) -> str:
     """`name` with ` [tag]` before its extension, still one safe component: how names that collide are told apart."""
     stem, ext = split_extension(name)
-    suffix = f" [{safe_component(tag, 64)}]"
+    suffix = f" [{safe_component(tag, _TAG_MOST)}]"
     room = MAX_BYTES - len(suffix.encode()) - (len(ext) + 1 if ext else 0)
     return safe_component(stem, room) + suffix + (f".{ext}" if ext else "")
 

@@ -8,7 +8,7 @@ this touches are settled (colliding names told apart, variants ranked, nodes wri
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -20,6 +20,8 @@ from musicfs.library.names import with_suffix_tag
 from musicfs.library.placing import FolderPlacer, fold
 from musicfs.library.rows import Copy, Entry
 from musicfs.library.templates import Template
+
+_SHORTEST_TAG = 6  # digits, of names that are told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,22 @@ def _rank(copies: Sequence[Copy]) -> tuple[bool, int, str, str]:
     return min((not c.reachable, c.priority, c.origin, c.path) for c in copies)
 
 
+def _free_name(name: str, digest: str, taken: Collection[str], counters: dict[str, int]) -> str:
+    """`name` with the shortest beginning of the digest that no other name has; with a number where all are taken.
+
+    counters: where to go on counting, by folded name, so that many names of one digest cost no more than each its turn.
+    """
+    for length in range(_SHORTEST_TAG, len(digest) + 1):
+        free = with_suffix_tag(name, digest[:length])
+        if fold(free) not in taken:
+            return free
+    number = counters.get(fold(free), 2)
+    while fold(numbered := with_suffix_tag(name, f"{digest}-{number}")) in taken:
+        number += 1
+    counters[fold(free)] = number + 1
+    return numbered
+
+
 def settle_names(
     entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
 ) -> list[Shown]:
@@ -97,13 +115,11 @@ def settle_names(
             else:
                 taken.add(folded)
                 shown.append(Shown(name, tuple(ranked)))
+    tagged: dict[str, int] = {}
     for name, track, ranked in collided:
-        digest = blake3(track.encode("utf-8", "surrogateescape")).hexdigest()
-        length = 6
-        while fold(tagged := with_suffix_tag(name, digest[:length])) in taken:
-            length += 1
-        taken.add(fold(tagged))
-        shown.append(Shown(tagged, tuple(ranked)))
+        name = _free_name(name, blake3(track.encode("utf-8", "surrogateescape")).hexdigest(), taken, tagged)
+        taken.add(fold(name))
+        shown.append(Shown(name, tuple(ranked)))
     return shown
 
 
@@ -113,6 +129,7 @@ class TreeBuilder:
     def __init__(self, catalog: Catalog, template: Template) -> None:
         self._catalog = catalog
         self._template = template
+        self._again: set[str] = set()  # directories some of whose files gave way to directories
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = ()) -> TreeChanges:
         """Places the album folders and settles every directory that this, or `dirs`, touches."""
@@ -126,8 +143,11 @@ class TreeBuilder:
             dirty |= touched
             queue |= others - done
         changes = TreeChanges()
-        for dir in sorted(dirty):
-            self._settle(dir, changes)
+        while dirty:
+            self._again.clear()
+            for dir in sorted(dirty):
+                self._settle(dir, changes)
+            dirty = set(self._again)
         return changes
 
     def _place(self, folder: bytes) -> tuple[set[str], set[bytes]]:
@@ -221,13 +241,13 @@ class TreeBuilder:
 
     def _make_directory(self, parent: int, path: str, name: str, changes: TreeChanges) -> int:
         # A file that has the name gives way: its directory is settled again, with the name taken.
-        clash = [row for row in self._catalog.file_rows(parent) if row[1] == name]
-        for row in clash:
-            self._catalog.delete_node(row[0])
+        if self._catalog.has_file(parent, name):
+            for row in self._catalog.file_rows(parent):
+                if row[1] == name:
+                    self._catalog.delete_node(row[0])
+            self._again.add(path)
         child = self._catalog.insert_node(parent, name, True, None, 0, time.time_ns())
         self._changed(parent, name, changes)
-        if clash:
-            self._settle(path, changes)
         return child
 
     def _prune(self, ino: int, changes: TreeChanges) -> None:
