@@ -146,7 +146,9 @@ def test_names_that_are_cut_to_one_are_counted_once_each(monkeypatch: pytest.Mon
     assert len(made) <= 62 * len(shown)
 
 
-def test_many_files_that_give_way_to_directories_are_settled_together(tmp_path: Path) -> None:
+def test_many_files_that_give_way_to_directories_are_settled_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder at one origin has the name of a file at the other, a hundred times."""
     for number in range(100):
         for path, data in ((f"b/{number}.mp3", b"x"), (f"a/{number}.mp3/cover.jpg", b"y")):
@@ -155,7 +157,12 @@ def test_many_files_that_give_way_to_directories_are_settled_together(tmp_path: 
     settled: list[str] = []
     with scanned_library(tmp_path / "library", template="$path") as library:
         settle = library.builder._settle
-        library.builder._settle = lambda dir, changes: (settled.append(dir), settle(dir, changes))[1]  # type: ignore[method-assign]
+
+        def counted(dir: str, changes: tree.TreeChanges) -> None:
+            settled.append(dir)
+            settle(dir, changes)
+
+        monkeypatch.setattr(library.builder, "_settle", counted)
         library.configure({"b": tmp_path / "b", "a": tmp_path / "a"})
         asyncio.run(library.scan())
         assert len(library.paths()) == 200

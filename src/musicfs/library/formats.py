@@ -15,7 +15,7 @@ from typing import Any
 from mutagen import MutagenError
 from mutagen.aac import AACInfo
 from mutagen.asf import ASF
-from mutagen.flac import StreamInfo, VCFLACDict
+from mutagen.flac import StreamInfo
 from mutagen.monkeysaudio import MonkeysAudioInfo
 from mutagen.mp3 import MPEGInfo
 from mutagen.mp4 import MP4
@@ -23,6 +23,7 @@ from mutagen.musepack import MusepackInfo
 from mutagen.trueaudio import TrueAudioInfo
 
 from musicfs.library import lean
+from musicfs.library.comments import vorbis_comments
 from musicfs.library.ranges import AHEAD, MOST_AT_ONCE, RangeFile, Unreadable
 from musicfs.library.tagnames import Values, asf_values, id3_values, mp4_values, named, parse
 
@@ -104,9 +105,9 @@ def _flac(source: Source) -> Found:
             stream = parse(StreamInfo, file.read_at(at + 4, 34))
         elif kind == 4:
             # some writers record a wrong length here, so the comments' own lengths count
-            file.seek(at + 4)
-            found.values = named(parse(VCFLACDict, file).as_dict())
-            end = max(file.tell(), end)
+            comments = vorbis_comments(file, at + 4)
+            found.values = named(comments.values)
+            end = max(comments.end, end)
         large, at = end - at > AHEAD, end
         if head[0] & 0x80 or (found.values and large):  # behind it the audio begins, or nearly so
             break
@@ -157,7 +158,7 @@ def _ogg(source: Source) -> Found:
         skipped, clock = 4, stream.sample_rate
     else:
         raise Unreadable("the Ogg file holds no Vorbis, Opus or FLAC stream")
-    found.values = named(parse(VCFLACDict, comments[skipped:]).as_dict())
+    found.values = named(vorbis_comments(RangeFile(len(comments), {0: comments}), skipped).values)
     found.duration_s = found.duration_s or (granule / clock if granule and clock else None)
     found.bitrate = _average(source.file.size - size, found.duration_s) or found.bitrate
     return found
@@ -202,7 +203,9 @@ def _wav(source: Source) -> Found:
 
 def _riff_info(data: bytes) -> dict[str, list[str]]:
     items, at = {}, 0
-    while at + 8 <= len(data):
+    for _ in range(lean.STEPS_MOST):
+        if at + 8 > len(data):
+            break
         name, size = struct.unpack("<4sI", data[at : at + 8])
         raw = data[at + 8 : at + 8 + size].rstrip(b"\0")
         try:

@@ -9,27 +9,34 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from musicfs.library.ranges import MOST_AT_ONCE, RangeFile
+from musicfs.library.tagnames import VALUES_MOST, WANTED
 
-SMALL_PART = 4096
-"""Parts up to this size are kept without asking what they are: stepping over them would save nothing."""
 TEXT_MOST = 64 * 1024
-BODY_MOST = 4 * 1024 * 1024
+BODY_MOST = 1024 * 1024
 STEPS_MOST = 1000
 PAGES_MOST = 5000
 
+# How many frames of each kind are kept; no other is asked for. In version 2.2 their names have three letters.
+_ID3_FRAMES: Mapping[bytes, int] = dict.fromkeys(
+    b"TIT2 TPE1 TPE2 TALB TDRC TDRL TYER TDAT TIME TRDA TORY TDOR TRCK TPOS TSST TCON TCOM TCMP"
+    b" TT2 TP1 TP2 TAL TYE TDA TIM TRD TOR TRK TPA TCO TCM TCP".split(),
+    8,
+) | dict.fromkeys(b"TXXX TXX UFID UFI".split(), 300)
 _FRAME_ID = re.compile(rb"[A-Z][A-Z0-9]{2,3} ?")
 _ATOM_PARENTS = frozenset((b"moov", b"udta", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"ilst"))
 _ATOM_LEAVES = frozenset((b"mvhd", b"hdlr", b"mdhd", b"stsd"))
 
 
 def id3(file: RangeFile, offset: int) -> tuple[bytes, int]:
-    """The ID3v2 tag at `offset` with its text frames and small frames only, and the full size that it takes there.
+    """The ID3v2 tag at `offset` with the frames alone that tags are made of, and the full size that it takes there.
 
-    (b"", 0) when there is none. Compressed frames are left out: what they expand to has no bound.
+    (b"", 0) when there is none. Compressed frames are left out: what they expand to has no bound. So are frames with
+    hundreds of values, and all but a few of one kind: what a parser does with them takes the square of their number.
     """
     head = file.read_at(offset, 10)
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
@@ -43,11 +50,12 @@ def id3(file: RangeFile, offset: int) -> tuple[bytes, int]:
         file, start, end = RangeFile(len(plain), {0: plain}), 0, len(plain)
     if flags & 0x40:
         start += _extended_header(file.read_at(start, 4), major)
-    body, clean = _frames(file, start, end, major, major == 4)
+    unsynchronised = major == 4 and bool(flags & 0x80)
+    body, clean = _frames(file, start, end, major, major == 4, unsynchronised)
     if not clean and major == 4:  # some writers put plain sizes into version 2.4
-        body = max(body, _frames(file, start, end, major, False)[0], key=len)
-    flags = flags & 0x80 if major == 4 else 0
-    return b"ID3" + bytes((major, 0, flags)) + _to_syncsafe(len(body)) + body, full
+        body = max(body, _frames(file, start, end, major, False, unsynchronised)[0], key=len)
+    # As version 2.3: in version 2.4 a parser guesses how sizes are written, and might see other frames than these.
+    return b"ID3" + bytes((min(major, 3), 0, 0)) + _to_syncsafe(len(body)) + body, full
 
 
 def _extended_header(start: bytes, major: int) -> int:
@@ -56,23 +64,44 @@ def _extended_header(start: bytes, major: int) -> int:
     return syncsafe(start) if major == 4 else int.from_bytes(start, "big") + 4
 
 
-def _frames(file: RangeFile, at: int, end: int, major: int, safe: bool) -> tuple[bytes, bool]:
-    """The frames worth keeping, and whether the walk ended at the tag's end or in its padding."""
+def _frames(
+    file: RangeFile, at: int, end: int, major: int, safe: bool, unsynchronised: bool = False
+) -> tuple[bytes, bool]:
+    """The frames worth keeping, in the form of version 2.3 or 2.2, and whether the walk ended at the tag's end or in
+    its padding."""
     width, letters = (6, 3) if major == 2 else (10, 4)
     body = bytearray()
+    kept: Counter[bytes] = Counter()
     while at + width <= end and len(body) < BODY_MOST:
         head = file.read_at(at, width)
         ident, length = head[:letters], head[letters : 2 * letters]
         if not _FRAME_ID.fullmatch(ident) or (safe and max(length) > 127):
             return bytes(body), not any(head)
         size = syncsafe(length) if safe else int.from_bytes(length, "big")
-        most = TEXT_MOST if ident[:1] == b"T" else SMALL_PART
-        compressed = major != 2 and head[9] & (0x08 if major == 4 else 0x80)
-        if size <= min(most, end - at - width) and not compressed:
-            recorded = _to_syncsafe(size) if major == 4 else length
-            body += ident + recorded + head[2 * letters :] + file.read_at(at + width, size)
+        name = ident.rstrip()
+        if name in _ID3_FRAMES and kept[name] < _ID3_FRAMES[name] and size <= min(TEXT_MOST, end - at - width):
+            kept[name] += 1
+            flags = head[9] if major != 2 else 0
+            plain = _plain_frame(file.read_at(at + width, size), flags, major, unsynchronised)
+            if plain is not None:
+                body += ident + len(plain).to_bytes(letters, "big") + bytes(width - 2 * letters) + plain
         at += width + size
     return bytes(body), at <= end
+
+
+def _plain_frame(data: bytes, flags: int, major: int, unsynchronised: bool) -> bytes | None:
+    """What a frame holds, without what its flags say was done to it.
+
+    None: it is compressed, and what it expands to has no bound; or encrypted; or it holds more values than any tag.
+    """
+    if flags & (0x0C if major == 4 else 0xC0):
+        return None
+    if major == 4 and flags & 0x01:  # how long it was before
+        data = data[4:]
+    if major == 4 and (flags & 0x02 or unsynchronised):
+        data = data.replace(b"\xff\x00", b"\xff")
+    separator = b"\0\0" if data[:1] in (b"\1", b"\2") else b"\0"  # UTF-16, or not
+    return data if data.count(separator) <= 2 * VALUES_MOST else None
 
 
 def syncsafe(data: bytes) -> int:
@@ -100,7 +129,9 @@ def ape_items(file: RangeFile) -> dict[str, list[str]]:
         length, flags = struct.unpack("<II", head[:8])
         if flags >> 1 & 3 == 0 and length <= TEXT_MOST:
             text = file.read_at(at + stop + 1, min(length, end - at - stop - 1)).decode("utf-8", "replace")
-            items.setdefault(head[8:stop].decode("latin-1").lower(), []).extend(text.split("\0"))
+            key = head[8:stop].decode("latin-1").lower()
+            if key in WANTED and len(texts := items.setdefault(key, [])) < VALUES_MOST:
+                texts.extend(text.split("\0", VALUES_MOST)[:VALUES_MOST])
         at += stop + 1 + length
     return items
 
@@ -180,25 +211,28 @@ def ogg_headers(file: RangeFile) -> OggHeaders:
     as it mostly is, is left out and its pages unread.
     Raises `ValueError` when the pages don't hold together.
     """
-    at, serial, packets, part = 0, None, list[bytes](), b""
+    at, serial, packets, part, looked = 0, None, list[bytes](), bytearray(), 0
     for _ in range(PAGES_MOST):
-        head = file.read_at(at, 27)
+        head = file.read_at(at, 27 + 255)
         if len(head) < 27 or head[:4] != b"OggS":
             break
-        lacing = file.read_at(at + 27, head[26])
+        lacing = head[27 : 27 + head[26]]
         at += 27 + len(lacing)
         serial = serial or head[14:18]
         for length, ends in _segments(lacing):
             if head[14:18] == serial:
                 part += file.read_at(at, length)
                 if ends:
-                    packets.append(part)
-                    part = b""
+                    packets.append(bytes(part))
+                    part.clear()
                 if len(packets) == 2:
                     return OggHeaders(packets[0], packets[1], len(packets[1]), int.from_bytes(serial, "little"))
             at += length
-        if packets and (short := _without_last_picture(part, packets[0])):
-            return OggHeaders(packets[0], *short, int.from_bytes(serial, "little"))
+        # Each look goes through all comments so far: so there is one for each doubling.
+        if packets and len(part) >= 2 * looked:
+            looked = len(part)
+            if short := _without_last_picture(bytes(part), packets[0]):
+                return OggHeaders(packets[0], *short, int.from_bytes(serial, "little"))
         if len(part) > MOST_AT_ONCE:
             break
     raise ValueError("the Ogg headers are cut short")

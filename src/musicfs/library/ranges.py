@@ -27,7 +27,7 @@ MOST_AT_ONCE = 16 * 1024 * 1024
 """No tag needs a single read of more: a larger one is a garbage length."""
 MOST_IN_ALL = 32 * 1024 * 1024
 """Nothing more is asked for once this much is here: the file is not worth it."""
-MOST_READS = 200_000
+MOST_READS = 5_000
 """Bounds the time a parser spends on a file that sends it in circles."""
 
 

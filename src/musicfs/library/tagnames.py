@@ -10,6 +10,8 @@ from mutagen.id3 import ID3
 
 Values = dict[str, list[str]]
 """Tag values as they are written, by the field names of `Tags` (and `originaldate`)."""
+VALUES_MOST = 100
+"""So many values of one key are looked at: no album has more artists."""
 
 
 def parse(parser: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -24,18 +26,19 @@ def id3_values(data: bytes) -> Values:
     for key, frame in parse(ID3, fileobj=io.BytesIO(data)).items():
         if key == "UFID:http://musicbrainz.org":
             raw["ufid"] = [frame.data.decode("ascii", "replace")]
-        elif key == "TCON":
-            raw["tcon"] = list(frame.genres)
-        elif hasattr(frame, "text") and isinstance(frame.text, list):
-            raw.setdefault(key.lower(), []).extend(map(str, frame.text))
+        elif hasattr(frame, "text") and isinstance(frame.text, list) and key.lower() in WANTED:
+            del frame.text[VALUES_MOST:]  # before the genres are told apart, which takes the square of their number
+            raw[key.lower()] = list(frame.genres) if key == "TCON" else list(map(str, frame.text))
     return named(raw)
 
 
 def mp4_values(tags: Mapping[str, Any]) -> Values:
     raw: dict[str, list[str]] = {}
     for key, value in tags.items():
-        texts = raw.setdefault(key.lower().removeprefix("----:com.apple.itunes:"), [])
-        for item in value if isinstance(value, list) else [value]:
+        if (name := key.lower().removeprefix("----:com.apple.itunes:")) not in WANTED:
+            continue
+        texts = raw.setdefault(name, [])
+        for item in value[:VALUES_MOST] if isinstance(value, list) else [value]:
             if isinstance(item, tuple):  # (number, total), where 0 is unknown
                 texts.append("/".join(str(part) for part in item if part) if item[0] else "")
             else:
@@ -49,7 +52,8 @@ def mp4_values(tags: Mapping[str, Any]) -> Values:
 def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
     raw: dict[str, list[str]] = {}
     for key, value in tags:
-        raw.setdefault(key.lower(), []).append(str(value))
+        if (name := key.lower()) in WANTED and len(texts := raw.setdefault(name, [])) < VALUES_MOST:
+            texts.append(str(value))
     return named(raw)
 
 
@@ -98,3 +102,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
         "musicbrainz/release track id",
     ),
 }
+
+WANTED = frozenset(key for keys in _KEYS.values() for key in keys)
+"""Every key that `named` looks for, in lower case; a file may hold any number of others."""

@@ -1,0 +1,51 @@
+"""Whatever a file, a name or a server's answer holds: it costs little of a processor, and little memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from musicfs.library.ranges import RangeFile
+from musicfs.library.tags import Tags
+from tests.support import hostile
+from tests.support.audio import make_audio, picture
+from tests.support.budget import within
+
+CPU_SECS = 2
+MEGABYTES = 1024
+
+
+@pytest.mark.parametrize("name", hostile.FILES)
+def test_a_file_that_is_made_to_keep_a_parser_busy_does_not(name: str) -> None:
+    within(CPU_SECS + 1, MEGABYTES, "tests.support.hostile:read_file", name)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_neither_do_such_files_that_are_cut_joined_and_overwritten(seed: int) -> None:
+    within(40, MEGABYTES, "tests.support.hostile:fuzz", seed, 300)
+
+
+def test_the_first_of_many_comments_count(tmp_path: Path) -> None:
+    """As many as no real file has; what comes behind them is another matter."""
+    pairs = [b"TITLE=Song", b"ARTIST=A", b"artist=B", b"no pair", *(b"k%d=x" % number for number in range(900))]
+    found = hostile.read(hostile.flac(hostile.comments([*pairs, b"ALBUM=Album", *pairs, b"DATE=1999"])), "a.flac")
+    assert isinstance(found, Tags)
+    assert (found.title, found.artist, found.album, found.year) == ("Song", "A; B", "Album", None)
+
+
+@pytest.mark.parametrize("format", ["flac", "mp3", "m4a", "ogg", "opus"])
+def test_a_large_cover_takes_few_reads(tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = make_audio(tmp_path / f"a.{format}", tags={"title": "Song", "artist": "A"}, cover=picture(10_000_000))
+    reads = []
+    read_at = RangeFile.read_at
+
+    def counted(self: RangeFile, offset: int, size: int) -> bytes:
+        reads.append(offset)
+        return read_at(self, offset, size)
+
+    monkeypatch.setattr(RangeFile, "read_at", counted)
+    found = hostile.read(file.read_bytes(), file.name)
+    assert isinstance(found, Tags)
+    assert found.title == "Song"
+    assert len(reads) < 1000
