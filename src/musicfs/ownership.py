@@ -207,6 +207,7 @@ def open_trusted(path: Path) -> int:
         Untrusted: Another user owns it, or may write to it or to a folder above it.
         OSError: As os.open.
     """
+    check_owner(path, path.stat(), root=True)  # before a pipe of another user's keeps this process waiting
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from musicfs.config import OriginConfig
-from musicfs.library.analysis import Analyser, Parsers
+from musicfs.library.analysis import Analyser, Parsers, make_pool
 from musicfs.library.examining import Examined
 from musicfs.library.identity import fingerprint
 from musicfs.library.rows import Found
@@ -35,6 +36,16 @@ class DeadlyPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _dumpable() -> int:
+    return int(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+
+
+def test_no_other_program_of_the_user_reads_passwords_out_of_a_parse_process() -> None:
+    """Its environment is that of the mount."""
+    with make_pool(1) as pool:
+        assert pool.submit(_dumpable).result(60) == 0
 
 
 async def test_a_file_that_kills_its_parser_is_told_of_and_the_others_are_parsed() -> None:

@@ -272,3 +272,28 @@ def test_files_that_are_none_of_ours_are_removed_when_things_are_put_in_order(tm
     with opened(tmp_path) as again:
         assert list((tmp_path / FOLDER).iterdir()) == []
         assert taken(again) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_folder_of_blocks_that_another_user_has_put_there_is_not_swept(tmp_path: Path) -> None:
+    """What no index knows is removed there."""
+    documents, cache = tmp_path / "documents", tmp_path / "cache"
+    for folder in (documents, cache):
+        folder.mkdir(mode=0o700)
+    (documents / "thesis").write_text("kept")
+    (cache / FOLDER).symlink_to(documents)
+    os.chown(cache / FOLDER, 65534, -1, follow_symlinks=False)
+    disk = BlockDisk(cache, 10 * BLOCK_SIZE)
+    with pytest.raises(PermissionError, match="belongs to the user nobody"):
+        disk.settle()
+    assert (documents / "thesis").read_text() == "kept"
+
+
+def test_a_second_name_of_another_file_in_place_of_a_block_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    with opened(tmp_path, 10 * BLOCK_SIZE) as disk:
+        block = next(iter(blocks_of(OLD)))
+        (tmp_path / FOLDER / block.content.fingerprint.hex()).hardlink_to(tmp_path / "precious")
+        with pytest.raises(PermissionError, match="another name"):
+            disk.write([block])
+    assert (tmp_path / "precious").read_text() == "kept"

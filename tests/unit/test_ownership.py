@@ -170,3 +170,11 @@ def test_a_pipe_may_be_read(tmp_path: Path) -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@AS_ROOT
+def test_a_pipe_of_another_user_keeps_no_one_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.chown(tmp_path / "pipe", OTHER, -1)
+    with pytest.raises(Untrusted, match="belongs to the user nobody"):
+        open_trusted(tmp_path / "pipe")

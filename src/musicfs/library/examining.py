@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from musicfs import hardening
 from musicfs.library.identity import fingerprint, sample_ranges
 from musicfs.library.ranges import NeedRange, RangeFile
 from musicfs.library.tags import Unreadable, read_tags
@@ -178,6 +179,7 @@ def _is_version(fd: int, file: FileOnDisk) -> bool:
 
 def begin(owner: int) -> None:
     """At low priority, and no longer than the pool's owner lives: nobody tells the pool when that is killed."""
+    hardening.hide_memory()  # the environment may hold passwords
     os.nice(5)
     end_with_parent()
     if os.getppid() != owner:
