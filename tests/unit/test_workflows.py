@@ -1,10 +1,11 @@
-"""The workflows run scripts that exist, with little rights, and actions that can't change."""
+"""The workflows run scripts that exist, with few rights, and actions that can't change; hooks download nothing."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,21 @@ def test_ci_covers_every_python_that_the_project_names() -> None:
     named = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     covered = load(ROOT / ".github/workflows/ci.yml")["jobs"]["check"]["strategy"]["matrix"]["include"]
     assert [each["python"] for each in covered] == named
+
+
+def test_the_hooks_of_commits_are_programs_of_this_checkout() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+    for hook in repository["hooks"]:
+        program, *arguments = shlex.split(hook["entry"])
+        assert program.startswith(".venv/bin/")
+        assert [each for each in arguments if each.startswith("tests/") and not (ROOT / each).is_file()] == []
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").iterdir()), ids=lambda path: path.name)
+def test_every_script_is_sound_bash_and_stops_at_the_first_failure(script: Path) -> None:
+    text = script.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    assert "\nset -euo pipefail\n" in text
+    subprocess.run(["bash", "-n", script], check=True, timeout=60)
