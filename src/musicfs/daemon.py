@@ -18,6 +18,7 @@ from musicfs import hardening, logs
 from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
 from musicfs.control.endpoint import Endpoint
+from musicfs.descriptors import raise_limit
 from musicfs.errors import MusicFSError, UserError
 from musicfs.logfile import LogFile
 from musicfs.membership import OpenOrigin
@@ -173,6 +174,7 @@ def serve(
     has started this process is told of it.
     """
     assert config.mount_point is not None
+    raise_limit()
     points.prepare(config.mount_point)
     hardening.hide_memory()
     with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
