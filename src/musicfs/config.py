@@ -37,6 +37,7 @@ from musicfs.config_models import (
     origin_type_of,
     settle_links,
 )
+from musicfs.config_secrets import collision, variable_of
 from musicfs.config_sources import (
     SECRET_KEYS,
     KeyPath,
@@ -68,6 +69,7 @@ __all__ = [
     "default_cache_dir",
     "load_config",
     "origin_from_argument",
+    "setting_variables",
 ]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -132,6 +134,7 @@ class _Loading:
         self._bases: dict[str, Path] = {}
         self._problems: list[str] = []
         self._warnings: list[str] = []
+        self._ids: list[str] = []
 
     def add_file(self, path: Path) -> None:
         base = _absolute(path).parent
@@ -144,7 +147,7 @@ class _Loading:
                 self.add((key,), value, str(path), base)
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
-        settings, warnings = read_environment(environ, _variables(), ignored=("MUSICFS_CONFIG", DUMPABLE))
+        settings, warnings = read_environment(environ, setting_variables(), ignored=("MUSICFS_CONFIG", DUMPABLE))
         for name, path, value in settings:
             self.add(path, value, name, Path.cwd())
         self._warnings += warnings
@@ -154,9 +157,11 @@ class _Loading:
             value = self._absolute(value, base, f"{label}: {path[0]}")
         if path in (("origins",), ("webhooks",)):
             self._bases[path[0]] = base
-        if path == ("control", "token") and not label.startswith("MUSICFS_"):
-            where = f"{label}: control.token is written out"
-            self._warnings.append(f"{where}: anyone who can read the file has it; prefer MUSICFS_CONTROL_TOKEN.")
+        if path[:1] == ("control",) and path[-1] in SECRET_KEYS and not label.startswith("MUSICFS_"):
+            where, variable = f"{label}: {'.'.join(path)} is written out", "_".join(("MUSICFS", *path)).upper()
+            self._warnings.append(f"{where}: anyone who can read the file has it; prefer {variable}.")
+        if path in (("control", "tls_cert"), ("control", "tls_key")) and isinstance(value, (str, Path)):
+            value = self._absolute(value, base, f"{label}: {'.'.join(path)}")
         self._sources.add(path, value, label)
 
     def finish(self) -> Loaded:
@@ -171,6 +176,7 @@ class _Loading:
             self._problems += Place(Config, self._sources).problems(error)
         settings = self._check_origins(data.get("origins"))
         self._check_webhooks(data.get("webhooks"))
+        self._check_variables(data)
         if config is not None:
             self._try_template(config.tree.template)
         if self._problems or config is None:
@@ -215,6 +221,19 @@ class _Loading:
                 told = f"{where} is {shown_value(table['id'])}, {its}"
                 self._problems.append(told)
 
+    def _check_variables(self, data: Mapping[str, Any]) -> None:
+        """Each secret has a variable of its own, or one owner would be given another's."""
+        for section in ("origins", "webhooks"):
+            own: set[str] = set()
+            for n, table in _tables(data.get(section)):
+                id = str(table.get("id"))
+                if id in own:
+                    continue  # told already
+                own.add(id)
+                if problem := collision(id, self._ids, setting_variables()):
+                    self._problems.append(f"{self._sources.where((section, n, 'id'))}: {problem}")
+                self._ids.append(id)
+
     def _kind_settings_of(self, n: int, table: Mapping[str, Any]) -> Mapping[str, Any]:
         own = hide_secrets({key: value for key, value in table.items() if key not in COMMON_KEYS})
         self._warn_of_secrets("origins", n, table)
@@ -244,7 +263,7 @@ class _Loading:
 
     def _warn_of_secrets(self, section: str, n: int, table: Mapping[str, Any]) -> None:
         for key in sorted(SECRET_KEYS & table.keys()):
-            variable = f"MUSICFS_{re.sub('[^A-Z0-9]', '_', str(table.get('id')).upper())}_{key.upper()}"
+            variable = variable_of(str(table.get("id")), key)
             where = self._sources.where((section, n, key))
             self._warnings.append(f"{where} is written out: anyone who can read the file has it; prefer {variable}.")
 
@@ -271,7 +290,7 @@ def _tables(value: object) -> list[tuple[int, Mapping[str, Any]]]:
     return [(n, table) for n, table in enumerate(tables) if isinstance(table, Mapping)]
 
 
-def _variables() -> dict[str, KeyPath]:
+def setting_variables() -> dict[str, KeyPath]:
     """The environment's name for each setting: MUSICFS_CACHE_DIR, MUSICFS_HEALTH_TIMEOUT_MS, ..."""
     variables: dict[str, KeyPath] = {}
     for name, field in Config.model_fields.items():
@@ -364,4 +383,5 @@ def _unused_id(place: Sequence[str], taken: Sequence[str]) -> str:
     parts = [clean for part in place if (clean := re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-."))]
     names = ["-".join(parts[-n:])[-64:].lstrip("-.") for n in range(1, len(parts) + 1)] or ["origin"]
     numbered = (f"{names[0][:58]}-{n}" for n in count(2))
-    return next(name for name in chain(names, numbered) if name not in taken)
+    variables = setting_variables()
+    return next(name for name in chain(names, numbered) if name not in taken and not collision(name, taken, variables))

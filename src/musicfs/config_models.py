@@ -145,9 +145,10 @@ def host_and_port(listen: str) -> tuple[str, int]:
 
 
 class ControlConfig(_Settings):
-    """Where the control API answers besides its Unix socket: an address and a port, and the token it asks for there.
+    """Where the control API answers besides its Unix socket: an address and a port, and what it asks for there.
 
-    Without a token one is made for each mount, which only this machine may be asked for.
+    token: opens everything; read_token: requests that change nothing. One that is not given is made for each mount; the
+    full one must be given where other machines can ask. tls_cert, tls_key: files in PEM form; with them it speaks TLS.
     """
 
     listen: Annotated[
@@ -157,6 +158,19 @@ class ControlConfig(_Settings):
     token: Annotated[Annotated[SecretStr, Field(min_length=16)] | None, Wanted("a text of at least 16 characters")] = (
         None
     )
+    read_token: Annotated[
+        Annotated[SecretStr, Field(min_length=16)] | None, Wanted("a text of at least 16 characters")
+    ] = None
+    tls_cert: Annotated[Path | None, Wanted("the path of a certificate")] = None
+    tls_key: Annotated[Path | None, Wanted("the path of the certificate's key")] = None
+
+    @model_validator(mode="after")
+    def _two_tokens_and_a_whole_certificate(self) -> ControlConfig:
+        if self.token is not None and self.token == self.read_token:
+            raise ValueError("token and read_token are the same: the one that only reads must be another")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both, or none")
+        return self
 
     @model_validator(mode="after")
     def _token_where_others_can_ask(self) -> ControlConfig:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SECRET_KEYS = frozenset(
-    {"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token", "secret"}
+    {"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token", "read_token", "secret"}
 )
 """Keys of an origin or a webhook whose values are never shown; the environment may give each as MUSICFS_<ID>_<KEY>."""
 

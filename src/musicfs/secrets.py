@@ -6,7 +6,6 @@ Nothing here is ever logged or shown: values are `SecretStr` from the moment the
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from musicfs.config import OriginConfig
+from musicfs.config_secrets import variable_of
 from musicfs.errors import UserError
 from musicfs.ownership import Untrusted, open_trusted
 
-
-def variable_of(origin: str, key: str) -> str:
-    """The environment variable of one secret of one origin: ("my-nas", "password") is MUSICFS_MY_NAS_PASSWORD."""
-    return f"MUSICFS_{re.sub('[^A-Z0-9]', '_', origin.upper())}_{key.upper()}"
+__all__ = ["find_secret", "secret_of", "variable_of"]
 
 
 def find_secret(config: OriginConfig, key: str, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
