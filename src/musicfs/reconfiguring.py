@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from musicfs.config import Config, Loaded, OriginConfig
+from musicfs.config import Config, Loaded, OriginConfig, setting_variables
 from musicfs.config_file import ConfigFile
+from musicfs.config_secrets import collision
 from musicfs.config_sources import SECRET_KEYS
-from musicfs.errors import ConfigError, UserError
+from musicfs.errors import ConfigError, UsageError, UserError
 from musicfs.model import OriginId
+from musicfs.origins.kinds import find_kind
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _MOST_PRIORITY = 255
@@ -79,8 +81,12 @@ class Reconfiguring:
             await self._apply(wanted)
             return differences(before, wanted) or ["Nothing has changed."]
 
-    async def add(self, table: Mapping[str, object]) -> list[str]:
-        """table: as one of [[origins]]. Without a priority it goes after all others."""
+    async def add(self, table: Mapping[str, object], *, local: bool = True) -> list[str]:
+        """table: as one of [[origins]]. Without a priority it goes after all others.
+
+        local: whether this user asks, on this machine. A caller elsewhere may name neither a file or a folder of this
+        machine, nor a server that the configuration does not have yet: it would be shown what only this user may see.
+        """
         async with self._turn:
             before = self._current()
             if secret := sorted(SECRET_KEYS & table.keys()):
@@ -88,7 +94,10 @@ class Reconfiguring:
             table = {"priority": lowest_priority(before.origins)} | dict(table)
             if any(config.id == table.get("id") for config in before.origins):
                 raise UserError(f"There is an origin {table['id']!r} already: choose another id.")
+            self._has_variables_of_its_own(before, str(table.get("id")))
             config = await asyncio.to_thread(self._checked, before, table)
+            if not local and (reason := not_from_elsewhere(before.origins, config)):
+                raise UserError(reason)
             wanted = before.model_copy(update={"origins": (*before.origins, config)})
             written = await self._change(wanted, lambda file: file.add(table))
             done = f"Origin {config.id!r} is added with priority {config.priority}; its music appears as it is scanned."
@@ -126,6 +135,11 @@ class Reconfiguring:
         if OriginId(id) not in ids:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(ids)}.")
 
+    def _has_variables_of_its_own(self, config: Config, id: str) -> None:
+        taken = [*(origin.id for origin in config.origins), *(webhook.id for webhook in config.webhooks)]
+        if problem := collision(id, taken, setting_variables()):
+            raise UserError(problem)
+
     def _checked(self, before: Config, table: Mapping[str, object]) -> OriginConfig:
         if self._source is None:
             raise UserError("This mount was made by a program that says itself which origins there are.")
@@ -162,6 +176,26 @@ def _read(source: Source, overrides: Mapping[str, object]) -> Loaded:
 def _who_sees(config: Config) -> dict[str, object]:
     """The settings that the defaults of origins depend on."""
     return {"mount.allow_other": config.mount.allow_other}
+
+
+def not_from_elsewhere(known: Sequence[OriginConfig], config: OriginConfig) -> str:
+    """Why only this user, on this machine, may add the origin; empty when a caller elsewhere may, too."""
+    remedy = "add it with `musicfs origin add` or the configuration file, on that machine"
+    for name, value in config.settings.items():
+        if value is not None and (isinstance(value, Path) or name.endswith("_file")):
+            return f"{name} names a file or a folder of the mount's machine, which is not taken over TCP: {remedy}."
+    server = find_kind(config.origin_type).server(config.settings)
+    if server is None or server not in {_server_of(origin) for origin in known}:
+        where = f"the server {server}" if server else f"an origin of the kind {config.origin_type}"
+        return f"{where} is new to the configuration, which is not taken over TCP: {remedy}."
+    return ""
+
+
+def _server_of(config: OriginConfig) -> str | None:
+    try:
+        return find_kind(config.origin_type).server(config.settings)
+    except UsageError:  # of a kind that is not installed
+        return None
 
 
 def lowest_priority(origins: Sequence[OriginConfig]) -> int:

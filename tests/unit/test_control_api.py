@@ -36,10 +36,13 @@ from musicfs.model import HealthStatus, OriginId
 from musicfs.reconfiguring import Source
 from tests.support.commands import make_album
 from tests.support.control import Running, local_origin, running_app
+from tests.support.raw import Place, exchange, get, status_of
 from tests.unit.test_config import ORIGIN, Write, problems, write  # noqa: F401 (a fixture)
+from tests.unit.test_pagelistener import SPELLINGS
 
 SONG = "Artist/Album (2001) [FLAC]/01 - Song 1.flac"
 TOKEN = "sixteen letters or more"
+READ_TOKEN = "sixteen more letters"
 
 
 @pytest.fixture
@@ -49,7 +52,8 @@ async def api() -> AsyncIterator[Running]:
         make_album(folder / "a" / "Album")
         (folder / "b").mkdir()
         (folder / "b" / "noise.flac").write_bytes(b"no music")
-        control = ControlConfig.model_validate({"listen": "127.0.0.1:0", "token": TOKEN})
+        tokens = {"token": TOKEN, "read_token": READ_TOKEN}
+        control = ControlConfig.model_validate({"listen": "127.0.0.1:0", **tokens})
         origins = local_origin("a", folder / "a", 0), local_origin("b", folder / "b", 1)
         async with running_app(folder, *origins, control=control, source=_written(folder)) as running:
             yield running
@@ -65,6 +69,12 @@ def _written(folder: Path) -> Source:
 
 def _url(api: Running) -> str:
     return f"http://{api.server.address}"
+
+
+def _place(api: Running) -> Place:
+    assert api.server.address is not None
+    host, _, port = api.server.address.rpartition(":")
+    return host, int(port)
 
 
 async def _status(url: str, **headers: str) -> int:
@@ -142,6 +152,33 @@ async def test_over_tcp_it_answers_only_who_knows_the_token(api: Running) -> Non
     assert (await api.get("/status"))["listening"] == api.server.address
 
 
+@pytest.mark.parametrize("target", SPELLINGS)
+async def test_over_tcp_no_spelling_of_a_path_leads_past_the_token(api: Running, target: str) -> None:
+    answer = await exchange(_place(api), get(target))
+    assert b"mount_point" not in answer
+    assert status_of(answer) in (400, 401) or (target[1:2] == "?" and status_of(answer) == 200), answer
+
+
+async def test_the_read_only_token_reads_everything_and_changes_nothing(api: Running) -> None:
+    bearer = f"Authorization: Bearer {READ_TOKEN}"
+    for method, path in sorted(_operations()):
+        if path == "/events":
+            continue
+        asked = get(path.replace("{id}", "a"), bearer, "Content-Length: 0", method=method)
+        answer = await exchange(_place(api), asked)
+        assert (status_of(answer) == 403) == (method != "GET"), (method, path, answer)
+    assert [origin["id"] for origin in (await api.get("/origins"))["origins"]] == ["a", "b"]
+
+
+async def test_no_answer_names_a_version(api: Running) -> None:
+    for sent in (get("/"), get("/status"), get("/status", f"Authorization: Bearer {TOKEN}"), b"\x00\xff\r\n\r\n"):
+        answer = (await exchange(_place(api), sent)).lower()
+        head = answer.partition(b"\r\n\r\n")[0]
+        assert b"server: musicfs" in head
+        assert b"aiohttp" not in head
+        assert b"python" not in head
+
+
 async def test_over_tcp_the_files_of_the_status_page_need_no_token(api: Running) -> None:
     async with aiohttp.ClientSession() as session:
         for path in "/", "/page/main.js", "/page/page.css":
@@ -154,7 +191,10 @@ async def test_over_tcp_the_files_of_the_status_page_need_no_token(api: Running)
 
 
 async def test_a_page_that_has_its_own_name_lead_here_is_refused(api: Running) -> None:
-    names = "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8383", "", "[", "127.0.0.1@evil.example"
+    names = (
+        "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8383", "", "[", "127.0.0.1@evil.example",
+        "evil@127.0.0.1", "evil.example@127.0.0.1:8383", "127.0.0.1:8383:1", "127.0.0.1/x", "::1", "[127.0.0.1]",
+    )  # fmt: skip
     answers = dict.fromkeys(("127.0.0.1:8383", "localhost", "[::1]:1"), 200) | dict.fromkeys(names, 403)
     for host, answer in answers.items():
         assert await _status(_url(api) + "/status", Authorization=f"Bearer {TOKEN}", Host=host) == answer, host
@@ -166,12 +206,18 @@ async def test_a_token_that_nobody_gave_is_made_for_this_user_alone() -> None:
         (folder / "a").mkdir()
         control = ControlConfig(listen="127.0.0.1:0")
         async with running_app(folder, local_origin("a", folder / "a", 0), control=control) as running:
-            (file,) = (folder / "run").glob("*.token")
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600
-            token = file.read_text().strip()
-            assert len(token) >= 32
-            assert await _status(_url(running) + "/status", Authorization=f"Bearer {token}") == 200
-        assert not file.exists()
+            (full,) = (folder / "run").glob("*.token")
+            (read,) = (folder / "run").glob("*.read-token")
+            tokens = [file.read_text().strip() for file in (full, read)]
+            assert len(set(tokens)) == 2
+            for file, token in zip((full, read), tokens, strict=True):
+                assert stat.S_IMODE(file.stat().st_mode) == 0o600
+                assert len(token) >= 32
+                assert await _status(_url(running) + "/status", Authorization=f"Bearer {token}") == 200
+            post = [get("/scan", f"Authorization: Bearer {token}", method="POST") for token in tokens]
+            assert [status_of(await exchange(_place(running), sent)) for sent in post] == [200, 403]
+        assert not full.exists()
+        assert not read.exists()
 
 
 async def test_without_a_configured_address_nothing_listens() -> None:
@@ -206,6 +252,9 @@ async def test_an_address_that_is_taken_is_logged_and_the_socket_answers(
         ('listen = "::1:8383"', "use an address of this machine and a port"),
         ('listen = "127.0.0.1:65536"', "use an address of this machine and a port"),
         ('token = "short"', "control.token is not usable: use a text of at least 16 characters"),
+        ('read_token = "short"', "control.read_token is not usable: use a text of at least 16 characters"),
+        (f'token = "{TOKEN}"\nread_token = "{TOKEN}"', "token and read_token are the same"),
+        ('tls_cert = "c.pem"', "tls_cert and tls_key belong together: set both, or none"),
     ],
 )
 def test_what_cannot_be_listened_at_is_told(write: Write, section: str, problem: str) -> None:  # noqa: F811
@@ -222,6 +271,12 @@ def test_a_token_of_the_environment_opens_other_addresses_and_one_in_the_file_is
     (warning,) = load_config(write(ORIGIN + f'[control]\ntoken = "{TOKEN}"\n')).warnings
     assert "prefer MUSICFS_CONTROL_TOKEN" in warning
     assert TOKEN not in warning
+    (warning,) = load_config(write(ORIGIN + f'[control]\nread_token = "{TOKEN}"\n')).warnings
+    assert "prefer MUSICFS_CONTROL_READ_TOKEN" in warning
+    assert TOKEN not in warning
+    control = load_config(file, environ={"MUSICFS_CONTROL_TOKEN": TOKEN, "MUSICFS_CONTROL_READ_TOKEN": READ_TOKEN})
+    assert control.config.control.read_token is not None
+    assert control.config.control.read_token.get_secret_value() == READ_TOKEN
 
 
 # Events

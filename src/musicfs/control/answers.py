@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from musicfs.errors import MusicFSError
 from musicfs.model import OriginId
 
 log = logging.getLogger(__name__)
+
+BODY_SECS = 10.0
+"""How long the body of a request may take to arrive."""
 
 
 class Refused(MusicFSError):
@@ -37,7 +41,13 @@ B = TypeVar("B", bound=Body)
 
 async def json_body(request: web.Request) -> dict[str, object]:
     """The JSON object that the request carries, an empty one when it carries nothing. Raises `Refused`."""
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(BODY_SECS):
+            raw = await request.read()
+    except TimeoutError:
+        raise Refused(
+            408, f"The body of {request.method} {request.path} did not arrive within {BODY_SECS:g} s."
+        ) from None
     try:
         value = json.loads(raw) if raw else {}
     except (ValueError, RecursionError):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from musicfs.app import App
 from musicfs.config_models import ControlConfig, host_and_port
 from musicfs.control.answers import errors_as_json
-from musicfs.control.gate import TokenFile, gate
+from musicfs.control.audit import audited
+from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
+from musicfs.control.gate import TokenFile, Tokens, by_grade, by_socket, gate
 from musicfs.control.latencies import Latencies
 from musicfs.control.routes.cache import CacheRoutes
 from musicfs.control.routes.description import DescriptionRoutes
@@ -29,14 +33,13 @@ from musicfs.control.routes.pins import PinRoutes
 from musicfs.control.routes.playing import PlayingRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
+from musicfs.control.tls import tls_of
 from musicfs.control.views import Counter
+from musicfs.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_http_log = logging.getLogger(f"{__name__}.http")
-# Bytes that are no HTTP are answered with 400 and are no failure of ours: aiohttp logs a traceback of each.
-_http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
-
+_BACKLOG = 1024
 _CLOSING_SECS = 1.0
 _LARGEST_BODY = 64 * 1024
 
@@ -57,8 +60,11 @@ class ControlServer:
 
     def __init__(self, app: App, path: Path, stop: Callable[[float], None]) -> None:
         self._app = app
-        self._token = TokenFile(path.with_suffix(".token"))
+        self._full_token = TokenFile(path.with_suffix(".token"))
+        self._read_token = TokenFile(path.with_suffix(".read-token"))
+        self._limits = limits_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._runners: list[web.AppRunner] = []
+        self._listeners: list[Listener] = []
         self.address: str | None = None
         """Where it answers over TCP, such as "127.0.0.1:8383"."""
         counter = Counter(app)
@@ -82,43 +88,66 @@ class ControlServer:
     async def start(self, listening: socket.socket) -> None:
         """Answers on the socket from now on."""
         self._latencies.start()
-        await web.SockSite(await self._runner(), listening).start()
+        runner = await self._runner(by_socket, audited, errors_as_json)
+        self._listen(Listener(listening, runner, self._limits, trusted=True))
         if self._app.config.control.listen is not None:
-            await self._start_tcp(self._app.config.control)
+            try:
+                await self._start_tcp(self._app.config.control)
+            except (OSError, UserError) as error:
+                log.error(  # noqa: TRY400 (a sentence, not a traceback)
+                    "The control API can't answer at %s, which [control] listen names: %s.",
+                    self._app.config.control.listen, str(getattr(error, "strerror", None) or error).rstrip("."),
+                )  # fmt: skip
 
     async def _start_tcp(self, config: ControlConfig) -> None:
         assert config.listen is not None
         host, port = host_and_port(config.listen)
+        tls = await asyncio.to_thread(tls_of, config)
+        listening = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG
+        )
         try:
-            token = config.token.get_secret_value() if config.token else self._token.make()
-            runner = await self._runner(gate(token))
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            log.error(  # noqa: TRY400 (a sentence, not a traceback)
-                "The control API can't answer at %s, which [control] listen names: %s.",
-                config.listen, error.strerror or error,
-            )  # fmt: skip
-            return
-        port = runner.addresses[0][1]
+            tokens = self._tokens(config)
+            runner = await self._runner(gate(tokens, any_name=tls is not None), audited, by_grade, errors_as_json)
+        except BaseException:
+            listening.close()
+            raise
+        port = listening.getsockname()[1]
+        self._listen(Listener(listening, runner, self._limits, tls=tls))
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if tls is None and not ip_address(host).is_loopback:
+            log.warning(
+                "The control API at %s is not encrypted: whoever can see the traffic has its token. Set [control]"
+                " tls_cert and tls_key, or listen on 127.0.0.1 behind a proxy with TLS.", self.address,
+            )  # fmt: skip
+
+    def _tokens(self, config: ControlConfig) -> Tokens:
+        """The configured ones, else new ones in files beside the socket. Raises OSError."""
+        full = config.token.get_secret_value() if config.token else self._full_token.make()
+        read = config.read_token.get_secret_value() if config.read_token else self._read_token.make()
+        return Tokens(full, read)
+
+    def _listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+        listener.start()
 
     async def _runner(self, *middlewares: Middleware) -> web.AppRunner:
-        passing: list[Middleware] = [errors_as_json, *middlewares]
-        application = web.Application(middlewares=passing, client_max_size=_LARGEST_BODY)
+        application = web.Application(middlewares=[within_limits, *middlewares], client_max_size=_LARGEST_BODY)
         application.add_routes([*self.routes, *PageRoutes().routes()])
         application.on_shutdown.append(self._events.close)
-        runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=_CLOSING_SECS, logger=_http_log
-        )
-        await runner.setup()
+        runner = await runner_of(application, shutdown_timeout=_CLOSING_SECS)
         self._runners.append(runner)
         return runner
 
     async def aclose(self) -> None:
         """Stops answering."""
-        self._token.remove()
+        self._full_token.remove()
+        self._read_token.remove()
         self._latencies.stop()
         self.address = None
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
         runners, self._runners = self._runners, []
         for runner in runners:
             await runner.cleanup()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import SplitResult
 
 from pydantic import BaseModel
@@ -183,6 +183,9 @@ class OriginKind:
     It raises ValueError, with what is wrong and the remedy, for a URL that it can't use; one that holds a password
     is among them.
     missing: a sentence that names the library that the origin needs and that is not installed, with the remedy.
+    server: the server, as "host" or "host:port", that an origin with these settings speaks to; None: none that can be
+    named. An origin at a server that the configuration does not have yet can't be added from another machine; without
+    this function none of the kind can.
     """
 
     name: OriginType
@@ -192,3 +195,11 @@ class OriginKind:
     schemes: tuple[str, ...] = ()
     from_url: Callable[[SplitResult], dict[str, object]] | None = None
     missing: Callable[[OriginConfig], str | None] = lambda config: None
+    server: Callable[[Mapping[str, Any]], str | None] = lambda settings: None
+
+
+def server_name(host: object, port: object = None) -> str | None:
+    """A server's name in one form, for `OriginKind.server`; None without a host."""
+    if not isinstance(host, str) or not host:
+        return None
+    return host.lower() if port is None else f"{host.lower()}:{port}"

@@ -9,6 +9,7 @@ from aiohttp import web
 from musicfs.app import App
 from musicfs.control import views
 from musicfs.control.answers import Body, body_of, json_body, known_origin
+from musicfs.control.gate import caller_of
 from musicfs.control.latencies import Latencies
 
 
@@ -40,7 +41,8 @@ class OriginRoutes:
 
     async def _add(self, request: web.Request) -> web.Response:
         """The body is the origin as the configuration file would have it."""
-        return _done(await self._app.reconfiguring.add(await json_body(request)))
+        table = await json_body(request)
+        return _done(await self._app.reconfiguring.add(table, local=caller_of(request).local))
 
     async def _remove(self, request: web.Request) -> web.Response:
         return _done(await self._app.reconfiguring.remove(request.match_info["id"]))

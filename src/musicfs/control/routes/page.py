@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 from aiohttp import web
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_HEADERS = {
+_PAGE = re.compile(r"/(?:page/[A-Za-z0-9_-]+\.[a-z]+)?(?:\?[^\s#]*)?")
+HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
     "Referrer-Policy": "no-referrer",
@@ -26,9 +28,12 @@ class PageRoutes:
         return _answer(request.match_info["name"])
 
 
-def is_page(path: str) -> bool:
-    """Whether the path is of the page's files, which anybody may have who may ask at all."""
-    return path == "/" or path.startswith("/page/")
+def is_page(raw_path: str) -> bool:
+    """Whether a request's path is of the page's files, which need no token.
+
+    raw_path: as it was sent. Nothing in it is resolved, by us or by anything behind us, when it has this form.
+    """
+    return _PAGE.fullmatch(raw_path) is not None
 
 
 def _answer(name: str) -> web.Response:
@@ -36,4 +41,4 @@ def _answer(name: str) -> web.Response:
     kind = _TYPES.get(name[name.rfind(".") :])
     if file is None or kind is None:
         raise web.HTTPNotFound
-    return web.Response(body=file.read_bytes(), content_type=kind, charset="utf-8", headers=_HEADERS)
+    return web.Response(body=file.read_bytes(), content_type=kind, charset="utf-8", headers=HEADERS)

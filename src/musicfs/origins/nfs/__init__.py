@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from musicfs.config import OriginConfig
 from musicfs.model import OriginType
-from musicfs.origins.base import Origin, OriginKind
+from musicfs.origins.base import Origin, OriginKind, server_name
 from musicfs.origins.local import open_mounted
 from musicfs.origins.nfs.settings import NfsSettings, from_url
 
@@ -36,6 +39,19 @@ def _missing(config: OriginConfig) -> str | None:
     return None
 
 
+def _server(settings: Mapping[str, Any]) -> str | None:
+    if settings.get("mount_port") is not None:  # a second port, at which another program may listen
+        return server_name(settings.get("host"), f"{settings.get('port')}+{settings['mount_port']}")
+    return server_name(settings.get("host"), settings.get("port"))
+
+
 KIND = OriginKind(
-    OriginType.NFS, NfsSettings, open_nfs, remote=True, schemes=("nfs",), from_url=from_url, missing=_missing
+    OriginType.NFS,
+    NfsSettings,
+    open_nfs,
+    remote=True,
+    schemes=("nfs",),
+    from_url=from_url,
+    missing=_missing,
+    server=_server,
 )

@@ -24,7 +24,7 @@ from musicfs.origins.s3.listing import (
     time_of,
 )
 from musicfs.origins.s3.parts import Parts
-from musicfs.origins.s3.settings import S3Settings, from_url
+from musicfs.origins.s3.settings import S3Settings, from_url, server_of
 from musicfs.origins.threads import WorkersClosed, WorkerThreads
 
 _PROBED = 2  # keys: one may stand for the prefix itself
@@ -252,5 +252,12 @@ def _missing(config: OriginConfig) -> str | None:
 
 
 KIND = OriginKind(
-    OriginType.S3, S3Settings, S3Origin, remote=True, schemes=("s3",), from_url=from_url, missing=_missing
+    OriginType.S3,
+    S3Settings,
+    S3Origin,
+    remote=True,
+    schemes=("s3",),
+    from_url=from_url,
+    missing=_missing,
+    server=server_of,
 )

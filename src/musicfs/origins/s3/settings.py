@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 from musicfs.config_models import Bool
 from musicfs.config_sources import SECRET_KEYS, Wanted
+from musicfs.origins.base import server_name
 from musicfs.origins.s3.listing import is_name
 
 _IN_URLS = ("endpoint", "region", "profile", "path_style")
@@ -68,6 +71,17 @@ class S3Settings(BaseModel):
         if by_host:
             return f"{url.scheme}://{self.bucket}.{url.netloc}{url.path}"
         return f"{endpoint}/{self.bucket}"
+
+
+def server_of(settings: Mapping[str, Any]) -> str | None:
+    """As base.OriginKind.server. A region becomes a part of the host's name, so it must look like one."""
+    endpoint, region = settings.get("endpoint"), settings.get("region")
+    if isinstance(endpoint, str):
+        url = urlsplit(endpoint)
+        return server_name(url.hostname, url.port or (443 if url.scheme == "https" else 80))
+    if not re.fullmatch(r"[a-z0-9-]*", region or ""):
+        return None
+    return server_name("amazonaws.com")
 
 
 def from_url(url: SplitResult) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from musicfs.config import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHandle, list_all
+from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHandle, list_all, server_name
 from musicfs.origins.bounds import MOST_FOLDERS
 from musicfs.origins.libraries import missing_extra
 from musicfs.origins.sftp.dialling import Dialler, Sessions
@@ -279,5 +279,12 @@ def _missing(config: OriginConfig) -> str | None:
 
 
 KIND = OriginKind(
-    OriginType.SFTP, SftpSettings, SftpOrigin, remote=True, schemes=("sftp",), from_url=from_url, missing=_missing
+    OriginType.SFTP,
+    SftpSettings,
+    SftpOrigin,
+    remote=True,
+    schemes=("sftp",),
+    from_url=from_url,
+    missing=_missing,
+    server=lambda settings: server_name(settings.get("host"), settings.get("port")),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from musicfs.config import OriginConfig
 from musicfs.model import OriginType
-from musicfs.origins.base import Origin, OriginKind
+from musicfs.origins.base import Origin, OriginKind, server_name
 from musicfs.origins.libraries import missing_extra
 from musicfs.origins.local import open_mounted
-from musicfs.origins.smb.settings import SmbSettings, from_url
+from musicfs.origins.smb.settings import STANDARD_PORT, SmbSettings, from_url
 
 
 def open_smb(config: OriginConfig, *, populated: bool = False) -> Origin:
@@ -25,5 +25,12 @@ def _missing(config: OriginConfig) -> str | None:
 
 
 KIND = OriginKind(
-    OriginType.SMB, SmbSettings, open_smb, remote=True, schemes=("smb", "cifs"), from_url=from_url, missing=_missing
+    OriginType.SMB,
+    SmbSettings,
+    open_smb,
+    remote=True,
+    schemes=("smb", "cifs"),
+    from_url=from_url,
+    missing=_missing,
+    server=lambda settings: server_name(settings.get("host"), settings.get("port", STANDARD_PORT)),
 )
