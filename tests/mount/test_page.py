@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
-import subprocess
-import sys
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from demo.stage import Interrupts
 
+from musicfs.runtime import control_socket
 from tests.support.audio import make_album
 from tests.support.browser import Tab, browser
+from tests.support.mounting import eventually
 from tests.support.nasstage import NasStage as Stage
+from tests.support.statuspage import StatusPage, status_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,11 +32,11 @@ TRACK = "Artist/Album (1999) [FLAC]/01 - Title 1.flac"
 
 @dataclass
 class Shown:
-    """A page that follows the mount of a stage. url: its address, with the token."""
+    """A page that follows the mount of a stage."""
 
     tab: Tab
     stage: Stage
-    url: str
+    page: StatusPage
 
     async def says(self, text: str) -> None:
         await self.tab.shows(f"document.body?.innerText.includes({text!r})")
@@ -42,21 +46,12 @@ class Shown:
 async def shown() -> AsyncIterator[Shown]:
     with Stage.set_up(Interrupts()) as stage:
         await asyncio.to_thread(_mount, stage)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "musicfs", "page", stage.music, "--no-browser", stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        try:
-            url = (await process.stdout.readline()).decode().strip()
-            async with browser() as tab:
-                await tab.size(1280, 900)
-                await tab.open(url)
-                page = Shown(tab, stage, url)
-                await page.says("Everything plays.")
-                yield page
-        finally:
-            process.terminate()
-            await process.wait()
+        async with status_page(stage.music, "--no-browser") as page, browser() as tab:
+            await tab.size(1280, 900)
+            await page.enter(tab)
+            shown = Shown(tab, stage, page)
+            await shown.says("Everything plays.")
+            yield shown
 
 
 def _mount(stage: Stage) -> None:
@@ -161,6 +156,8 @@ async def test_a_phone_needs_no_sideways_scrolling(shown: Shown) -> None:
 
 
 async def test_the_keyboard_reaches_everything_and_shows_where_it_is(shown: Shown) -> None:
+    await shown.tab.open(shown.page.url)  # from its top, as one who has just come
+    await shown.says("Everything plays.")
     await shown.tab.evaluate("document.activeElement.blur(); document.querySelector('details').open = true")
     reached = []
     for _ in range(4):
@@ -171,10 +168,9 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(shown: Show
 
 
 async def test_it_asks_nobody_else_and_complains_of_nothing(shown: Shown) -> None:
-    base = shown.url.partition("#")[0]
     assert shown.tab.requests
-    assert [url for url in shown.tab.requests if not url.startswith(base)] == []
-    assert shown.tab.complaints == []
+    assert [url for url in shown.tab.requests if not url.startswith(shown.page.url)] == []
+    assert [each for each in shown.tab.complaints if "401" not in each] == []  # which asked for the code
     policy = await shown.tab.evaluate("fetch('/').then(answer => answer.headers.get('Content-Security-Policy'))")
     assert policy.startswith("default-src 'self';")
 
@@ -191,15 +187,56 @@ async def test_copies_that_are_set_aside_are_named(shown: Shown) -> None:
     assert said == (f"3 copies set asideArtist/Song.flac damaged at nas{HOSTILE} nas differs from diskand 1 more")
 
 
-async def test_who_has_no_token_is_asked_for_it(shown: Shown) -> None:
-    base, _, token = shown.url.partition("#token=")
+async def test_a_wrong_code_is_told_of_and_the_right_one_opens_the_page(shown: Shown) -> None:
     await shown.tab.evaluate("sessionStorage.clear()")
-    await shown.tab.open(base)
-    await shown.says("This page needs the token of the mount.")
-    await shown.tab.evaluate("document.querySelector('#token').focus()")
-    await shown.tab.call("Input.insertText", text=token)
-    await shown.tab.press("Enter")
+    await shown.tab.open(shown.page.url)
+    await shown.says("This page needs the code that musicfs page has printed.")
+    await shown.page.type_code(shown.tab, "AAAA-AAAA-AAAA")
+    await shown.says("This is not the code that `musicfs page` has printed.")
+    await shown.page.type_code(shown.tab, shown.page.code)
     await shown.says("Everything plays.")
+    assert shown.page.code not in await shown.tab.evaluate("location.href")
+    shown.tab.complaints.clear()
+
+
+async def test_the_browser_that_is_started_gets_its_token_by_a_file_that_no_one_else_can_read(
+    shown: Shown, tmp_path: Path
+) -> None:
+    """The command line names the file, and nothing else; it goes once it was used, and no address ever has a secret."""
+    starter, started = tmp_path / "xdg-open", tmp_path / "started"
+    starter.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {started}.new\nmv {started}.new {started}\n")
+    starter.chmod(0o755)
+    tab = shown.tab
+    await tab.evaluate("sessionStorage.clear()")
+    before = len(tab.requests)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    async with status_page(shown.stage.music, environ=environ) as page:
+        await asyncio.to_thread(eventually, started.exists, "a browser is started")
+        (given,) = started.read_text().splitlines()
+        file = Path(given.removeprefix("file://"))
+        assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+        ticket = file.read_text().partition('name="ticket" value="')[2].partition('"')[0]
+        await tab.open(file.as_uri())
+        await shown.says("Everything plays.")
+        assert await tab.evaluate("location.href") == page.url
+        assert await tab.evaluate("document.cookie") == ""
+        await asyncio.to_thread(eventually, lambda: not file.exists(), "the file goes")
+        token = await tab.evaluate("sessionStorage.getItem('musicfs-token')")
+        for secret in (ticket, token):
+            assert secret not in given
+            assert [url for url in tab.requests[before:] if secret in url] == []
+        history = (await tab.call("Page.getNavigationHistory"))["entries"]
+        assert not any(secret in each["url"] for each in history for secret in (ticket, token))
+    await shown.page.enter(tab)
+    await shown.says("Everything plays.")
+    shown.tab.complaints.clear()
+
+
+async def test_a_file_that_no_browser_has_used_goes_with_the_page(shown: Shown) -> None:
+    async with status_page(shown.stage.music, environ={"PATH": "/nowhere"}):
+        folder = control_socket(shown.stage.music).parent
+        await asyncio.to_thread(eventually, lambda: list(folder.glob("page-*.html")), "the file is there")
+    assert list(folder.glob("page-*.html")) == []
 
 
 async def test_it_says_when_the_mount_has_ended(shown: Shown) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from tests.support.browser import Tab, browser
 from tests.support.nasstage import NasStage as Stage
 from tests.support.servers.process import HOST
 from tests.support.servers.sshd import Sshd, sshd
+from tests.support.statuspage import status_page
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
 _MORE = (
@@ -128,24 +128,15 @@ def _until(moment: float) -> None:
 
 
 async def _take(stage: Stage) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "musicfs", "page", stage.music, "--no-browser", stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        url = (await process.stdout.readline()).decode().strip()
-        async with browser() as tab:
-            await tab.size(1200, 900)
-            await tab.open(url)
-            await tab.shows("document.querySelectorAll('#events li').length > 2")
-            await tab.evaluate("document.querySelector('details').open = true")
-            await _picture(tab, "page-light.png", 1200)
-            await tab.prefer(prefers_color_scheme="dark")
-            await _picture(tab, "page-dark.png", 1200)
-            await _picture(tab, "page-phone.png", 390, lambda height: 1000)
-    finally:
-        process.terminate()
-        await process.wait()
+    async with status_page(stage.music, "--no-browser") as page, browser() as tab:
+        await tab.size(1200, 900)
+        await page.enter(tab)
+        await tab.shows("document.querySelectorAll('#events li').length > 2")
+        await tab.evaluate("document.querySelector('details').open = true")
+        await _picture(tab, "page-light.png", 1200)
+        await tab.prefer(prefers_color_scheme="dark")
+        await _picture(tab, "page-dark.png", 1200)
+        await _picture(tab, "page-phone.png", 390, lambda height: 1000)
 
 
 async def _picture(tab: Tab, name: str, width: int, cut: Callable[[int], int] = lambda height: height) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,15 +13,21 @@ from musicfs.cli.settings import PATH
 from musicfs.errors import UserError
 from musicfs.processes import WORKING_FOLDER
 
+if TYPE_CHECKING:
+    from musicfs.control.pagekeys import PageKeys
+
+_LOOK_SECS = 0.2
+
 
 @click.command(short_help="Show the status page in a browser.")
 @click.argument("mount_point", type=PATH, required=False)
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen on this port of 127.0.0.1, not on any free one.")
-@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--no-browser", is_flag=True, help="Only print the address and the code.")
 def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
     """Show the status page in a browser: every place, what happened, and how safe your music is.
 
-    The page is there until Ctrl-C, at an address of this machine that needs the token in it. It changes nothing.
+    The page is there until Ctrl-C, at an address of this machine. It changes nothing. The browser that is started needs
+    nothing else; any other asks for the code that is printed.
 
     \b
     Example, and from another machine:
@@ -32,7 +39,7 @@ def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
     from musicfs.control.client import find_mount
 
     client = find_mount(mount_point)
-    client.get("/status")  # whoever does not answer is told of now
+    client.get("/status")  # fails now, and with a sentence, when the mount does not answer
     os.chdir(WORKING_FOLDER)  # The browser starts there, too.
     try:
         asyncio.run(_serve(client.socket, port or 0, no_browser))
@@ -44,15 +51,39 @@ def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
 
 async def _serve(socket: Path, port: int, no_browser: bool) -> None:
     import asyncio
+    import signal
     import sys
 
+    from musicfs.control.pagekeys import PageKeys
     from musicfs.control.pagelistener import PageListener
 
-    listener = PageListener(socket, port)
-    async with listener.running() as address:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    keys = PageKeys()
+    async with PageListener(socket, keys, port).running() as address:
         say(address)
+        say(f"Code: {keys.code}")
         say("The page is there until Ctrl-C.")
         sys.stdout.flush()
-        if not no_browser:
-            await asyncio.to_thread(click.launch, listener.address_for_once())
-        await asyncio.Event().wait()
+        starting = None if no_browser else asyncio.create_task(_start_browser(socket.parent, address, keys))
+        await ended.wait()
+        if starting is not None:
+            starting.cancel()  # which takes its file away
+            await asyncio.gather(starting, return_exceptions=True)
+
+
+async def _start_browser(folder: Path, address: str, keys: PageKeys) -> None:
+    """Starts it with a file, whose name is all that a command line shows; the file goes once it was used."""
+    import asyncio
+
+    from musicfs.control.pagekeys import pass_file
+
+    ticket = keys.new_ticket()
+    try:
+        with pass_file(folder, address, ticket) as path:
+            if await asyncio.to_thread(click.launch, path.as_uri()):
+                say("No browser could be started: open the address in one, and give it the code.")
+            while keys.is_waiting(ticket):  # noqa: ASYNC110 (until it is used, or too old)
+                await asyncio.sleep(_LOOK_SECS)
+    except OSError as error:
+        say(f"No browser could be started ({error.strerror or error}): open the address, and give it the code.")

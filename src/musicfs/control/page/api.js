@@ -9,16 +9,26 @@ export class Refused extends Error {
   }
 }
 
-// A fragment is sent to no server; out of the address bar it also stays out of bookmarks and over shoulders.
-export function takeTokenFromAddress() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given === null) return;
-  saveToken(given);
-  history.replaceState(null, "", location.pathname);
-}
-
 export function saveToken(token) {
   sessionStorage.setItem(KEY, token);
+}
+
+/**
+ * Changes what the user typed for a token: the code of `musicfs page`, or the mount's token, where the mount itself
+ * answers. Returns what is wrong with it, or null.
+ */
+export async function unlock(typed) {
+  const response = await fetch("page/code", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ code: typed }),
+    cache: "no-store",
+    credentials: "omit",
+  });
+  if (response.ok) saveToken((await response.json()).token);
+  else if (response.status === 403) return (await response.json()).error;
+  else saveToken(typed);
+  return null;
 }
 
 function ask(path, signal) {

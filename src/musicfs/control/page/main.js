@@ -1,6 +1,6 @@
 // The status page: asks the mount every few seconds, at once when something happens, and shows what it says.
 
-import { Refused, follow, get, getIfThere, saveToken, takeTokenFromAddress } from "./api.js";
+import { Refused, follow, get, getIfThere, unlock } from "./api.js";
 import { span } from "./charts.js";
 import { byId, el, render, setText } from "./dom.js";
 import { remember, showEvents } from "./events.js";
@@ -116,10 +116,12 @@ function lost(error) {
 }
 
 async function main() {
-  takeTokenFromAddress();
-  byId("token-form").addEventListener("submit", (event) => {
+  byId("token-form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    saveToken(byId("token").value);
+    const wrong = await unlock(byId("token").value.trim()).catch(() => "MusicFS does not answer.");
+    setText(byId("token-problem"), wrong ?? "");
+    byId("token").value = "";
+    if (wrong !== null) return;
     refused = false;
     wake();
   });
