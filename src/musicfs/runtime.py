@@ -106,7 +106,8 @@ def _problem_with_parent(folder: Path) -> str | None:
         return error.strerror or str(error)
     if others_may_write(nearest, status):
         return f"{nearest} can be changed by other users"
-    if not os.access(nearest, os.W_OK) and not (nearest == folder and (folder / _NAME).is_dir()):
+    made = nearest == folder and os.path.isdir(folder / _NAME)  # noqa: PTH112 (is_dir() raises in closed folders)
+    if not made and not os.access(nearest, os.W_OK):
         return f"{nearest} can't be written"
     return None
 

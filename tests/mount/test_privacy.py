@@ -111,6 +111,22 @@ def test_the_runtime_folder_of_another_user_is_not_touched_and_commands_find_the
     assert list(system.iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of root's")
+def test_the_runtime_folder_of_root_is_roots_alone(here: Place) -> None:
+    """As an ordinary user has it after `su` from root."""
+    session = here.base / "session"
+    session.mkdir(mode=0o700)
+    here.environ["XDG_RUNTIME_DIR"] = str(session)
+    code = (
+        "import os; from musicfs.runtime import control_sockets, runtime_dir; print(runtime_dir(), control_sockets())"
+    )
+    done = here.run(here.who.python, "-c", code)
+    ordinary = here.user / ".cache"
+    assert done.stdout == f"{session if here.call(os.geteuid) == 0 else ordinary}/musicfs []\n"
+    (session / "musicfs").mkdir(mode=0o700)
+    assert here.run(here.who.python, "-c", code).stdout == done.stdout
+
+
 def _look(pid: int) -> str:
     try:
         Path(f"/proc/{pid}/environ").read_bytes()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from musicfs import ownership
 from musicfs.ownership import Untrusted, check_folder, make_private, open_private, open_trusted
 
 OTHER = 65534
@@ -81,6 +85,26 @@ def test_the_private_group_of_the_user_counts_as_the_user_and_no_other_group_doe
     os.chown(folder, 0, OTHER)
     with pytest.raises(Untrusted, match="can be changed by other users"):
         check_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("primary", "listed", "others", "expected"),
+    [
+        (1000, [], [], True),
+        (1000, ["me"], [], True),
+        (100, [], [], False),  # not the user's own, such as `staff`
+        (1000, ["you"], [], False),
+        (1000, [], [("you", 1000)], False),  # another user's primary group, too
+    ],
+)
+def test_a_group_is_private_if_it_is_the_users_own_and_no_one_else_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, primary: int, listed: list[str], others: list[tuple[str, int]], expected: bool
+) -> None:
+    users = [SimpleNamespace(pw_name=name, pw_gid=gid) for name, gid in [("me", primary), *others]]
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: users[0])
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_mem=listed))
+    assert ownership._is_private_group.__wrapped__(1000, 1000) is expected
 
 
 @AS_ROOT
