@@ -89,7 +89,7 @@ def others_may_write(path: Path, status: os.stat_result) -> bool:
 
 @cache
 def _is_private_group(gid: int, uid: int) -> bool:
-    """As Debian's OpenSSH has it: the user's primary group, in which no one else is."""
+    """Whether it is the user's primary group and no one else is in it, which is what Debian's OpenSSH asks."""
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
     except KeyError:
