@@ -38,7 +38,8 @@ def check_way(path: Path) -> os.stat_result:
             such as /tmp are fine: there, no one can replace what belongs to this user.
         OSError: There is no such path, or it can't be reached.
     """
-    done, rest = Path("/"), list(reversed((Path.cwd() / path).parts[1:]))
+    whole = path if path.is_absolute() else Path.cwd() / path
+    done, rest = Path("/"), list(reversed(whole.parts[1:]))
     status = done.lstat()
     for _ in range(_MAX_STEPS):
         if not rest:

@@ -139,6 +139,18 @@ def test_a_link_of_another_user_is_not_followed(folder: Path, tmp_path: Path) ->
     assert mode(folder) == 0o755
 
 
+def test_a_relative_path_begins_in_the_working_folder_which_an_absolute_one_does_not_need(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    check_folder(Path("../cache"))
+    folder.parent.chmod(0o777)
+    with pytest.raises(Untrusted):
+        check_folder(Path())
+    folder.rmdir()
+    check_folder(tmp_path)
+
+
 def test_links_in_a_circle_end_in_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

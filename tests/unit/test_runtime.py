@@ -191,6 +191,19 @@ def test_what_another_user_put_into_the_session_is_not_touched(
 
 
 @AS_ROOT
+def test_the_folder_that_the_service_manager_has_made_in_one_of_roots_is_used(
+    session: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the system's unit has it: /run, and in it /run/musicfs."""
+    monkeypatch.setattr(os, "geteuid", lambda: 471_100)
+    session.chmod(0o755)
+    (session / "musicfs").mkdir(mode=0o700)
+    os.chown(session / "musicfs", 471_100, -1)
+    assert runtime_dir() == session / "musicfs"
+    assert caplog.records == []
+
+
+@AS_ROOT
 def test_a_user_without_session_or_home_has_a_folder_that_no_one_else_can_make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
