@@ -87,9 +87,13 @@ async def _serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ending.ask)
             reloading: set[asyncio.Task[None]] = set()
-            loop.add_signal_handler(
-                signal.SIGHUP, lambda: reloading.add(loop.create_task(_reload(app, service, begun)))
-            )
+
+            def reload() -> None:
+                task = loop.create_task(_reload(app, service, begun))
+                reloading.add(task)
+                task.add_done_callback(reloading.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, reload)
             endpoint = Endpoint(control_socket(config.mount_point))
             listening = endpoint.open()
             on_mounted(app)

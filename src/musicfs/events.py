@@ -255,6 +255,17 @@ class Subscription:
         self._bus._subscriptions.discard(self)
 
 
+class Listening:
+    """A callback that is called on every event, until this is closed."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def close(self) -> None:
+        """Has the callback called no more, from the next event on. May be called again."""
+        self._bus._callbacks.pop(self, None)
+
+
 class EventBus:
     """Carries events from where they happen to whoever listens; publishing never waits and never raises.
 
@@ -263,20 +274,23 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
-        self._callbacks: list[Callable[[Event], None]] = []
+        self._callbacks: dict[Listening, Callable[[Event], None]] = {}
 
     def publish(self, event: Event) -> None:
-        for callback in self._callbacks:
+        for callback in tuple(self._callbacks.values()):
             try:
                 callback(event)
             except Exception:
                 log.exception("a listener failed on %r", event)
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription._put(event)
 
-    def listen(self, callback: Callable[[Event], None]) -> None:
-        """Calls `callback` synchronously on every event, in the publisher's turn: it must be quick."""
-        self._callbacks.append(callback)
+    def listen(self, callback: Callable[[Event], None]) -> Listening:
+        """Calls `callback` synchronously on every event, in the publisher's turn: it must be quick. `close()` the
+        result to end that."""
+        listening = Listening(self)
+        self._callbacks[listening] = callback
+        return listening
 
     def subscribe(self, capacity: int = 1000) -> Subscription:
         """An asynchronous iterator over the events from now on; `close()` it when done."""

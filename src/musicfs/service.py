@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from musicfs.app import App
-from musicfs.events import Event, FilesChanged, HealthChanged, OriginRegistered, OriginUnregistered
+from musicfs.events import Event, FilesChanged, HealthChanged, Listening, OriginRegistered, OriginUnregistered
 from musicfs.model import HealthStatus
 from musicfs.mount import points
 from musicfs.systemd import Notifier
@@ -88,6 +88,7 @@ class Service:
         self._ready = self._stopping = False
         self._status = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._listening: Listening | None = None
         watchdog = notifier.watchdog_secs
         interval = None if watchdog is None else watchdog / _LOOKS_A_WATCHDOG_PERIOD
         self._liveness = Liveness(mount_point, interval, self._answered)
@@ -98,7 +99,7 @@ class Service:
             return
         if self._notifier.watchdog_secs is not None:
             faulthandler.enable()  # systemd ends what does not answer by SIGABRT: the journal shall say where it hung
-        self._app.bus.listen(self._note)
+        self._listening = self._app.bus.listen(self._note)
         self._liveness.start()
         self._tell_status()
 
@@ -122,6 +123,8 @@ class Service:
         if self._stopping:
             return
         self._stopping = True
+        if self._listening is not None:
+            self._listening.close()
         self._liveness.stop()
         if self._timer is not None:
             self._timer.cancel()

@@ -102,3 +102,43 @@ def test_the_history_is_bounded_and_a_flood_pushes_out_nothing_else() -> None:
         history.note(event)
     assert history.latest() == [*reversed(flood[-3:]), changed]
     assert history.latest(2) == [flood[-1], flood[-2]]
+
+
+def test_who_no_longer_listens_hears_nothing_and_the_others_do() -> None:
+    bus = EventBus()
+    heard: list[Event] = []
+    left: list[Event] = []
+    bus.listen(heard.append)
+    listening = bus.listen(left.append)
+    bus.publish(OriginRegistered(NAS, 1))
+    listening.close()
+    listening.close()
+    bus.publish(OriginRegistered(LAPTOP, 1))
+    assert left == heard[:1]
+    assert heard == [OriginRegistered(NAS, 1), OriginRegistered(LAPTOP, 1)]
+    assert len(bus._callbacks) == 1
+
+
+def test_a_listener_may_leave_while_it_is_called() -> None:
+    bus = EventBus()
+    heard: list[Event] = []
+    others: list[Event] = []
+
+    def once(event: Event) -> None:
+        heard.append(event)
+        listening.close()
+
+    listening = bus.listen(once)
+    bus.listen(others.append)
+    for _ in range(2):
+        bus.publish(OriginRegistered(NAS, 1))
+    assert (len(heard), len(others)) == (1, 2)
+
+
+def test_one_callback_may_listen_twice_and_leave_once() -> None:
+    bus = EventBus()
+    heard: list[Event] = []
+    bus.listen(heard.append)
+    bus.listen(heard.append).close()
+    bus.publish(OriginRegistered(NAS, 1))
+    assert len(heard) == 1

@@ -29,7 +29,7 @@ import aiohttp
 import musicfs
 from musicfs.config import WebhookConfig
 from musicfs.errors import UserError
-from musicfs.events import Event, EventBus, to_json
+from musicfs.events import Event, EventBus, Listening, to_json
 from musicfs.secrets import secret_of
 
 log = logging.getLogger(__name__)
@@ -233,13 +233,14 @@ class Webhooks:
         )
         self._targets = [_Target(config, self._session, source, self) for config in configs]
         self._bus = bus
+        self._listening: Listening | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def jitter(self) -> float:
         return self._rng.uniform(1 - _JITTER, 1 + _JITTER)
 
     def start(self) -> None:
-        self._bus.listen(self._note)
+        self._listening = self._bus.listen(self._note)
         self._tasks = {asyncio.create_task(each.run(), name=f"webhook {each.id}") for each in self._targets}
         for task in self._tasks:
             task.add_done_callback(_report)
@@ -250,6 +251,8 @@ class Webhooks:
 
     async def aclose(self) -> None:
         """Ends at once; what is on its way is lost."""
+        if self._listening is not None:
+            self._listening.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
