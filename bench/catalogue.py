@@ -145,7 +145,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
     """By the library."""
     prepare_catalog(catalogue)
     template = TreeConfig().template
-    with closing(Catalog(catalogue)) as catalog, catalog.transaction():
+    with closing(Catalog.open(catalogue)) as catalog, catalog.transaction():
         catalog.configure_origins({"music": 1})
         catalog.set_meta("template", template)
         found = [_found(root, LinkedTrack(number)) for number in range(count)]

@@ -147,7 +147,7 @@ class App:
             stack.enter_context(lock_cache(self.config.cache_dir, self.config.mount_point))
             if warning := prepare_catalog(self.catalog_path):
                 log.warning(warning)
-            self.tree = TreeView(self.catalog_path, _TREE_CACHE_MB)
+            self.tree = TreeView.open(self.catalog_path, _TREE_CACHE_MB)
             stack.callback(self.tree.close)
             self.checksums.start(self.registry.quarantined)
             stack.push_async_callback(self.checksums.aclose)

@@ -20,14 +20,19 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class ConfigFile:
-    """The file as it was when this was made, and the edits since. Nothing is written before `save`."""
+    """The file as it was when it was read, and the edits since. Nothing is written before `save`."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises ConfigError when the file can't be read or is no TOML."""
+    def __init__(self, path: Path, plain: dict[str, Any], before: bytes) -> None:
+        """plain: what the file says. before: its bytes."""
         self.path = path
-        self._plain = read_toml(path)
-        self._before = path.read_bytes()
-        self._document = tomlkit.parse(self._before.removeprefix(_BOM).decode())
+        self._plain = plain
+        self._before = before
+        self._document = tomlkit.parse(before.removeprefix(_BOM).decode())
+
+    @classmethod
+    def read(cls, path: Path) -> ConfigFile:
+        """Raises ConfigError when the file can't be read or is no TOML."""
+        return cls(path, read_toml(path), path.read_bytes())
 
     def ids(self) -> list[object]:
         origins = self._plain.get("origins", [])

@@ -155,7 +155,7 @@ class Reconfiguring:
         if path is None:
             await self._apply(wanted)
             return "The origins of this mount were not read from a file, so this lasts until it is unmounted."
-        file = await asyncio.to_thread(ConfigFile, path)
+        file = await asyncio.to_thread(ConfigFile.read, path)
         edit(file)
         file.text()
         await self._apply(wanted)

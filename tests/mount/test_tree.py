@@ -47,7 +47,7 @@ def _fail(error: OSError) -> None:
 
 def catalogued(catalog: Path) -> dict[str, About]:
     """What the mount ought to show, likewise."""
-    view = TreeView(catalog)
+    view = TreeView.open(catalog)
     found = {}
 
     def walk(ino: int, above: str) -> None:

@@ -32,8 +32,8 @@ class ScannedLibrary:
     def __init__(self, folder: Path, pool: Executor, template: str = TreeConfig().template) -> None:
         self._path = folder / "catalog.sqlite"
         prepare_catalog(self._path)
-        self.catalog = Catalog(self._path)
-        self.view = TreeView(self._path)
+        self.catalog = Catalog.open(self._path)
+        self.view = TreeView.open(self._path)
         self.builder = TreeBuilder(self.catalog, Template.parse(template))
         self.events: list[Event] = []
         self.changes: list[TreeChanges] = []

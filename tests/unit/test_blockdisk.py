@@ -155,7 +155,7 @@ def test_an_index_that_is_damaged_begins_anew(tmp_path: Path, damage: str) -> No
     elif damage == "half of it":
         os.truncate(index, 4096 + 100)
     else:
-        disk_index = BlockIndex(index)
+        disk_index = BlockIndex.open(index)
         disk_index._db.execute("PRAGMA user_version = 99")
         disk_index.close()
     with opened(tmp_path) as disk:

@@ -453,7 +453,7 @@ def test_a_file_of_another_user_is_refused_and_a_link_of_theirs(write: Write) ->
     (problem,) = problems(file)
     assert f"{file} belongs to the user nobody" in problem
     with pytest.raises(ConfigError, match="belongs to the user nobody"):
-        ConfigFile(file)
+        ConfigFile.read(file)
 
 
 def test_the_switch_for_debuggers_is_no_setting_and_no_slip() -> None:

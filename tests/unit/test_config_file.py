@@ -43,21 +43,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_value_that_is_there_is_replaced_in_its_place(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.set("nas", "priority", 9)
     file.save()
     assert path.read_text() == TEXT.replace("priority = 2 ", "priority = 9 ")
 
 
 def test_a_new_value_stands_with_its_origin_and_the_comments_with_what_they_are_about(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.set("disk", "enabled", False)
     file.save()
     assert path.read_text() == TEXT.replace("# priority = 5\n", "# priority = 5\nenabled = false\n")
 
 
 def test_an_origin_is_added_after_the_others(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.add({"path": Path("/c d"), "priority": 3, "id": "new", "origin_type": "local"})
     file.save()
     new = '[[origins]]\nid = "new"\norigin_type = "local"\npriority = 3\npath = "/c d"\n\n'
@@ -66,7 +66,7 @@ def test_an_origin_is_added_after_the_others(path: Path) -> None:
 
 @pytest.mark.parametrize("id", ["disk", "nas"])
 def test_an_origin_is_removed_and_no_comment_on_another(path: Path, id: str) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.remove(id)
     file.save()
     text = path.read_text()
@@ -77,10 +77,10 @@ def test_an_origin_is_removed_and_no_comment_on_another(path: Path, id: str) -> 
 
 
 def test_adding_and_removing_leaves_the_file_as_it_was(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.add({"id": "new", "origin_type": "local", "path": "/c"})
     file.save()
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.remove("new")
     file.save()
     assert path.read_text() == TEXT
@@ -101,7 +101,7 @@ def test_any_layout_is_edited_rightly_or_left_alone(path: Path, text: str) -> No
     before = tomllib.loads(text.removeprefix("\ufeff"))["origins"]
     for edit in ("set", "add", "remove"):
         path.write_text(text, newline="")
-        file = ConfigFile(path)
+        file = ConfigFile.read(path)
         wanted = [dict(table) for table in before]
         if edit == "set":
             file.set("disk", "priority", 7)
@@ -123,7 +123,7 @@ def test_any_layout_is_edited_rightly_or_left_alone(path: Path, text: str) -> No
 
 
 def test_secrets_are_not_written(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.add({"id": "new", "origin_type": "smb", "password": "geheim", "password_file": "/p"})
     assert "geheim" not in file.text()
     assert 'password_file = "/p"' in file.text()
@@ -131,17 +131,17 @@ def test_secrets_are_not_written(path: Path) -> None:
 
 def test_an_id_is_not_given_twice(path: Path) -> None:
     with pytest.raises(UserError, match="has an origin 'nas' already"):
-        ConfigFile(path).add({"id": "nas"})
+        ConfigFile.read(path).add({"id": "nas"})
 
 
 def test_a_file_that_is_no_toml_is_refused(path: Path) -> None:
     path.write_text("origins = [")
     with pytest.raises(ConfigError):
-        ConfigFile(path)
+        ConfigFile.read(path)
 
 
 def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(path: Path) -> None:
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     path.write_text(TEXT + "# mine\n")
     file.remove("nas")
     with pytest.raises(UserError, match="changed by somebody else"):
@@ -153,7 +153,7 @@ def test_a_link_stays_a_link_and_the_permissions_stay(path: Path, tmp_path: Path
     link = tmp_path / "link.toml"
     link.symlink_to(path.name)
     path.chmod(0o640)
-    file = ConfigFile(link)
+    file = ConfigFile.read(link)
     file.remove("nas")
     file.save()
     assert link.is_symlink()
@@ -163,10 +163,10 @@ def test_a_link_stays_a_link_and_the_permissions_stay(path: Path, tmp_path: Path
 
 def test_a_file_that_is_found_wanting_is_not_put_in_place(path: Path) -> None:
     def check(new: Path) -> None:
-        assert "nas" not in ConfigFile(new).ids()
+        assert "nas" not in ConfigFile.read(new).ids()
         raise ConfigError(["no"])
 
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     file.remove("nas")
     with pytest.raises(ConfigError):
         file.save(check)

@@ -79,7 +79,7 @@ async def test_a_catalogue_of_the_first_version_is_kept_with_its_inode_numbers(t
             " PRAGMA user_version = 1;"
         )
     assert prepare_catalog(path) is None
-    with closing(TreeView(path)) as view:
+    with closing(TreeView.open(path)) as view:
         assert view.totals().files == view.origins()[0].files == len(nodes) == 3
     with closing(sqlite3.connect(path)) as db:
         assert _in_order(db)

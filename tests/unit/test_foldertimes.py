@@ -176,7 +176,7 @@ def test_a_catalogue_of_the_second_version_is_kept_with_its_inode_numbers(tmp_pa
         db.execute("INSERT INTO nodes (ino, parent, name, shown, size, mtime_ns) VALUES (77, 1, 'x', 1, 0, 0)")
         db.execute("PRAGMA user_version = 2")
     assert prepare_catalog(path) is None
-    with closing(Catalog(path)) as catalog:
+    with closing(Catalog.open(path)) as catalog:
         assert catalog.parent_and_name(77) == (1, "x")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         FolderTimes(db, 1).keep(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -59,6 +60,24 @@ def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:
     source = Source(Path(musicfs.__file__).parent)
     who = {each.source for each in source.imports if each.target.split(".")[0] == "pyfuse3"}
     assert who == {"musicfs.mount.fuse", "musicfs.mount.fuseloop", "musicfs.mount.trioless"}
+
+
+DOES_IO = {
+    "ClientSession", "connect", "connect_wal", "exists", "mkdir", "open", "read_bytes", "read_text", "read_toml",
+    "unlink", "write_bytes", "write_text",
+}  # fmt: skip
+
+
+def test_constructors_do_no_io() -> None:
+    found = []
+    for path in Path(musicfs.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        made = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        for call in (each for init in made for each in ast.walk(init) if isinstance(each, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            if name in DOES_IO:
+                found.append(f"{path.name}:{call.lineno} {name}")
+    assert found == []
 
 
 def test_the_mount_does_without_trio_and_leaves_it_to_whoever_wants_it() -> None:

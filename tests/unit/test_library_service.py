@@ -45,7 +45,7 @@ class Setup:
         return worker
 
     def files(self) -> int:
-        view = TreeView(self.catalog)
+        view = TreeView.open(self.catalog)
         try:
             return view.totals().files
         finally:

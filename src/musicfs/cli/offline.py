@@ -32,7 +32,7 @@ def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
         return {}
     claim_cache(config.cache_dir)
     try:
-        with closing(TreeView(path, 1)) as view:
+        with closing(TreeView.open(path, 1)) as view:
             return {row.id: row for row in view.origins()}
     except CatalogError:
         return {}

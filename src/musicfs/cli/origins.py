@@ -328,7 +328,7 @@ def _change(
     config = load_with(path, {}).config
     if id is not None and id not in [origin.id for origin in config.origins]:
         raise UserError(f"There is no origin {id!r} in {path}; there are: {', '.join(o.id for o in config.origins)}.")
-    file = ConfigFile(path)
+    file = ConfigFile.read(path)
     done = edit(file, config)
 
     def check(new: Path) -> None:

@@ -107,9 +107,9 @@ class BlockDisk:
 
     def _open(self) -> None:
         make_private(self._folder)
-        self._index = BlockIndex(self._base / INDEX)
+        self._index = BlockIndex.open(self._base / INDEX)
         self._settled = self._index.clean
-        self._view = BlockIndexView(self._base / INDEX)
+        self._view = BlockIndexView.open(self._base / INDEX)
 
     def close(self) -> None:
         """Leaves everything in order for the next time."""

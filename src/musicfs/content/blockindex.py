@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from musicfs.content.seals import BLOCK_SIZE
 from musicfs.model import Fingerprint
@@ -96,8 +96,14 @@ _COLUMNS = "id, fingerprint, size, pinned, blocks, edge + middle"
 class BlockIndexView:
     """Reads the index, from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = connect_wal(path)
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """db: of an index; this closes it."""
+        self._db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Of the index at `path`. Blocks. Raises sqlite3.Error."""
+        return cls(connect_wal(path))
 
     def close(self) -> None:
         self._db.close()
@@ -132,18 +138,29 @@ class BlockIndexView:
 class BlockIndex(BlockIndexView):
     """Also writes it: one of them, in one thread at a time. edge and middle: the sums of the schema's columns."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__(db)
+        self.clean = False
+        """Whether the last one that wrote was closed."""
+        self.edge = self.middle = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Also makes the index if it is missing. From here on it is not clean until `leave` says so."""
+        index = super().open(path)
         try:
-            self._prepare()
-            self.clean: bool = bool(self._db.execute("SELECT clean FROM state").fetchone()[0])
-            """Whether the last one that wrote was closed."""
-            self._db.execute("UPDATE state SET clean = 0")
-            totals = self.totals()
-            self.edge, self.middle = totals.edge, totals.middle
+            index._prepare()
+            index._begin()
         except BaseException:
-            self._db.close()
+            index.close()
             raise
+        return index
+
+    def _begin(self) -> None:
+        self.clean = bool(self._db.execute("SELECT clean FROM state").fetchone()[0])
+        self._db.execute("UPDATE state SET clean = 0")
+        totals = self.totals()
+        self.edge, self.middle = totals.edge, totals.middle
 
     def _prepare(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

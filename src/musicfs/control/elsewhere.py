@@ -36,7 +36,7 @@ def count(
     catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId], whole: Collection[Fingerprint]
 ) -> Elsewhere:
     """whole: the contents that are cached whole. Blocks."""
-    with closing(TreeView(catalog, 1)) as view:
+    with closing(TreeView.open(catalog, 1)) as view:
         also_at = {id: view.also_at(id, answering) for id in away}
     return Elsewhere(also_at, reach.count(catalog, answering, whole))
 

@@ -95,10 +95,9 @@ class _Target:
     A queue that is full loses its oldest message.
     """
 
-    def __init__(self, config: WebhookConfig, session: aiohttp.ClientSession, source: Path, tools: Webhooks) -> None:
+    def __init__(self, config: WebhookConfig, source: Path, tools: Webhooks) -> None:
         self.id = config.id
         self._config = config
-        self._session = session
         self._source = str(source)
         self._tools = tools
         self._host = urlsplit(config.url.get_secret_value()).hostname
@@ -181,7 +180,9 @@ class _Target:
         url = self._config.url.get_secret_value()
         try:
             # What a redirect leads to was not configured.
-            async with self._session.post(url, data=message.body, headers=headers, allow_redirects=False) as response:
+            async with self._tools.session.post(
+                url, data=message.body, headers=headers, allow_redirects=False
+            ) as response:
                 return _judged(response)
         except TimeoutError:
             return _Answer("no answer in time")
@@ -228,10 +229,9 @@ class Webhooks:
     ) -> None:
         self.sleep = sleep
         self._rng = rng or Random()
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout_secs), cookie_jar=aiohttp.DummyCookieJar()
-        )
-        self._targets = [_Target(config, self._session, source, self) for config in configs]
+        self._timeout_secs = timeout_secs
+        self._session: aiohttp.ClientSession | None = None
+        self._targets = [_Target(config, source, self) for config in configs]
         self._bus = bus
         self._listening: Listening | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -239,7 +239,17 @@ class Webhooks:
     def jitter(self) -> float:
         return self._rng.uniform(1 - _JITTER, 1 + _JITTER)
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """What messages are sent over; there from `start` on."""
+        assert self._session is not None
+        return self._session
+
     def start(self) -> None:
+        """Also opens the session that all messages go over."""
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout_secs), cookie_jar=aiohttp.DummyCookieJar()
+        )
         self._listening = self._bus.listen(self._note)
         self._tasks = {asyncio.create_task(each.run(), name=f"webhook {each.id}") for each in self._targets}
         for task in self._tasks:
@@ -257,7 +267,8 @@ class Webhooks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSING_SECS)
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,15 @@ _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher,
 class Catalog:
     """The writer's side. Calls between `transaction()`'s begin and end are committed together or not at all."""
 
-    def __init__(self, path: Path, cache_mb: int = 32) -> None:
-        self._db = connect(path, cache_mb=cache_mb)
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """db: of a catalogue; this closes it."""
+        self._db = db
         self._seen = bytearray()  # by a replica's number; a million of them must not cost more than a megabyte
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: int = 32) -> Catalog:
+        """The one at `path`. Blocks. cache_mb: the memory for its pages."""
+        return cls(connect(path, cache_mb=cache_mb))
 
     def close(self) -> None:
         self._db.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import NamedTuple
 
 from musicfs.library.database import ROOT_INO, connect, decode_path
@@ -60,12 +61,21 @@ class TreeView:
     has_variants: whether some track has several contents.
     """
 
-    def __init__(self, path: Path, cache_mb: int = 8) -> None:
-        self._db = connect(path, cache_mb=cache_mb)
-        self._db.execute("PRAGMA query_only = 1")
-        self._db.execute("BEGIN")
-        self._execute = self._db.execute
-        self.has_variants = self._any_hidden()
+    def __init__(self, db: Connection) -> None:
+        """db: inside a transaction; this closes it."""
+        self._db = db
+        self._execute = db.execute
+        self.has_variants = False
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: int = 8) -> TreeView:
+        """Of the catalogue at `path`. Blocks. cache_mb: the memory for its pages."""
+        db = connect(path, cache_mb=cache_mb)
+        db.execute("PRAGMA query_only = 1")
+        db.execute("BEGIN")
+        view = cls(db)
+        view.has_variants = view._any_hidden()
+        return view
 
     def close(self) -> None:
         self._db.close()

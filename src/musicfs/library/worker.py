@@ -47,10 +47,10 @@ _ENDING_SECS = 2.0
 class Worker:
     """Carries out commands on one catalogue. Commands may overlap; scans wait for each other."""
 
-    def __init__(self, setup: Setup, link: Link, parsers: Parsers) -> None:
+    def __init__(self, setup: Setup, catalog: Catalog, link: Link, parsers: Parsers) -> None:
         self._setup = setup
         self._link = link
-        self._catalog = Catalog(setup.catalog, setup.metadata_cache_mb)
+        self._catalog = catalog
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
         self._limits: dict[OriginId, Bandwidth] = {}
         analyser = Analyser(parsers, self._limits)
@@ -182,7 +182,7 @@ async def _serve(end: socket, parsers: Parsers) -> None:
     if not isinstance(setup, Setup):
         return
     logs.begin(setup.log)
-    worker = Worker(setup, link, parsers)
+    worker = Worker(setup, Catalog.open(setup.catalog, setup.metadata_cache_mb), link, parsers)
     worker.prepare()
     tasks: set[asyncio.Task[None]] = set()
     try:
