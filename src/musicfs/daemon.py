@@ -19,7 +19,7 @@ from musicfs.app import DRAIN_SECS, App, open_driver
 from musicfs.config import Config
 from musicfs.control.endpoint import Endpoint
 from musicfs.descriptors import raise_limit
-from musicfs.errors import MusicFSError, UserError
+from musicfs.errors import ConfigError, MusicFSError, UserError
 from musicfs.logfile import LogFile
 from musicfs.membership import OpenOrigin
 from musicfs.mount import points
@@ -161,7 +161,8 @@ async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
             for sentence in await app.reconfiguring.reload():
                 log.warning("%s", sentence)
     except MusicFSError as error:
-        log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
+        for problem in error.problems if isinstance(error, ConfigError) else (error,):
+            log.error("%s", problem)  # noqa: TRY400 (a sentence, not a traceback)
     except Exception:
         log.exception("the configuration could not be read again")
 

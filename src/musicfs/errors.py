@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from enum import Enum
 
 from musicfs.model import OriginId
+from musicfs.texts import said
+
+_DETAIL_MOST = 500
+"""Characters: our own advice is not longer. Of what a server says, `said` leaves 200."""
 
 
 class MusicFSError(Exception):
@@ -75,7 +79,7 @@ class OriginFailed(MusicFSError):
     """The origin did not answer as a working one would; its health goes down."""
 
     def __init__(self, origin: OriginId, fault: OriginFault, detail: str = "") -> None:
-        super().__init__(f"origin {origin!r} {fault.value}" + (f": {detail}" if detail else ""))
+        super().__init__(f"origin {origin!r} {fault.value}" + (f": {said(detail, _DETAIL_MOST)}" if detail else ""))
         self.origin = origin
         self.fault = fault
 
@@ -84,7 +88,8 @@ class ReplicaFailed(MusicFSError):
     """This file at this origin is not the bytes that were asked for; the origin itself is fine."""
 
     def __init__(self, origin: OriginId, path: str, fault: ReplicaFault, detail: str = "") -> None:
-        super().__init__(f"{path!r} at origin {origin!r} is {fault.value}" + (f": {detail}" if detail else ""))
+        what = f"{path[:_DETAIL_MOST]!r} at origin {origin!r} is {fault.value}"
+        super().__init__(what + (f": {said(detail, _DETAIL_MOST)}" if detail else ""))
         self.origin = origin
         self.path = path
         self.fault = fault

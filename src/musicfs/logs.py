@@ -9,7 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from musicfs.texts import printable
 
 if TYPE_CHECKING:
     from musicfs.config import LogConfig
@@ -71,10 +73,27 @@ def current() -> LogSettings:
     return LogSettings(logging.getLogger().getEffectiveLevel())
 
 
+def _inset(text: str) -> str:
+    """The lines of a traceback, none of which can be taken for a record: the text of an error may come from outside."""
+    return "\n".join(f"  | {printable(line)}" for line in text.split("\n"))
+
+
 class _Formatter(logging.Formatter):
+    """One record, one line; what comes from outside is escaped. Only our own tracebacks have more lines, set in."""
+
     def __init__(self, settings: LogSettings) -> None:
         super().__init__(_TEXT[settings.place])
         self.settings = settings
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return _inset(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        return _inset(super().formatStack(stack_info))
 
     def format(self, record: logging.LogRecord) -> str:
         record.part = record.name.removeprefix(f"{_PACKAGE}.")
@@ -95,5 +114,5 @@ class _Formatter(logging.Formatter):
         if (origin := getattr(record, "origin", None)) is not None:
             told["origin"] = str(origin)
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+            told["exception"] = super().formatException(record.exc_info)
         return json.dumps(told)

@@ -32,7 +32,7 @@ RULES = Rules(
         frozenset({"events", "logfile", "sqlite"}),
         frozenset({"errors"}),
         frozenset({"hardening", "ownership"}),
-        frozenset({"model"}),
+        frozenset({"model", "texts"}),
     ],
     owners={
         "aiohttp": ("control", "origins.s3.client"),

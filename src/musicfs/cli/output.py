@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from musicfs.logs import place_of_stderr
+from musicfs.texts import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _GAP = "  "
 
 
@@ -24,18 +22,6 @@ class Word(NamedTuple):
 
     text: str
     style: str = ""
-
-
-def printable(text: str) -> str:
-    r"""The text with what would break the line, steer the terminal or be no Unicode written out: "\n", "\xff"."""
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE or c in _DIRECTIONS else c for c in text)
-
-
-def _escaped(character: str) -> str:
-    raw = ord(character) - 0xDC00
-    if 0x80 <= raw <= 0xFF:  # a byte that was no UTF-8; see os.fsdecode
-        return f"\\x{raw:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def say(*words: str | Word) -> None:

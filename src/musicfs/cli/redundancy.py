@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from musicfs.cli.output import Word, counted, say, say_json, size_text, table, warn
+from musicfs.cli.output import Word, counted, printable, say, say_json, size_text, table, warn
 from musicfs.cli.settings import PATH, json_option
 from musicfs.errors import UsageError
 
@@ -115,12 +115,23 @@ def _style(places: int) -> str:
 def _print_csv(view: dict[str, Any], origin: str | None) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for album in view["albums"]:
-        where = " ".join(album["origins"])
-        writer.writerow(("album", album["path"], where, album["in_one"], album["bytes"], "", ""))
-    for loss in view["if_lost"]:
-        if origin in (None, loss["origin"]):
-            writer.writerow(("if lost", "", loss["origin"], loss["tracks"], loss["bytes"], "", ""))
-    for each in view["differing"]:
-        row = "differs", each["path"], each["origin"], "", "", each["block"], each["against"] or ""
-        writer.writerow(row)
+    rows: list[tuple[str | int, ...]] = [
+        ("album", album["path"], " ".join(album["origins"]), album["in_one"], album["bytes"], "", "")
+        for album in view["albums"]
+    ]
+    rows += [
+        ("if lost", "", loss["origin"], loss["tracks"], loss["bytes"], "", "")
+        for loss in view["if_lost"]
+        if origin in (None, loss["origin"])
+    ]
+    rows += [
+        ("differs", each["path"], each["origin"], "", "", each["block"], each["against"] or "")
+        for each in view["differing"]
+    ]
+    for row in rows:
+        writer.writerow([_cell(value) if isinstance(value, str) else value for value in row])
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a quote stands before such, as people write it themselves."""
+    return f"'{printable(text)}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(text)

@@ -18,6 +18,7 @@ from musicfs.federation.probing import reason_of
 from musicfs.federation.registry import Candidate, OriginRegistry
 from musicfs.model import HealthStatus, Replica
 from musicfs.origins.base import Streams
+from musicfs.texts import said
 
 if TYPE_CHECKING:
     from musicfs.config import RetryConfig
@@ -284,7 +285,7 @@ class Fetch:
             self._failed(attempt, error)
         except Exception as error:
             self._report_a_bug(attempt, error)
-            self._failed(attempt, OriginFailed(origin.id, OriginFault.IO, repr(error)))
+            self._failed(attempt, OriginFailed(origin.id, OriginFault.IO, said(repr(error))))
         else:
             if self._is_sound(attempt, data):
                 traffic = self._tools.registry.traffic[origin.id]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from musicfs.texts import without_hidden
+
 MAX_BYTES = 255
 """The longest component, in UTF-8 bytes, that Linux filesystems take."""
 
 _TAG_MOST = 80
 """Bytes: room for a digest of 64 digits and a number."""
 _REPLACED = str.maketrans({"/": "-", "\\": "-", "|": "-", '"': "'", "*": "_", "?": "_", "<": "_", ">": "_"})
-_COLON_BEFORE_SPACE = re.compile(r"\s*:(?=\s)")
+_COLON_BEFORE_SPACE = re.compile(r"(?<!\s)\s*:(?=\s)")
+_NO_END = ".\u200c\u200d"
 _NEVER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\s*(?:\.|$))", re.IGNORECASE)
 _EXTENSION = re.compile(r"(?<=[^/])\.((?=[0-9]*[A-Za-z])[A-Za-z0-9+]{2,8})$")
@@ -26,7 +29,7 @@ def safe_component(text: str, max_bytes: int = MAX_BYTES) -> str:
 
     Applying it twice changes nothing.
     """
-    name = unicodedata.normalize("NFC", text)
+    name = unicodedata.normalize("NFC", without_hidden(text))
     name = _NEVER.sub("_", name.strip())
     name = _COLON_BEFORE_SPACE.sub(" -", name).replace(":", "-").translate(_REPLACED)
     name = name.lstrip()
@@ -81,6 +84,6 @@ def _cut(name: str, max_bytes: int) -> str:
 
 def _strip_end(name: str) -> str:
     end = len(name)
-    while end and (name[end - 1] == "." or name[end - 1].isspace()):
+    while end and (name[end - 1] in _NO_END or name[end - 1].isspace()):
         end -= 1
     return name[:end]

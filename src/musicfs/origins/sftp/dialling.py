@@ -14,6 +14,7 @@ from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.origins.sftp.session import Session
 from musicfs.origins.sftp.settings import SftpSettings
 from musicfs.secrets import find_secret, variable_of
+from musicfs.texts import said
 
 KEEPALIVE_SECS = 5
 KEEPALIVE_LOSSES = 2  # in a row, until an idle connection counts as lost
@@ -109,14 +110,17 @@ class Dialler:
         if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
             variable = variable_of(self._config.id, "passphrase")
             advice = f"{variable} is for its passphrase"
-            return OriginFault.DENIED, f"the key {settings.key_file or 'of ssh'} can't be used ({error}); {advice}"
+            return (
+                OriginFault.DENIED,
+                f"the key {settings.key_file or 'of ssh'} can't be used ({said(error)}); {advice}",
+            )
         if isinstance(error, ConnectionRefusedError):
             return OriginFault.REFUSED, f"{settings.host}: {error.strerror}"
         if isinstance(error, socket.gaierror):
             return OriginFault.UNREACHABLE, f"the address of {settings.host} can't be found ({error.strerror})"
         if isinstance(error, OSError) and error.filename:
             return OriginFault.DENIED, f"{error.filename} can't be read: {error.strerror}"
-        return OriginFault.UNREACHABLE, f"{settings.host}: {error or type(error).__name__}"
+        return OriginFault.UNREACHABLE, f"{settings.host}: {said(error) or type(error).__name__}"
 
     def _advice_on_host_key(self) -> str:
         file = self._settings.known_hosts or "~/.ssh/known_hosts"

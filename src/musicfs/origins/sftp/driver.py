@@ -17,6 +17,7 @@ from musicfs.origins.sftp.dialling import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
 from musicfs.origins.sftp.session import Session, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
+from musicfs.texts import said
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs
@@ -164,14 +165,14 @@ class SftpOrigin:
         except Exception as worse:
             return self._origin_failure(session, worse)
         fault = ReplicaFault.MISSING if isinstance(error, SFTPNoSuchFile) else ReplicaFault.DENIED
-        return ReplicaFailed(self.id, path, fault, error.reason)
+        return ReplicaFailed(self.id, path, fault, said(error.reason))
 
     def _origin_failure(self, session: Session, error: Exception) -> OriginFailed:
         from asyncssh import Error, SFTPConnectionLost, SFTPError, SFTPNoConnection
 
         if self._sessions.closed:
             return self._closed()
-        told = f"{self._shown}: {error}"
+        told = f"{self._shown}: {said(error)}"
         if isinstance(error, (SFTPConnectionLost, SFTPNoConnection)) or not session.alive:
             session.abort()  # the SSH connection may outlive its SFTP server, and is of no use then
             return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
@@ -180,7 +181,7 @@ class SftpOrigin:
         session.abort()
         if isinstance(error, (Error, OSError)):
             return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
-        return OriginFailed(self.id, OriginFault.IO, f"{self._shown}: {type(error).__name__}: {error}")
+        return OriginFailed(self.id, OriginFault.IO, f"{self._shown}: {type(error).__name__}: {said(error)}")
 
     def _closed(self) -> OriginFailed:
         return OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed")

@@ -1,0 +1,58 @@
+"""Text that strangers wrote (tags, names, what servers say), made fit to be shown in one line, and to name a file."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+SAID_MOST = 200
+"""Characters of what a server says that a message repeats."""
+
+# Marks that steer the direction of text, and signs that nobody sees: with them, a text is not what it looks like.
+_HIDDEN = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+_JOINERS = "\u200c\u200d"
+_JOINED = ("L", "M", "N", "So", "Sk")
+
+_UNPRINTABLE = re.compile(f"[{_CONTROLS}{_HIDDEN}{_JOINERS}]")
+_HIDDEN_ONLY = re.compile(f"[{_HIDDEN}]")
+_JOINER = re.compile(f"[{_JOINERS}]")
+
+
+def printable(text: str) -> str:
+    r"""The text with what would break the line, steer the terminal, mislead the eye or be no Unicode written out.
+
+    As "\n", "\x1b", "\u202e", and "\xff" for a byte that was not UTF-8. Joiners stay where scripts and emoji need them.
+    """
+    return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    if character in _JOINERS and _joins(found):
+        return character
+    raw = ord(character) - 0xDC00
+    if 0x80 <= raw <= 0xFF:  # a byte that was no UTF-8; see os.fsdecode
+        return f"\\x{raw:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _joins(found: re.Match[str]) -> bool:
+    """Whether a joiner is between letters, marks, digits or pictures, as in Persian, in Indic scripts and in emoji."""
+    text, at = found.string, found.start()
+    return 0 < at < len(text) - 1 and all(
+        unicodedata.category(neighbour).startswith(_JOINED) for neighbour in (text[at - 1], text[at + 1])
+    )
+
+
+def without_hidden(text: str) -> str:
+    """The text without signs that nobody sees; joiners stay where they join."""
+    if text.isascii():
+        return text
+    return _JOINER.sub(lambda found: found[0] if _joins(found) else "", _HIDDEN_ONLY.sub("", text))
+
+
+def said(text: object, most: int = SAID_MOST) -> str:
+    """What a server or a library says, for a message: one line, `most` characters of it at most."""
+    line = printable(" ".join(str(text)[: 4 * most].split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
