@@ -162,8 +162,9 @@ class App:
                 await asyncio.get_running_loop().run_in_executor(None, discard, self.config.cache_dir)
             await self.comparison.start()
             stack.push_async_callback(self.comparison.aclose)
+            shared = self.config.mount.allow_other
             variants = Variants(self.tree, self.registry, self._is_cached, self._tell_reachable)
-            self.filesystem = Filesystem(self.tree, self.reader, self._rank, self.store, variants)
+            self.filesystem = Filesystem(self.tree, self.reader, self._rank, self.store, variants, owners=shared)
             self.filesystem.totals = self.tree.totals()
             self.library = Library(self.config, self.catalog_path, self.bus, self._tree_changed)
             stack.push_async_callback(self.library.aclose)

@@ -186,7 +186,18 @@ class _Loading:
         update = {"origins": tuple(origins), "webhooks": webhooks}
         if self._problems:
             raise ConfigError(self._problems)
-        return Loaded(settle_links(config.model_copy(update=update)), tuple(self._warnings))
+        config = settle_links(config.model_copy(update=update))
+        self._warn_of_files_for_one_user(config)
+        return Loaded(config, tuple(self._warnings))
+
+    def _warn_of_files_for_one_user(self, config: Config) -> None:
+        said = "file_mode" in config.mount.model_fields_set
+        ids = [origin.id for origin in config.origins if origin.enabled and not origin.in_folder]
+        if config.mount.allow_other and ids and not said:
+            self._warnings.append(
+                f"mount.allow_other is set, but only you may read the files of {', '.join(ids)}, whose owners this"
+                ' machine does not know: set mount.file_mode to "0444" for all users, or to "0400" if that is right.'
+            )
 
     def _check_origins(self, origins: object) -> list[Mapping[str, Any]]:
         """The settings of each origin that are its kind's own, validated; what is no table was told already."""

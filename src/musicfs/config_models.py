@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainValidator,
     SecretStr,
+    field_serializer,
     model_validator,
 )
 
@@ -122,10 +123,27 @@ class RetryConfig(_Settings):
         return self
 
 
+_READ_MODES = '"0400" for the user who mounts alone, "0440" for its group, too, or "0444" for all users'
+
+
+def _read_mode(value: object) -> int:
+    """Of "0444", or of 0o444 as TOML writes it: bits to read with, the owner's among them."""
+    if isinstance(value, str) and re.fullmatch("(0o?)?[0-7]{3}", value.strip()):
+        value = int(value.strip().removeprefix("0o"), 8)
+    if not isinstance(value, int) or isinstance(value, bool) or value & 0o400 == 0 or value & ~0o444:
+        raise ValueError("not a mode to read with")
+    return value
+
+
 class MountConfig(_Settings):
-    """How the folder is mounted."""
+    """How the folder is mounted. file_mode: with allow_other, who may read files whose origin knows of no owners."""
 
     allow_other: Bool = False
+    file_mode: Annotated[int, BeforeValidator(_read_mode), Wanted(_READ_MODES)] = 0o400
+
+    @field_serializer("file_mode")
+    def _written(self, mode: int) -> str:
+        return f"{mode:04o}"
 
 
 def _address(value: object) -> str:
@@ -233,6 +251,9 @@ class WebhookConfig(_Settings):
     secret_file: Annotated[Path | None, Wanted("a path")] = None
 
 
+_IN_FOLDERS = (OriginType.LOCAL, OriginType.NFS, OriginType.SMB)
+
+
 class OriginConfig(_Settings):
     """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
 
@@ -269,12 +290,15 @@ class OriginConfig(_Settings):
         own.setdefault("metered", data.get("origin_type") == OriginType.S3)
         return own | {"settings": hide_secrets({**own.get("settings", {}), **rest})}
 
+    @property
+    def in_folder(self) -> bool:
+        """Whether it is a folder of this machine, with links and owners as the system has them."""
+        return self.origin_type in _IN_FOLDERS and self.settings.get("path") is not None
+
     def same_driver(self, other: OriginConfig) -> bool:
         """Whether both are served by one driver: they differ in their priority or in being enabled at most."""
         return self.model_copy(update={"priority": other.priority, "enabled": other.enabled}) == other
 
-
-_ON_FOLDERS = (OriginType.LOCAL, OriginType.NFS, OriginType.SMB)
 
 COMMON_KEYS = frozenset(OriginConfig.model_fields) - {"settings"}
 
@@ -304,7 +328,7 @@ def settle_links(config: Config) -> Config:
 
     def settled(origin: OriginConfig) -> OriginConfig:
         own = origin.settings
-        if origin.origin_type not in _ON_FOLDERS or own.get("path") is None or own.get("links") is not None:
+        if not origin.in_folder or own.get("links") is not None:
             return origin
         return origin.model_copy(update={"settings": {**own, "links": links}})
 

@@ -77,7 +77,14 @@ async def _serve(
     assert isinstance(loop, FuseEventLoop)
     app = App(config, open_origin, source)
     async with app.running():
-        fuse = FuseMount(app.filesystem, config.mount_point, FuseWaiter(loop), allow_other=config.mount.allow_other)
+        mounting = config.mount
+        fuse = FuseMount(
+            app.filesystem,
+            config.mount_point,
+            FuseWaiter(loop),
+            allow_other=mounting.allow_other,
+            file_mode=mounting.file_mode,
+        )
         service = Service(notifier, app, config.mount_point)
         ending = _Ending(app, fuse, service)
         app.on_changes = fuse.forget

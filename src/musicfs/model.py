@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import ClassVar, NamedTuple, NewType
@@ -73,19 +73,30 @@ class HealthStatus(Enum):
     UNHEALTHY = "unhealthy"
 
 
+class Owner(NamedTuple):
+    """Whom a file belongs to, and which of these may read it. mode: of the bits 0o400, 0o040 and 0o004 those that hold
+    with all folders above the file taken into account."""
+
+    uid: int
+    gid: int
+    mode: int
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """One file as an origin lists it.
 
     path: relative to the origin's root, "/"-separated, without a leading slash; bytes that are not UTF-8
     are kept as surrogate escapes. size: bytes. mtime_ns: nanoseconds since the epoch, as `stored_ns` makes them of
-    whatever time is given. etag: the store's own version of the bytes, where it has one.
+    whatever time is given. etag: the store's own version of the bytes, where it has one. owner: where the origin has
+    users as this machine has them; it is no part of the version.
     """
 
     path: str
     size: int
     mtime_ns: int
     etag: str | None = None
+    owner: Owner | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.mtime_ns) is not int or not _LEAST_NS <= self.mtime_ns <= _MOST_NS:

@@ -24,7 +24,7 @@ _FIXED = {
     "cache_dir": "cache_dir",
     "cache": "[cache]",
     "tree": "tree.template",
-    "mount": "mount.allow_other",
+    "mount": "[mount]",
     "control": "[control]",
     "log": "[log]",
     "webhooks": "[[webhooks]]",

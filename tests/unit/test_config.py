@@ -150,6 +150,15 @@ def test_links_are_followed_out_of_an_origin_only_where_one_user_sees_the_mount(
     assert [origin.settings["links"] for origin in config.origins] == [links, links, None, "none"]
 
 
+def test_a_shared_mount_says_whose_files_no_other_user_may_read(write: Write) -> None:
+    warning = "mount.allow_other is set, but only you may read the files of far, whose owners this machine"
+    shared = FOLDERS + "[mount]\nallow_other = true\n"
+    (told,) = load_config(write(shared)).warnings
+    assert told.startswith(warning)
+    assert load_config(write(shared + 'file_mode = "0400"\n')).warnings == ()
+    assert load_config(write(FOLDERS)).warnings == ()
+
+
 def test_a_wrong_links_setting_and_one_of_a_kind_without_links_are_told(write: Write) -> None:
     told = problems(write(FOLDERS.replace('"none"', '"some"').replace('host = "nas"', 'host = "nas"\nlinks = "all"')))
     assert told == [

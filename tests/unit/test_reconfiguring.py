@@ -18,7 +18,7 @@ HOOK = {"id": "a", "url": "http://h", "events": ["CacheStopped"]}
         ({"control": {"listen": "127.0.0.1:1"}}, "[control]"),
         ({"log": {"level": "debug"}}, "[log]"),
         ({"webhooks": [HOOK]}, "[[webhooks]]"),
-        ({"mount": {"allow_other": True}, "cache_dir": "/y"}, "cache_dir, mount.allow_other"),
+        ({"mount": {"allow_other": True}, "cache_dir": "/y"}, "cache_dir, [mount]"),
     ],
 )
 def test_a_setting_that_stays_as_it_is_is_named(changed: dict[str, object], named: str) -> None:
@@ -46,7 +46,7 @@ async def test_a_reload_follows_links_as_the_mount_is_and_not_as_the_next_one_wi
     running = load_config(file).config
     reconfiguring = Reconfiguring(lambda: running, apply, source)
     file.write_text(origin + f"[mount]\nallow_other = {str(not before).lower()}\n")
-    assert "mount.allow_other" in (await reconfiguring.reload())[0]
+    assert "[mount]" in (await reconfiguring.reload())[0]
     assert [config.origins[0].settings["links"] for config in applied] == [links]
     told = await reconfiguring.add({"id": "b", "origin_type": "local", "path": "/b"})
     assert "Origin 'b' is added" in told[0]

@@ -6,9 +6,13 @@ import asyncio
 import errno
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +21,7 @@ from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.local import LocalOrigin
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
-from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library
+from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(2000) + b"\xff\xd9"
 
@@ -516,3 +520,86 @@ async def test_a_look_at_one_folder_counts_the_links_of_that_folder_only(
     assert (await library.scan(under=["x/again"]))[0].links_left_out == 3
     (a / "x/again").unlink()
     assert (await library.scan(under=["x/again"]))[0].links_left_out == 2
+
+
+# Whom files belong to
+
+
+def owner_of(library: ScannedLibrary, path: str) -> tuple[int | None, int | None, int | None]:
+    node = library.view_now().owned_node(library.nodes()[path])
+    assert node is not None
+    return node.uid, node.gid, node.mode
+
+
+async def test_another_mode_is_noticed_and_reads_no_file_again(library: ScannedLibrary, a: Path) -> None:
+    make_album(a, "Artist", "Album", 2)
+    library.configure({"a": a})
+    await library.scan()
+    path, song = library.paths()[0], next(path for path in sorted(a.rglob("*.flac")))
+    nodes = library.nodes()
+    assert owner_of(library, path)[:2] == (os.getuid(), os.getgid())
+    song.chmod(0o200)  # pytest's own folders are closed to others
+    library.changes.clear()
+    (done,) = await library.scan()
+    assert (done.read, done.changed, done.error) == (0, 0, None)
+    assert owner_of(library, path) == (os.getuid(), os.getgid(), 0)
+    assert library.nodes() == nodes
+    (told,) = [changes for changes in library.changes if changes]
+    assert (told.owners, told.entries, told.directories) == ({nodes[path]}, set(), set())
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Every user gets there, as not to pytest's own folders."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def test_of_several_copies_the_one_that_most_users_may_read_says_who_may(
+    library: ScannedLibrary, open_folder: Path
+) -> None:
+    """They are the same bytes. A copy at an origin that knows of no owners is marked as such."""
+    a, b = open_folder / "a", open_folder / "b"
+    make_audio(a / "song.flac", tags={"title": "Song"})
+    make_audio(b / "other.flac", tags={"title": "Other"})
+    shutil.copy2(a / "song.flac", b / "song.flac")
+    (a / "song.flac").chmod(0o600)
+    (b / "song.flac").chmod(0o644)
+    library.configure({"a": a, "b": b})
+    await library.scan()
+    path = next(path for path in library.paths() if "song" in path.lower())
+    assert owner_of(library, path) == (os.getuid(), os.getgid(), 0o444)
+    (b / "song.flac").chmod(0o600)
+    await library.scan()
+    assert owner_of(library, path) == (os.getuid(), os.getgid(), 0o400)
+    library.origins["b"] = OwnerlessOrigin(library.origins["b"])  # type: ignore[assignment]
+    await library.scan()
+    assert owner_of(library, path) == (os.getuid(), os.getgid(), 0o1400)
+    assert owner_of(library, next(path for path in library.paths() if "other" in path.lower())) == (None, None, None)
+
+
+class OwnerlessOrigin(CountingOrigin):
+    """As a remote one."""
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        async for stat in self._origin.scan(under):
+            yield replace(stat, owner=None)
+
+
+async def test_a_catalogue_from_before_owners_is_kept_and_learns_them_without_reading(tmp_path: Path, a: Path) -> None:
+    make_album(a, "Artist", "Album", 3)
+    with scanned_library(tmp_path / "cache") as library:
+        library.configure({"a": a})
+        await library.scan()
+        nodes = library.nodes()
+    with closing(sqlite3.connect(tmp_path / "cache/catalog.sqlite", isolation_level=None)) as db:
+        take_ownership_out(db)
+        db.execute("PRAGMA user_version = 4")
+    with scanned_library(tmp_path / "cache") as library:
+        library.configure({"a": a})
+        assert {owner_of(library, path) for path in nodes} == {(None, None, None)}
+        (done,) = await library.scan()
+        assert (done.read, done.added, done.changed, done.removed) == (0, 0, 0, 0)
+        assert library.nodes() == nodes
+        assert {owner_of(library, path)[0] for path in nodes} == {os.getuid()}

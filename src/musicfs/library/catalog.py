@@ -12,8 +12,8 @@ from musicfs.library.database import connect, decode_path, encode_path, storable
 from musicfs.library.foldertimes import FolderTimes
 from musicfs.library.leftout import LeftOutLinks
 from musicfs.library.predecessors import note_predecessor
-from musicfs.library.rows import Copy, Entry, FolderFile, Found
-from musicfs.model import OriginId, Replica, Stat
+from musicfs.library.rows import NO_OWNER, Compared, Copy, Entry, FileRow, FolderFile, Found, Shape
+from musicfs.model import OriginId, Owner, Replica, Stat
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
 
@@ -130,27 +130,40 @@ class Catalog:
         newest = self._db.execute("SELECT max(id) FROM replicas").fetchone()[0]
         self._seen = bytearray((newest or 0) + 1)
 
-    def compare(self, origin: str, listed: Sequence[Stat]) -> list[tuple[Stat, bool]]:
-        """Which of the files that an origin lists are not here in this version, with whether another version is here.
-
-        Those of them that are here were seen.
-        """
+    def compare(self, origin: str, listed: Sequence[Stat]) -> Compared:
+        """How the files that an origin lists differ from what is here. Those of them that are here were seen."""
         stats = {encode_path(stat.path): stat for stat in listed}
         rows = self._many(
-            "SELECT r.path, r.id, r.size, r.mtime_ns, r.etag FROM replicas r"
+            "SELECT r.path, r.id, r.size, r.mtime_ns, r.etag, r.uid, r.gid, r.mode FROM replicas r"
             f" WHERE r.origin = {self._origin(origin)} AND r.path IN (%s)",
             stats,
         )
         changed: set[bytes] = set()
-        for path, number, *version in rows:
+        owners: list[tuple[int, Owner | None]] = []
+        for row in rows:
+            path, number, version = row[0], row[1], row[2:5]
             self._see(number)
             stat = stats[path]
-            same = version == [stat.size, stat.mtime_ns, stat.etag]  # as it mostly is
+            same = version == (stat.size, stat.mtime_ns, stat.etag)  # as it mostly is
             if same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
                 del stats[path]
+                if row[5:] != (stat.owner or NO_OWNER):
+                    owners.append((number, stat.owner))
             else:
                 changed.add(path)
-        return [(stat, path in changed) for path, stat in stats.items()]
+        return Compared([(stat, path in changed) for path, stat in stats.items()], owners)
+
+    def set_owners(self, owners: Sequence[tuple[int, Owner | None]]) -> set[str]:
+        """Notes whom replicas belong to now, by their numbers; returns the directories of the tree that show them."""
+        self._db.executemany(
+            "UPDATE replicas SET uid = ?, gid = ?, mode = ? WHERE id = ?",
+            ((*(owner or NO_OWNER), number) for number, owner in owners),
+        )
+        rows = self._many(
+            "SELECT DISTINCT e.dir FROM replicas r JOIN entries e ON e.content = r.content WHERE r.id IN (%s)",
+            [number for number, _ in owners],
+        )
+        return {dir for (dir,) in rows}
 
     def _see(self, number: int) -> bool:
         """Whether that is news."""
@@ -181,11 +194,22 @@ class Catalog:
             if before != content and item.role == "audio":
                 note_predecessor(self._db, content, before)
             self._db.execute(
-                "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE SET folder = excluded.folder,"
-                " role = excluded.role, size = excluded.size, mtime_ns = excluded.mtime_ns, etag = excluded.etag,"
-                " content = excluded.content",
-                (number, path, folder, item.role, item.stat.size, item.stat.mtime_ns, item.stat.etag, content),
+                "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content, uid, gid, mode)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE"
+                " SET folder = excluded.folder, role = excluded.role, size = excluded.size,"
+                " mtime_ns = excluded.mtime_ns, etag = excluded.etag, content = excluded.content,"
+                " uid = excluded.uid, gid = excluded.gid, mode = excluded.mode",
+                (
+                    number,
+                    path,
+                    folder,
+                    item.role,
+                    item.stat.size,
+                    item.stat.mtime_ns,
+                    item.stat.etag,
+                    content,
+                    *(item.stat.owner or NO_OWNER),
+                ),
             )
             folders.add(folder)
         return folders
@@ -282,12 +306,16 @@ class Catalog:
         """The replicas of each content at the origins that are configured now, ordered by path and origin."""
         found: dict[int, list[Copy]] = {}
         rows = self._many(
-            "SELECT r.content, o.id, r.path, r.folder, r.id, o.reachable, o.priority, r.size, r.mtime_ns"
-            " FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.enabled = 1 AND r.content IN (%s)",
+            "SELECT r.content, o.id, r.path, r.folder, r.id, o.reachable, o.priority, r.size, r.mtime_ns,"
+            " r.uid, r.gid, r.mode FROM replicas r JOIN origins o ON o.num = r.origin"
+            " WHERE o.enabled = 1 AND r.content IN (%s)",
             contents,
         )
-        for content, origin, path, folder, replica, reachable, priority, size, mtime in rows:
-            copy = Copy(content, origin, decode_path(path), folder, replica, bool(reachable), priority, size, mtime)
+        for content, origin, path, folder, replica, reachable, priority, size, mtime, *its in rows:
+            owner = None if its[2] is None else Owner(*its)
+            copy = Copy(
+                content, origin, decode_path(path), folder, replica, bool(reachable), priority, size, mtime, owner
+            )
             found.setdefault(content, []).append(copy)
         for copies in found.values():
             copies.sort(key=lambda c: (c.path, c.origin))
@@ -331,30 +359,33 @@ class Catalog:
         rows = self._db.execute("SELECT name FROM nodes WHERE parent = ? AND shown = 1 AND content IS NULL", (parent,))
         return {row[0] for row in rows}
 
-    def file_rows(self, parent: int) -> list[tuple[int, str, bool, int, int, int]]:
-        """(ino, name, shown, content, size, mtime_ns) of every file in `parent`, hidden variants too."""
+    def file_rows(self, parent: int) -> list[FileRow]:
+        """Every file in `parent`, hidden variants too."""
         rows = self._db.execute(
-            "SELECT ino, name, shown, content, size, mtime_ns FROM nodes WHERE parent = ? AND content IS NOT NULL",
+            "SELECT ino, name, content, shown, size, mtime_ns, uid, gid, mode FROM nodes"
+            " WHERE parent = ? AND content IS NOT NULL",
             (parent,),
         )
-        return [(r[0], r[1], bool(r[2]), r[3], r[4], r[5]) for r in rows]
+        return [FileRow(r[0], r[1], r[2], Shape(bool(r[3]), r[4], r[5], *r[6:])) for r in rows]
 
     def has_file(self, parent: int, name: str) -> bool:
         """Whether a file of this name is shown; hidden variants of it there are only then."""
         sql = "SELECT 1 FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NOT NULL"
         return self._db.execute(sql, (parent, name)).fetchone() is not None
 
-    def insert_node(self, parent: int, name: str, shown: bool, content: int | None, size: int, mtime_ns: int) -> int:
+    def insert_node(self, parent: int, name: str, content: int | None, shape: Shape) -> int:
         cursor = self._db.execute(
-            "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?)",
-            (parent, name, shown, content, size, mtime_ns),
+            "INSERT INTO nodes (parent, name, content, shown, size, mtime_ns, uid, gid, mode)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (parent, name, content, *shape),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def update_node(self, ino: int, shown: bool, size: int, mtime_ns: int) -> None:
+    def update_node(self, ino: int, shape: Shape) -> None:
         self._db.execute(
-            "UPDATE nodes SET shown = ?, size = ?, mtime_ns = ? WHERE ino = ?", (shown, size, mtime_ns, ino)
+            "UPDATE nodes SET shown = ?, size = ?, mtime_ns = ?, uid = ?, gid = ?, mode = ? WHERE ino = ?",
+            (*shape, ino),
         )
 
     def delete_node(self, ino: int) -> None:

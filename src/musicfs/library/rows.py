@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from musicfs.model import Fingerprint, Stat
+from musicfs.model import Fingerprint, Owner, Stat
 
 
 class FolderFile(NamedTuple):
@@ -42,6 +42,45 @@ class Copy(NamedTuple):
     priority: int
     size: int
     mtime_ns: int
+    owner: Owner | None = None
+
+
+NO_OWNER = (None, None, None)
+"""What stands in a row for `Owner` where there is none."""
+
+ALSO_WITHOUT_OWNER = 0o1000
+"""In the mode of a node: a copy of it is at an origin that knows of no owners."""
+
+
+class Shape(NamedTuple):
+    """What a node says of its file, besides its name and its content. uid, gid, mode: see ownership.sql."""
+
+    shown: bool
+    size: int
+    mtime_ns: int
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+
+
+class FileRow(NamedTuple):
+    """One file of the tree."""
+
+    ino: int
+    name: str
+    content: int
+    shape: Shape
+
+
+class Compared(NamedTuple):
+    """How an origin's files differ from what the catalogue has of them.
+
+    fresh: files that it does not have in this version, with whether it has another. owners: by the numbers of replicas,
+    whom they belong to now, where that is another than before.
+    """
+
+    fresh: list[tuple[Stat, bool]]
+    owners: list[tuple[int, Owner | None]]
 
 
 class Found(NamedTuple):

@@ -212,10 +212,15 @@ class Scanner:
             self._flush(origin, progress)
 
     def _pick(self, origin: Origin, batch: Sequence[Stat], progress: _Progress, fresh: _Fresh) -> None:
-        """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen."""
+        """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen, and whose it is."""
         batch = [stat for stat in batch if progress.keeps(stat)]
         roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
-        for stat, changed in self._catalog.compare(origin.id, [stat for stat in batch if stat.path in roles]):
+        compared = self._catalog.compare(origin.id, [stat for stat in batch if stat.path in roles])
+        if compared.owners:
+            with self._catalog.transaction():
+                changes = self._builder.update((), self._catalog.set_owners(compared.owners))
+            self._announce(changes)
+        for stat, changed in compared.fresh:
             fresh.files.append((stat, roles[stat.path]))
             progress.fresh += 1
             if changed:

@@ -18,8 +18,9 @@ from musicfs.library.catalog import Catalog
 from musicfs.library.database import ROOT_INO
 from musicfs.library.names import with_suffix_tag
 from musicfs.library.placing import FolderPlacer, fold
-from musicfs.library.rows import Copy, Entry
+from musicfs.library.rows import ALSO_WITHOUT_OWNER, Copy, Entry, Shape
 from musicfs.library.templates import Template
+from musicfs.model import Owner
 
 _SHORTEST_TAG = 6  # digits, of names that are told apart
 
@@ -42,8 +43,11 @@ class TreeChanges:
     directories: set[int] = field(default_factory=set)
     """Directories whose own attributes (the time of change) are new."""
 
+    owners: set[int] = field(default_factory=set)
+    """Files that belong to another user, or may be read by others, than before."""
+
     def __bool__(self) -> bool:
-        return bool(self.entries)
+        return bool(self.entries or self.owners)
 
 
 def _tracks(entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
@@ -65,6 +69,22 @@ def _tracks(entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]]) -> l
             track = key + "\0" + fold(copies[content][0].path) if ambiguous else key
             tracks.setdefault(track, set()).add(content)
     return sorted((track, sorted(contents)) for track, contents in tracks.items())
+
+
+def _shape(shown: bool, copies: Sequence[Copy]) -> Shape:
+    """What the tree says of a content with these copies."""
+    owners = [copy.owner for copy in copies if copy.owner is not None]
+    shape = Shape(shown, copies[0].size, min(copy.mtime_ns for copy in copies))
+    if not owners:
+        return shape
+    uid, gid, mode = max(owners, key=_width)
+    without = ALSO_WITHOUT_OWNER if len(owners) < len(copies) else 0
+    return shape._replace(uid=uid, gid=gid, mode=mode | without)
+
+
+def _width(owner: Owner) -> tuple[int, int, int]:
+    """More where more users may read the file."""
+    return owner.mode & 0o004, owner.mode & 0o040, owner.mode & 0o400
 
 
 def _rank(copies: Sequence[Copy]) -> tuple[bool, int, str, str]:
@@ -195,31 +215,29 @@ class TreeBuilder:
     def _write(
         self, parent: int, names: Sequence[Shown], copies: Mapping[int, Sequence[Copy]], changes: TreeChanges
     ) -> None:
-        rows = {
-            (name, content): (ino, shown, size, mtime)
-            for ino, name, shown, content, size, mtime in self._catalog.file_rows(parent)
+        rows = {(row.name, row.content): row for row in self._catalog.file_rows(parent)}
+        wanted = {
+            (item.name, content): _shape(rank == 0, copies[content])
+            for item in names
+            for rank, content in enumerate(item.contents)
         }
-        wanted = {}
-        for item in names:
-            for rank, content in enumerate(item.contents):
-                mtime = min(copy.mtime_ns for copy in copies[content])
-                wanted[item.name, content] = (rank == 0, copies[content][0].size, mtime)
         # Rows go and hide before others come and show: a name is shown once at any time.
-        for (name, content), (ino, shown, _, _) in rows.items():
+        for (name, content), row in rows.items():
             if (name, content) not in wanted:
-                self._catalog.delete_node(ino)
-                if shown:
+                self._catalog.delete_node(row.ino)
+                if row.shape.shown:
                     self._changed(parent, name, changes)
-        order = sorted(wanted.items(), key=lambda item: item[1][0])
-        for (name, content), state in order:
-            row = rows.get((name, content))
-            if row is None:
-                self._catalog.insert_node(parent, name, state[0], content, *state[1:])
-            elif row[1:] != state:
-                self._catalog.update_node(row[0], *state)
+        for (name, content), shape in sorted(wanted.items(), key=lambda item: item[1].shown):
+            before = rows.get((name, content))
+            if before is None:
+                self._catalog.insert_node(parent, name, content, shape)
+            elif before.shape != shape:
+                self._catalog.update_node(before.ino, shape)
             else:
                 continue
-            if state[0] or (row is not None and row[1]):
+            if before is not None and before.shape[:3] == shape[:3]:
+                changes.owners.add(before.ino)
+            elif shape.shown or (before is not None and before.shape.shown):
                 self._changed(parent, name, changes)
 
     def _changed(self, parent: int, name: str, changes: TreeChanges) -> None:
@@ -243,10 +261,10 @@ class TreeBuilder:
         # A file that has the name gives way: its directory is settled again, with the name taken.
         if self._catalog.has_file(parent, name):
             for row in self._catalog.file_rows(parent):
-                if row[1] == name:
-                    self._catalog.delete_node(row[0])
+                if row.name == name:
+                    self._catalog.delete_node(row.ino)
             self._again.add(path)
-        child = self._catalog.insert_node(parent, name, True, None, 0, time.time_ns())
+        child = self._catalog.insert_node(parent, name, None, Shape(True, 0, time.time_ns()))
         self._changed(parent, name, changes)
         return child
 

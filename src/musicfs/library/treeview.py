@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from musicfs.library.database import ROOT_INO, connect, decode_path
 from musicfs.library.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica
+
+_OWNED = "ino, name, content, size, mtime_ns, uid, gid, mode"
 
 
 class Node(NamedTuple):
@@ -24,6 +27,19 @@ class Node(NamedTuple):
     content: int | None
     size: int
     mtime_ns: int
+
+
+class OwnedNode(NamedTuple):
+    """A `Node`, and who may read it: see ownership.sql."""
+
+    ino: int
+    name: str
+    content: int | None
+    size: int
+    mtime_ns: int
+    uid: int | None
+    gid: int | None
+    mode: int | None
 
 
 class OriginRow(NamedTuple):
@@ -108,6 +124,29 @@ class TreeView:
             " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
             (parent, after, limit),
         ).fetchall()
+
+    # The same with owners, for a mount that other users see: the queries above are to stay as short as they are.
+
+    def owned_lookup(self, parent: int, name: str) -> OwnedNode | None:
+        """As `lookup`."""
+        row = self._execute(
+            f"SELECT {_OWNED} FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (parent, name)
+        ).fetchone()
+        return OwnedNode(*row) if row else None
+
+    def owned_node(self, ino: int) -> OwnedNode | None:
+        """As `node`."""
+        row = self._execute(f"SELECT {_OWNED} FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return OwnedNode(*row) if row else None
+
+    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedNode]:
+        """As `children`."""
+        rows = self._execute(
+            f"SELECT {_OWNED} FROM nodes INDEXED BY nodes_by_parent"
+            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
+            (parent, after, limit),
+        )
+        return list(starmap(OwnedNode, rows))
 
     def parent(self, ino: int) -> int:
         row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()

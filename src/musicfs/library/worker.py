@@ -69,11 +69,12 @@ class Worker:
 
     def _announce(self, changes: TreeChanges) -> None:
         """In messages that take the parent a few milliseconds each."""
-        entries, directories = list(changes.entries), list(changes.directories)
+        entries, directories, owners = list(changes.entries), list(changes.directories), list(changes.owners)
         # Sent even if nothing is to be forgotten: readers see the commit only once they know of it.
-        pieces = max(1, -(-len(entries) // _AT_ONCE))
+        pieces = max(1, -(-max(len(entries), len(owners)) // _AT_ONCE))
         for piece in range(pieces):
-            self._link.send(TreeChanges(set(entries[piece::pieces]), set(directories[piece::pieces])))
+            some = slice(piece, None, pieces)
+            self._link.send(TreeChanges(set(entries[some]), set(directories[some]), set(owners[some])))
 
     def prepare(self) -> None:
         """Makes the catalogue agree with the configuration; the tree changes where it has to."""

@@ -22,10 +22,15 @@ from musicfs.model import OriginId, Replica
 from musicfs.mount.counting import RequestCounts
 from musicfs.mount.variants import Variants
 
-Attributes = tuple[int, bool, int, int]
-"""Inode number, whether it is a directory, size in bytes, time of change in nanoseconds since the epoch."""
+Attributes = tuple[int, bool, int, int, *tuple[int | None, ...]]
+"""Inode number, whether it is a directory, size in bytes, time of change in nanoseconds since the epoch.
 
-Row = tuple[int, str, int | None, int, int]
+Of a filesystem with owners also uid, gid and mode as nodes have them (see ownership.sql), unless the file has left the
+tree.
+"""
+
+Row = tuple[int, str, int | None, int, int, *tuple[int | None, ...]]
+"""The fields of a `Node`, or of an `OwnedNode`."""
 
 _PAGE = 1024
 _LONGEST_NAME = 255  # bytes, as statfs says
@@ -42,7 +47,7 @@ def errno_of(error: BaseException) -> int:
 @dataclass(slots=True)
 class _Directory:
     ino: int
-    rows: list[Row] = field(default_factory=list)
+    rows: Sequence[Row] = field(default_factory=list)
     """What was read ahead of the position `start` but not asked for yet."""
     start: int = -1
     complete: bool = False
@@ -59,7 +64,8 @@ class Filesystem:
     """The tree as files. Belongs to the event loop's thread.
 
     rank: the origins that would serve these replicas, best first. store: the cache on disk, if there is one. variants:
-    who says whether a file that is opened can be read; None: it always can.
+    who says whether a file that is opened can be read; None: it always can. owners: whether attributes and rows say
+    whom a file belongs to.
     """
 
     def __init__(
@@ -69,8 +75,13 @@ class Filesystem:
         rank: Callable[[Sequence[Replica]], list[OriginId]],
         store: BlockStore | None = None,
         variants: Variants | None = None,
+        *,
+        owners: bool = False,
     ) -> None:
         self._tree = tree
+        self._lookup: Callable[[int, str], Row | None] = tree.owned_lookup if owners else tree.lookup
+        self._node: Callable[[int], Row | None] = tree.owned_node if owners else tree.node
+        self._children: Callable[[int, int, int], Sequence[Row]] = tree.owned_children if owners else tree.children
         self._reader = reader
         self._rank = rank
         self._store = store
@@ -114,17 +125,17 @@ class Filesystem:
         if len(name) > _LONGEST_NAME:
             raise OSError(errno.ENAMETOOLONG, "the name is too long")
         try:
-            row = self._tree.lookup(parent, name.decode("utf-8"))
+            row = self._lookup(parent, name.decode("utf-8"))
         except UnicodeDecodeError:
             return None
         if row is None:
             return None
-        return row[0], row[2] is None, row[3], row[4]
+        return row[0], row[2] is None, *row[3:]
 
     def getattr(self, ino: int) -> Attributes:
-        node = self._tree.node(ino)
-        if node is not None:
-            return node.ino, node.content is None, node.size, node.mtime_ns
+        row = self._node(ino)
+        if row is not None:
+            return row[0], row[2] is None, *row[3:]
         for file in self._files.values():  # removed from the tree while somebody has it open
             if file.attributes[0] == ino:
                 return file.attributes
@@ -143,14 +154,14 @@ class Filesystem:
     def directory(self, handle: int) -> int:
         return self._directories[handle].ino
 
-    def readdir(self, handle: int, after: int) -> list[Row]:
+    def readdir(self, handle: int, after: int) -> Sequence[Row]:
         """Entries of the directory with an inode number above `after`, in that order; empty at the end.
 
         From its beginning (`after` is 0) it is read anew; what follows was mostly read with it.
         """
         directory = self._directories[handle]
         if after == 0 or directory.start != after or not (directory.rows or directory.complete):
-            directory.rows = self._tree.children(directory.ino, after, _PAGE)
+            directory.rows = self._children(directory.ino, after, _PAGE)
             directory.start = after
             directory.complete = len(directory.rows) < _PAGE
         return directory.rows

@@ -30,6 +30,7 @@ from musicfs.library.tree import TreeChanges
 from musicfs.mount import points
 from musicfs.mount.filesystem import Filesystem, errno_of
 from musicfs.mount.fuseloop import FuseWaiter
+from musicfs.mount.readers import Readers
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,19 @@ class Operations(pyfuse3.Operations):
     """Answers the kernel's requests from a `Filesystem`.
 
     The frequent requests re-use one answer object each: an answer is copied out before the next request is taken.
+
+    readers: who may read a file, where other users see the mount; the filesystem then has owners. None: its one user
+    may read all.
     """
 
     enable_writeback_cache = False
 
-    def __init__(self, filesystem: Filesystem, waiter: FuseWaiter) -> None:
+    def __init__(self, filesystem: Filesystem, waiter: FuseWaiter, readers: Readers | None = None) -> None:
         super().__init__()
+        self._fill: Callable[..., EntryAttributes] = self._fill_plain
+        if readers is not None:
+            self._readers = readers
+            self._fill = self._fill_owned
         self._fs = filesystem
         self._counts = filesystem.counts
         self._reads_took = filesystem.counts.took["read"]
@@ -105,7 +113,7 @@ class Operations(pyfuse3.Operations):
             log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
         return FUSEError(number)
 
-    def _fill(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> EntryAttributes:
+    def _fill_plain(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> EntryAttributes:
         entry = self._dir if is_directory else self._file
         entry.st_ino = InodeT(ino)
         entry.st_size = size
@@ -113,6 +121,15 @@ class Operations(pyfuse3.Operations):
         entry.st_mtime_ns = mtime_ns
         entry.st_ctime_ns = mtime_ns
         entry.st_atime_ns = mtime_ns
+        return entry
+
+    def _fill_owned(
+        self, ino: int, is_directory: bool, size: int, mtime_ns: int, *owner: int | None
+    ) -> EntryAttributes:
+        entry = self._fill_plain(ino, is_directory, size, mtime_ns)
+        if not is_directory:
+            entry.st_uid, entry.st_gid, mode = self._readers(*owner)
+            entry.st_mode = stat.S_IFREG | mode
         return entry
 
     # names and attributes
@@ -172,8 +189,8 @@ class Operations(pyfuse3.Operations):
                 return
         after = max(0, start_id - 2)
         while rows := fs.readdir(fh, after):
-            for count, (ino, name, content, size, mtime_ns) in enumerate(rows):
-                entry = self._fill(ino, content is None, size, mtime_ns)
+            for count, (ino, name, content, *about) in enumerate(rows):
+                entry = self._fill(ino, content is None, *about)
                 if not reply(token, name.encode(), entry, ino + 2):
                     fs.advance(fh, count)
                     return
@@ -293,12 +310,18 @@ class _Forgetter:
 
 
 class FuseMount:
-    """One mounted filesystem: `mount`, `serve` until it is unmounted or told to `stop`, `unmount`."""
+    """One mounted filesystem: `mount`, `serve` until it is unmounted or told to `stop`, `unmount`.
 
-    def __init__(self, filesystem: Filesystem, mount_point: Path, waiter: FuseWaiter, *, allow_other: bool) -> None:
+    allow_other: other users see it; the filesystem has owners then, and the kernel enforces what they may read.
+    file_mode: see `Readers`.
+    """
+
+    def __init__(
+        self, filesystem: Filesystem, mount_point: Path, waiter: FuseWaiter, *, allow_other: bool, file_mode: int
+    ) -> None:
         self._mount_point = mount_point
         self._waiter = waiter
-        self._operations = Operations(filesystem, waiter)
+        self._operations = Operations(filesystem, waiter, Readers(file_mode) if allow_other else None)
         self._allow_other = allow_other
         self._mounted = False
         self._forgetter = _Forgetter()
@@ -353,7 +376,7 @@ class FuseMount:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
         if not self._mounted:
             return
-        for ino in changes.directories:
+        for ino in (*changes.directories, *changes.owners) if self._allow_other else changes.directories:
             try:
                 pyfuse3.invalidate_inode(InodeT(ino), attr_only=True)
             except OSError as error:  # the kernel never heard of it

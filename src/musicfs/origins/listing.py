@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicfs.model import Stat
+from musicfs.origins.fileowners import Gates, Ownership, narrowed
 from musicfs.origins.links import Below, LinkRefused, Links
 
 Identity = tuple[int, int]
@@ -49,17 +50,20 @@ class Lister:
         self.below = Below(root, links)
         self.root_identity = identity_of(Path(root).stat())
         self._seen = {_key(self.root_identity)}
+        self._ownership = Ownership()
+        self._gates: dict[str, Gates] = {}  # of the folders that were met and are yet to be listed
 
     def list(self, under: str, files: bool = True) -> Folder:
         """What `under` holds, sorted by name; without `files`, folders and what is left out. Raises OSError when not
         all can be had."""
         found = Folder()
         prefix = f"{under}/" if under else ""
+        gates = self._gates_of(under) if files else None
         try:
             with self._entries(under) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     if files or entry.is_symlink() or entry.is_dir():
-                        self._place(entry, prefix + entry.name, found)
+                        self._place(entry, prefix + entry.name, found, gates)
         except LinkRefused:
             found.vanished = True  # a link has taken its place since the folder above was listed
             found.left_out.append(under)
@@ -76,7 +80,25 @@ class Lister:
             with self.below.folder(under) as fd, os.scandir(fd) as entries:
                 yield entries
 
-    def _place(self, entry: os.DirEntry[str], path: str, found: Folder) -> None:
+    def file(self, path: str, about: os.stat_result) -> Stat:
+        """The file that `path` leads to, of which the system says `about`."""
+        return self._stat(path, about, None)
+
+    def _stat(self, path: str, about: os.stat_result, gates: Gates | None) -> Stat:
+        """gates: of the folder that it is in; None: it is behind a link, or its folder was not listed."""
+        full = f"{self._root}/{path}"
+        if gates is None:
+            full = os.path.realpath(full)
+            gates = self._ownership.on_the_way(full.rpartition("/")[0] or "/")
+        owner = narrowed(gates, self._ownership.gate(full, about))
+        return Stat(path, about.st_size, about.st_mtime_ns, owner=owner)
+
+    def _gates_of(self, folder: str) -> Gates:
+        gates = self._gates.pop(folder, None)
+        return self._ownership.on_the_way(os.path.realpath(f"{self._root}/{folder}")) if gates is None else gates
+
+    def _place(self, entry: os.DirEntry[str], path: str, found: Folder, gates: Gates | None) -> None:
+        """gates: of the folder that it is in; None: nobody asks for owners."""
         linked = entry.is_symlink()
         if linked:
             if self._met_otherwise(path):
@@ -93,7 +115,8 @@ class Lister:
                 return  # gone meanwhile, or a link to nowhere
             raise
         if stat.S_ISREG(about.st_mode):
-            found.files.append(Stat(path, about.st_size, about.st_mtime_ns))
+            if gates is not None:
+                found.files.append(self._stat(path, about, None if linked else gates))
         elif (
             stat.S_ISDIR(about.st_mode)
             and not is_skipped(entry.name)
@@ -101,6 +124,8 @@ class Lister:
         ):
             self._seen.add(key)
             (found.linked if linked else found.folders).append(path)
+            if gates is not None and not linked:
+                self._gates[path] = gates | {self._ownership.gate(f"{self._root}/{path}", about)}
 
     def _met_otherwise(self, link: str) -> bool:
         """Whether a link leads to the root or to what is listed below it."""

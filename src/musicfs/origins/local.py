@@ -369,7 +369,7 @@ class LocalOrigin:
         self._check_root()
         about = self._below.stat(under)
         if stat.S_ISREG(about.st_mode):
-            return Stat(under, about.st_size, about.st_mtime_ns)
+            return Lister(self._path, self._below.links).file(under, about)
         return Lister(self._path, self._below.links)
 
     def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> Folder:

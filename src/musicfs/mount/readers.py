@@ -1,0 +1,50 @@
+"""Whom the mount says that a file belongs to, and who may read it, where other users see the mount."""
+
+from __future__ import annotations
+
+import os
+
+from musicfs.library.rows import ALSO_WITHOUT_OWNER
+
+Shown = tuple[int, int, int]
+"""st_uid, st_gid and the read bits of st_mode."""
+
+_MOST_REMEMBERED = 4096
+
+
+class Readers:
+    """Makes of what the catalogue knows of a file's owner what the kernel is to enforce.
+
+    file_mode: of files whose origin knows of no owners, or that have not been scanned since owners are noted. They
+    belong to the mounting user.
+    """
+
+    def __init__(self, file_mode: int) -> None:
+        self._uid = os.getuid()
+        self._unowned = self._uid, os.getgid(), file_mode
+        self._known: dict[tuple[int | None, ...], Shown] = {}
+
+    def __call__(self, *owner: int | None) -> Shown:
+        """owner: uid, gid and mode as nodes have them (see ownership.sql); none at all: the file is in no tree."""
+        shown = self._known.get(owner)
+        if shown is None:
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            shown = self._known[owner] = self._shown(*owner)
+        return shown
+
+    def _shown(self, uid: int | None = None, gid: int | None = None, mode: int | None = 0) -> Shown:
+        if mode is None:
+            return self._unowned
+        if mode & ALSO_WITHOUT_OWNER and _width(self._unowned[2]) > _width(mode):
+            return self._unowned
+        mode &= 0o444
+        if uid is None or gid is None or (self._uid and not mode & 0o044):
+            # The user who mounts reads it through MusicFS in any case, by whatever right: of an ACL, say.
+            return self._uid, self._unowned[1], 0o400
+        return uid, gid, mode
+
+
+def _width(mode: int) -> tuple[int, int]:
+    """More where more users may read."""
+    return mode & 0o004, mode & 0o040
