@@ -10,6 +10,7 @@ from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import TellFolder, WatchCallback, list_all
+from musicfs.origins.bounds import MOST_FOLDERS
 from musicfs.origins.nfs.files import Files
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.sessions import Session
@@ -60,6 +61,8 @@ class NfsOrigin:
             for each in found.files:
                 yield each
             waiting += (path for path in reversed(found.folders) if not tell(path, found.times[path]))
+            if len(waiting) > MOST_FOLDERS:
+                raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", self._files.check_same, root)
 
     async def health(self) -> HealthStatus:

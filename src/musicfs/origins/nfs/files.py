@@ -9,6 +9,7 @@ from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
+from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import Folder, is_skipped
 from musicfs.origins.nfs.libnfs import Attributes, Connection, Export, Patience
 from musicfs.origins.nfs.places import Places
@@ -140,7 +141,11 @@ class Files:
         for piece in pieces:
             if piece.about is not None:
                 self._check_version(replica, piece.about)
-        return pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
+        data = pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
+        if len(data) != size:
+            detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
+            raise OriginFailed(self._origin, OriginFault.IO, detail)
+        return data
 
     def _check_version(self, replica: Replica, about: About) -> None:
         if stat.S_ISDIR(about.mode):
@@ -175,6 +180,8 @@ class Files:
             raise
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
+            if not is_usable(entry.name) or not is_in_reach(path):
+                continue
             about = entry if entry.mode else self._look(session, path)
             if about is None:
                 continue

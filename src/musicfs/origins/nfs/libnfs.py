@@ -12,7 +12,6 @@ import functools
 import os
 import re
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from musicfs.model import stored_ns
+from musicfs.origins.bounds import MOST_NAMES
 from musicfs.origins.nfs import rpc
+from musicfs.origins.nfs.guard import Guard
 from musicfs.origins.nfs.rpc import About, Call, Found, Piece
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ SONAMES = ("libnfs.so.13", "libnfs.so.14")
 
 _MOST_GROUPS = 16  # RFC 5531
 _NEIGHBOURS = 16 << 10  # bytes of an answer that tells some of a folder: about 80 names
+_LEAST_READ, _LARGEST_READ = 4 << 10, 1 << 20  # bytes of one call, whatever the server says that it takes
 _LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
 
 
@@ -189,6 +191,7 @@ class Connection:
         self._status = 0
         self._answer: object = None
         self._convert: Callable[[int, int | None], object] = _nothing
+        self._guard: Guard | None = None
 
     def mount(self) -> None:
         self._nfs = self._lib.nfs_init_context()
@@ -219,8 +222,7 @@ class Connection:
 
     def alive(self) -> bool:
         """Whether the server still keeps the connection, as far as can be told at once. Nothing is under way on it."""
-        fd = self._lib.nfs_get_fd(self._nfs)
-        return fd >= 0 and not _ready(fd, select.POLLIN, 0)
+        return self._guard is not None and self._lib.nfs_get_fd(self._nfs) >= 0 and self._guard.idle()
 
     def close(self) -> None:
         """Ends what is under way. Never blocks."""
@@ -229,6 +231,8 @@ class Connection:
             self._turn += 1  # it calls back for all that is under way: nobody waits for that
             self._replies = {}
             self._lib.nfs_destroy_context(nfs)
+        if self._guard is not None:
+            self._guard.close()
 
     def stat(self, path: str) -> Attributes:
         """Links are followed, within the export."""
@@ -262,10 +266,12 @@ class Connection:
         """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
 
         It is asked for all of them at once, each as large as it takes."""
-        most = max(1, self._lib.nfs_get_readmax(self._nfs))
+        most = min(max(_LEAST_READ, self._lib.nfs_get_readmax(self._nfs)), _LARGEST_READ)
         sizes = [min(most, size - start) for start in range(0, size, most)]
         calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
         found = self._granted(calls)
+        if any(len(piece.data) > wanted for piece, wanted in zip(found, sizes, strict=True)):
+            raise ConnectionError(errno.EBADMSG, "the server gave more than it was asked for")
         short = (number for number, piece in enumerate(found) if len(piece.data) < sizes[number])
         return found[: next(short, len(found)) + 1]
 
@@ -275,6 +281,8 @@ class Connection:
         found = []
         while entry := self._lib.nfs_readdir(self._nfs, folder):
             about = entry.contents
+            if about.name is None:
+                continue
             mtime_ns = stored_ns(about.mtime.sec * 10**9 + about.mtime_nsec)
             found.append(Entry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
         self._lib.nfs_closedir(self._nfs, folder)
@@ -285,6 +293,8 @@ class Connection:
         self._turn += 1
         self._done, self._answer, self._convert = False, None, convert
         self._lib.nfs_set_error(self._nfs, b"")  # else an old one might be taken for this call's
+        if self._guard is not None:
+            self._guard.replies.names = 0
         if start(self._nfs, *args, self._answered, self._turn) < 0 and not self._done:
             raise ConnectionError(errno.ECONNABORTED, self._error_text())
         while self._waits:
@@ -296,11 +306,18 @@ class Connection:
     def _take_answer(self, status: int, _nfs: object, data: int | None, turn: int) -> None:
         """Called by the library, also late, for calls that nobody waits for any more. `data` is its own memory."""
         if turn == self._turn and not self._done:
-            self._answer = self._convert(status, data) if status >= 0 else None
+            self._answer, status = self._converted(status, data) if status >= 0 else (None, status)
             if status < 0 and data and not self._mounted:  # later it may be anything
                 self._complaint = c.string_at(data).decode(errors="replace")
             self._status = status
             self._done = True
+
+    def _converted(self, status: int, data: int | None) -> tuple[object, int]:
+        """What is raised in a call of the library's would be lost, and the answer waited for."""
+        try:
+            return self._convert(status, data), status
+        except Exception:
+            return None, -errno.EIO
 
     def _granted(self, calls: Sequence[Call[T]]) -> Sequence[T]:
         """What is answered to all of them. Raises the first refusal."""
@@ -332,7 +349,10 @@ class Connection:
     def _take_reply(self, _context: object, status: int, data: int | None, turn: int) -> None:
         """Called by the library, also late, like `_take_answer`."""
         if turn in self._replies and self._replies[turn] is None:
-            self._replies[turn] = self._parsers[turn](data) if not status and data else self._failure(errno.EFAULT)
+            try:
+                self._replies[turn] = self._parsers[turn](data) if not status and data else self._failure(errno.EFAULT)
+            except Exception:
+                self._replies[turn] = OSError(errno.EIO, "the server's answer makes no sense")
 
     @property
     def _waits(self) -> bool:
@@ -341,18 +361,34 @@ class Connection:
 
     def _serve(self) -> None:
         """Takes and sends what can be at once, or waits a moment for that."""
+        guard = self._guarded()
+        if self._lib.nfs_which_events(self._nfs) & select.POLLOUT:
+            self._let(select.POLLOUT)
+            guard = self._guarded() if self._waits else guard
+        if guard.wait(min(_LOOK_SECS, self.patience.left())):
+            for reply in guard.take():
+                self.patience.heard()
+                guard.hand_over(reply, lambda: self._let(select.POLLIN))
+        if guard.replies.names > MOST_NAMES:
+            raise ConnectionError(errno.E2BIG, "the server lists more names in one folder than any has")
+        if not self.patience.left() and self._waits:
+            raise TimeoutError(errno.ETIMEDOUT, "no answer")
+
+    def _let(self, events: int) -> None:
+        """Has the library do what it can."""
+        if self._lib.nfs_service(self._nfs, events) < 0 and self._waits:
+            raise ConnectionError(errno.ECONNRESET, self._error_text())
+
+    def _guarded(self) -> Guard:
+        """The guard of the library's present connection; it makes one for mounting, and another for all else."""
         fd = self._lib.nfs_get_fd(self._nfs)
         if fd < 0:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
-        events = _ready(fd, self._lib.nfs_which_events(self._nfs), min(_LOOK_SECS, self.patience.left()))
-        if events & select.POLLERR and (number := _socket_error(fd)):
-            raise ConnectionError(number, os.strerror(number))
-        if events:
-            self.patience.heard()
-        elif not self.patience.left():
-            raise TimeoutError(errno.ETIMEDOUT, "no answer")
-        if self._lib.nfs_service(self._nfs, events) < 0 and self._waits:
-            raise ConnectionError(errno.ECONNRESET, self._error_text())
+        if self._guard is None or not self._guard.guards(fd):
+            if self._guard is not None:
+                self._guard.close()
+            self._guard = Guard(fd)
+        return self._guard
 
     def _error_text(self) -> str:
         text: bytes = self._lib.nfs_get_error(self._nfs) or b""
@@ -369,17 +405,6 @@ class Connection:
         if number in (errno.EFAULT, errno.EINTR):
             return ConnectionError(errno.ECONNRESET, text)
         return OSError(number, os.strerror(number))
-
-
-def _socket_error(fd: int) -> int:
-    with socket.socket(fileno=os.dup(fd)) as connection:
-        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
-
-def _ready(fd: int, events: int, secs: float) -> int:
-    poll = select.poll()
-    poll.register(fd, events)
-    return next((found for _, found in poll.poll(secs * 1000)), 0)
 
 
 def _nothing(_status: int, _data: int | None) -> None:

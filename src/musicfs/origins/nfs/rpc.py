@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from musicfs.model import stored_ns
+from musicfs.origins.bounds import is_usable
 
 T = TypeVar("T")
 
@@ -168,7 +169,7 @@ def _listed(address: int) -> dict[str, Found] | OSError:
     found, at = {}, done.ok.first
     while at:
         entry = at.contents
-        if entry.follows:
+        if entry.follows and entry.name and is_usable(os.fsdecode(entry.name)):
             found[os.fsdecode(entry.name)] = _taken(entry.handle), _maybe(entry.about)
         at = entry.next
     return found

@@ -25,7 +25,7 @@ from musicfs.origins.s3.listing import (
 )
 from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url, server_of
-from musicfs.origins.threads import WorkersClosed, WorkerThreads
+from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
 
 _PROBED = 2  # keys: one may stand for the prefix itself
 _LARGEST_PROBE = 64 << 10
@@ -217,8 +217,8 @@ class S3Origin:
             return await self._parsing.run(parse_page, answer.body, most)
         except (ValueError, OverflowError) as error:
             raise OriginFailed(self.id, OriginFault.IO, f"a listing can't be understood: {error}") from error
-        except WorkersClosed:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "it has been closed") from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
 
     async def _failure(self, path: str, answer: Answer) -> MusicFSError:
         """Whom to blame for a request that was refused: the origin, or only the file."""

@@ -1,0 +1,120 @@
+"""Stands between libnfs and a server, so that libnfs gets nothing but well-formed replies (see replies.py).
+
+libnfs makes its connection by itself and offers no way to be given one. So the socket behind its descriptor is replaced
+by one end of a pair, whose other end is here, together with the server's own socket. All of it runs in the thread that
+drives libnfs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from musicfs.origins.nfs.replies import Malformed, Replies
+
+_PIECE = 256 << 10
+_MOST_TURNS = 1000  # in which libnfs takes a reply that lies before it
+
+
+class Guard:
+    """Takes the place of libnfs's connection at descriptor `fd`, which may still be in the making.
+
+    Nothing blocks but `wait`. Raises ConnectionError, with the number of what happened.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.replies = Replies()
+        self._fd = fd
+        self._server = socket.socket(fileno=os.dup(fd))
+        self._server.setblocking(False)
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setblocking(False)
+            os.dup2(theirs.fileno(), fd, inheritable=False)
+        self._ours.setblocking(False)
+        self._identity = _identity(fd)
+        self._unsent = b""
+
+    def close(self) -> None:
+        """What is libnfs's own stays open."""
+        self._server.close()
+        self._ours.close()
+
+    def guards(self, fd: int) -> bool:
+        """Whether this is still the connection that it was made for; libnfs may have made another since."""
+        return fd == self._fd and _identity(fd) == self._identity
+
+    def idle(self) -> bool:
+        """Whether the server has sent nothing, its end included. Nothing is under way."""
+        return not _ready(self._server, select.POLLIN, 0)
+
+    def wait(self, secs: float) -> bool:
+        """Sends what libnfs has written, and waits for the server. Whether there is something to take or to send."""
+        self._send()
+        events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        found = _ready(self._server, events, secs)
+        if found & select.POLLERR and (number := self._server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            raise ConnectionError(number, os.strerror(number))
+        self._send()
+        return bool(found)
+
+    def take(self) -> list[bytes]:
+        """The replies that have come, whole and well-formed."""
+        try:
+            data = self._server.recv(_PIECE)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise ConnectionError(error.errno or errno.ECONNRESET, error.strerror) from error
+        if not data:
+            raise ConnectionError(errno.ECONNRESET, "the server closed the connection")
+        try:
+            return self.replies.take(data)
+        except Malformed as malformed:
+            raise ConnectionError(errno.EBADMSG, f"a reply of the server {malformed}") from None
+
+    def hand_over(self, reply: bytes, serve: Callable[[], None]) -> None:
+        """serve: has libnfs take what it can. It may open another connection by that."""
+        rest = memoryview(reply)
+        while rest and self.guards(self._fd):
+            with suppress(BlockingIOError):
+                rest = rest[self._ours.send(rest) :]
+            serve()
+        turns = 0
+        while self.guards(self._fd) and _ready(self._fd, select.POLLIN, 0):
+            serve()
+            turns += 1
+            if turns > _MOST_TURNS:
+                raise ConnectionError(errno.EBADMSG, "a reply of the server is not understood")
+
+    def _send(self) -> None:
+        with suppress(BlockingIOError):
+            while data := self._ours.recv(_PIECE):
+                self.replies.note_calls(data)
+                self._unsent += data
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._server.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTCONN, errno.EINPROGRESS):
+                raise ConnectionError(error.errno or errno.ECONNRESET, error.strerror) from error
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        about = os.fstat(fd)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _ready(end: socket.socket | int, events: int, secs: float) -> int:
+    poll = select.poll()
+    poll.register(end, events)
+    return next((found for _, found in poll.poll(secs * 1000)), 0)
