@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from musicfs.config import Config, OriginConfig
 from musicfs.config_models import settle_links
@@ -61,6 +60,7 @@ from musicfs.origins.kinds import find_kind, open_origin
 from musicfs.origins.linux import give_memory_back
 from musicfs.reconfiguring import Reconfiguring, Source
 from musicfs.runtime import lock_cache
+from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class App:
         self.scans: dict[OriginId, ScanProgress | ScanFinished] = {}
         self.on_changes: Callable[[TreeChanges], None] = lambda changes: None
         self._changing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(log)
 
     @property
     def catalog_path(self) -> Path:
@@ -174,14 +174,14 @@ class App:
             stack.push_async_callback(self.monitor.aclose)
             stack.push_async_callback(self.failover.aclose)
             stack.push_async_callback(self.reader.aclose)
-            stack.push_async_callback(self._end_tasks)
+            stack.push_async_callback(self._tasks.aclose)
             self.bus.listen(self._notice)
             yield self
 
     def begin(self) -> None:
         """Starts probes, watches and scans: what the mount does not wait for."""
         self.monitor.start()
-        self._spawn(self.library.refresh(), "refresh")
+        self._tasks.spawn(self.library.refresh(), "refresh")
         self._members.begin()
         if self.pins is not None:
             self._run_for_ever(self.pins.run, "pins")
@@ -276,7 +276,7 @@ class App:
             case OriginUnregistered(origin):
                 self.scans.pop(origin, None)
             case HealthChanged(origin, before, after, _) if HealthStatus.UNHEALTHY in (before, after):
-                self._spawn(self._tell_whether_reachable(origin), "reachable")
+                self._tasks.spawn(self._tell_whether_reachable(origin), "reachable")
 
     async def _tell_whether_reachable(self, origin: OriginId) -> None:
         """As it is by now, so that of two that tell of one origin the last is right."""
@@ -311,20 +311,4 @@ class App:
             await asyncio.sleep(_RESTART_SECS)
 
     def _run_for_ever(self, run: Run, name: str) -> asyncio.Task[None]:
-        return self._spawn(self._keep_running(run, name), name)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the task %r died", task.get_name(), exc_info=error)
-
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return self._tasks.spawn(self._keep_running(run, name), name)

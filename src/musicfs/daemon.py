@@ -28,6 +28,7 @@ from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
 from musicfs.reconfiguring import Source
 from musicfs.runtime import claim_cache, control_socket, open_in_cache
 from musicfs.service import Service
+from musicfs.system.tasks import Tasks
 from musicfs.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -93,14 +94,10 @@ async def _serve(
             begun = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ending.ask)
-            reloading: set[asyncio.Task[None]] = set()
-
-            def reload() -> None:
-                task = loop.create_task(_reload(app, service, begun))
-                reloading.add(task)
-                task.add_done_callback(reloading.discard)
-
-            loop.add_signal_handler(signal.SIGHUP, reload)
+            reloads = Tasks(log)
+            loop.add_signal_handler(
+                signal.SIGHUP, lambda: reloads.spawn(_reload(app, service, begun), "reloading the configuration")
+            )
             endpoint = Endpoint(control_socket(config.mount_point))
             listening = endpoint.open()
             on_mounted(app)

@@ -30,6 +30,7 @@ RULES = Rules(
         frozenset({"logs", "secrets"}),
         frozenset({"config", "config_file", "descriptors", "processes", "runtime", "systemd"}),
         frozenset({"events", "logfile", "sqlite"}),
+        frozenset({"system"}),
         frozenset({"errors"}),
         frozenset({"hardening", "ownership"}),
         frozenset({"model", "texts"}),

@@ -25,6 +25,7 @@ from musicfs.errors import MusicFSError
 from musicfs.events import EventBus
 from musicfs.model import Content, Fingerprint
 from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
+from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class BlockStore:
         self._known = KnownBlocks()
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(log, quiet=(CacheFailed,))
         self._queue = WriteQueue(self._store, self._spawn)
         self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
         self._now = True
@@ -87,7 +88,7 @@ class BlockStore:
     @property
     def waiting(self) -> bool:
         """Whether anything is still to be written."""
-        return bool(self._tasks - {self._touching})
+        return any(task is not self._touching for task in self._tasks)
 
     async def start(self) -> None:
         """Makes ready what is there. A disk that fails is told by an event, not raised."""
@@ -103,9 +104,7 @@ class BlockStore:
             return
         await self._queue.written(_CLOSING_SECS)
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, self._known.end_loading(), return_exceptions=True)
+        await asyncio.gather(self._tasks.aclose(), self._known.end_loading(), return_exceptions=True)
         with contextlib.suppress(CacheFailed, *_FAILURES, TimeoutError):
             async with asyncio.timeout(_CLOSING_SECS):
                 await self._write_touched()
@@ -370,15 +369,7 @@ class BlockStore:
         return result
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, CacheFailed):
-            log.error("a task of the cache died", exc_info=error)
+        return self._tasks.spawn(work, "a task of the cache")
 
 
 def _reason(error: BaseException) -> str:

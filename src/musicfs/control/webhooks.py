@@ -31,6 +31,7 @@ from musicfs.config import WebhookConfig
 from musicfs.errors import UserError
 from musicfs.events import Event, EventBus, Listening, to_json
 from musicfs.secrets import secret_of
+from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Webhooks:
         self._targets = [_Target(config, source, self) for config in configs]
         self._bus = bus
         self._listening: Listening | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(log)
 
     def jitter(self) -> float:
         return self._rng.uniform(1 - _JITTER, 1 + _JITTER)
@@ -251,9 +252,8 @@ class Webhooks:
             timeout=aiohttp.ClientTimeout(total=self._timeout_secs), cookie_jar=aiohttp.DummyCookieJar()
         )
         self._listening = self._bus.listen(self._note)
-        self._tasks = {asyncio.create_task(each.run(), name=f"webhook {each.id}") for each in self._targets}
-        for task in self._tasks:
-            task.add_done_callback(_report)
+        for each in self._targets:
+            self._tasks.spawn(each.run(), f"webhook {each.id}")
 
     def _note(self, event: Event) -> None:
         for target in self._targets:
@@ -263,14 +263,6 @@ class Webhooks:
         """Ends at once; what is on its way is lost."""
         if self._listening is not None:
             self._listening.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSING_SECS)
+        await self._tasks.aclose(_CLOSING_SECS)
         if self._session is not None:
             await self._session.close()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("%s died", task.get_name(), exc_info=error)

@@ -35,6 +35,7 @@ from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
 from musicfs.origins.base import Origin
 from musicfs.origins.kinds import open_origin
+from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -185,16 +186,12 @@ async def _serve(end: socket, parsers: Parsers) -> None:
     logs.begin(setup.log)
     worker = Worker(setup, Catalog.open(setup.catalog, setup.metadata_cache_mb), link, parsers)
     worker.prepare()
-    tasks: set[asyncio.Task[None]] = set()
+    tasks = Tasks(log)
     try:
         while isinstance(request := await inbox.get(), Request):
-            task = asyncio.create_task(worker.carry_out(request))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            tasks.spawn(worker.carry_out(request), "a command of the library")
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.aclose()
         await worker.aclose()
 
 

@@ -21,6 +21,7 @@ from musicfs.origins.linux import give_memory_back
 from musicfs.origins.listing import Lister, is_skipped
 from musicfs.origins.threads import WorkersHeld, WorkersUnavailable, WorkerThreads
 from musicfs.origins.watchedfolders import WatchedFolders
+from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class FolderWatch:
         self._pending: set[str] = set()
         self._first = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._adding: set[asyncio.Task[None]] = set()
+        self._adding = Tasks(log)
         self._incomplete = False
         self._links: Links = links
         self._told = set() if told is None else told
@@ -148,8 +149,7 @@ class FolderWatch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task in self._adding:
-            task.cancel()
+        self._adding.cancel()
         self._pending.clear()
         self._stop_reading()
 
@@ -244,9 +244,7 @@ class FolderWatch:
                 self._folders.pop(number)
 
     def _add_later(self, folder: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._add(folder))
-        self._adding.add(task)
-        task.add_done_callback(self._adding.discard)
+        self._adding.spawn(self._add(folder), f"the watch of {folder!r} at origin {self._origin!r}")
 
     async def _add(self, folder: str) -> None:
         shared = self._shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from musicfs.model import Replica
 from musicfs.origins.bounds import LARGEST_LISTING, MOST_NAMES
 from musicfs.origins.sftp.packets import LARGEST_READ, bound
+from musicfs.system.tasks import Tasks
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile, SFTPName, SSHClientConnection
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Key = tuple[str, int, int]
@@ -73,7 +77,7 @@ class Session:
         self._time = asyncio.get_running_loop().time
         self._answered = self._time()
         self._files: OrderedDict[_Key, RemoteFile] = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(log, quiet=(Exception,))  # who waits for one is told; if no one does, that is no news
         self._probing: asyncio.Task[None] | None = None
         self._used = self._answered
         bound(client)
@@ -91,7 +95,7 @@ class Session:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ENDING_SECS):
                 await self._connection.wait_closed()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self._tasks.wait()
 
     # Requests
 
@@ -270,15 +274,7 @@ class Session:
         return task.result()
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told; if nobody does, that is no news
+        return self._tasks.spawn(work, "a request")
 
 
 async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:

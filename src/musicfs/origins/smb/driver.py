@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -18,6 +19,9 @@ from musicfs.origins.smb.settings import SmbSettings
 from musicfs.origins.smb.wire import Identity
 from musicfs.origins.threads import WorkersClosed, WorkersUnavailable, WorkerThreads
 from musicfs.secrets import find_secret, variable_of
+from musicfs.system.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,7 +44,7 @@ class SmbOrigin:
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
         self._files: Files | None = None
         self._connecting: asyncio.Task[Files] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Tasks(log, quiet=(Exception,))
         self._closed = False
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -174,14 +178,7 @@ class SmbOrigin:
 
     def _leave_later(self, files: Files, folder: Folder) -> None:
         """Whoever leaves a scan half way does not wait for the folder to be closed."""
-        task = asyncio.create_task(self._on(files, Files.leave, folder), name=f"leaving a scan of {self.id}")
-        self._leaving.add(task)
-        task.add_done_callback(self._has_left)
-
-    def _has_left(self, task: asyncio.Task[None]) -> None:
-        self._leaving.discard(task)
-        if not task.cancelled():
-            task.exception()
+        self._leaving.spawn(self._on(files, Files.leave, folder), f"leaving a scan of {self.id}")
 
 
 def _open_folder(files: Files, path: str, root: Identity | None, deadline: Deadline) -> tuple[Files, Folder | None]:

@@ -1,0 +1,60 @@
+"""Background tasks that have one owner, which ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Tasks:
+    """Keeps tasks until they end, and logs what they fail with. Belongs to the event loop's thread.
+
+    log: of the owner. quiet: failures that are told elsewhere.
+    """
+
+    def __init__(self, log: logging.Logger, quiet: tuple[type[BaseException], ...] = ()) -> None:
+        self._log = log
+        self._quiet = quiet
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        """Those that have not ended."""
+        return iter(tuple(self._tasks))
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Begins the work. name: for the log, as in "NAME died"."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def cancel(self) -> None:
+        """Has all of them end soon."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Waits until those that there are now have ended, or so many seconds. Raises nothing that they raise."""
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=timeout)
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Cancels all of them, and waits for them."""
+        self.cancel()
+        await self.wait(timeout)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, self._quiet):
+            self._log.error("%s died", task.get_name(), exc_info=error)
