@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
 from queue import SimpleQueue
 
 from musicfs.content.checkstore import CheckStore, StoreError
+from musicfs.system.lru import Lru
 
 Row = tuple[bytes, bytes, bytes]
 
@@ -40,7 +40,7 @@ class CheckLoads:
     def __init__(self, store: CheckStore) -> None:
         self._store = store
         self._queue: SimpleQueue[Load | None] = SimpleQueue()
-        self._loads: OrderedDict[bytes, Load] = OrderedDict()
+        self._loads: Lru[bytes, Load] = Lru(_MOST_FINISHED)
         self._thread: threading.Thread | None = None
         self._stuck: Load | None = None
         """What was waited for in vain; those after it come later."""
@@ -55,10 +55,9 @@ class CheckLoads:
             loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, args=(loop,), name="checksums", daemon=True)
             self._thread.start()
-        load = self._loads[fingerprint] = Load(fingerprint)
+        load = Load(fingerprint)
+        self._loads.put(fingerprint, load)
         self._queue.put(load)
-        if len(self._loads) > _MOST_FINISHED:
-            self._loads.popitem(last=False)
 
     def take(self, fingerprint: bytes) -> Load | None:
         """The load, once, if it is done, or is done within a moment while the disk is quick."""

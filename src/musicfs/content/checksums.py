@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
@@ -23,6 +22,7 @@ from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
 from musicfs.origins.threads import WorkerThreads
 from musicfs.sqlite import is_damage
+from musicfs.system.lru import Lru
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Checksums:
         self._writer = WorkerThreads("checksums", 1)
         self._origins: list[OriginId] = []
         self._numbers: dict[OriginId, int] = {}
-        self._recent: OrderedDict[bytes, Record] = OrderedDict()
+        self._recent: Lru[bytes, Record] = Lru(_CONTENTS_IN_MEMORY)
         # Whoever has a record in use and whoever asks for it again share it, also when it is not a recent one.
         self._live: weakref.WeakValueDictionary[bytes, Record] = weakref.WeakValueDictionary()
         self._changed: dict[bytes, Record] = {}
@@ -180,10 +180,7 @@ class Checksums:
                     self._give_up(load.error)
                 record = _record(content, load.row)
             self._live[content.fingerprint] = record
-        self._recent[content.fingerprint] = record
-        self._recent.move_to_end(content.fingerprint)
-        if len(self._recent) > _CONTENTS_IN_MEMORY:
-            self._recent.popitem(last=False)
+        self._recent.put(content.fingerprint, record)
         return record
 
     async def record(self, content: Content) -> Record:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from musicfs.content.blockdisk import Changes, Loaded, OpenFile
 from musicfs.content.blockindex import last_block
 from musicfs.content.seals import PIECE_SIZE, PIECES, SEAL_SIZE
 from musicfs.model import Content, Fingerprint
+from musicfs.system.lru import Lru
 
 _MOST_CONTENTS = 128
 
@@ -50,7 +50,7 @@ class KnownBlocks:
     """The contents that were read last, as many as memory is given for. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[Fingerprint, KnownContent] = OrderedDict()
+        self._contents: Lru[Fingerprint, KnownContent] = Lru(_MOST_CONTENTS)
         self._used: dict[Fingerprint, float] = {}
         self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
         self._changed_while_loading: set[Fingerprint] = set()
@@ -85,11 +85,10 @@ class KnownBlocks:
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
 
     def _add(self, content: Content, loaded: Loaded) -> KnownContent:
-        known = self._contents[content.fingerprint] = KnownContent(content.size, loaded)
-        if len(self._contents) > _MOST_CONTENTS:
-            oldest, forgotten = self._contents.popitem(last=False)
-            if forgotten.touched:
-                self._used[oldest] = time.time()
+        known = KnownContent(content.size, loaded)
+        forgotten = self._contents.put(content.fingerprint, known)
+        if forgotten is not None and forgotten[1].touched:
+            self._used[forgotten[0]] = time.time()
         return known
 
     def apply(self, changes: Changes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from contextlib import suppress
 
 from musicfs.model import Replica
+from musicfs.system.lru import Lru
 
 Key = tuple[str, int, int]
 
@@ -36,8 +36,7 @@ class OpenFiles:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._files: OrderedDict[Key, OpenFile] = OrderedDict()
+        self._files: Lru[Key, OpenFile] = Lru(limit)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -62,10 +61,10 @@ class OpenFiles:
             file = OpenFile(fd, now)
             file.users = 1
             before = self._files.pop(key, None)
-            self._files[key] = file
+            oldest = self._files.put(key, file)
             leaving = [before] if before else []
-            while len(self._files) > self._limit:
-                leaving.append(self._files.popitem(last=False)[1])
+            if oldest is not None:
+                leaving.append(oldest[1])
             if self._closed:
                 leaving.append(self._files.pop(key))
             return file, [old.fd for old in leaving if self._leave(old)]

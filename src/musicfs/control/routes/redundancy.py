@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import asdict
 
@@ -13,6 +12,7 @@ from aiohttp import web
 from musicfs.app import App
 from musicfs.control.answers import known_origin, number_of
 from musicfs.library.redundancy import count
+from musicfs.system.lru import Lru
 
 _USUAL_ALBUMS = 200
 _MOST_ALBUMS = 100_000
@@ -24,7 +24,7 @@ class RedundancyRoutes:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._counted: OrderedDict[Hashable, tuple[object, asyncio.Future[str]]] = OrderedDict()
+        self._counted: Lru[Hashable, tuple[object, asyncio.Future[str]]] = Lru(_KEPT)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/redundancy", self._redundancy)]
@@ -47,8 +47,6 @@ class RedundancyRoutes:
         def counted() -> str:
             return json.dumps(asdict(count(app.catalog_path, aside, origin=origin, most=most)))
 
-        self._counted[asked] = known, asyncio.get_running_loop().run_in_executor(None, counted)
-        self._counted.move_to_end(asked)
-        if len(self._counted) > _KEPT:
-            self._counted.popitem(last=False)
-        return self._counted[asked][1]
+        counting = asyncio.get_running_loop().run_in_executor(None, counted)
+        self._counted.put(asked, (known, counting))
+        return counting

@@ -5,12 +5,12 @@ from __future__ import annotations
 import stat
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from musicfs.origins.nfs.libnfs import Connection
 from musicfs.origins.nfs.rpc import Found
+from musicfs.system.lru import Lru
 
 _MOST = 4096
 _BELIEVED_SECS = 60.0  # as kernels believe what they know of names on NFS
@@ -39,11 +39,10 @@ class Places:
     def __init__(
         self, most: int = _MOST, believed_secs: float = _BELIEVED_SECS, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most = most
         self._believed_secs = believed_secs
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[_Key, _Known] = OrderedDict()
+        self._known: Lru[_Key, _Known] = Lru(most)
 
     def find(self, connection: Connection, path: str, *, afresh: bool = False) -> tuple[bytes, bool]:
         """The handle of what is at the path, and whether that is certain, as nothing known was used.
@@ -119,7 +118,4 @@ class Places:
             before = self._known.get(key)
             if before is not None and before.handle == known.handle:
                 known.looked_up = before.looked_up  # two walked there in the same time
-            self._known[key] = known
-            self._known.move_to_end(key)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
+            self._known.put(key, known)
