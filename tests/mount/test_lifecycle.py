@@ -253,6 +253,7 @@ def resources(pid: int) -> tuple[int, int]:
 
 
 def test_opening_and_closing_leaves_no_descriptor_and_no_thread_behind(here: Place) -> None:
+    here.environ["MUSICFS_DUMPABLE"] = "1"  # or its own user could not look
     with Mount(here, library(here)) as mount:
         path = mount.scanned().path / FILE
         here.call(read_again_and_again, path, 20)
