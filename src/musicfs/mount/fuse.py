@@ -15,7 +15,7 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
@@ -28,7 +28,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, R
 from musicfs.errors import UserError
 from musicfs.library.tree import TreeChanges
 from musicfs.mount import points
-from musicfs.mount.filesystem import Filesystem, errno_of
+from musicfs.mount.filesystem import Filesystem, Row, errno_of
 from musicfs.mount.fuseloop import FuseWaiter
 from musicfs.mount.readers import Readers
 
@@ -81,10 +81,13 @@ class Operations(pyfuse3.Operations):
 
     def __init__(self, filesystem: Filesystem, waiter: FuseWaiter, readers: Readers | None = None) -> None:
         super().__init__()
+        # Chosen once: without owners, what answers the frequent requests is to do no more than it has to.
         self._fill: Callable[..., EntryAttributes] = self._fill_plain
+        self._reply_rows: Callable[[ReaddirToken, Any], int] = self._reply_plain_rows
         if readers is not None:
             self._readers = readers
             self._fill = self._fill_owned
+            self._reply_rows = self._reply_owned_rows
         self._fs = filesystem
         self._counts = filesystem.counts
         self._reads_took = filesystem.counts.took["read"]
@@ -189,13 +192,26 @@ class Operations(pyfuse3.Operations):
                 return
         after = max(0, start_id - 2)
         while rows := fs.readdir(fh, after):
-            for count, (ino, name, content, *about) in enumerate(rows):
-                entry = self._fill(ino, content is None, *about)
-                if not reply(token, name.encode(), entry, ino + 2):
-                    fs.advance(fh, count)
-                    return
+            count = self._reply_rows(token, rows)
+            fs.advance(fh, count)
+            if count < len(rows):
+                return
             after = rows[-1][0]
-            fs.advance(fh, len(rows))
+
+    def _reply_plain_rows(self, token: ReaddirToken, rows: Sequence[tuple[int, str, int | None, int, int]]) -> int:
+        """Adds entries to the answer; how many it had room for."""
+        for count, (ino, name, content, size, mtime_ns) in enumerate(rows):
+            entry = self._fill_plain(ino, content is None, size, mtime_ns)
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, ino + 2):
+                return count
+        return len(rows)
+
+    def _reply_owned_rows(self, token: ReaddirToken, rows: Sequence[Row]) -> int:
+        for count, (ino, name, content, size, mtime_ns, *owner) in enumerate(rows):
+            entry = self._fill_owned(ino, content is None, size, mtime_ns, *owner)
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, ino + 2):
+                return count
+        return len(rows)
 
     @_answered
     async def releasedir(self, fh: FileHandleT) -> None:
