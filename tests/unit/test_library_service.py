@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -184,6 +187,37 @@ async def test_a_worker_that_takes_no_commands_for_long_is_replaced_before_they_
         await asyncio.sleep(0.02)
     await asyncio.gather(*asking)
     assert (await setup.library.scan(A)).error is None
+
+
+PARENT = """
+    import asyncio, sys
+    from pathlib import Path
+    from musicfs.config import Config, OriginConfig
+    from musicfs.events import EventBus
+    from musicfs.library.service import Library
+
+    async def main(folder):
+        origin = OriginConfig(id="a", origin_type="local", settings={"path": folder / "music"})
+        config = Config(cache_dir=folder, origins=(origin,))
+        library = Library(config, folder / "catalog.sqlite", EventBus(), lambda changes: None)
+        await library.scan("a")
+        print(library._process.pid, flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_the_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    make_album(tmp_path / "music", "Artist", "Album", 1, seconds=0.1)
+    prepare_catalog(tmp_path / "catalog.sqlite")
+    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    _, alive = psutil.wait_procs([worker], timeout=30)
+    assert not alive
 
 
 async def test_removals_are_held_until_they_are_accepted(setup: Setup) -> None:
