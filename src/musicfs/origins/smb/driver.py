@@ -11,6 +11,7 @@ from musicfs.config import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origins.base import TellFolder, WatchCallback, list_all
+from musicfs.origins.bounds import MOST_FOLDERS, MOST_NAMES, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.smb.failures import Login
 from musicfs.origins.smb.files import Files, Folder, is_addressable
@@ -72,11 +73,17 @@ class SmbOrigin:
             if folder is None:
                 continue
             below: list[str] = []
-            more = True
+            more, listed = True, 0
             try:
                 while more and folder.about.identity not in above:  # what is listed above itself is a link: no end
+                    listed += len(folder.entries)
+                    if listed > MOST_NAMES or len(below) + len(waiting) > MOST_FOLDERS:
+                        detail = f"the folder {path!r} lists more names than any folder has"
+                        raise OriginFailed(self.id, OriginFault.IO, detail)
                     for entry in folder.entries:
                         name = f"{path}/{entry.name}" if path else entry.name
+                        if not is_usable(entry.name) or not is_in_reach(name):
+                            continue
                         if not entry.is_folder:
                             yield Stat(name, entry.size, entry.mtime_ns)
                         elif not is_skipped(entry.name) and not tell(name, entry.mtime_ns):

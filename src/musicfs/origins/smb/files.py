@@ -75,7 +75,10 @@ class Files:
                 parts.append(data)
                 offset += len(data)
                 left -= len(data)
-                if not left or not data:
+                if left and not data:
+                    detail = f"{replica.path!r} ended {left} bytes before its size"
+                    raise OriginFailed(self._id, OriginFault.IO, detail)
+                if not left:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
         except (Refused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error

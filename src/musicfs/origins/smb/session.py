@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from smbprotocol.connection import Connection, Request
 from smbprotocol.exceptions import SMBException
@@ -25,6 +27,8 @@ from musicfs.errors import OriginFault
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.failures import Login, Refused, ShareLost, lost
 from musicfs.origins.smb.transport import Transport
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
 _PAGE = 256 << 10  # bytes of a listing asked for at once
@@ -122,12 +126,15 @@ class Share:
         tree.is_dfs_share = False  # paths are told relative to the share, also where it is the root of a DFS
         self._session_id, self._tree_id = int(session.session_id), int(tree.tree_connect_id or 0)
         self._signed = session.signing_required and not tree.encrypt_data
+        self._transport.sealed = bool(session.encrypt_data or tree.encrypt_data)
         each = math.ceil(_CHUNK / wire.CREDIT) + _BESIDE
         connection.echo(self._session_id, timeout, credit_request=min(each * self._requests, 8000))
         if connection.supports_multi_credit:
             window = connection.sequence_window["high"] - connection.sequence_window["low"]
-            self._chunk = min(_CHUNK, connection.max_read_size or wire.CREDIT, wire.CREDIT * max(1, window - _BESIDE))
-            self._page = min(_PAGE, self._chunk, connection.max_transact_size or wire.CREDIT)
+            # A server takes 64 KiB at least, whatever it says; a smaller one would make a block thousands of requests.
+            read, page = (max(wire.CREDIT, most) for most in (connection.max_read_size, connection.max_transact_size))
+            self._chunk = min(_CHUNK, read, wire.CREDIT * max(1, window - _BESIDE))
+            self._page = min(_PAGE, self._chunk, page)
 
     # What a share can do
 
@@ -147,29 +154,33 @@ class Share:
             questions.insert(0, wire.read_message(wire.RELATED, offset, wanted))
         about, answers = self._visit(wire.open_message(name, folder=False), questions, deadline)
         got = answers[0] if wanted else (NtStatus.STATUS_END_OF_FILE, b"")
-        data = b"" if got[0] == NtStatus.STATUS_END_OF_FILE else wire.bytes_read(_good(got))
-        return data, about.version, wire.version(_good(answers[-1]))
+        data = b"" if got[0] == NtStatus.STATUS_END_OF_FILE else self._understood(wire.bytes_read, _good(got))
+        if len(data) > wanted:
+            self.close()
+            detail = f"{self._login.host} gave {len(data)} bytes where {wanted} were asked for"
+            raise ShareLost(OriginFault.IO, detail)
+        return data, about.version, self._understood(wire.version, _good(answers[-1]))
 
     def peek(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, and how its listing begins: with more than its own two entries if there are more."""
         page = wire.list_message(wire.RELATED, _PEEK)
         about, answers = self._visit(wire.open_message(name, folder=True), [page], deadline)
-        return about, _entries(answers[0]) or []
+        return about, self._entries(answers[0]) or []
 
     def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
         """A folder, to be shut, and the first page of its listing."""
         messages = [wire.open_message(name, folder=True), wire.list_message(wire.RELATED, self._page)]
         opening, page = self._exchange(messages, deadline, related=True)
-        about = wire.opened(_good(opening))
+        about = self._understood(wire.opened, _good(opening))
         try:
-            return about, _entries(page) or []
+            return about, self._entries(page) or []
         except Refused:
             self.shut(about.handle, deadline)
             raise
 
     def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.Entry] | None:
         """The next page of an open folder's listing; None: there are no more."""
-        return _entries(self._exchange([wire.list_message(handle, self._page)], deadline)[0])
+        return self._entries(self._exchange([wire.list_message(handle, self._page)], deadline)[0])
 
     def shut(self, handle: bytes, deadline: Deadline) -> None:
         """Failing to close a file is no failure of what it was opened for."""
@@ -184,7 +195,7 @@ class Share:
         """Opens, asks and closes, in one round trip."""
         messages = [opening, *questions, wire.close_message(wire.RELATED)]
         opened, *answers, closed = self._exchange(messages, deadline, related=True)
-        about = wire.opened(_good(opened))
+        about = self._understood(wire.opened, _good(opened))
         if closed[0] != NtStatus.STATUS_SUCCESS:  # some servers answer nothing more after a question that failed
             self.shut(about.handle, deadline)
         return about, answers
@@ -255,6 +266,21 @@ class Share:
         if not deadline.left or (deadline.cancelled and not needed):
             raise ShareLost(OriginFault.TIMEOUT, f"{self._login.host} did not answer in time")
 
+    def _understood(self, parse: Callable[[bytes], T], answer: bytes) -> T:
+        """What an answer says. One that makes no sense ends the connection, and with it what is open there."""
+        try:
+            return parse(answer)
+        except (ValueError, IndexError, struct.error) as error:
+            self.close()
+            detail = f"{self._login.host}: the server's answer makes no sense ({error})"
+            raise ShareLost(OriginFault.IO, detail) from error
+
+    def _entries(self, answer: Answer) -> list[wire.Entry] | None:
+        """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
+        if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
+            return None
+        return self._understood(_all_listed, _good(answer))
+
     def _lost(self, error: Exception) -> ShareLost:
         until = self._transport.deadline
         if until is not None and time.monotonic() >= until:
@@ -269,8 +295,5 @@ def _good(answer: Answer) -> bytes:
     return data
 
 
-def _entries(answer: Answer) -> list[wire.Entry] | None:
-    """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
-    if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
-        return None
-    return list(wire.listed(_good(answer)))
+def _all_listed(data: bytes) -> list[wire.Entry]:
+    return list(wire.listed(data))

@@ -11,6 +11,10 @@ from contextlib import suppress
 from smbprotocol.structure import Structure
 
 _LARGEST = 2 << 20  # bytes of one packet; no request asks for so much
+_HEADER = 64
+_ENCRYPTED = b"\xfdSMB"
+_ECHO = b"\x0d\0"  # in a header, the command of which the answer says nothing
+_MOST_TOGETHER = 16  # answers in one packet; we send at most four questions in one
 
 
 class Transport:
@@ -26,6 +30,8 @@ class Transport:
         """While set, the connection ends at this time: for what the library gives no timeout to."""
         self.heard = 0.0
         """When bytes came last."""
+        self.sealed = False
+        """Once set, what the server sends has to be encrypted. smbprotocol takes what is not, and not signed either."""
         self._host = host
         self._port = port
         self._timeout = timeout
@@ -71,7 +77,23 @@ class Transport:
             size = int.from_bytes(length, "big")
             if size > _LARGEST:
                 raise ConnectionError(f"a packet of {size} bytes was announced")
-            return self._receive(size, None) if length else b""
+            packet = self._receive(size, None) if length else b""
+            if packet:
+                self._check(packet)
+            return packet
+
+    def _check(self, packet: bytes) -> None:
+        """Raises ConnectionError for what no honest server sends."""
+        if packet[:4] == _ENCRYPTED:
+            return
+        if self.sealed and packet[12:14] != _ECHO:
+            raise ConnectionError("the server did not encrypt its answer")
+        at = count = 0
+        while step := int.from_bytes(packet[at + 20 : at + 24], "little"):
+            at += step
+            count += 1
+            if step < _HEADER or count > _MOST_TOGETHER:
+                raise ConnectionError("the parts of the server's answer overlap, or are too many")
 
     def _receive(self, count: int, idle: float | None) -> bytes:
         data = bytearray(count)

@@ -166,14 +166,13 @@ def leaves_open(messages: Sequence[Structure]) -> bool:
 
 def opened(data: bytes) -> About:
     written, changed, size, attributes, handle, start, length = _CREATED.unpack_from(data)
-    contexts = data[start - _HEADER : start - _HEADER + length] if start else b""
+    contexts = _within(data, start - _HEADER, length) if start else b""
     version = Version(size, nanoseconds(written), nanoseconds(changed))
     return About(handle, version, bool(attributes & _FOLDER), _identity(contexts))
 
 
 def bytes_read(data: bytes) -> bytes:
-    start, length = data[2] - _HEADER, int.from_bytes(data[4:8], "little")
-    return data[start : start + length]
+    return _within(data, data[2] - _HEADER, int.from_bytes(data[4:8], "little"))
 
 
 def version(data: bytes) -> Version:
@@ -189,10 +188,10 @@ def listed(data: bytes) -> Iterator[Entry]:
     page, at, step = _output(data), 0, 1
     while step:
         step, written, size, attributes, length, tag = _ENTRY.unpack_from(page, at)
-        name = _name(page[at + _ENTRY.size : at + _ENTRY.size + length])
+        name = _name(_within(page, at + _ENTRY.size, length))
         if name and not (attributes & _REPARSE and tag in _LINKS):
             yield Entry(name, size, nanoseconds(written), bool(attributes & _FOLDER))
-        at += step
+        at += _step(step, _ENTRY.size + length)
 
 
 def is_name(name: str) -> bool:
@@ -202,7 +201,21 @@ def is_name(name: str) -> bool:
 
 def _output(data: bytes) -> bytes:
     start, length = int.from_bytes(data[2:4], "little") - _HEADER, int.from_bytes(data[4:8], "little")
-    return data[start : start + length]
+    return _within(data, start, length)
+
+
+def _within(data: bytes, start: int, length: int) -> bytes:
+    """A part of an answer. Raises ValueError when it would lie outside of it."""
+    if length and not 0 <= start <= start + length <= len(data):
+        raise ValueError(f"the server's answer leads out of itself, to {length} bytes at {start}")
+    return data[start : start + length] if length else b""
+
+
+def _step(step: int, least: int) -> int:
+    """From one part of a chain to the next, 0 at its end. Raises ValueError when they overlap."""
+    if 0 < step < least:
+        raise ValueError("the parts of the server's answer overlap")
+    return step
 
 
 def _identity(contexts: bytes) -> Identity | None:
@@ -210,10 +223,11 @@ def _identity(contexts: bytes) -> Identity | None:
     at, step = 0, len(contexts)
     while step:
         step, name_at, name_length, data_at, length = _CONTEXT.unpack_from(contexts, at)
-        if contexts[at + name_at : at + name_at + name_length] == CreateContextName.SMB2_CREATE_QUERY_ON_DISK_ID:
-            number, disk = struct.unpack_from("<QQ", contexts, at + data_at) if length >= 16 else (0, 0)
+        if _within(contexts, at + name_at, name_length) == CreateContextName.SMB2_CREATE_QUERY_ON_DISK_ID:
+            about = _within(contexts, at + data_at, length)
+            number, disk = struct.unpack_from("<QQ", about) if length >= 16 else (0, 0)
             return (number, disk) if number else None
-        at += step
+        at += _step(step, _CONTEXT.size)
     return None
 
 
