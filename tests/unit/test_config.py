@@ -468,3 +468,50 @@ def test_a_file_of_another_user_is_refused_and_a_link_of_theirs(write: Write) ->
 def test_the_switch_for_debuggers_is_no_setting_and_no_slip() -> None:
     overrides = {"origins": [{"id": "a", "origin_type": "local", "path": "/a"}]}
     assert load_config(overrides=overrides, environ={"MUSICFS_DUMPABLE": "1"}).warnings == ()
+
+
+def _two(first: str, second: str, section: str = "origins") -> str:
+    tables = {
+        "origins": 'origin_type = "local"\npath = "/b"',
+        "webhooks": 'url = "http://h"\nevents = ["CacheStopped"]',
+    }
+    return (
+        f'[[origins]]\nid = "{first}"\norigin_type = "local"\npath = "/a"\n'
+        f'[[{section}]]\nid = "{second}"\n{tables[section]}\n'
+    )
+
+
+@pytest.mark.parametrize("section", ["origins", "webhooks"])
+@pytest.mark.parametrize(
+    ("first", "second", "variable"),
+    [
+        ("nas-1", "nas_1", "MUSICFS_NAS_1_"),
+        ("nas.1", "nas-1", "MUSICFS_NAS_1_"),
+        ("NAS", "nas", "MUSICFS_NAS_"),
+        ("nas", "nas-session", "MUSICFS_NAS_SESSION_TOKEN"),
+        ("nas.session", "nas", "MUSICFS_NAS_SESSION_TOKEN"),
+        ("nas", "control", "MUSICFS_CONTROL_TOKEN"),
+        ("nas", "Control.read", "MUSICFS_CONTROL_READ_TOKEN"),
+    ],
+)
+def test_ids_whose_secrets_would_share_a_variable_are_refused(
+    write: Write, first: str, second: str, variable: str, section: str
+) -> None:
+    (problem,) = problems(write(_two(first, second, section)))
+    assert f"{section}[{int(section == 'origins')}].id" in problem
+    assert variable in problem
+    assert problem.endswith("choose another id.")
+
+
+@pytest.mark.parametrize("second", ["nas2", "nas-read", "nas-token", "password", "mount", "secret", "log"])
+def test_other_ids_are_free(write: Write, second: str) -> None:
+    for section in ("origins", "webhooks"):
+        load_config(write(_two("nas", second, section)))
+
+
+def test_the_ids_that_are_made_for_folders_share_no_variable() -> None:
+    taken: list[str] = []
+    for path in ("/a/my-music", "/b/my_music", "/c/my.music", "/control", "/d/control", "/MY music"):
+        taken.append(str(origin_from_argument(path, taken)["id"]))
+    tables = "".join(f'[[origins]]\nid = "{id}"\norigin_type = "local"\npath = "/a"\n' for id in taken)
+    load_config(overrides={"origins": tomllib.loads(tables)["origins"]})

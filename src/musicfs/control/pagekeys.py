@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hmac
 import html
+import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 TICKET_SECS = 120.0
 MOST_WRONG_CODES = 20
@@ -63,6 +66,7 @@ class PageKeys:
         of the two who used it has no right to it."""
         ticket = _among(given, self._given)
         if ticket is not None:
+            log.warning("The ticket of the browser was used twice, so its page is closed: something else has read it.")
             self._end(self._given[ticket])
             return None
         ticket = _among(given, self._tickets)

@@ -117,7 +117,7 @@ class ControlServer:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if tls is None and not ip_address(host).is_loopback:
             log.warning(
-                "The control API at %s is not encrypted: whoever can see the traffic has its token. Set [control]"
+                "The control API at %s is not encrypted: anyone who sees the traffic has its token. Set [control]"
                 " tls_cert and tls_key, or listen on 127.0.0.1 behind a proxy with TLS.", self.address,
             )  # fmt: skip
 
