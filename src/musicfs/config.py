@@ -370,7 +370,8 @@ def _from_path(where: str) -> tuple[Sequence[str], dict[str, object]]:
 
 def shown_url(text: str) -> str:
     """The URL without a password or another secret that it may hold."""
-    text = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", text)
+    first, at, rest = text.rpartition("@")
+    text = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", first + at) + rest
     return re.sub(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&#]*", r"\1***", text)
 
 

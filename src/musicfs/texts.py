@@ -10,6 +10,7 @@ SAID_MOST = 200
 
 # Marks that steer the direction of text, and signs that nobody sees: with them, a text is not what it looks like.
 _HIDDEN = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+_MARKS_MOST = 30
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 _JOINERS = "\u200c\u200d"
 _JOINED = ("L", "M", "N", "So", "Sk")
@@ -43,6 +44,22 @@ def _joins(found: re.Match[str]) -> bool:
     return 0 < at < len(text) - 1 and all(
         unicodedata.category(neighbour).startswith(_JOINED) for neighbour in (text[at - 1], text[at + 1])
     )
+
+
+def normalised(text: str) -> str:
+    """The text in form NFC, with at most 30 marks upon each letter, as Unicode's stream-safe format has it (UAX 15).
+
+    To put marks into their order takes the square of their number; no script has more.
+    """
+    if text.isascii():
+        return text
+    marks = 0
+    kept = []
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MARKS_MOST:
+            kept.append(character)
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def without_hidden(text: str) -> str:

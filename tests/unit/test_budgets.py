@@ -49,3 +49,16 @@ def test_a_large_cover_takes_few_reads(tmp_path: Path, format: str, monkeypatch:
     assert isinstance(found, Tags)
     assert found.title == "Song"
     assert len(reads) < 1000
+
+
+def test_text_of_100_000_characters_that_is_made_to_be_slow_is_not() -> None:
+    """450 texts for each of fifteen functions: seconds where none takes the square of a length, else hours."""
+    within(150, MEGABYTES, "tests.support.hostile_text:call_all")
+
+
+def test_no_expression_takes_the_square_of_a_texts_length() -> None:
+    within(60, MEGABYTES, "tests.support.hostile_text:expressions")
+
+
+def test_nothing_but_what_is_promised_comes_of_any_text() -> None:
+    within(60, MEGABYTES, "tests.support.hostile_text:fuzz_all", 1, 100)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from musicfs.library.names import safe_filename
 from musicfs.library.rows import Copy, Entry, FolderFile
 from musicfs.library.tags import Tags
 from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
+from musicfs.texts import normalised
 
 VARIOUS_ARTISTS = "Various Artists"
 # Loose images in a folder of hundreds of albums belong to none of them.
@@ -29,12 +29,12 @@ _EXTRAS = re.compile(
     r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
     re.IGNORECASE,
 )
-_GUEST = re.compile(r"\s+[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*$", re.IGNORECASE)
+_GUEST = re.compile(r"(?<!\s)\s+[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*$", re.IGNORECASE | re.DOTALL)
 
 
 def fold(text: str) -> str:
     """The form in which two names are the same name to a person, and to a case-insensitive filesystem."""
-    return unicodedata.normalize("NFC", text).casefold()
+    return normalised(text).casefold()
 
 
 def folder_of(path: str, role: str) -> str:

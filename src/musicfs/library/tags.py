@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from musicfs.library.names import split_extension
 from musicfs.library.ranges import RangeFile
 from musicfs.library.ranges import Unreadable as Unreadable
+from musicfs.texts import normalised
 
 if TYPE_CHECKING:
     from musicfs.library.formats import Found
@@ -38,6 +38,9 @@ _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
+_VALUES_MOST = 100
+"""So many values of one field count."""
+_MANY_BLANKS = re.compile(r"\s{9,}")
 
 
 class Role(Enum):
@@ -180,12 +183,15 @@ def _clean(raw: Iterable[str]) -> list[str]:
     """The distinct values that say something, split where a NUL joins several."""
     texts: dict[str, None] = {}
     for joined in raw:
-        for text in joined[: MOST_CHARACTERS * 8].split("\0"):
+        for text in joined[: MOST_CHARACTERS * 8].split("\0", _VALUES_MOST):
             whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
-            stripped = unicodedata.normalize("NFC", whole).strip().strip("\ufeff")[:MOST_CHARACTERS].strip()
+            few = _MANY_BLANKS.sub(" ", whole[: MOST_CHARACTERS * 2])
+            stripped = normalised(few).strip().strip("\ufeff")[:MOST_CHARACTERS].strip()
             if stripped:
                 texts[stripped] = None
-    return list(texts)
+        if len(texts) >= _VALUES_MOST:
+            break
+    return list(texts)[:_VALUES_MOST]
 
 
 def _first(values: Mapping[str, list[str]], field: str) -> str | None:

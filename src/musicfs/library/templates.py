@@ -25,9 +25,11 @@ FIELDS = (
 _TELLING = ("track", "title", "filename", "path")
 _EXTENSIONS = ("format", "format_upper", "codec", "codec_upper")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_LONGEST = 4096  # characters
+_DEEPEST = 20  # brackets
 _SEPARATOR = re.compile(r"[\s\-_.,;:~+&|·•–—]+")
 _TOKEN = re.compile(r"\$\$|\$\{[^}/]*\}|\$[A-Za-z_]\w*|[\[\](){}/$]|[^$\[\](){}/]+")
-_DISC_FOLDER = re.compile(r"[\[(]?(?:cd|dvd|dis[ck])\s*[-_.#]?\s*0*([1-9]\d?)(?:$|[\s\-_.,:;)\]])", re.IGNORECASE)
+_DISC_FOLDER = re.compile(r"[\[(]?(?:cd|dvd|dis[ck])\s*(?:[-_.#]\s*)?0*([1-9]\d?)(?:$|[\s\-_.,:;)\]])", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"[\[(]?(?:\d{1,2}[-.])?0*(\d{1,4})[\])]?(?:\s*[-._:)]+\s*|\s+)(?=\S)")
 
 
@@ -165,10 +167,13 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = [(match.start() + 1, match[0]) for match in _TOKEN.finditer(text)]
+        self._tokens = [(match.start() + 1, match[0]) for match in _TOKEN.finditer(text[:_LONGEST])]
         self._next = 0
+        self._depth = 0
 
     def components(self) -> tuple[tuple[_Item, ...], ...]:
+        if len(self._text) > _LONGEST:
+            raise TemplateError(f"the template has {len(self._text)} characters; write it with at most {_LONGEST}")
         if not self._text.strip():
             raise TemplateError("the template is empty; name at least one field, as in '$artist/$title.$format'")
         if self._text.startswith("/"):
@@ -200,11 +205,19 @@ class _Parser:
         if token[0] == "$":
             return _Field(_field_name(token, column))
         if token in _BRACKETS:
-            return _Group(token, self._items(_BRACKETS[token], column), _BRACKETS[token])
+            return self._group(column, token)
         if token in _BRACKETS.values():
             remedy = f"close with {closing!r} first" if closing else "remove it"
             raise TemplateError(f"the bracket {token!r} at column {column} closes nothing; {remedy}")
         return _Literal(token)
+
+    def _group(self, column: int, token: str) -> _Group:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise TemplateError(f"the bracket {token!r} at column {column} is inside {_DEEPEST} others; remove it")
+        made = _Group(token, self._items(_BRACKETS[token], column), _BRACKETS[token])
+        self._depth -= 1
+        return made
 
     def _unclosed(self, closing: str, opened: int) -> None:
         end = "before the next '/'" if self._next < len(self._tokens) else "before the end"

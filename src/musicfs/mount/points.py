@@ -28,15 +28,22 @@ class Mounted:
 
 def _unescape(text: str) -> str:
     """Undoes the octal escapes of /proc/self/mountinfo; see proc_pid_mountinfo(5)."""
-    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
+    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
 
 
 def mounts() -> list[Mounted]:
     """Everything that is mounted, in the order it was."""
+    return parse_mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
+
+
+def parse_mounts(text: str) -> list[Mounted]:
+    """The lines of a mount table; what is none is left out. See proc_pid_mountinfo(5)."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").rstrip("\n").split("\n"):
-        fields = line.split(" ")
-        found.append(Mounted(Path(_unescape(fields[4])), fields[fields.index("-") + 1], fields[2]))
+    for line in text.split("\n"):
+        before, dash, after = line.partition(" - ")
+        fields = before.split(" ")
+        if dash and len(fields) > 4:
+            found.append(Mounted(Path(_unescape(fields[4])), after.partition(" ")[0], fields[2]))
     return found
 
 
