@@ -14,9 +14,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from musicfs.origins.nfs.replies import Malformed, Replies
+from musicfs.origins.nfs.replies import LARGEST, Malformed, Replies
 
 _PIECE = 256 << 10
+_CALL = 4 << 10
 _MOST_TURNS = 1000  # in which libnfs takes a reply that lies before it
 
 
@@ -36,8 +37,10 @@ class Guard:
             theirs.setblocking(False)
             os.dup2(theirs.fileno(), fd, inheritable=False)
         self._ours.setblocking(False)
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)  # as much of it as the system allows
         self._identity = _identity(fd)
         self._unsent = b""
+        self._buffer = memoryview(bytearray(_PIECE))  # made once: to make it for each piece would cost more than it
 
     def close(self) -> None:
         """What is libnfs's own stays open."""
@@ -65,15 +68,15 @@ class Guard:
     def take(self) -> list[bytes]:
         """The replies that have come, whole and well-formed."""
         try:
-            data = self._server.recv(_PIECE)
+            size = self._server.recv_into(self._buffer)
         except BlockingIOError:
             return []
         except OSError as error:
             raise ConnectionError(error.errno or errno.ECONNRESET, error.strerror) from error
-        if not data:
+        if not size:
             raise ConnectionError(errno.ECONNRESET, "the server closed the connection")
         try:
-            return self.replies.take(data)
+            return self.replies.take(self._buffer[:size])
         except Malformed as malformed:
             raise ConnectionError(errno.EBADMSG, f"a reply of the server {malformed}") from None
 
@@ -93,7 +96,7 @@ class Guard:
 
     def _send(self) -> None:
         with suppress(BlockingIOError):
-            while data := self._ours.recv(_PIECE):
+            while data := self._ours.recv(_CALL):
                 self.replies.note_calls(data)
                 self._unsent += data
         try:

@@ -59,7 +59,7 @@ class Replies:
             program, procedure = (int.from_bytes(call[at : at + 4], "big") for at in (12, 20))
             self._asked[call[:4]] = Call(program, procedure)
 
-    def take(self, data: bytes) -> list[bytes]:
+    def take(self, data: bytes | memoryview) -> list[bytes]:
         """The records that are complete by now, each as one fragment. Raises Malformed."""
         self._incoming += data
         found = []
@@ -70,6 +70,12 @@ class Replies:
                 raise Malformed("is too large")
             if len(self._incoming) < 4 + size:
                 break
+            if head & _MARK and not self._record:  # as nearly all come
+                with memoryview(self._incoming) as incoming:
+                    whole = bytes(incoming[: 4 + size])
+                found.append(self._known(whole))
+                del self._incoming[: 4 + size]
+                continue
             self._record += self._incoming[4 : 4 + size]
             del self._incoming[: 4 + size]
             self._fragments += 1
@@ -80,14 +86,18 @@ class Replies:
         return found
 
     def _complete(self) -> bytes:
-        record = bytes(self._record)
+        whole = (_MARK | len(self._record)).to_bytes(4, "big") + self._record
         self._record.clear()
         self._fragments = 0
-        call = self._asked.pop(record[:4], None)
+        return self._known(whole)
+
+    def _known(self, whole: bytes) -> bytes:
+        """The reply, with its head, if it is well-formed."""
+        call = self._asked.pop(whole[4:8], None)
         if call is None:
             raise Malformed("answers no question")
-        self.names += _checked(call, record)
-        return (_MARK | len(record)).to_bytes(4, "big") + record
+        self.names += _checked(call, whole)
+        return whole
 
 
 class _Cursor:
@@ -128,8 +138,8 @@ class _Cursor:
 
 
 def _checked(call: Call, record: bytes) -> int:
-    """The names in the reply, which is well-formed. Raises Malformed."""
-    reply = _Cursor(record, 4)
+    """The names in the reply, which is well-formed, and follows a head of 4 bytes. Raises Malformed."""
+    reply = _Cursor(record, 8)
     if reply.word() != 1:
         raise Malformed("is none")
     refused = reply.word()
