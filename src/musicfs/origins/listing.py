@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicfs.model import Stat
-from musicfs.origins.fileowners import Gates, Ownership, narrowed
+from musicfs.origins.fileowners import Gates, Ownership
 from musicfs.origins.links import Below, LinkRefused, Links
 
 Identity = tuple[int, int]
@@ -90,8 +90,7 @@ class Lister:
         if gates is None:
             full = os.path.realpath(full)
             gates = self._ownership.on_the_way(full.rpartition("/")[0] or "/")
-        owner = narrowed(gates, self._ownership.gate(full, about))
-        return Stat(path, about.st_size, about.st_mtime_ns, owner=owner)
+        return Stat(path, about.st_size, about.st_mtime_ns, owner=self._ownership.owner(gates, full, about))
 
     def _gates_of(self, folder: str) -> Gates:
         gates = self._gates.pop(folder, None)
