@@ -161,7 +161,8 @@ class Bucket:
                 take(piece[: limit - size])
                 return
             if size > limit:
-                raise self._failure(OriginFault.IO, "more was sent than asked for; it does not understand ranges")
+                why = "; it does not understand ranges" if "range" in response.request_info.headers else ""
+                raise self._failure(OriginFault.IO, f"more was sent than asked for{why}")
             take(piece)
 
     def _failure(self, fault: OriginFault, detail: str) -> OriginFailed:
