@@ -119,17 +119,22 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One file at one origin, in the version that was scanned. A driver refuses to read any other version."""
+    """One file at one origin, in the version that was scanned. A driver refuses to read any other version.
+
+    uid: set while a scan reads it: the user that it was listed as belonging to, so that nothing else is read for it.
+    """
 
     origin: OriginId
     path: str
     size: int
     mtime_ns: int
     etag: str | None = None
+    uid: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, origin: OriginId, stat: Stat) -> Replica:
-        return cls(origin, stat.path, stat.size, stat.mtime_ns, stat.etag)
+        uid = None if stat.owner is None else stat.owner.uid
+        return cls(origin, stat.path, stat.size, stat.mtime_ns, stat.etag, uid)
 
     def is_version(self, stat: Stat) -> bool:
         """Whether `stat` describes the bytes that were scanned: by ETag where both have one, else size and mtime."""

@@ -17,8 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from musicfs.errors import OriginFailed, OriginFault
-from musicfs.model import OriginId, Replica, Stat
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.library.examining import FileOnDisk, examine_files
+from musicfs.model import DiskFolder, OriginId, Owner, Replica, Stat
 from musicfs.origins.local import LocalOrigin
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
 from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
@@ -603,3 +604,36 @@ async def test_a_catalogue_from_before_owners_is_kept_and_learns_them_without_re
         assert (done.read, done.added, done.changed, done.removed) == (0, 0, 0, 0)
         assert library.nodes() == nodes
         assert {owner_of(library, path)[0] for path in nodes} == {os.getuid()}
+
+
+class StrangersOrigin(CountingOrigin):
+    """A folder into which another user puts files: they are listed as that user's, and open to all."""
+
+    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        async for stat in self._origin.scan(under):
+            yield replace(stat, owner=Owner(os.getuid() + 1, os.getgid(), 0o444))
+
+
+async def test_a_file_of_another_user_in_the_place_of_one_is_read_before_its_mode_counts(
+    library: ScannedLibrary, open_folder: Path
+) -> None:
+    """Of the same size and time: else its mode would open what was private. While it is read it must be that user's."""
+    make_audio(open_folder / "song.flac", tags={"title": "Song"})
+    (open_folder / "song.flac").chmod(0o600)
+    library.configure({"a": open_folder})
+    await library.scan()
+    (path,) = library.paths()
+    strangers = StrangersOrigin(library.origins["a"])
+    library.origins["a"] = strangers  # type: ignore[assignment]
+    (done,) = await library.scan()
+    assert (done.read, done.error) == (0, None), "what was read was our file"
+    assert owner_of(library, path) == (os.getuid(), os.getgid(), 0o400)
+    listed = [stat async for stat in strangers.scan()]
+    with pytest.raises(ReplicaFailed) as failed:
+        await strangers.read(Replica.of(OriginId("a"), listed[0]), 0, 1)
+    assert failed.value.fault is ReplicaFault.CHANGED
+    size, mtime = listed[0].size, listed[0].mtime_ns
+    for uid, is_read in ((os.getuid(), True), (os.getuid() + 1, False)):
+        file = FileOnDisk("song.flac", "sidecar", size, mtime, uid)
+        (found,) = examine_files(DiskFolder(str(open_folder), through_links=True), [file])
+        assert (found is not None) is is_read

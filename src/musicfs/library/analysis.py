@@ -121,7 +121,10 @@ class Analyser:
                 take(stat, await self.analyse(origin, stat, role, few=few))
 
         async def analyse_on_disk(folder: DiskFolder, some: Sequence[tuple[Stat, str]]) -> None:
-            on_disk = [FileOnDisk(stat.path, role, stat.size, stat.mtime_ns) for stat, role in some]
+            on_disk = [
+                FileOnDisk(stat.path, role, stat.size, stat.mtime_ns, stat.owner and stat.owner.uid)
+                for stat, role in some
+            ]
             answers: Sequence[Examined | None]
             try:
                 if few:

@@ -145,7 +145,10 @@ class Catalog:
             self._see(number)
             stat = stats[path]
             same = version == (stat.size, stat.mtime_ns, stat.etag)  # as it mostly is
-            if same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
+            if row[5] is not None and stat.owner is not None and row[5] != stat.owner.uid:
+                # Another user's file may be another file, made to look the same, to have its mode count for the bytes.
+                changed.add(path)
+            elif same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
                 del stats[path]
                 if row[5:] != (stat.owner or NO_OWNER):
                     owners.append((number, stat.owner))

@@ -46,12 +46,14 @@ class Wanted:
 
 
 class FileOnDisk(NamedTuple):
-    """A file in the version that is to be examined; its path is relative to the origin's folder."""
+    """A file in the version that is to be examined; its path is relative to the origin's folder. uid: whose it was when
+    it was listed; None: that does not matter."""
 
     path: str
     role: str
     size: int
     mtime_ns: int
+    uid: int | None = None
 
 
 @dataclass(slots=True)
@@ -174,7 +176,8 @@ def _examine_open(fd: int, file: FileOnDisk) -> Examined | None:
 def _is_version(fd: int, file: FileOnDisk) -> bool:
     about = os.fstat(fd)
     version = about.st_size, stored_ns(about.st_mtime_ns)
-    return stat.S_ISREG(about.st_mode) and version == (file.size, file.mtime_ns)
+    same_user = file.uid is None or about.st_uid == file.uid
+    return stat.S_ISREG(about.st_mode) and version == (file.size, file.mtime_ns) and same_user
 
 
 def begin(owner: int) -> None:

@@ -355,7 +355,8 @@ class LocalOrigin:
         if stat.S_ISDIR(about.st_mode):
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
         version = about.st_size, stored_ns(about.st_mtime_ns)
-        if not stat.S_ISREG(about.st_mode) or version != (replica.size, replica.mtime_ns):
+        other_user = replica.uid is not None and about.st_uid != replica.uid
+        if not stat.S_ISREG(about.st_mode) or version != (replica.size, replica.mtime_ns) or other_user:
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
 
     def _stat(self, path: str) -> Stat:
