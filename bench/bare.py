@@ -16,7 +16,7 @@ from typing import cast
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext
 
-from musicfs.mount.fuseloop import FuseEventLoop, FuseWaiter
+from musicfs.mount.fuse_loop import FuseEventLoop, FuseWaiter
 
 _TIMEOUT_SECS = 3600.0
 _WORKERS = 10_000

@@ -17,16 +17,16 @@ from typing import Any
 from blake3 import blake3
 
 from bench.library import Track, make_library
-from musicfs.config_models import TreeConfig
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import ROOT_INO, connect, prepare_catalog
-from musicfs.library.examining import dump_tags
-from musicfs.library.placing import folder_of
-from musicfs.library.rows import Found
-from musicfs.library.tags import Role
+from musicfs.catalog.database import ROOT_INO, connect, prepare_catalog
+from musicfs.catalog.rows import Found
+from musicfs.catalog.writer import Catalog
+from musicfs.config.models import TreeConfig
+from musicfs.library.placement import folder_of
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder
 from musicfs.model import Fingerprint, Stat
+from musicfs.tags.parser import dump_tags
+from musicfs.tags.tags import Role
 
 BIG_ALBUM = 500
 """So many tracks of every library are one folder: what a listing costs is compared there."""

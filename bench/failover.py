@@ -16,7 +16,7 @@ from statistics import median
 from tests.support.everykind import ALL, BLOCK, BLOCKS, DATA, HALF, REMOTE, EveryKind, Listener, Place
 from tests.support.servers.swift import Swift
 
-from musicfs.config import RetryConfig
+from musicfs.config.models import RetryConfig
 from musicfs.events import Event, HealthChanged
 from musicfs.model import HealthStatus
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import FrameType
 
 import musicfs
-from musicfs.app import App, open_driver
-from musicfs.config import Config, OriginConfig
+from musicfs.app.app import App, open_driver
+from musicfs.config.models import Config, OriginConfig
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import Origin, WatchCallback, WatchHandle
+from musicfs.origin import Origin, WatchCallback, WatchHandle
 
 _PACKAGE = Path(musicfs.__file__).parent
 _BLOCK = 256 << 10

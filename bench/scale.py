@@ -20,9 +20,9 @@ from bench.catalogue import BIG_ALBUM, LinkedTrack, make_catalogue, make_links
 from bench.contenders import MusicFS
 from bench.library import Track, make_library
 from bench.local import timed
+from musicfs.catalog.database import CATALOG
 from musicfs.control.client import ControlClient
-from musicfs.library.database import CATALOG
-from musicfs.runtime import control_socket
+from musicfs.system.runtime import control_socket
 
 _LOOKED_UP = 1000
 _RESOLVED = 50

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from musicfs.mount import points
+from musicfs.mount import mount_points
 
 _PATIENCE_SECS = 60.0
 _LOOK_EVERY_SECS = 0.05
@@ -84,10 +84,10 @@ class Stage:
 
     def _take_down(self) -> None:
         self.unmount(check=False)
-        if points.mounted(self.music):  # somebody is still in there
+        if mount_points.mounted(self.music):  # somebody is still in there
             self.musicfs("unmount", "--lazy", str(self.music), check=False, capture=True)
         self.end_places()
-        left = [mount.path for mount in points.mounts() if mount.path.is_relative_to(self.folder)]
+        left = [mount.path for mount in mount_points.mounts() if mount.path.is_relative_to(self.folder)]
         if left:  # never delete through a mount
             print(
                 f"Still mounted: {', '.join(map(str, left))}. Unmount it, then remove {self.folder}.", file=sys.stderr
@@ -103,7 +103,7 @@ class Stage:
             self.musicfs("mount", *arguments)
 
     def unmount(self, *, check: bool = True) -> None:
-        if points.mounted(self.music):
+        if mount_points.mounted(self.music):
             self.musicfs("unmount", str(self.music), check=check, capture=True)
 
     def musicfs(self, *arguments: str, check: bool = True, capture: bool = False) -> str:

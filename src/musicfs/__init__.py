@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from musicfs.config import CacheConfig, Config, HealthConfig, OriginConfig, RetryConfig
+    from musicfs.config.models import CacheConfig, Config, HealthConfig, OriginConfig, RetryConfig
     from musicfs.federation.failover import FailoverExecutor
     from musicfs.federation.health import HealthMonitor
+    from musicfs.federation.health_state import HealthSnapshot, OriginHealthState
     from musicfs.federation.registry import OriginRegistry
     from musicfs.federation.router import LatencyStats, Router
-    from musicfs.federation.state import HealthSnapshot, OriginHealthState
     from musicfs.model import OriginType
-    from musicfs.origins.base import Origin, WatchHandle
+    from musicfs.origin import Origin, WatchHandle
 
 __version__ = "0.1.0"
 
@@ -39,14 +39,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("CacheConfig", "Config", "HealthConfig", "OriginConfig", "RetryConfig"),
+    "config.models": ("CacheConfig", "Config", "HealthConfig", "OriginConfig", "RetryConfig"),
     "federation.failover": ("FailoverExecutor",),
     "federation.health": ("HealthMonitor",),
     "federation.registry": ("OriginRegistry",),
     "federation.router": ("LatencyStats", "Router"),
-    "federation.state": ("HealthSnapshot", "OriginHealthState"),
+    "federation.health_state": ("HealthSnapshot", "OriginHealthState"),
     "model": ("OriginType",),
-    "origins.base": ("Origin", "WatchHandle"),
+    "origin": ("Origin", "WatchHandle"),
 }
 
 

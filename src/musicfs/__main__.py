@@ -2,7 +2,7 @@
 
 import sys
 
-from musicfs.processes import leave_script_folder
+from musicfs.system.processes import leave_script_folder
 
 leave_script_folder()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from musicfs.texts import printable
 
 if TYPE_CHECKING:
-    from musicfs.config import LogConfig
+    from musicfs.config.models import LogConfig
 
 Place = Literal["terminal", "journal", "file"]
 

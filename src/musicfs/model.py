@@ -11,7 +11,7 @@ OriginId = NewType("OriginId", str)
 """The name that the user gave an origin; unique within a configuration."""
 
 Fingerprint = NewType("Fingerprint", bytes)
-"""32 bytes that stand for one exact sequence of bytes (see library/identity.py)."""
+"""32 bytes that stand for one exact sequence of bytes (see tags/fingerprint.py)."""
 
 
 class OriginType(str):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from musicfs.config import OriginConfig
-from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import OriginConfig
+from musicfs.origin import Origin
 
 
 class FolderEnv:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from musicfs.origins.base import Origin, SkipsFolders
+from musicfs.origin import Origin, SkipsFolders
 
 LONG_AGO = 10**9
 

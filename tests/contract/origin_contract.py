@@ -14,7 +14,7 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
-from musicfs.origins.base import Origin, ReadsNow, ReadsRanges
+from musicfs.origin import Origin, ReadsNow, ReadsRanges
 from tests.support.library import scanned_library
 
 AWKWARD = [

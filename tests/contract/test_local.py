@@ -15,10 +15,10 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
-from musicfs.origins import local
-from musicfs.origins.base import ReadsNow
+from musicfs.origin import ReadsNow
 from musicfs.origins.listing import Folder, Lister
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local import driver
+from musicfs.origins.local.driver import LocalOrigin
 from tests.contract.folder_env import FolderEnv
 from tests.contract.origin_contract import OriginContract, listing, replica
 
@@ -108,7 +108,7 @@ async def test_read_now_knows_nothing_before_the_root_was_looked_at(env: LocalEn
 
 
 async def test_read_now_leaves_a_network_mount_alone(env: LocalEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "filesystem_of", lambda fd: "nfs4")
+    monkeypatch.setattr(driver, "filesystem_of", lambda fd: "nfs4")
     origin, file = await ready(env, "a", b"12345")
     assert await origin.read(file, 0, 5) == b"12345"
     assert origin.read_now(file, 0, 5) is None
@@ -246,7 +246,7 @@ async def test_the_root_is_closed_though_who_had_it_opened_is_cancelled(
     await origin.health()
     await origin.health()
     before = descriptors()
-    looking, may_open, opened = threading.Event(), threading.Event(), local.LocalOrigin._open_root
+    looking, may_open, opened = threading.Event(), threading.Event(), driver.LocalOrigin._open_root
 
     def slowly(self: LocalOrigin) -> object:
         looking.set()

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from musicfs.errors import ReplicaFailed, ReplicaFault
-from musicfs.library.examining import FileOnDisk, examine_files
 from musicfs.model import DiskFolder, OriginId, Replica
 from musicfs.origins import links
 from musicfs.origins.links import Below, LinkRefused
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
+from musicfs.tags.parser import FileOnDisk, examine_files
 from tests.contract.origin_contract import listing
 from tests.contract.test_local import LocalEnv
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from musicfs.config import OriginConfig, origin_from_argument
+from musicfs.config.kinds import open_origin
+from musicfs.config.load import origin_from_argument
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
-from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
-from musicfs.origins.local import LocalOrigin
+from musicfs.origin import Origin
+from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.nfs.driver import NfsOrigin
 from musicfs.origins.nfs.settings import NfsSettings
 from tests.contract.folder_env import FolderEnv

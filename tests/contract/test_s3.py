@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND

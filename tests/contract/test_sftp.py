@@ -11,10 +11,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from musicfs.config import Config, OriginConfig, check_paths, origin_from_argument
+from musicfs.config.load import check_paths, origin_from_argument
+from musicfs.config.models import Config, OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import OriginType
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.sftp.driver import SftpOrigin
 from musicfs.origins.sftp.settings import SftpSettings, remote_path
 from tests.contract.folder_env import FolderEnv

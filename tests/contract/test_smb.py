@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from musicfs.config import HealthConfig, OriginConfig, origin_from_argument
+from musicfs.config.kinds import open_origin
+from musicfs.config.load import origin_from_argument
+from musicfs.config.models import HealthConfig, OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
-from musicfs.origins.kinds import open_origin
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.smb.settings import SmbSettings, from_url
 from tests.contract.folder_env import FolderEnv
 from tests.contract.folders_contract import FoldersContract

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from musicfs.config import OriginConfig, origin_from_argument
-from musicfs.config_kinds import kind_entry_points
+from musicfs.config.kinds import kind_entry_points
+from musicfs.config.load import origin_from_argument
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs_webdav.driver import WebdavOrigin

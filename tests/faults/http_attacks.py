@@ -11,11 +11,11 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed
 from musicfs.model import OriginId, Replica
+from musicfs.origin import Origin
 from musicfs.origins import records
-from musicfs.origins.base import Origin
 from musicfs.origins.s3.driver import S3Origin
 from musicfs_webdav.driver import WebdavOrigin
 from tests.support.servers.process import HOST

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, ReplicaFailed
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origins.nfs.driver import NfsOrigin

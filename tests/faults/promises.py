@@ -23,7 +23,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from musicfs.app import CHECKSUMS
+from musicfs.app.app import CHECKSUMS
 from tests.support.audio import make_audio
 from tests.support.mounting import PATIENCE, Account, Mount, Place, eventually, place
 from tests.support.servers.swift import Swift

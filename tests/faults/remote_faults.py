@@ -15,7 +15,7 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, Replica
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.contract.origin_contract import listing, replica
 from tests.support.servers.faultproxy import FaultProxy, How
 

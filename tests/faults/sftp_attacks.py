@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncssh
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, ReplicaFailed
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origins.sftp.driver import SftpOrigin

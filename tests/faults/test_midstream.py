@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import pytest_asyncio
 
-from musicfs.config import RetryConfig
+from musicfs.config.models import RetryConfig
 from musicfs.errors import NoReplicaAvailable, OriginFailed, OriginFault
 from musicfs.events import AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined
 from musicfs.model import HealthStatus, OriginId

@@ -12,7 +12,7 @@ import pytest
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.contract.origin_contract import listing, replica
 from tests.contract.test_nfs import NfsEnv
 from tests.faults.remote_faults import (

@@ -10,8 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from musicfs.config import RetryConfig
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.config.models import RetryConfig
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, OriginFault, ReplicaFault
 from musicfs.model import Content, Fingerprint
 from tests.support.fakes import GOOD, HANG, SHORT, STUBBORN, UNREACHABLE, WRONG, FakeOrigin, Outcome, fails, slow

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus
 from musicfs.origins.s3.driver import S3Origin

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.contract.test_sftp import SftpEnv, home, server
 from tests.faults.remote_faults import BOUND, DATA, NAME, OTHERS, RemoteFaults, working
 from tests.support.servers.faultproxy import FaultProxy, How

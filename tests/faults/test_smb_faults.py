@@ -10,7 +10,7 @@ import pytest
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import Stat
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.contract.origin_contract import listing
 from tests.contract.test_smb import SmbEnv, samba
 from tests.faults.remote_faults import (

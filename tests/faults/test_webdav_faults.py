@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.contract.test_webdav import WebdavEnv, server
 from tests.faults.remote_faults import DATA, NAME, OTHERS, RemoteFaults
 from tests.support.servers.faultproxy import FaultProxy

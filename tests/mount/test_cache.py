@@ -17,7 +17,7 @@ import mutagen
 import psutil
 import pytest
 
-from musicfs.content.blockdisk import FOLDER
+from musicfs.cache.disk import FOLDER
 from tests.support.audio import make_audio
 from tests.support.mounting import Account, Mount, Place, account, eventually
 from tests.support.servers.process import HOST

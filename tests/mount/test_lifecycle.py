@@ -272,6 +272,6 @@ def test_a_mount_of_local_folders_loads_nothing_for_other_kinds(here: Place) -> 
     with Mount(here, {"disk": here.origins / "disk"}) as mount:
         mount.scanned()
     loaded = {line.rpartition("|")[2].strip() for line in mount.log.splitlines() if line.startswith("import time:")}
-    assert {"musicfs.origins.openfiles", "musicfs.library.scanner", "mutagen"} <= loaded
+    assert {"musicfs.origins.local.open_files", "musicfs.library.scanner", "mutagen"} <= loaded
     kinds = {f"musicfs.origins.{kind}.settings" for kind in ("nfs", "s3", "sftp", "smb")}
     assert loaded & (kinds | OPTIONAL) == set()

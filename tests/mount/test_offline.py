@@ -13,8 +13,8 @@ from typing import Any
 import mutagen
 import pytest
 
-from musicfs.content.blockdisk import FOLDER
-from musicfs.runtime import control_socket
+from musicfs.cache.disk import FOLDER
+from musicfs.system.runtime import control_socket
 from tests.support.audio import FORMATS, make_album
 from tests.support.mounting import Account, Mount, Place, account, eventually
 from tests.support.mpd import mpd

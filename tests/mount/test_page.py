@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from demo.stage import Interrupts
 
-from musicfs.runtime import control_socket
+from musicfs.system.runtime import control_socket
 from tests.support.audio import make_album
 from tests.support.browser import Tab, browser
 from tests.support.mounting import eventually

@@ -118,7 +118,8 @@ def test_the_runtime_folder_of_root_is_roots_alone(here: Place) -> None:
     session.mkdir(mode=0o700)
     here.environ["XDG_RUNTIME_DIR"] = str(session)
     code = (
-        "import os; from musicfs.runtime import control_sockets, runtime_dir; print(runtime_dir(), control_sockets())"
+        "import os; from musicfs.system.runtime import control_sockets, runtime_dir;"
+        " print(runtime_dir(), control_sockets())"
     )
     done = here.run(here.who.python, "-c", code)
     ordinary = here.user / ".cache"

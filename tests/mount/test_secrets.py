@@ -19,9 +19,9 @@ from click.testing import CliRunner
 
 import musicfs.control
 from musicfs.cli.main import cli
-from musicfs.config import load_config, origin_from_argument
+from musicfs.config.kinds import open_origin
+from musicfs.config.load import load_config, origin_from_argument
 from musicfs.errors import ConfigError, OriginFailed, UsageError
-from musicfs.origins.kinds import open_origin
 from tests.support.audio import make_audio
 from tests.support.mounting import Account, Place, account, eventually, session
 from tests.support.playing import SHOWN, SONG

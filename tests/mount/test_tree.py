@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.library.database import ROOT_INO
-from musicfs.library.treeview import TreeView
+from musicfs.catalog.database import ROOT_INO
+from musicfs.catalog.view import TreeView
 from tests.support.audio import make_album, make_audio, make_garbage
 from tests.support.mounting import Account, Mount, Place, eventually, place
 

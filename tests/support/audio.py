@@ -63,7 +63,7 @@ def make_audio(
 ) -> Path:
     """Makes the audio file `path`, in the format that its extension names, and returns the path.
 
-    Other seeds sound different. tags: the fields of `musicfs.library.tags.Tags`; a list writes several values.
+    Other seeds sound different. tags: the fields of `musicfs.tags.tags.Tags`; a list writes several values.
     cover: the bytes of a JPEG, in all formats but wma. codec: "alac" in an m4a.
 
     There is no encoder for `ape` and `mpc` here: their headers are real and describe a stream of `seconds`, but

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from musicfs.content.blockdisk import FOLDER, NewBlock
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.disk import FOLDER, NewBlock
 from musicfs.content.checkstore import CheckStore
-from musicfs.content.seals import BLOCK_SIZE
 from musicfs.model import Content, Fingerprint
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicfs.app import App
-from musicfs.config import Config, OriginConfig
+from musicfs.app.app import App
+from musicfs.app.live_config import Source
+from musicfs.config.models import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
-from musicfs.control.endpoint import Endpoint
 from musicfs.control.server import ControlServer
+from musicfs.control.unix_socket import Endpoint
 from musicfs.model import OriginType
-from musicfs.reconfiguring import Source
 
 
 @dataclass

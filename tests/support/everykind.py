@@ -20,13 +20,13 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from musicfs.config import HealthConfig, OriginConfig, RetryConfig
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import HealthConfig, OriginConfig, RetryConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus
 from musicfs.federation import FailoverExecutor, HealthMonitor, OriginRegistry, Router
 from musicfs.model import OriginId, Replica
-from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
+from musicfs.origin import Origin
 from tests.support.faulty import FaultyOrigin
 from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.ganesha import Ganesha

@@ -10,7 +10,7 @@ from math import inf
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import WatchCallback, WatchHandle
+from musicfs.origin import WatchCallback, WatchHandle
 
 DATA = bytes(range(256)) * 4
 PATH = "album/song.flac"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import Origin, WatchCallback, WatchHandle
+from musicfs.origin import Origin, WatchCallback, WatchHandle
 
 FAULTS = ("error", "hang", "slow", "short", "wrong", "vanish")
 SLOW_SECS = 1.0

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TypeVar
 
-from musicfs.config import HealthConfig, RetryConfig
+from musicfs.config.models import HealthConfig, RetryConfig
 from musicfs.events import Event, EventBus
 from musicfs.federation import Bandwidth, FailoverExecutor, Fetched, HealthMonitor, OriginRegistry, Router
 from musicfs.model import Replica

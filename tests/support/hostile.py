@@ -7,8 +7,8 @@ import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from musicfs.library.ranges import NeedRange, RangeFile
-from musicfs.library.tags import Tags, Unreadable, read_tags
+from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
+from musicfs.tags.tags import Tags, read_tags
 
 MEGABYTES = 8
 """So large are the files, more or less."""

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 
-from musicfs.config import OriginConfig, TreeConfig
+from musicfs.catalog.database import ROOT_INO, prepare_catalog
+from musicfs.catalog.view import TreeView
+from musicfs.catalog.writer import Catalog
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
-from musicfs.library.analysis import Analyser, Parsers
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import ROOT_INO, prepare_catalog
+from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
-from musicfs.library.treeview import TreeView
 from musicfs.model import OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
+from musicfs.origin import Origin
 
 
 class ScannedLibrary:

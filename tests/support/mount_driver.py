@@ -13,12 +13,12 @@ import os
 import sys
 from pathlib import Path
 
-from musicfs.app import App, open_driver
-from musicfs.config import Config, OriginConfig
-from musicfs.daemon import serve
+from musicfs.app.app import App, open_driver
+from musicfs.config.models import Config, OriginConfig
+from musicfs.daemon.process import serve
 from musicfs.errors import MusicFSError, UserError
 from musicfs.events import Event
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.support.faulty import FaultyOrigin
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from musicfs.mount import points
+from musicfs.mount import mount_points
 from tests.support.agent import Agent
 
 P = ParamSpec("P")
@@ -319,7 +319,7 @@ class Mount:
         self.here.signal(self.pid, number)
 
     def is_mounted(self) -> bool:
-        return points.mounted(self.path) is not None
+        return mount_points.mounted(self.path) is not None
 
     def processes(self) -> dict[int, str]:
         """The command lines of the daemon and of whatever it has started, by process id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from musicfs.library.ranges import NeedRange, RangeFile
+from musicfs.tags.range_file import NeedRange, RangeFile
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from musicfs.config import OriginConfig
-from musicfs.library.analysis import Analyser, Parsers, make_pool
-from musicfs.library.examining import Examined
-from musicfs.library.identity import fingerprint
-from musicfs.library.rows import Found
+from musicfs.catalog.rows import Found
+from musicfs.config.models import OriginConfig
+from musicfs.library.parse_pool import Analyser, Parsers, make_pool
 from musicfs.model import OriginId, OriginType
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
+from musicfs.tags.fingerprint import fingerprint
+from musicfs.tags.parser import Examined
 
 
 def _die() -> None:

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from musicfs.config import RetryConfig
+from musicfs.config.models import RetryConfig
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation import Bandwidth
-from musicfs.library.analysis import Analyser, Parsers
-from musicfs.library.examining import Examined
+from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.model import Fingerprint, OriginId, Stat
+from musicfs.tags.parser import Examined
 from tests.support.fakes import DATA, FakeLocal, FakeOrigin, slow
 from tests.support.federation import Federation, federation
 from tests.support.virtualtime import now_ms, virtual_time

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from musicfs.content import blockdisk, blockindex
-from musicfs.content.blockdisk import FOLDER, INDEX, BlockDisk, Changes, NewBlock, read_block
-from musicfs.content.blockindex import BlockIndex, IndexFailed
-from musicfs.content.seals import BLOCK_SIZE
+from musicfs.cache import disk as blockdisk
+from musicfs.cache import index as blockindex
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.disk import FOLDER, INDEX, BlockDisk, Changes, NewBlock, read_block
+from musicfs.cache.index import BlockIndex, IndexFailed
 from musicfs.model import Content
-from musicfs.origins.linux import punch_hole
-from musicfs.sqlite import connect_wal
+from musicfs.system.linux import punch_hole
+from musicfs.system.sqlite import connect_wal
 from tests.support.blocks import blocks_of, bytes_of, content_of, disk_usage
 
 ROOMY = 1 << 30

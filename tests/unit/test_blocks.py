@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.content import blockdisk, blocks, cachetrouble
-from musicfs.content.blockdisk import FOLDER, BlockDisk, Changes, NewBlock
-from musicfs.content.blocks import BlockStore
-from musicfs.content.reader import OpenContent, Reader
-from musicfs.content.seals import BLOCK_SIZE
+from musicfs.cache import breaker
+from musicfs.cache import disk as blockdisk
+from musicfs.cache import store as blocks
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.disk import FOLDER, BlockDisk, Changes, NewBlock
+from musicfs.cache.store import BlockStore
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import CacheResumed, CacheStopped, Event, EventBus
 from musicfs.model import Content
@@ -205,7 +208,7 @@ async def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypat
 async def test_a_failing_disk_is_told_once_and_caching_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    monkeypatch.setattr(cachetrouble, "_TRY_AGAIN_SECS", (0.0, 0.0))
+    monkeypatch.setattr(breaker, "_TRY_AGAIN_SECS", (0.0, 0.0))
     failing = [True]
     pwrite = os.pwrite
 
@@ -254,7 +257,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_stops_the_caching_until_there_is_room(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cachetrouble, "_TRY_AGAIN_SECS", (0.0, 0.0))
+    monkeypatch.setattr(breaker, "_TRY_AGAIN_SECS", (0.0, 0.0))
     other = small_disk / "other"
     other.write_bytes(bytes(2_500_000))
     long = content_of(2, 30 * BLOCK_SIZE)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.library.ranges import RangeFile
-from musicfs.library.tags import Tags
+from musicfs.tags.range_file import RangeFile
+from musicfs.tags.tags import Tags
 from tests.support import hostile, hostile_text
 from tests.support.audio import make_audio, picture
 from tests.support.budget import within

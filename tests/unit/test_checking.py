@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.store import BlockStore
 from musicfs.content import checkloads
-from musicfs.content.blocks import BlockStore
 from musicfs.content.checksums import Checksums
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
-from musicfs.content.verdict import Statement, Verdict, judge
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
+from musicfs.content.vote import Statement, Verdict, judge
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import EventBus, ReplicaQuarantined, ReplicasDisagree
 from musicfs.model import Content, Fingerprint, OriginId, Replica

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content import checkloads, checksums
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Answer, Checksums, digest_of
-from musicfs.content.seals import BLOCK_SIZE
 from musicfs.events import EventBus
 from musicfs.federation.quarantine import Quarantine, SetAside
 from musicfs.model import Content, Fingerprint, OriginId, Replica

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.cli.settings import load
+from musicfs.cli.options import load
 from musicfs.errors import ConfigError
 from tests.support.commands import Commands, commands
 

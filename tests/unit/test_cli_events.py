@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from musicfs import events
-from musicfs.cli.following import sentence
+from musicfs.cli.events import sentence
 
 KINDS = {kind.__name__: kind for kind in events.Event.__subclasses__()}
 _VALUES = {"str": "word", "int": 3, "float": 1.5}

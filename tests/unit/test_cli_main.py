@@ -133,7 +133,8 @@ def test_an_unexpected_error_is_one_sentence_that_names_the_way_to_the_details(
 
 def test_debug_shows_the_traceback_also_at_the_end_of_the_line(user: Commands) -> None:
     code = (
-        "import musicfs.runtime as r; r.control_sockets = None; from musicfs.cli.main import main; main(['status'%s])"
+        "import musicfs.system.runtime as r; r.control_sockets = None;"
+        " from musicfs.cli.main import main; main(['status'%s])"
     )
     for arguments, traceback in (("", False), (", '--debug'", True)):
         command = [user.command()[0], "-c", code % arguments]

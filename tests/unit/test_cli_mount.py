@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.mount import points
+from musicfs.mount import mount_points
 from tests.support.commands import Commands, commands, kill, make_album
 
 SONG = Path("Artist/Album (2001) [FLAC]/01 - Song 1.flac")
@@ -61,7 +61,7 @@ def test_a_day_with_a_mount(user: Commands) -> None:
 
     done = user("unmount")
     assert (done.returncode, done.stdout) == (0, f"Unmounted {mount_point}.\n")
-    assert not points.mounted(mount_point)
+    assert not mount_points.mounted(mount_point)
     assert user("status").returncode == 1
 
 
@@ -128,7 +128,7 @@ def test_a_mount_in_use_is_not_torn_away_unless_asked_lazily(user: Commands) -> 
         done = user("unmount", mount_point, "--lazy")
         assert done.returncode == 0
         assert "ends when the last open file is closed" in done.stdout
-        assert not points.mounted(mount_point)
+        assert not mount_points.mounted(mount_point)
 
 
 def test_what_a_crash_leaves_is_explained_and_cleared_away(user: Commands) -> None:
@@ -142,7 +142,7 @@ def test_what_a_crash_leaves_is_explained_and_cleared_away(user: Commands) -> No
             f" else `musicfs unmount {mount_point}` clears it away.\n"
         )
     assert user("unmount").returncode == 0
-    assert not points.mounted(mount_point)
+    assert not mount_points.mounted(mount_point)
     assert not list((user.home / "musicfs").iterdir())
 
 
@@ -206,11 +206,11 @@ def test_in_the_foreground_an_interruption_unmounts(user: Commands) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == f"Mounted on {mount_point}; Ctrl-C unmounts it.\n"
-        assert points.mounted(mount_point)
+        assert mount_points.mounted(mount_point)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
-    assert not points.mounted(mount_point)
+    assert not mount_points.mounted(mount_point)
 
 
 def test_a_mount_that_cannot_be_says_so_in_one_sentence(user: Commands) -> None:
@@ -251,7 +251,7 @@ def test_what_happens_can_be_followed_until_a_shutdown_that_open_files_do_not_hi
         assert user.json("shutdown") == {"mount_point": str(mount_point), "ended": True}
         _, told = follower.communicate(timeout=60)
         assert (follower.returncode, told) == (0, "musicfs: the mount has ended.\n")
-    assert not points.mounted(mount_point)
+    assert not mount_points.mounted(mount_point)
     assert user("shutdown", mount_point).returncode == 1
 
 

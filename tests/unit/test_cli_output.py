@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.cli.output import (
-    Word,
-    counted,
-    duration_text,
-    ms_text,
-    printable,
-    say,
-    say_json,
-    size_text,
-    table,
-)
+from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
+from musicfs.texts import printable
 
 
 @given(st.text(st.characters(exclude_categories=())))

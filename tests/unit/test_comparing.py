@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content.checksums import Checksums
-from musicfs.content.comparelist import CompareList, Find, Unchecked
-from musicfs.content.comparing import Catalogue, Comparison
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.errors import ReplicaFault, UserError
 from musicfs.events import RotFound, VerificationFinished, VerificationProgress
 from musicfs.federation import Bandwidth
+from musicfs.maintenance.scrub import Catalogue, Comparison
+from musicfs.maintenance.scrub_store import CompareList, Find, Unchecked
 from musicfs.model import Content, Fingerprint, OriginId
 from tests.support.fakes import PATH, UNREACHABLE, FakeOrigin, fails, slow
 from tests.support.federation import Federation, federation

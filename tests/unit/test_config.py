@@ -11,24 +11,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from musicfs import config_kinds
-from musicfs.config import (
-    Config,
-    HealthConfig,
-    Loaded,
-    OriginConfig,
-    WebhookConfig,
-    check_paths,
-    default_cache_dir,
-    load_config,
-    origin_from_argument,
-)
-from musicfs.config_file import ConfigFile
-from musicfs.config_kinds import kind_entry_points
+from musicfs.config import kinds
+from musicfs.config.edit import ConfigFile
+from musicfs.config.kinds import find_kind, kind_entry_points
+from musicfs.config.load import Loaded, check_paths, default_cache_dir, load_config, origin_from_argument
+from musicfs.config.models import Config, HealthConfig, OriginConfig, WebhookConfig
 from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginId, OriginType
-from musicfs.origins import kinds
-from musicfs.origins.kinds import find_kind
 
 SAMPLE = """
 mount_point = "/mnt/music"
@@ -410,7 +399,6 @@ def test_a_kind_is_found_by_its_name_or_told_to_be_missing() -> None:
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that can't be imported, before the kinds that can."""
     plugin = EntryPoint("tape", "no_such_module:KIND", "musicfs.origins")
-    monkeypatch.setattr(config_kinds, "kind_entry_points", lambda: {"tape": plugin, **kind_entry_points()})
     monkeypatch.setattr(kinds, "kind_entry_points", lambda: {"tape": plugin, **kind_entry_points()})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config_file import ConfigFile
+from musicfs.config.edit import ConfigFile
 from musicfs.errors import ConfigError, UserError
 
 TEXT = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from musicfs.config import load_config, origin_from_argument
+from musicfs.config.load import load_config, origin_from_argument
 
 COMMON: Mapping[str, Any] = {
     "priority": 7,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from musicfs.control.answers import errors_as_json
+from musicfs.control.auth import Tokens, by_grade, gate
 from musicfs.control.connections import Limits, Listener, limits_within, runner_of, within_limits
-from musicfs.control.gate import Tokens, by_grade, gate
+from musicfs.control.responses import errors_as_json
 from tests.support.raw import Place, connect, exchange, get, status_of, until_closed
 
 TOKENS = Tokens("the full token of this test", "the reading token of this test")

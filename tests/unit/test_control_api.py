@@ -28,12 +28,13 @@ from schemathesis.checks import (
 )
 from schemathesis.config import SchemathesisConfig
 
-from musicfs.config import ControlConfig, load_config
+from musicfs.app.live_config import Source
+from musicfs.config.load import load_config
+from musicfs.config.models import ControlConfig
 from musicfs.control.routes import events as event_routes
-from musicfs.control.routes.description import description
+from musicfs.control.routes.openapi import description
 from musicfs.events import AllOriginsUnhealthy, HealthChanged
 from musicfs.model import HealthStatus, OriginId
-from musicfs.reconfiguring import Source
 from tests.support.commands import make_album
 from tests.support.control import Running, local_origin, running_app
 from tests.support.raw import Place, exchange, get, status_of

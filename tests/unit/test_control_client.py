@@ -13,7 +13,7 @@ import pytest
 from musicfs.control import client
 from musicfs.control.client import NotRunning, find_mount
 from musicfs.errors import UserError
-from musicfs.runtime import canonical, control_socket
+from musicfs.system.runtime import canonical, control_socket
 from tests.support.commands import commands
 
 

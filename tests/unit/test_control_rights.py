@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from musicfs.config import ControlConfig, OriginConfig, load_config
+from musicfs.app.live_config import Source, not_from_elsewhere
+from musicfs.config.kinds import OriginKind
+from musicfs.config.load import load_config
+from musicfs.config.models import ControlConfig, OriginConfig
 from musicfs.errors import UserError
 from musicfs.logs import LogSettings, begin
 from musicfs.model import OriginType
-from musicfs.origins.base import OriginKind
-from musicfs.reconfiguring import Source, not_from_elsewhere
 from tests.support.control import Running, local_origin, running_app
 from tests.support.raw import exchange, get, status_of
 
@@ -107,7 +108,7 @@ async def test_over_tcp_another_folder_of_a_server_that_is_known_may_be_added(ap
 
 def test_a_kind_that_does_not_name_its_servers_is_refused_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = OriginKind(OriginType("odd"), BaseModel, lambda config, populated: None, remote=True)  # type: ignore[arg-type]
-    monkeypatch.setattr("musicfs.reconfiguring.find_kind", lambda name: kind)
+    monkeypatch.setattr("musicfs.app.live_config.find_kind", lambda name: kind)
     config = OriginConfig.model_validate({"id": "x", "origin_type": "odd", "host": "nas"})
     assert "an origin of the kind odd is new" in not_from_elsewhere([config], config)
 
@@ -171,7 +172,7 @@ def test_changes_are_written_whatever_the_level_of_the_log_is(capsys: pytest.Cap
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musicfs.control.answers.BODY_SECS", 0.05)
+    monkeypatch.setattr("musicfs.control.responses.BODY_SECS", 0.05)
     asked = get("/scan", f"Authorization: Bearer {TOKEN}", "Content-Length: 10", method="POST")
     assert api.server.address is not None
     host, _, port = api.server.address.rpartition(":")

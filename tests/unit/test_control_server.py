@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import musicfs
-from musicfs.config import CacheConfig
+from musicfs.config.models import CacheConfig
 from musicfs.control.client import ControlClient, NotRunning
-from musicfs.control.endpoint import Endpoint
 from musicfs.control.server import ControlServer
+from musicfs.control.unix_socket import Endpoint
 from musicfs.errors import UserError
 from musicfs.model import OriginId
 from tests.support.commands import make_album

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config import ControlConfig, load_config
+from musicfs.config.load import load_config
+from musicfs.config.models import ControlConfig
 from musicfs.control import connections
 from tests.support.control import Running, local_origin, running_app
 from tests.support.raw import exchange, get, status_of

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.database import prepare_catalog
-from musicfs.library.treeview import TreeView
+from musicfs.catalog.database import prepare_catalog
+from musicfs.catalog.view import TreeView
 from tests.support.commands import make_album
 from tests.support.library import scanned_library, take_ownership_out
 
@@ -39,7 +39,7 @@ _STEPS = st.lists(
 def test_the_counts_are_those_of_counting_whatever_is_written(steps: list[tuple[str, int, int]]) -> None:
     with closing(sqlite3.connect(":memory:")) as db:
         for name in ("schema.sql", "counts.sql"):
-            db.executescript(resources.files("musicfs.library").joinpath(name).read_text())
+            db.executescript(resources.files("musicfs.catalog").joinpath(name).read_text())
         db.execute("INSERT INTO origins (num, id, priority) VALUES (1, 'a', 0), (2, 'b', 0)")
         for step, n, size in steps:
             number, origin, content = n + 2, n % 2 + 1, n or None

@@ -12,7 +12,7 @@ import pytest
 
 from musicfs import events
 from musicfs.cli.main import cli
-from musicfs.config import load_config
+from musicfs.config.load import load_config
 from musicfs.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import ReplicaFailed
-from musicfs.library.examining import Examined, FileOnDisk, Gathered, examine, examine_files
 from musicfs.model import DiskFolder, OriginId, OriginType, Replica
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
+from musicfs.tags.parser import Examined, FileOnDisk, Gathered, examine, examine_files
 from tests.support.audio import make_audio, make_empty, make_garbage, make_truncated, picture
 
 TAGS = {"title": "Song", "artist": "A", "album": "B", "track": 3}

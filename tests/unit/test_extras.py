@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from musicfs.cli.main import cli
-from musicfs.config import OriginConfig
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import OriginConfig
 from musicfs.errors import UserError
-from musicfs.origins.kinds import open_origin
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.nfs import libnfs
 
 OPTIONAL = {"asyncssh", "botocore", "cryptography", "keyring", "musicfs_webdav", "smbprotocol", "spnego"}
@@ -73,10 +73,10 @@ def test_a_configuration_is_checked_for_libraries_too(without_libraries: None, t
     assert done.exit_code == 2
 
 
-@pytest.mark.parametrize("modules", ["musicfs", "musicfs.origins.kinds, musicfs.app", "the kinds"])
+@pytest.mark.parametrize("modules", ["musicfs", "musicfs.config.kinds, musicfs.app.app", "the kinds"])
 def test_naming_things_loads_no_optional_library(modules: str) -> None:
     """Not even all kinds, as `--origin` with a URL does."""
-    load = "from musicfs.config_kinds import *; [load_kind(entry) for entry in kind_entry_points().values()]"
+    load = "from musicfs.config.kinds import *; [load_kind(entry) for entry in kind_entry_points().values()]"
     code = load if modules == "the kinds" else f"import {modules}"
     code += "\nimport sys; print(*sys.modules, 'libnfs' if 'libnfs' in open('/proc/self/maps').read() else '')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.config import HealthConfig, RetryConfig
+from musicfs.config.models import HealthConfig, RetryConfig
 from musicfs.errors import NoReplicaAvailable, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import AllOriginsUnhealthy, Event, FailedOver, HealthChanged, ReplicaQuarantined, ReplicaSuspect
 from musicfs.federation import Fetched

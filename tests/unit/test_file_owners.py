@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from musicfs.config import MountConfig, load_config
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER
+from musicfs.config.load import load_config
+from musicfs.config.models import MountConfig
 from musicfs.errors import ConfigError
-from musicfs.library.rows import ALSO_WITHOUT_OWNER
 from musicfs.model import Owner, Stat
 from musicfs.mount.readers import Readers
 from musicfs.origins import fileowners

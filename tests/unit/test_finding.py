@@ -8,9 +8,9 @@ from sqlite3 import Connection
 
 import pytest
 
-from musicfs.library import finding
-from musicfs.library.database import connect
-from musicfs.library.finding import ContentPages, find_contents
+from musicfs.catalog import queries
+from musicfs.catalog.database import connect
+from musicfs.catalog.queries import ContentPages, find_contents
 from musicfs.model import Content
 from tests.support.audio import make_album
 from tests.support.library import ScannedLibrary, scanned_library
@@ -67,7 +67,7 @@ async def test_the_tree_is_searched_once_however_many_pages_there_are(
         connection.set_trace_callback(asked.append)
         return connection
 
-    monkeypatch.setattr(finding, "connect", traced)
+    monkeypatch.setattr(queries, "connect", traced)
     pages = ContentPages(catalog(tmp_path), "Artist")
     assert len(all_of(pages, 1)) == 10
     assert sum("RECURSIVE" in sql for sql in asked) == 1

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from musicfs.catalog import folder_times
+from musicfs.catalog.database import prepare_catalog
+from musicfs.catalog.folder_times import FolderTimes
+from musicfs.catalog.writer import Catalog
 from musicfs.errors import ReplicaFailed, ReplicaFault
-from musicfs.library import foldertimes
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import prepare_catalog
-from musicfs.library.foldertimes import FolderTimes
 from musicfs.model import Replica, Stat
-from musicfs.origins.base import Origin, TellFolder
+from musicfs.origin import Origin, TellFolder
 from tests.support.audio import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
 
@@ -67,7 +67,7 @@ class Quick:
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScannedLibrary]:
-    monkeypatch.setattr(foldertimes, "_SETTLING_SECS", 1e-9)
+    monkeypatch.setattr(folder_times, "_SETTLING_SECS", 1e-9)
     with scanned_library(tmp_path / "cache") as library:
         yield library
 

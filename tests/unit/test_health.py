@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from musicfs.config import HealthConfig
+from musicfs.config.models import HealthConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.events import AllOriginsUnhealthy, EventBus, HealthChanged
 from musicfs.federation import HealthMonitor

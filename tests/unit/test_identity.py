@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.identity import EDGE, SMALL, fingerprint, sample_ranges
-from musicfs.library.ranges import NeedRange
+from musicfs.tags.fingerprint import EDGE, SMALL, fingerprint, sample_ranges
+from musicfs.tags.range_file import NeedRange
 
 LARGE = random.Random(1).randbytes(2_000_003)
 SIZES = st.integers(0, 3 * SMALL) | st.integers(0, 2**50)

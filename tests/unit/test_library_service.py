@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from musicfs.config import Config, OriginConfig
+from musicfs.catalog.database import prepare_catalog
+from musicfs.catalog.view import TreeView
+from musicfs.config.models import Config, OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
-from musicfs.library import service
-from musicfs.library.database import prepare_catalog
-from musicfs.library.service import Library
+from musicfs.library import client
+from musicfs.library.client import Library
 from musicfs.library.tree import TreeChanges
-from musicfs.library.treeview import TreeView
 from musicfs.model import OriginId, OriginType
 from tests.support.audio import make_album
 
@@ -177,8 +177,8 @@ async def test_a_worker_that_takes_no_commands_for_long_is_replaced_before_they_
 ) -> None:
     make_album(setup.root, "Artist", "Album", 1, seconds=0.1)
     await setup.library.scan(A)
-    monkeypatch.setattr(service, "_MOST_UNSENT", 1 << 20)
-    monkeypatch.setattr(service, "_STALLED_SECS", 0.2)
+    monkeypatch.setattr(client, "_MOST_UNSENT", 1 << 20)
+    monkeypatch.setattr(client, "_STALLED_SECS", 0.2)
     worker = setup.worker()
     worker.suspend()
     asking = [asyncio.create_task(setup.library.configure(many_origins(setup.origin, 2)))]
@@ -192,9 +192,9 @@ async def test_a_worker_that_takes_no_commands_for_long_is_replaced_before_they_
 PARENT = """
     import asyncio, sys
     from pathlib import Path
-    from musicfs.config import Config, OriginConfig
+    from musicfs.config.models import Config, OriginConfig
     from musicfs.events import EventBus
-    from musicfs.library.service import Library
+    from musicfs.library.client import Library
 
     async def main(folder):
         origin = OriginConfig(id="a", origin_type="local", settings={"path": folder / "music"})

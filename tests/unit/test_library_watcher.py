@@ -12,7 +12,7 @@ from musicfs.errors import MusicFSError
 from musicfs.events import HealthChanged, ReplicaSuspect, ScanFinished
 from musicfs.library.watcher import LibraryWatcher, collapse
 from musicfs.model import HealthStatus, OriginId
-from musicfs.origins.base import WatchCallback, WatchHandle
+from musicfs.origin import WatchCallback, WatchHandle
 from tests.support.fakes import FakeOrigin
 from tests.support.virtualtime import now_ms, virtual_time
 

@@ -6,7 +6,7 @@ import gc
 
 import psutil
 
-from musicfs.origins.linux import give_memory_back
+from musicfs.system.linux import give_memory_back
 
 _PIECE = 100_000  # small enough that the C library keeps it
 _PIECES = 1_000

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from inotify_simple import INotify
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.model import OriginId, OriginType
-from musicfs.origins import local
-from musicfs.origins.local import LocalOrigin
-from musicfs.origins.threads import WorkerThreads
-from musicfs.origins.watch import FolderWatch
+from musicfs.origins.local import driver
+from musicfs.origins.local.driver import LocalOrigin
+from musicfs.origins.local.watch import FolderWatch
+from musicfs.system.threads import WorkerThreads
 
 
 class Reports:
@@ -253,7 +253,7 @@ async def test_running_out_of_watches_is_told_once_with_the_remedy(
 async def test_an_origin_that_can_not_be_watched_says_so_once_however_often_it_is_tried(
     origin: LocalOrigin, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(local, "FolderWatch", partial(FolderWatch, inotify=lambda: FewWatches(0)))
+    monkeypatch.setattr(driver, "FolderWatch", partial(FolderWatch, inotify=lambda: FewWatches(0)))
     for _ in range(3):  # as a day's polls would
         assert await origin.watch("", watched.reports) is None
     assert [record.getMessage() for record in caplog.records if "can't be watched" in record.getMessage()] == [
@@ -313,5 +313,5 @@ async def test_a_network_mount_is_not_watched(
     watched: Watched, origin: LocalOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel would accept the watch, and never tell what other machines change."""
-    monkeypatch.setattr(local, "filesystem_of", lambda fd: "cifs")
+    monkeypatch.setattr(driver, "filesystem_of", lambda fd: "cifs")
     assert await origin.watch("", watched.reports) is None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.logfile import LogFile
-from musicfs.ownership import Untrusted, open_private
+from musicfs.system.log_file import LogFile
+from musicfs.system.ownership import Untrusted, open_private
 
 
 def record(text: str) -> logging.LogRecord:

@@ -20,8 +20,9 @@ from click.testing import CliRunner
 
 from musicfs import logs
 from musicfs.cli.main import cli
-from musicfs.cli.settings import overrides_of
-from musicfs.config import LogConfig, load_config
+from musicfs.cli.options import overrides_of
+from musicfs.config.load import load_config
+from musicfs.config.models import LogConfig
 from musicfs.logs import LogSettings
 from tests.support.commands import Commands, commands, make_album
 from tests.support.mounting import eventually

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.app import App, open_driver
-from musicfs.config import Config, HealthConfig, OriginConfig, RetryConfig
+from musicfs.app.app import App, open_driver
+from musicfs.catalog.database import ROOT_INO
+from musicfs.config.models import Config, HealthConfig, OriginConfig, RetryConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import EventsDropped, OriginRegistered, OriginUnregistered
-from musicfs.library.database import ROOT_INO
 from musicfs.model import OriginId
-from musicfs.origins.base import Origin
+from musicfs.origin import Origin
 from tests.support.audio import make_album
 
 A, B = OriginId("a"), OriginId("b")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
-from musicfs.federation.merging import MOST, Merger
+from musicfs.federation.coalesce import MOST, Merger
 from musicfs.model import Replica
-from musicfs.origins.base import HandOut
+from musicfs.origin import HandOut
 from tests.support.fakes import DATA, HANG, SHORT, UNREACHABLE, FakeOrigin, slow
 from tests.support.federation import settle
 from tests.support.virtualtime import virtual_time

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.names import safe_component, safe_filename, split_extension, with_suffix_tag
+from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)

@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
+from musicfs.origins.nfs.handle_cache import Places
 from musicfs.origins.nfs.libnfs import Connection
-from musicfs.origins.nfs.places import Places
 from musicfs.origins.nfs.rpc import About, Found
 
 _FOLDER, _FILE, _LINK = About(stat.S_IFDIR, 0, 0), About(stat.S_IFREG, 1, 1), About(stat.S_IFLNK, 1, 1)

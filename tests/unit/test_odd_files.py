@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.library import finding, redundancy
-from musicfs.library.foldertimes import FolderTimes
+from musicfs.catalog import queries, redundancy
+from musicfs.catalog.folder_times import FolderTimes
 from musicfs.model import OriginId, Replica, Stat, ns_of, stored_ns
-from musicfs.origins.base import ReadsNow
+from musicfs.origin import ReadsNow
 from musicfs.origins.s3.listing import parse_page, time_of
 from tests.support.commands import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
@@ -201,7 +201,7 @@ async def test_sizes_that_are_too_much_together_break_no_count(library: ScannedL
     assert library.view_now().totals().bytes > MOST
     catalog = Path(library.catalog._db.execute("PRAGMA database_list").fetchone()[2])
     assert redundancy.count(catalog).places[0].tracks == 6
-    assert finding.count_replicas(catalog, "") is not None
+    assert queries.count_replicas(catalog, "") is not None
 
 
 async def test_a_folder_of_a_time_that_can_not_be_kept_is_listed_each_time(library: ScannedLibrary) -> None:

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from musicfs import ownership
-from musicfs.ownership import Untrusted, check_folder, make_private, open_private, open_trusted
+from musicfs.system import ownership
+from musicfs.system.ownership import Untrusted, check_folder, make_private, open_private, open_trusted
 
 OTHER = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")

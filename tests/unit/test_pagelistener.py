@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from musicfs.control import pagekeys
-from musicfs.control.pagekeys import PageKeys, pass_file
-from musicfs.control.pagelistener import PageListener
+from musicfs.control import page_keys
+from musicfs.control.page_keys import PageKeys, pass_file
+from musicfs.control.page_proxy import PageListener
 from musicfs.control.routes.page import PageRoutes, is_page
 from tests.support.raw import exchange, get, status_of
 
@@ -174,7 +174,7 @@ async def test_a_ticket_that_was_used_twice_ends_no_other_session(listener: Page
 def test_a_ticket_that_is_too_old_is_worth_nothing(keys: PageKeys, clock: Clock) -> None:
     ticket = keys.new_ticket()
     assert keys.is_waiting(ticket)
-    clock.now = pagekeys.TICKET_SECS
+    clock.now = page_keys.TICKET_SECS
     assert not keys.is_waiting(ticket)
     assert keys.use_ticket(ticket) is None
 
@@ -185,7 +185,7 @@ async def test_the_code_opens_the_page_and_wrong_ones_are_counted(listener: Page
     assert status_of(answer) == 200
     token = answer.partition(b'"token": "')[2].partition(b'"')[0].decode()
     assert status_of(await _send(listener, get("/status", f"Authorization: Bearer {token}"))) == 200
-    for _ in range(pagekeys.MOST_WRONG_CODES):
+    for _ in range(page_keys.MOST_WRONG_CODES):
         assert status_of(await _post(listener, "/page/code", JSON, '{"code": "WRONG"}')) == 403
     refused = await _post(listener, "/page/code", JSON, f'{{"code": "{keys.code}"}}')
     assert status_of(refused) == 403
@@ -201,7 +201,7 @@ async def test_what_is_no_code_is_refused(listener: PageListener, body: str) -> 
 async def test_a_page_of_another_site_can_not_use_up_the_codes(listener: PageListener, keys: PageKeys) -> None:
     """A browser sends text and forms for any page, and JSON only if the answer to its question, OPTIONS, allows it."""
     for kind in ("Content-Type: text/plain", FORM):
-        for _ in range(pagekeys.MOST_WRONG_CODES + 1):
+        for _ in range(page_keys.MOST_WRONG_CODES + 1):
             assert status_of(await _post(listener, "/page/code", kind, '{"code": "WRONG"}')) == 415
     preflight = get("/page/code", "Origin: http://evil.example", method="OPTIONS")
     assert status_of(await _send(listener, preflight)) == 401

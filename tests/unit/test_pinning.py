@@ -8,13 +8,13 @@ from typing import cast
 
 import pytest
 
-from musicfs.content.blockindex import all_on_disk, on_disk
-from musicfs.content.blocks import BlockStore
-from musicfs.content.pinning import Pins
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.index import all_on_disk, on_disk
+from musicfs.cache.store import BlockStore
 from musicfs.content.reader import Reader
-from musicfs.content.seals import BLOCK_SIZE
 from musicfs.errors import UserError
 from musicfs.events import EventBus
+from musicfs.maintenance.pins import Pins
 from musicfs.model import Content, Fingerprint
 
 TERABYTE = 10**12

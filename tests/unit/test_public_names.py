@@ -19,9 +19,9 @@ from musicfs import (
     RetryConfig,
     Router,
 )
+from musicfs.config.kinds import open_origin
 from musicfs.events import Event, EventBus, FailedOver
 from musicfs.model import OriginId, Replica
-from musicfs.origins.kinds import open_origin
 
 NAMES = [
     "OriginRegistry",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.ranges import AHEAD, AHEAD_MOST, MOST_AT_ONCE, MOST_READS, NeedRange, RangeFile
+from musicfs.tags.range_file import AHEAD, AHEAD_MOST, MOST_AT_ONCE, MOST_READS, NeedRange, RangeFile
 from tests.support.partial import answered
 
 CONTENT = random.Random(7).randbytes(3_000_000)

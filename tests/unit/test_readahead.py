@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config import RetryConfig
-from musicfs.content.blocks import BlockStore
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.store import BlockStore
+from musicfs.config.models import RetryConfig
+from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import IN_ALL, JUMPS, MOST, MOST_GATHERED, ReadAhead
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import EventBus, HealthChanged
 from musicfs.model import Content, Fingerprint, HealthStatus, Replica
-from musicfs.origins.base import HandOut
+from musicfs.origin import HandOut
 from tests.support.fakes import GOOD, HANG, UNREACHABLE, FakeLocal, FakeOrigin, slow
 from tests.support.federation import Federation, federation
 from tests.support.virtualtime import virtual_time

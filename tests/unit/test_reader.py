@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.config import RetryConfig
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.config.models import RetryConfig
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, OriginFault
 from musicfs.events import ReplicaQuarantined
 from musicfs.model import Content, Fingerprint

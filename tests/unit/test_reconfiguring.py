@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.config import Config, load_config
-from musicfs.reconfiguring import _FIXED, Reconfiguring, Source, differences
+from musicfs.app.live_config import _FIXED, Reconfiguring, Source, differences
+from musicfs.config.load import load_config
+from musicfs.config.models import Config
 
 HOOK = {"id": "a", "url": "http://h", "events": ["CacheStopped"]}
 

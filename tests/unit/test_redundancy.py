@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from shutil import copytree
 
-from musicfs.control.latencies import Latencies
+from musicfs.control.latency_history import Latencies
 from musicfs.model import OriginId
 from tests.support.audio import make_album
 from tests.support.control import local_origin, running_app

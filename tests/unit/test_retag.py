@@ -17,13 +17,15 @@ from mutagen.flac import Picture
 from mutagen.id3 import APIC, ID3, TIT2
 from mutagen.mp4 import MP4Cover
 
-from musicfs.content.audioregion import AudioRegion, Pages, find_audio
-from musicfs.content.blocks import BlockStore
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.store import BlockStore
+from musicfs.content.audio_region import AudioRegion, Pages, find_audio
 from musicfs.content.checksums import REUSED, Checksums, digest_of
-from musicfs.content.reader import BLOCK_SIZE, OpenContent, Reader
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.events import EventBus, ReplicaQuarantined
-from musicfs.library.identity import fingerprint
 from musicfs.model import Content
+from musicfs.tags.fingerprint import fingerprint
 from tests.support.audio import make_audio
 from tests.support.fakes import FakeOrigin
 from tests.support.federation import federation, settle

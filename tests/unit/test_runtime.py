@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from musicfs import runtime
-from musicfs.control.endpoint import Endpoint
+from musicfs.control.unix_socket import Endpoint
 from musicfs.errors import UserError
-from musicfs.runtime import control_socket, lock_cache, runtime_dir
+from musicfs.system import runtime
+from musicfs.system.runtime import control_socket, lock_cache, runtime_dir
 
 HOLDER = """
 import sys
 from pathlib import Path
-from musicfs.runtime import lock_cache
+from musicfs.system.runtime import lock_cache
 with lock_cache(Path(sys.argv[1]), Path("/mnt/music")):
     print("held", flush=True)
     sys.stdin.read()

@@ -21,16 +21,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from yarl import URL
 
-from musicfs.config import OriginConfig, origin_from_argument
+from musicfs.config.load import origin_from_argument
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, UsageError, UserError
 from musicfs.model import Replica, Stat
 from musicfs.origins.s3.client import Bucket
+from musicfs.origins.s3.credentials import KeyChain
 from musicfs.origins.s3.driver import S3Origin
-from musicfs.origins.s3.keys import KeyChain
 from musicfs.origins.s3.listing import Folders, is_shown, parse_page
 from musicfs.origins.s3.settings import S3Settings, from_url
 from musicfs.origins.s3.signing import Signer, escaped_path
-from musicfs.origins.threads import WorkerThreads
+from musicfs.system.threads import WorkerThreads
 from tests.support.virtualtime import now_ms, virtual_time
 
 

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.library.examining import FileOnDisk, examine_files
 from musicfs.model import DiskFolder, OriginId, Owner, Replica, Stat
-from musicfs.origins.local import LocalOrigin
+from musicfs.origins.local.driver import LocalOrigin
+from musicfs.tags.parser import FileOnDisk, examine_files
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
 from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
 
@@ -162,7 +162,7 @@ async def test_where_files_can_not_be_opened_within_a_folder_the_origin_reads_th
     def missing(folder: int, path: str, through_links: bool) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("musicfs.library.examining.open_within", missing)
+    monkeypatch.setattr("musicfs.tags.parser.open_within", missing)
     make_album(a, "Artist", "Album", 3)
     library.configure({"a": a})
     assert (await library.scan())[0].read == 3
@@ -328,13 +328,13 @@ async def test_a_clock_that_jumps_removes_nothing_and_lets_no_more_go(
     await library.scan()
     now = time.time()
     for years in (-30, 30, -60):
-        monkeypatch.setattr("musicfs.library.catalog.time", SimpleNamespace(time=lambda: now + years * 3e7))  # noqa: B023
+        monkeypatch.setattr("musicfs.catalog.writer.time", SimpleNamespace(time=lambda: now + years * 3e7))  # noqa: B023
         (result,) = await library.scan()
         assert (result.error, result.removed, result.removals_held) == (None, 0, 0)
     shutil.rmtree(a / "0")
     shutil.rmtree(a / "1")
     assert (await library.scan())[0].removed == 4
-    monkeypatch.setattr("musicfs.library.catalog.time", SimpleNamespace(time=lambda: now - 90 * 3e7))
+    monkeypatch.setattr("musicfs.catalog.writer.time", SimpleNamespace(time=lambda: now - 90 * 3e7))
     shutil.rmtree(a / "2")
     (result,) = await library.scan()
     assert (result.removed, result.removals_held) == (0, 2)

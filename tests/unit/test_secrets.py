@@ -10,12 +10,13 @@ from types import ModuleType
 import pytest
 from pydantic import SecretStr
 
-from musicfs.config import OriginConfig
-from musicfs.config_sources import SECRET_KEYS
+from musicfs.config.kinds import find_kind
+from musicfs.config.models import OriginConfig
+from musicfs.config.secret_variables import variable_of
+from musicfs.config.secrets import find_secret
+from musicfs.config.sources import SECRET_KEYS
 from musicfs.errors import UserError
 from musicfs.model import OriginId, OriginType
-from musicfs.origins.kinds import find_kind
-from musicfs.secrets import find_secret, variable_of
 
 
 def config(**settings: object) -> OriginConfig:

@@ -18,7 +18,7 @@ from smbprotocol.header import NtStatus
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import OriginId
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.failures import Login, ShareLost
+from musicfs.origins.smb.errors import Login, ShareLost
 from musicfs.origins.smb.files import Files
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.transport import Transport

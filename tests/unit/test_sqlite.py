@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.content.blockdisk import BlockDisk
+from musicfs.cache.disk import BlockDisk
+from musicfs.catalog.database import prepare_catalog
 from musicfs.content.checkstore import CheckStore
-from musicfs.content.comparelist import CompareList, Run
-from musicfs.content.pinlist import PinList
 from musicfs.errors import UserError
-from musicfs.library.database import prepare_catalog
+from musicfs.maintenance.pin_store import PinList
+from musicfs.maintenance.scrub_store import CompareList, Run
 from musicfs.model import Content, Fingerprint
-from musicfs.sqlite import connect, connect_wal, is_damage
+from musicfs.system.sqlite import connect, connect_wal, is_damage
 from tests.support.federation import federation
 from tests.unit.test_comparing import comparing
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.systemd import Notifier
+from musicfs.daemon.systemd import Notifier
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutagen.apev2 import APEv2
 
-from musicfs.library.ranges import NeedRange, RangeFile
-from musicfs.library.tags import Role, Tags, Unreadable, read_tags, role_of
+from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
+from musicfs.tags.tags import Role, Tags, read_tags, role_of
 from tests.support.audio import (
     FORMATS,
     make_album,

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.tags import Tags
 from musicfs.library.templates import (
     FIELDS,
     Template,
@@ -15,6 +14,7 @@ from musicfs.library.templates import (
     disc_from_folder,
     track_fields,
 )
+from musicfs.tags.tags import Tags
 
 DEFAULT = "$albumartist/$album ($year) [$format_upper]/$track - $title.$format"
 

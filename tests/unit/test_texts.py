@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from musicfs.cli import redundancy
 from musicfs.cli.output import say_json
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.library.names import safe_component, with_suffix_tag
 from musicfs.logs import LogSettings, Place, begin
 from musicfs.model import OriginId
+from musicfs.tags.names import safe_component, with_suffix_tag
 from musicfs.texts import printable, said, without_hidden
 
 HIDDEN = [chr(code) for code in (0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)]
 HIDDEN += [chr(code) for code in range(0xE0000, 0xE0080)]
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)]
-FORGED = "x\n2026-01-01 00:00:00,000 ERROR musicfs.daemon: forged\r\x1b[31m\x9b31m\u2028<2>forged\u202e"
+FORGED = "x\n2026-01-01 00:00:00,000 ERROR musicfs.daemon.process: forged\r\x1b[31m\x9b31m\u2028<2>forged\u202e"
 JOINED = ["می‌خواهم", "क्‍ष", "👩‍🎤", "👩🏽‍🚀", "❤️‍🔥", "نامه‌ای"]
 ALL = st.text(st.characters(exclude_categories=()) | st.sampled_from(HIDDEN + CONTROLS + ["\u200c", "\u200d"]))
 

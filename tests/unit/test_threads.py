@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from musicfs.origins.threads import WorkersClosed, WorkersHeld, WorkerThreads
+from musicfs.system.threads import WorkersClosed, WorkersHeld, WorkerThreads
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ async def test_closing_fails_calls_under_way_without_waiting_for_them(
 def test_a_hung_thread_does_not_keep_the_process_from_exiting() -> None:
     program = """
         import asyncio, threading
-        from musicfs.origins.threads import WorkerThreads
+        from musicfs.system.threads import WorkerThreads
 
         async def main():
             try:

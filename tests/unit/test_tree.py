@@ -11,11 +11,11 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicfs.catalog.rows import Copy, Entry
 from musicfs.library import tree
-from musicfs.library.names import with_suffix_tag
-from musicfs.library.placing import fold
-from musicfs.library.rows import Copy, Entry
+from musicfs.library.placement import fold
 from musicfs.library.tree import Shown, settle_names
+from musicfs.tags.names import with_suffix_tag
 from tests.support.library import scanned_library
 
 

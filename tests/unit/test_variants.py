@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from musicfs.content.reader import OpenContent
+from musicfs.catalog.view import TreeView
+from musicfs.content.open_content import OpenContent
 from musicfs.errors import OriginFailed, OriginFault
-from musicfs.library.treeview import TreeView
 from musicfs.model import Content, Fingerprint, OriginId, OriginType, Replica
 from musicfs.mount.variants import Variants
 from tests.support.fakes import HANG, UNREACHABLE, FakeOrigin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from musicfs.origins.watchedfolders import WatchedFolders
+from musicfs.origins.local.watch_table import WatchedFolders
 
 
 def test_each_number_has_its_folder_until_it_is_dropped() -> None:

@@ -19,7 +19,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from musicfs.config import WebhookConfig, load_config
+from musicfs.config.load import load_config
+from musicfs.config.models import WebhookConfig
 from musicfs.control.webhooks import GIVEN_UP_SECS, MOST_WAITING, PAUSES_SECS, Webhooks, key_of, signature
 from musicfs.errors import UserError
 from musicfs.events import CacheResumed, EventBus, FailedOver, HealthChanged, OriginRegistered

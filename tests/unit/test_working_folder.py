@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 import pytest
 
-from musicfs import processes
 from musicfs.cli.main import cli
+from musicfs.system import processes
 from tests.support.commands import Commands, Done, commands
 from tests.support.mounting import ROOT, eventually
 

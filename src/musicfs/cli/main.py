@@ -13,21 +13,24 @@ from dataclasses import dataclass
 import click
 
 import musicfs
-from musicfs import hardening
-from musicfs.cli.caching import cache
+from musicfs.cli.cache import cache
 from musicfs.cli.completion import completion
-from musicfs.cli.following import events
-from musicfs.cli.inspecting import config, status, why
-from musicfs.cli.mounting import mount, reload, shutdown, unmount
+from musicfs.cli.config import config
+from musicfs.cli.events import events
+from musicfs.cli.mount import mount, reload, shutdown, unmount
 from musicfs.cli.origins import origin
-from musicfs.cli.output import printable, warn
+from musicfs.cli.output import warn
 from musicfs.cli.page import page
-from musicfs.cli.pinning import pin, pins, unpin
+from musicfs.cli.pin import pin, pins, unpin
 from musicfs.cli.redundancy import redundancy
-from musicfs.cli.scanning import scan
-from musicfs.cli.verifying import verify
+from musicfs.cli.scan import scan
+from musicfs.cli.status import status
+from musicfs.cli.verify import verify
+from musicfs.cli.why import why
 from musicfs.errors import ConfigError, UserError, first_of
-from musicfs.processes import leave_working_folder
+from musicfs.system import hardening
+from musicfs.system.processes import leave_working_folder
+from musicfs.texts import printable
 
 _INTERRUPTED = 130
 _ALLOCATIONS = 100_000
@@ -118,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     hardening.restrict_umask()
     # What the commands have to say of failures they print; a mount's process sets up a log of its own.
     logging.getLogger("musicfs").addHandler(logging.NullHandler())
-    logging.getLogger("musicfs.runtime").addHandler(_Warnings(logging.WARNING))
+    logging.getLogger("musicfs.system.runtime").addHandler(_Warnings(logging.WARNING))
     session = Session()
     try:
         code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)

@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager, closing
 from random import Random
 from typing import Any
 
-from musicfs import hardening
+from musicfs.catalog.database import CATALOG, CatalogError, prepare_catalog
+from musicfs.catalog.view import OriginRow, TreeView
 from musicfs.cli.output import warn
-from musicfs.config import Config
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import Config
 from musicfs.control import views
 from musicfs.errors import MusicFSError, UserError
 from musicfs.events import Event, EventBus, ScanProgress
 from musicfs.federation.health import HealthMonitor
-from musicfs.federation.state import NEVER_SEEN
-from musicfs.library.database import CATALOG, CatalogError, prepare_catalog
-from musicfs.library.service import Library
-from musicfs.library.treeview import OriginRow, TreeView
+from musicfs.federation.health_state import NEVER_SEEN
+from musicfs.library.client import Library
 from musicfs.model import OriginId
-from musicfs.origins.kinds import open_origin
-from musicfs.runtime import claim_cache, lock_cache
+from musicfs.system import hardening
+from musicfs.system.runtime import claim_cache, lock_cache
 
 
 def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from musicfs.cli.output import Word, counted, ms_text, say, say_json, size_text, table
-from musicfs.cli.settings import (
+from musicfs.cli.options import (
     PATH,
     complete_origin,
     config_file_of,
@@ -19,11 +18,12 @@ from musicfs.cli.settings import (
     load,
     load_with,
 )
+from musicfs.cli.output import Word, counted, ms_text, say, say_json, size_text, table
 from musicfs.errors import ConfigError, UsageError, UserError
 
 if TYPE_CHECKING:
-    from musicfs.config import Config
-    from musicfs.config_file import ConfigFile
+    from musicfs.config.edit import ConfigFile
+    from musicfs.config.models import Config
     from musicfs.control.client import Answer, ControlClient
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -155,7 +155,7 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None,
     Example:
       musicfs origin accept-removals nas
     """
-    from musicfs.cli.scanning import follow, print_results, scan_here_or_by_mount
+    from musicfs.cli.scan import follow, print_results, scan_here_or_by_mount
     from musicfs.control.client import ControlClient
 
     target = _target(mount_point, config_file)
@@ -198,8 +198,8 @@ def add(
       musicfs origin add /mnt/nas/music --id nas
       musicfs origin add sftp://me@server/music --priority 20 --set password_file=/home/me/.server-password
     """
-    from musicfs.config import origin_from_argument
-    from musicfs.reconfiguring import lowest_priority
+    from musicfs.app.live_config import lowest_priority
+    from musicfs.config.load import origin_from_argument
 
     def table(ids: Sequence[str]) -> dict[str, object]:
         found = origin_from_argument(where if id_ is None else f"{id_}={where}", ids) | _settings(settings)
@@ -317,7 +317,7 @@ def _change(
 
     edit: makes the change, and says what was done. id: of the origin that the file has to have.
     """
-    from musicfs.config_file import ConfigFile
+    from musicfs.config.edit import ConfigFile
 
     mount = _mount_to_change(mount_point, config_file)
     if mount is not None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from musicfs.cli.options import PATH
 from musicfs.cli.output import say
-from musicfs.cli.settings import PATH
 from musicfs.errors import UserError
-from musicfs.processes import WORKING_FOLDER
+from musicfs.system.processes import WORKING_FOLDER
 
 if TYPE_CHECKING:
-    from musicfs.control.pagekeys import PageKeys
+    from musicfs.control.page_keys import PageKeys
 
 _LOOK_SECS = 0.2
 
@@ -54,8 +54,8 @@ async def _serve(socket: Path, port: int, no_browser: bool) -> None:
     import signal
     import sys
 
-    from musicfs.control.pagekeys import PageKeys
-    from musicfs.control.pagelistener import PageListener
+    from musicfs.control.page_keys import PageKeys
+    from musicfs.control.page_proxy import PageListener
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -76,7 +76,7 @@ async def _start_browser(folder: Path, address: str, keys: PageKeys) -> None:
     """Starts it with a file, whose name is all that a command line shows; the file goes once it was used."""
     import asyncio
 
-    from musicfs.control.pagekeys import pass_file
+    from musicfs.control.page_keys import pass_file
 
     ticket = keys.new_ticket()
     try:

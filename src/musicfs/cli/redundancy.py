@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from musicfs.cli.output import Word, counted, printable, say, say_json, size_text, table, warn
-from musicfs.cli.settings import PATH, json_option
+from musicfs.cli.options import PATH, json_option
+from musicfs.cli.output import Word, counted, say, say_json, size_text, table, warn
 from musicfs.errors import UsageError
+from musicfs.texts import printable
 
 _MOST_ALBUMS = 100_000
 _COUNTING_SECS = 120.0

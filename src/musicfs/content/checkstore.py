@@ -10,7 +10,7 @@ from pathlib import Path
 
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica
-from musicfs.sqlite import UnknownVersion, connect_wal, is_damage, remove
+from musicfs.system.sqlite import UnknownVersion, connect_wal, is_damage, remove
 
 StoreError = sqlite3.Error
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from musicfs.cache.block_checksums import BLOCK_SIZE, SEAL_SIZE, seal_of
 from musicfs.content.checkloads import CheckLoads, Row
 from musicfs.content.checkstore import CheckStore, StoreError
-from musicfs.content.seals import BLOCK_SIZE, SEAL_SIZE, seal_of
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
-from musicfs.origins.threads import WorkerThreads
-from musicfs.sqlite import is_damage
 from musicfs.system.lru import Lru
+from musicfs.system.sqlite import is_damage
+from musicfs.system.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 

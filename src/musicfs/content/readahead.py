@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from musicfs.content.reader import OpenContent
+    from musicfs.content.open_content import OpenContent
 
 MOST = 8 << 20
 """Bytes ahead of one reader."""

@@ -12,15 +12,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from math import inf
 
-from musicfs.content.blocks import BlockStore
-from musicfs.content.checking import CheckedReads, OpenContent
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.store import BlockStore
 from musicfs.content.checksums import Checksums
+from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
 from musicfs.content.retag import Reuse
-from musicfs.content.seals import BLOCK_SIZE
+from musicfs.content.verified_reads import CheckedReads
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
-from musicfs.federation.fetching import Fetched, never
+from musicfs.federation.fetch import Fetched, never
 from musicfs.model import Content, OriginId, Replica
 
 __all__ = ["BLOCK_SIZE", "OpenContent", "Reader"]

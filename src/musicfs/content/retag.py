@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from musicfs.content.audioregion import AudioRegion, Pages, Unavailable, find_audio
-from musicfs.content.blocks import BlockStore
-from musicfs.content.checking import OpenContent
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.cache.store import BlockStore
+from musicfs.content.audio_region import AudioRegion, Pages, Unavailable, find_audio
 from musicfs.content.checksums import REUSED, Answer, Checksums, Record, blocks_of, digest_of
-from musicfs.content.seals import BLOCK_SIZE
+from musicfs.content.open_content import OpenContent
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.model import Content, Fingerprint
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from musicfs.control.gate import caller_of
+from musicfs.control.auth import caller_of
 
 audit_log = logging.getLogger("musicfs.audit")
 # It is written whatever `[log] level` is: that is about how much is told of the mount, not about who changed it.

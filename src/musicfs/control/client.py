@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from musicfs.errors import UserError
-from musicfs.mount import points
-from musicfs.runtime import canonical, control_socket, control_sockets
+from musicfs.mount import mount_points
+from musicfs.system.runtime import canonical, control_socket, control_sockets
 
 _TIMEOUT_SECS = 10.0
 _LISTING_SECS = 2.0
@@ -124,7 +124,7 @@ class ControlClient:
     def _nobody(self) -> str:
         if self.mount_point is None:
             return "Nothing is mounted."
-        if points.mounted(self.mount_point):
+        if mount_points.mounted(self.mount_point):
             return (
                 f"{self.mount_point} is mounted, but its process does not answer; if it has just started, try again,"
                 f" else `musicfs unmount {self.mount_point}` clears it away."
@@ -144,7 +144,7 @@ def find_mount(path: Path | None) -> ControlClient:
     """
     if path is None:
         return _only_mount()
-    mounts = points.ours()
+    mounts = mount_points.ours()
     real = canonical(path, mounts)
     for place in (real, *real.parents):
         if place in mounts or control_socket(place).exists():
@@ -169,7 +169,7 @@ def _only_mount() -> ControlClient:
     if running:
         names = ", ".join(str(client.mount_point) for client in running)
         raise UserError(f"There are several mounts ({names}): say which one.")
-    ours = sorted(path for path in points.ours() if control_socket(path).exists())
+    ours = sorted(path for path in mount_points.ours() if control_socket(path).exists())
     if ours:  # it has crashed, or does not answer: whoever uses the client is told
         return ControlClient(control_socket(ours[0]), ours[0])
     raise NotRunning("Nothing is mounted; `musicfs mount FOLDER --origin PATH` mounts your music.")

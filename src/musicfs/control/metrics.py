@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import musicfs
-from musicfs.app import App
-from musicfs.content.blocks import CacheStats
+from musicfs.app.app import App
+from musicfs.cache.store import CacheStats
 from musicfs.events import (
     Event,
     FailedOver,
@@ -20,7 +20,7 @@ from musicfs.events import (
     ScanFinished,
     ScanProgress,
 )
-from musicfs.federation.traffic import Histogram
+from musicfs.federation.stats import Histogram
 from musicfs.model import HealthStatus
 
 if TYPE_CHECKING:

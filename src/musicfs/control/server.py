@@ -14,23 +14,23 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from musicfs.app import App
-from musicfs.config_models import ControlConfig, host_and_port
-from musicfs.control.answers import errors_as_json
+from musicfs.app.app import App
+from musicfs.config.models import ControlConfig, host_and_port
 from musicfs.control.audit import audited
+from musicfs.control.auth import TokenFile, Tokens, by_grade, by_socket, gate
 from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
-from musicfs.control.gate import TokenFile, Tokens, by_grade, by_socket, gate
-from musicfs.control.latencies import Latencies
+from musicfs.control.latency_history import Latencies
+from musicfs.control.responses import errors_as_json
 from musicfs.control.routes.cache import CacheRoutes
-from musicfs.control.routes.description import DescriptionRoutes
 from musicfs.control.routes.events import EventRoutes
 from musicfs.control.routes.library import LibraryRoutes
 from musicfs.control.routes.metrics import MetricsRoutes
 from musicfs.control.routes.mount import MountRoutes
+from musicfs.control.routes.open_files import PlayingRoutes
+from musicfs.control.routes.openapi import DescriptionRoutes
 from musicfs.control.routes.origins import OriginRoutes
 from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
-from musicfs.control.routes.playing import PlayingRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.tls import tls_of

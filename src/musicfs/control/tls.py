@@ -6,7 +6,7 @@ import ssl
 import stat
 from pathlib import Path
 
-from musicfs.config_models import ControlConfig
+from musicfs.config.models import ControlConfig
 from musicfs.errors import UserError
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import musicfs
-from musicfs.app import App
-from musicfs.config_models import OriginConfig
-from musicfs.config_sources import SECRET_KEYS
-from musicfs.content.blocks import CacheFailed
-from musicfs.control.elsewhere import Elsewhere, ElsewhereCounter
+from musicfs.app.app import App
+from musicfs.cache.store import CacheFailed
+from musicfs.catalog.view import OriginRow, Totals
+from musicfs.config.models import OriginConfig
+from musicfs.config.sources import SECRET_KEYS
+from musicfs.control.availability import Elsewhere, ElsewhereCounter
 from musicfs.events import ScanFinished, ScanProgress
-from musicfs.federation.state import OriginHealthState
-from musicfs.library.treeview import OriginRow, Totals
+from musicfs.federation.health_state import OriginHealthState
 from musicfs.model import Fingerprint, HealthStatus, OriginId
 
 Json = dict[str, Any]

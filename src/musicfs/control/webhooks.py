@@ -27,10 +27,10 @@ from uuid import uuid4
 import aiohttp
 
 import musicfs
-from musicfs.config import WebhookConfig
+from musicfs.config.models import WebhookConfig
+from musicfs.config.secrets import secret_of
 from musicfs.errors import UserError
 from musicfs.events import Event, EventBus, Listening, to_json
-from musicfs.secrets import secret_of
 from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from musicfs.app import App
+from musicfs.app.app import App
+from musicfs.catalog.database import ROOT_INO
+from musicfs.catalog.view import Node
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
-from musicfs.library.database import ROOT_INO
-from musicfs.library.treeview import Node
 from musicfs.model import Content, HealthStatus, OriginId, Replica
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, OriginFault
 from musicfs.events import EventBus
-from musicfs.federation.fetching import Check, Fetch, Fetched, Tools, Wanted, always
-from musicfs.federation.hedging import HedgeBudget
-from musicfs.federation.merging import Merger
-from musicfs.federation.probing import retrieve
+from musicfs.federation.coalesce import Merger
+from musicfs.federation.fetch import Check, Fetch, Fetched, Tools, Wanted, always
+from musicfs.federation.hedge import HedgeBudget
 from musicfs.federation.registry import OriginRegistry, ReadNow
 from musicfs.model import Replica
+from musicfs.system.tasks import retrieve
 
 if TYPE_CHECKING:
-    from musicfs.config import RetryConfig
+    from musicfs.config.models import RetryConfig
 
 log = logging.getLogger(__name__)
 

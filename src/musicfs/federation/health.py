@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from musicfs.errors import OriginFailed
 from musicfs.events import AllOriginsUnhealthy, EventBus, HealthChanged
-from musicfs.federation.probing import Answer, Prober, reason_of
-from musicfs.federation.state import NEVER_SEEN, HealthSnapshot, OriginHealthState
+from musicfs.federation.health_state import NEVER_SEEN, HealthSnapshot, OriginHealthState
+from musicfs.federation.probe import Answer, Prober, reason_of
 from musicfs.model import HealthStatus, OriginId, OriginType
 
 if TYPE_CHECKING:
-    from musicfs.config import HealthConfig
-    from musicfs.origins.base import Origin
+    from musicfs.config.models import HealthConfig
+    from musicfs.origin import Origin
 
 log = logging.getLogger(__name__)
 

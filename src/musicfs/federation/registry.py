@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from musicfs.events import EventBus, OriginRegistered, OriginUnregistered
-from musicfs.federation.bandwidth import Bandwidth
 from musicfs.federation.health import HealthMonitor
-from musicfs.federation.probing import retrieve
+from musicfs.federation.health_state import HealthSnapshot
 from musicfs.federation.quarantine import Quarantine
+from musicfs.federation.ratelimit import Bandwidth
 from musicfs.federation.router import Router
-from musicfs.federation.state import HealthSnapshot
-from musicfs.federation.traffic import Traffic
+from musicfs.federation.stats import Traffic
 from musicfs.model import HealthStatus, OriginId, Replica
-from musicfs.origins.base import Origin, ReadsNow, WatchHandle
+from musicfs.origin import Origin, ReadsNow, WatchHandle
+from musicfs.system.tasks import retrieve
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from musicfs.model import HealthStatus, OriginId
 
 if TYPE_CHECKING:
-    from musicfs.federation.state import HealthSnapshot
+    from musicfs.federation.health_state import HealthSnapshot
 
 SAMPLES = 100
 RECENT = 15

@@ -14,18 +14,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from musicfs.catalog.database import is_of_values
+from musicfs.catalog.folder_times import FolderTimes
+from musicfs.catalog.left_out import LeftOutLinks
+from musicfs.catalog.rows import Found
+from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
-from musicfs.library.analysis import Analyser
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import is_of_values
-from musicfs.library.foldertimes import FolderTimes
-from musicfs.library.leftout import LeftOutLinks
-from musicfs.library.rows import Found
-from musicfs.library.tags import role_of
+from musicfs.library.parse_pool import Analyser
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, Stat
-from musicfs.origins.base import LeavesOutLinks, Origin, SkipsFolders
+from musicfs.origin import LeavesOutLinks, Origin, SkipsFolders
+from musicfs.tags.tags import role_of
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from musicfs.library.names import safe_component, safe_filename, split_extension
-from musicfs.library.tags import Tags
+from musicfs.tags.names import safe_component, safe_filename, split_extension
+from musicfs.tags.tags import Tags
 
 FIELDS = (
     *("albumartist", "artist", "album", "title", "track", "tracktotal", "disc", "disctotal", "disctitle"),

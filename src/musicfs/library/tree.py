@@ -1,7 +1,7 @@
 """The tree's upkeep: from replicas that came, went or changed to the nodes that the mount shows.
 
 Two steps, each a function of what the catalogue holds and of nothing else, so that neither the order of scans nor
-a restart changes a name: folders are placed (placing.py says where each file belongs), then the directories that
+a restart changes a name: folders are placed (placement.py says where each file belongs), then the directories that
 this touches are settled (colliding names told apart, variants ranked, nodes written).
 """
 
@@ -14,13 +14,13 @@ from itertools import groupby
 
 from blake3 import blake3
 
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import ROOT_INO
-from musicfs.library.names import with_suffix_tag
-from musicfs.library.placing import FolderPlacer, fold
-from musicfs.library.rows import ALSO_WITHOUT_OWNER, Copy, Entry, Shape
+from musicfs.catalog.database import ROOT_INO
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Entry, Shape
+from musicfs.catalog.writer import Catalog
+from musicfs.library.placement import FolderPlacer, fold
 from musicfs.library.templates import Template
 from musicfs.model import Owner
+from musicfs.tags.names import with_suffix_tag
 
 _SHORTEST_TAG = 6  # digits, of names that are told apart
 

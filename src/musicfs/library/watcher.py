@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from musicfs.errors import MusicFSError, OriginFailed
 from musicfs.events import Event, HealthChanged, ReplicaSuspect, ScanFinished
-from musicfs.library.service import Library
+from musicfs.library.client import Library
 from musicfs.model import HealthStatus
-from musicfs.origins.base import Origin, WatchHandle, outermost
+from musicfs.origin import Origin, WatchHandle, outermost
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The process that writes the catalogue: scans, parses, builds the tree; and the messages it understands.
 
 It is a process of its own because parsing keeps an interpreter busy, and the mount's interpreter has to answer the
-kernel in microseconds. It is the only writer, so nobody ever waits for a lock. Its parent (service.py) starts it
+kernel in microseconds. It is the only writer, so nobody ever waits for a lock. Its parent (client.py) starts it
 with one end of a socket pair; it ends when the other end closes.
 """
 
@@ -19,22 +19,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from socket import socket
 
-from musicfs import hardening, logs
-from musicfs.config import OriginConfig
+from musicfs import logs
+from musicfs.catalog.database import CatalogError
+from musicfs.catalog.writer import Catalog
+from musicfs.config.kinds import open_origin
+from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
-from musicfs.federation.bandwidth import Bandwidth
-from musicfs.library.analysis import Analyser, Parsers
-from musicfs.library.catalog import Catalog
-from musicfs.library.database import CatalogError
+from musicfs.federation.ratelimit import Bandwidth
 from musicfs.library.link import Link
-from musicfs.library.messages import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.parse_pool import Analyser, Parsers
+from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
-from musicfs.origins.base import Origin
-from musicfs.origins.kinds import open_origin
+from musicfs.origin import Origin
+from musicfs.system import hardening
 from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from musicfs.content.blocks import BlockStore
-from musicfs.content.reader import OpenContent, Reader
-from musicfs.library.database import ROOT_INO
-from musicfs.library.treeview import Totals, TreeView
+from musicfs.cache.store import BlockStore
+from musicfs.catalog.database import ROOT_INO
+from musicfs.catalog.view import Totals, TreeView
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
 from musicfs.model import OriginId, Replica
-from musicfs.mount.counting import RequestCounts
+from musicfs.mount.stats import RequestCounts
 from musicfs.mount.variants import Variants
 
 Attributes = tuple[int, bool, int, int, *tuple[int | None, ...]]

@@ -27,17 +27,18 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, R
 
 from musicfs.errors import UserError
 from musicfs.library.tree import TreeChanges
-from musicfs.mount import points
+from musicfs.mount import mount_points
 from musicfs.mount.filesystem import Filesystem, Row, errno_of
-from musicfs.mount.fuseloop import FuseWaiter
+from musicfs.mount.fuse_loop import FuseWaiter
 from musicfs.mount.readers import Readers
 
 log = logging.getLogger(__name__)
 
 # The kernel is told of every change, so what it caches need not run out.
 _TIMEOUT_SECS = 3600.0
-# A block of content/seals.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one reader and
-# for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is fetched in vain.
+# A block of cache/block_checksums.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one
+# reader and for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is
+# fetched in vain.
 _READ_AHEAD_KB = 256
 _SESSION_BEGUN_SECS = 0.2
 _FORGETTING_SECS = 2.0
@@ -363,7 +364,7 @@ class FuseMount:
 
         To be called once requests are answered: the kernel sets its own value when the session begins.
         """
-        here = points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
+        here = mount_points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         try:
             if here is not None:
                 Path(f"/sys/class/bdi/{here.device}/read_ahead_kb").write_text(str(_READ_AHEAD_KB))
@@ -385,8 +386,8 @@ class FuseMount:
             self._mounted = False
             if self._forgetter.end():
                 pyfuse3.close(unmount=True)
-            elif points.mounted(self._mount_point):
-                points.unmount(self._mount_point, lazy=True)
+            elif mount_points.mounted(self._mount_point):
+                mount_points.unmount(self._mount_point, lazy=True)
 
     def forget(self, changes: TreeChanges) -> None:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""

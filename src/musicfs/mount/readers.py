@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from musicfs.library.rows import ALSO_WITHOUT_OWNER
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER
 
 Shown = tuple[int, int, int]
 """st_uid, st_gid and the read bits of st_mode."""

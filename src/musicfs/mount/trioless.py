@@ -1,6 +1,6 @@
 """Loads pyfuse3 without trio: to be imported before it.
 
-pyfuse3 imports trio, and under asyncio never uses it (`fuseloop.py`): a tenth of the time to a mount, and 5 MB.
+pyfuse3 imports trio, and under asyncio never uses it (`fuse_loop.py`): a tenth of the time to a mount, and 5 MB.
 """
 
 import sys

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from musicfs.content.reader import OpenContent
+from musicfs.catalog.view import TreeView
+from musicfs.content.open_content import OpenContent
 from musicfs.federation.registry import OriginRegistry
-from musicfs.library.treeview import TreeView
 from musicfs.model import HealthStatus, OriginId, Replica
 
 _FRESH_SECS = 0.1

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from musicfs.model import Owner
-from musicfs.origins.linux import ON_DISK, filesystem_of
+from musicfs.system.linux import ON_DISK, filesystem_of
 
 _ACL = "system.posix_acl_access"
 _ENTRY = struct.Struct("<HHI")  # tag, permissions, id

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Annotated, Literal
 
-from musicfs.config_sources import Wanted
-from musicfs.origins.linux import READING, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
+from musicfs.config.sources import Wanted
+from musicfs.system.linux import READING, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
 Links = Literal["all", "inside", "none"]
 """all: every link is followed. inside: those whose target lies below the origin's folder. none: no link."""

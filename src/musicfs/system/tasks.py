@@ -58,3 +58,9 @@ class Tasks:
         error = task.exception()
         if error is not None and not isinstance(error, self._quiet):
             self._log.error("%s died", task.get_name(), exc_info=error)
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Looks at how an abandoned task ended, since asyncio reports failures that nobody looked at."""
+    if not task.cancelled():
+        task.exception()

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from musicfs.config.kinds import OriginKind
 from musicfs.model import OriginType
-from musicfs.origins.base import OriginKind, server_name
+from musicfs.origin import server_name
 from musicfs_webdav.driver import WebdavOrigin
 from musicfs_webdav.settings import WebdavSettings, from_url
 

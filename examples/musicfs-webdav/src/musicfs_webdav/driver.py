@@ -15,13 +15,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
+from musicfs.config.secret_variables import variable_of
+from musicfs.config.secrets import find_secret
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import WatchCallback, WatchHandle
+from musicfs.origin import WatchCallback, WatchHandle
 from musicfs.origins.bounds import MOST_FOLDERS, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
-from musicfs.secrets import find_secret, variable_of
 from musicfs_webdav.multistatus import QUESTION, Entry, parse, strong, time_of
 from musicfs_webdav.settings import WebdavSettings
 
@@ -49,7 +50,7 @@ class Answer:
 
 
 class WebdavOrigin:
-    """See musicfs.origins.base.Origin for the contract."""
+    """See musicfs.origin.Origin for the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = WebdavSettings.model_validate(dict(config.settings))

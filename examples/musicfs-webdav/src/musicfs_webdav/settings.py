@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
-from musicfs.config_sources import Wanted
+from musicfs.config.sources import Wanted
 
 
 def _address(value: str) -> str:

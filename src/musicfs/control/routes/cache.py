@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app import App
-from musicfs.content.blocks import BlockStore
-from musicfs.content.verifying import Verification
-from musicfs.control.answers import Body, Refused, body_of
+from musicfs.app.app import App
+from musicfs.cache.store import BlockStore
+from musicfs.control.responses import Body, Refused, body_of
+from musicfs.maintenance.cache_check import Verification
 
 
 class _Clear(Body):

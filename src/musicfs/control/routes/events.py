@@ -8,8 +8,8 @@ import json
 
 from aiohttp import web
 
-from musicfs.app import App
-from musicfs.control.answers import Refused, number_of
+from musicfs.app.app import App
+from musicfs.control.responses import Refused, number_of
 from musicfs.events import Event, to_json
 
 HEARTBEAT_SECS = 15.0

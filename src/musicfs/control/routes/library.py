@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from musicfs.app import App
+from musicfs.app.app import App
 from musicfs.control import views
-from musicfs.control.answers import Body, Refused, body_of, known_origin
+from musicfs.control.responses import Body, Refused, body_of, known_origin
 from musicfs.control.why import why
 from musicfs.errors import UserError
 

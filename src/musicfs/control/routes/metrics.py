@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from musicfs.app import App
+from musicfs.app.app import App
 from musicfs.control.metrics import Metrics
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from musicfs.app import DRAIN_SECS, App
+from musicfs.app.app import DRAIN_SECS, App
 from musicfs.control import views
-from musicfs.control.answers import Body, body_of
+from musicfs.control.responses import Body, body_of
 
 
 class _Shutdown(Body):

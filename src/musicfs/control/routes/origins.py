@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app import App
+from musicfs.app.app import App
 from musicfs.control import views
-from musicfs.control.answers import Body, body_of, json_body, known_origin
-from musicfs.control.gate import caller_of
-from musicfs.control.latencies import Latencies
+from musicfs.control.auth import caller_of
+from musicfs.control.latency_history import Latencies
+from musicfs.control.responses import Body, body_of, json_body, known_origin
 
 
 class _Priority(Body):

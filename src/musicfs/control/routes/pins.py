@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app import App
-from musicfs.content.pinning import Pins
-from musicfs.control.answers import Body, Refused, body_of
+from musicfs.app.app import App
+from musicfs.control.responses import Body, Refused, body_of
 from musicfs.errors import UserError
+from musicfs.maintenance.pins import Pins
 
 
 class _Paths(Body):

@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app import App
-from musicfs.control.answers import known_origin, number_of
-from musicfs.library.redundancy import count
+from musicfs.app.app import App
+from musicfs.catalog.redundancy import count
+from musicfs.control.responses import known_origin, number_of
 from musicfs.system.lru import Lru
 
 _USUAL_ALBUMS = 200

@@ -8,11 +8,11 @@ from itertools import islice
 from aiohttp import web
 from pydantic import Field
 
-from musicfs.app import App
-from musicfs.content.comparelist import Run
-from musicfs.control.answers import Body, Refused, body_of
+from musicfs.app.app import App
+from musicfs.control.responses import Body, Refused, body_of
 from musicfs.control.views import Json
 from musicfs.errors import UserError
+from musicfs.maintenance.scrub_store import Run
 
 _MOST_FINDS = 1000
 _SLOWEST, _FASTEST = 10_000, 10**12  # bytes per second

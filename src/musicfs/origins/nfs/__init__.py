@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicfs.config import OriginConfig
+from musicfs.config.kinds import OriginKind
+from musicfs.config.models import OriginConfig
 from musicfs.model import OriginType
-from musicfs.origins.base import Origin, OriginKind, server_name
-from musicfs.origins.local import open_mounted
+from musicfs.origin import Origin, server_name
+from musicfs.origins.local.driver import open_mounted
 from musicfs.origins.nfs.settings import NfsSettings, from_url
 
 
 def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
-    """See base.OpenOrigin."""
+    """See kinds.OpenOrigin."""
     settings = NfsSettings.model_validate(dict(config.settings))
     if settings.path is not None:
         return open_mounted(config, populated=populated)
@@ -23,7 +24,7 @@ def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
 
 
 def _missing(config: OriginConfig) -> str | None:
-    """See base.OriginKind: a library of the system's, for exports that are not mounted."""
+    """See kinds.OriginKind: a library of the system's, for exports that are not mounted."""
     if config.settings.get("path"):
         return None
     from musicfs.origins.nfs.libnfs import load

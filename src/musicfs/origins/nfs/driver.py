@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar, TypeVarTuple
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import TellFolder, WatchCallback, list_all
+from musicfs.origin import TellFolder, WatchCallback, list_all
 from musicfs.origins.bounds import MOST_FOLDERS
 from musicfs.origins.nfs.files import Files
 from musicfs.origins.nfs.libnfs import Export, Patience
-from musicfs.origins.nfs.sessions import Session
+from musicfs.origins.nfs.pool import Session
 from musicfs.origins.nfs.settings import NfsSettings
-from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
+from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 class NfsOrigin:
-    """See base.Origin for the contract. Blocking calls run in threads of this origin's own, on a connection each."""
+    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own, on a connection each."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = NfsSettings.model_validate(dict(config.settings))
@@ -37,7 +37,7 @@ class NfsOrigin:
         return await self._run(replica.path, self._files.read, replica, offset, size)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See base.ReadsRanges: one after the other, in one turn of a thread."""
+        """See origin.ReadsRanges: one after the other, in one turn of a thread."""
         return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
 
     async def stat(self, path: str) -> Stat:
@@ -47,7 +47,7 @@ class NfsOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See base.SkipsFolders."""
+        """See origin.SkipsFolders."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:

@@ -11,10 +11,10 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import Folder, is_skipped
+from musicfs.origins.nfs.handle_cache import Places
 from musicfs.origins.nfs.libnfs import Attributes, Connection, Export, Patience
-from musicfs.origins.nfs.places import Places
+from musicfs.origins.nfs.pool import ExportRefused, Session, Sessions
 from musicfs.origins.nfs.rpc import About, Piece
-from musicfs.origins.nfs.sessions import ExportRefused, Session, Sessions
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

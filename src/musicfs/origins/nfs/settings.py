@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from musicfs.config_sources import Wanted
+from musicfs.config.sources import Wanted
 from musicfs.origins.links import LinksSetting
 
 _Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Wanted("a whole number from 1 to 65535")]

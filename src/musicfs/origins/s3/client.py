@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
-from musicfs.origins.s3.keys import KeyChain
+from musicfs.origins.s3.credentials import KeyChain
 from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
-from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
+from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from musicfs.config import OriginConfig
+from musicfs.config.kinds import OriginKind, missing_extra
+from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import HandOut, OriginKind, WatchCallback, WatchHandle
-from musicfs.origins.libraries import missing_extra
+from musicfs.origin import HandOut, WatchCallback, WatchHandle
 from musicfs.origins.s3.client import Answer, Bucket, Take
-from musicfs.origins.s3.keys import KeyChain
+from musicfs.origins.s3.credentials import KeyChain
 from musicfs.origins.s3.listing import (
     PAGE,
     Folders,
@@ -25,7 +25,7 @@ from musicfs.origins.s3.listing import (
 )
 from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url, server_of
-from musicfs.origins.threads import WorkersUnavailable, WorkerThreads
+from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 _PROBED = 2  # keys: one may stand for the prefix itself
 _LARGEST_PROBE = 64 << 10
@@ -42,7 +42,7 @@ _REMEDIES = {
 
 
 class S3Origin:
-    """See base.Origin for the contract."""
+    """See origin.Origin for the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = S3Settings.model_validate(dict(config.settings))
@@ -59,7 +59,7 @@ class S3Origin:
         return await self._read(replica, offset, min(size, replica.size - offset))
 
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
-        """See base.Streams."""
+        """See origin.Streams."""
         total = sum(sizes)
         parts = Parts(sizes, hand_out)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from musicfs.origins.base import HandOut
+from musicfs.origin import HandOut
 
 
 class Parts:

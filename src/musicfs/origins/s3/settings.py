@@ -9,9 +9,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
-from musicfs.config_models import Bool
-from musicfs.config_sources import SECRET_KEYS, Wanted
-from musicfs.origins.base import server_name
+from musicfs.config.models import Bool
+from musicfs.config.sources import SECRET_KEYS, Wanted
+from musicfs.origin import server_name
 from musicfs.origins.s3.listing import is_name
 
 _IN_URLS = ("endpoint", "region", "profile", "path_style")
@@ -74,7 +74,7 @@ class S3Settings(BaseModel):
 
 
 def server_of(settings: Mapping[str, Any]) -> str | None:
-    """As base.OriginKind.server. A region becomes a part of the host's name, so it must look like one."""
+    """As kinds.OriginKind.server. A region becomes a part of the host's name, so it must look like one."""
     endpoint, region = settings.get("endpoint"), settings.get("region")
     if isinstance(endpoint, str):
         url = urlsplit(endpoint)
@@ -85,7 +85,7 @@ def server_of(settings: Mapping[str, Any]) -> str | None:
 
 
 def from_url(url: SplitResult) -> dict[str, object]:
-    """s3://bucket/prefix?endpoint=...&region=...&profile=...&path_style=true (see base.OriginKind)."""
+    """s3://bucket/prefix?endpoint=...&region=...&profile=...&path_style=true (see kinds.OriginKind)."""
     if "@" in url.netloc:
         raise ValueError("keys do not belong into a URL, where others can see them; set them as variables.")
     if not url.netloc:

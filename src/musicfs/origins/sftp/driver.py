@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from musicfs.config import OriginConfig
+from musicfs.config.kinds import OriginKind, missing_extra
+from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import OriginKind, TellFolder, WatchCallback, WatchHandle, list_all, server_name
+from musicfs.origin import TellFolder, WatchCallback, WatchHandle, list_all, server_name
 from musicfs.origins.bounds import MOST_FOLDERS
-from musicfs.origins.libraries import missing_extra
-from musicfs.origins.sftp.dialling import Dialler, Sessions
+from musicfs.origins.sftp.connect import Dialler, Sessions
 from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
 from musicfs.origins.sftp.session import Session, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
@@ -31,7 +31,7 @@ _FOLDERS_AT_ONCE = 8
 
 
 class SftpOrigin:
-    """See base.Origin for the contract."""
+    """See origin.Origin for the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         self.id: OriginId = config.id
@@ -53,7 +53,7 @@ class SftpOrigin:
         return await self._perform(replica.path, read)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See base.ReadsRanges: all are asked for at once, and take one turn."""
+        """See origin.ReadsRanges: all are asked for at once, and take one turn."""
 
         async def read(session: Session) -> list[bytes]:
             return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
@@ -73,7 +73,7 @@ class SftpOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See base.SkipsFolders."""
+        """See origin.SkipsFolders."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:

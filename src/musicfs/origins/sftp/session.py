@@ -64,7 +64,7 @@ class _Asked:
 
 
 class Session:
-    """Raises what asyncssh raises; `dialling.py` makes them and `driver.py` translates.
+    """Raises what asyncssh raises; `connect.py` makes them and `driver.py` translates.
 
     patience: seconds of complete silence, with something asked, after which it counts as dead.
     """

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from musicfs.config_sources import Wanted
+from musicfs.config.sources import Wanted
 
 
 class SftpSettings(BaseModel):

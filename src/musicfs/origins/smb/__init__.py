@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from musicfs.config import OriginConfig
+from musicfs.config.kinds import OriginKind, missing_extra
+from musicfs.config.models import OriginConfig
 from musicfs.model import OriginType
-from musicfs.origins.base import Origin, OriginKind, server_name
-from musicfs.origins.libraries import missing_extra
-from musicfs.origins.local import open_mounted
+from musicfs.origin import Origin, server_name
+from musicfs.origins.local.driver import open_mounted
 from musicfs.origins.smb.settings import STANDARD_PORT, SmbSettings, from_url
 
 
 def open_smb(config: OriginConfig, *, populated: bool = False) -> Origin:
-    """See base.OpenOrigin."""
+    """See kinds.OpenOrigin."""
     settings = SmbSettings.model_validate(dict(config.settings))
     if settings.path is not None:
         return open_mounted(config, populated=populated)

@@ -7,20 +7,21 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar, TypeVarTuple
 
-from musicfs.config import OriginConfig
+from musicfs.config.models import OriginConfig
+from musicfs.config.secret_variables import variable_of
+from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origins.base import TellFolder, WatchCallback, list_all
+from musicfs.origin import TellFolder, WatchCallback, list_all
 from musicfs.origins.bounds import MOST_FOLDERS, MOST_NAMES, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
-from musicfs.origins.smb.failures import Login
+from musicfs.origins.smb.errors import Login
 from musicfs.origins.smb.files import Files, Folder, is_addressable
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings
 from musicfs.origins.smb.wire import Identity
-from musicfs.origins.threads import WorkersClosed, WorkersUnavailable, WorkerThreads
-from musicfs.secrets import find_secret, variable_of
 from musicfs.system.tasks import Tasks
+from musicfs.system.threads import WorkersClosed, WorkersUnavailable, WorkerThreads
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class SmbOrigin:
-    """See base.Origin for the contract. Blocking calls run in threads of this origin's own, over one connection.
+    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own, over one connection.
 
     A connection that has ended is made anew by the next call, once for all who wait for it.
     """
@@ -58,7 +59,7 @@ class SmbOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See base.SkipsFolders."""
+        """See origin.SkipsFolders."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:

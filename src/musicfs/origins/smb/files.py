@@ -9,7 +9,7 @@ from smbprotocol.header import NtStatus
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.failures import Refused, ShareLost
+from musicfs.origins.smb.errors import Refused, ShareLost
 from musicfs.origins.smb.session import Deadline, Share
 
 _MISSING = frozenset(
@@ -37,7 +37,7 @@ class Folder:
 
 
 class Files:
-    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as base.Origin says.
+    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as origin.Origin says.
 
     populated: it is known to have had files.
     """

@@ -25,7 +25,7 @@ from smbprotocol.tree import TreeConnect
 
 from musicfs.errors import OriginFault
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.failures import Login, Refused, ShareLost, lost
+from musicfs.origins.smb.errors import Login, Refused, ShareLost, lost
 from musicfs.origins.smb.transport import Transport
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote
 from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
-from musicfs.config_sources import Wanted
+from musicfs.config.sources import Wanted
 from musicfs.origins.links import LinksSetting
 
 STANDARD_PORT = 445

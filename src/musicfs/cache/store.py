@@ -1,0 +1,380 @@
+"""The cache of blocks as the event loop sees it: nothing here waits for a disk.
+
+What is known of the contents that were read last is kept in memory, so that a block can be given at once if the kernel
+has it in memory, and told to be absent without asking. All else goes to threads, through `BlockDisk`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence, Set
+from dataclasses import dataclass
+from os import RWF_NOWAIT, preadv
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, holds
+from musicfs.cache.breaker import CacheTrouble
+from musicfs.cache.disk import BlockDisk, Changes, Loaded, NewBlock, read_block
+from musicfs.cache.index import Indexed, IndexFailed, last_block
+from musicfs.cache.resident import KnownBlocks, KnownContent
+from musicfs.cache.write_queue import WriteQueue
+from musicfs.errors import MusicFSError
+from musicfs.events import EventBus
+from musicfs.model import Content, Fingerprint
+from musicfs.system.tasks import Tasks
+from musicfs.system.threads import WorkersUnavailable, WorkerThreads
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_LARGEST_NOW = 1 << 20  # bytes: the longest request of the kernel
+_READING_THREADS = 4
+_READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
+_CLOSING_SECS = 2.0
+_TOUCH_EVERY_SECS = 5.0
+
+_FAILURES = (OSError, IndexFailed)
+
+
+class CacheFailed(MusicFSError):
+    """The cache's disk failed or is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Bytes are those on disk. hits: requests that the cache answered; misses: blocks it did not have, both since the
+    start. skipped: blocks that were not kept, since the disk was too slow, full or failing."""
+
+    limit: int
+    bytes: int
+    pinned_bytes: int
+    contents: int
+    blocks: int
+    hits: int
+    misses: int
+    skipped: int
+    corrupt: int
+    working: bool
+
+
+class BlockStore:
+    """Keeps blocks of contents on disk. All methods belong to the event loop's thread.
+
+    folder: of the cache; it has to be there. limit: the most bytes that blocks may take on disk.
+    """
+
+    def __init__(self, folder: Path, limit: int, bus: EventBus) -> None:
+        self.disk = BlockDisk(folder, limit)
+        self._readers = WorkerThreads("cache-read", _READING_THREADS)
+        self._writer = WorkerThreads("cache-write", 1)
+        self._trouble = CacheTrouble(bus)
+        self._known = KnownBlocks()
+        self._pinned: set[Fingerprint] = set()
+        self._touching: asyncio.Task[Any] | None = None
+        self._tasks = Tasks(log, quiet=(CacheFailed,))
+        self._queue = WriteQueue(self._store, self._spawn)
+        self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
+        self._now = True
+        self._closed = False
+        self._hits = self._misses = self._skipped = self._corrupt = 0
+        self.changes = 0
+        """How many blocks have come and gone since the start."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is still to be written."""
+        return any(task is not self._touching for task in self._tasks)
+
+    async def start(self) -> None:
+        """Makes ready what is there. A disk that fails is told by an event, not raised."""
+        with contextlib.suppress(CacheFailed):
+            await self._write(self.disk.open)
+        await self._learn_pinned()
+        self._spawn(self._settle())
+        self._touching = self._spawn(self._keep_touching())
+
+    async def aclose(self) -> None:
+        """Stores what waits, and leaves all in order, if that can be had within seconds."""
+        if self._closed:
+            return
+        await self._queue.written(_CLOSING_SECS)
+        self._closed = True
+        await asyncio.gather(self._tasks.aclose(), self._known.end_loading(), return_exceptions=True)
+        with contextlib.suppress(CacheFailed, *_FAILURES, TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECS):
+                await self._write_touched()
+                await self._writer.run(self.disk.close)
+        self._readers.close()
+        self._writer.close()
+        self._known.clear()
+
+    # reading
+
+    def read_now(self, content: Content, offset: int, size: int) -> memoryview | None:
+        """The bytes if they can be had without waiting, else None; valid until the next call."""
+        known = self._known.get(content.fingerprint)
+        if known is None or known.file is None or size > _LARGEST_NOW or not self._now:
+            return None
+        end = offset + size
+        if end > content.size:
+            end = content.size
+        if offset >= end:
+            return None
+        present = known.present
+        number, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
+        if not present[number] or (number != last and not all(present[number : last + 1])):
+            return None
+        piece = offset // PIECE_SIZE
+        start = piece * PIECE_SIZE
+        length = min(-(-end // PIECE_SIZE) * PIECE_SIZE, content.size) - start
+        view = self._buffer[:length]
+        try:
+            done = preadv(known.file.fd, (view,), start, RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self._now = False  # the filesystem can't, or fails: `read` finds out, and works in any case
+            return None
+        # What is wrong, or not in memory as a whole, is for `read` to find and to tell.
+        if done != length or not holds(view, known.seals, piece):
+            return None
+        known.touched = True
+        self._known.note_read(content.fingerprint)
+        self._hits += 1
+        return view[offset - start : end - start]
+
+    def has(self, content: Content, number: int) -> bool:
+        """Whether the block is there, of a content that was read lately; False where that is not known."""
+        known = self._known.get(content.fingerprint)
+        if self._queue.get((content.fingerprint, number)) is not None:
+            return True
+        return known is not None and bool(known.present[number])
+
+    async def read(self, content: Content, number: int) -> bytes | None:
+        """The block, verified; None when it is not there. Raises nothing."""
+        if (unwritten := self._queue.get((content.fingerprint, number))) is not None:
+            self._hits += 1
+            return unwritten
+        known = self._known.get(content.fingerprint)
+        if not self._trouble.may_read():
+            return None
+        try:
+            async with asyncio.timeout(_READ_SECS):
+                if known is None:
+                    known = await self._known.load(content, self._load)
+                    if lost := known.take_lost():
+                        self._spawn(self.drop(content.fingerprint, lost))
+                data = await self._read(known, content, number)
+        except (CacheFailed, WorkersUnavailable):
+            data = None
+        except TimeoutError:
+            self._trouble.fails(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
+            data = None
+        if data is None:
+            self._misses += 1
+        else:
+            self._hits += 1
+        return data
+
+    async def _read(self, known: KnownContent, content: Content, number: int) -> bytes | None:
+        if known.file is None or not known.present[number]:
+            return None
+        seals = known.seals_of(number)
+        try:
+            data = await self._readers.run(read_block, known.file, content.size, number, seals)
+        except OSError as error:
+            self._trouble.fails(_reason(error))
+            data = None
+        if data is None:
+            self.forget(content, number)
+        else:
+            known.touched = True
+        return data
+
+    async def _load(self, content: Content) -> Loaded:
+        """What the disk has of the content. Raises `CacheFailed`."""
+        try:
+            return await self._readers.run(self.disk.load, content.fingerprint)
+        except _FAILURES as error:
+            self._trouble.fails(_reason(error))
+            raise _failed(error) from error
+
+    # writing
+
+    def put(self, content: Content, number: int, data: bytes) -> None:
+        """Has the block stored soon, unless too many wait already or the disk fails. Returns at once."""
+        if self._queue.full or self._closed or not self._trouble.may_write():
+            self._skipped += 1
+            return
+        self._queue.put(NewBlock(content, number, data))
+
+    async def written(self) -> None:
+        """Returns once what was put is stored, or is given up."""
+        await self._queue.written()
+
+    async def _store(self, blocks: Sequence[NewBlock]) -> None:
+        try:
+            changes = await self._write(self.disk.write, blocks)
+        except CacheFailed:
+            self._skipped += len(blocks)
+            self._known.clear()  # what was evicted before it failed is not known
+        else:
+            self._apply(changes)
+            self._skipped += len(blocks) - len(changes.stored)
+
+    def forget(self, content: Content, number: int) -> None:
+        """Has the block dropped, if it is there or waits to be. Returns at once."""
+        self._queue.forget((content.fingerprint, number))
+        self._spawn(self.drop(content.fingerprint, [number]))
+
+    async def drop(self, fingerprint: Fingerprint, numbers: Iterable[int]) -> int:
+        """Removes blocks that are not what they were; how many of these were there."""
+        numbers = list(numbers)
+        self._apply(Changes(removed=[(fingerprint, number) for number in numbers]))
+        changes = await self._write(self.disk.drop, fingerprint, numbers)
+        self._apply(changes)
+        if changes.removed:
+            self._corrupt += len(changes.removed)
+            log.warning("%d damaged blocks of %s are dropped from the cache", len(changes.removed), fingerprint.hex())
+        return len(changes.removed)
+
+    async def pin(self, content: Content) -> None:
+        """Keeps its blocks from eviction, those to come too. Raises `CacheFailed`."""
+        await self._pin(content, True)
+
+    async def unpin(self, content: Content) -> None:
+        """Ends `pin`. Raises `CacheFailed`."""
+        await self._pin(content, False)
+
+    async def _pin(self, content: Content, pinned: bool) -> None:
+        await self._write(lambda: self.disk.pin(content, pinned=pinned))
+        (self._pinned.add if pinned else self._pinned.discard)(content.fingerprint)
+
+    @property
+    def pinned(self) -> Set[Fingerprint]:
+        return self._pinned.copy()
+
+    def is_pinned(self, content: Content) -> bool:
+        return content.fingerprint in self._pinned
+
+    async def clear(self, *, pinned: bool = False) -> Changes:
+        """Removes all blocks; pinned: those of pinned contents too, which stay pinned. Raises `CacheFailed`."""
+        await self.written()
+        changes = await self._write(lambda: self.disk.clear(pinned=pinned))
+        self._apply(changes)
+        return changes
+
+    # looking
+
+    def share(self, content: Content) -> float:
+        """How much of the content's blocks is there, 0 to 1; 0 of an empty content. In microseconds."""
+        try:
+            indexed = self.disk.find(content.fingerprint)
+        except IndexFailed:
+            indexed = None
+        return indexed.blocks / (last_block(content.size) + 1) if indexed is not None else 0.0
+
+    async def missing(self, content: Content) -> list[int]:
+        """The numbers of its blocks that are not there. Raises `CacheFailed`."""
+        return await self._look(self.disk.missing, content)
+
+    async def blocks_of(self, contents: Sequence[Content]) -> list[int]:
+        """How many blocks of each are there. Raises `CacheFailed`."""
+        return await self._look(self.disk.counts, contents)
+
+    async def whole(self) -> set[Fingerprint]:
+        """The contents of which every block is there. Raises `CacheFailed`."""
+        return await self._look(self.disk.whole)
+
+    async def after(self, content: int) -> list[Indexed]:
+        """Some contents with an id above `content`, by id; none at the end. Raises `CacheFailed`."""
+        return await self._look(self.disk.after, content)
+
+    async def verify(self, fingerprint: Fingerprint, size: int) -> tuple[int, int]:
+        """Reads all blocks of a content and drops those that are damaged: how many were read, and dropped.
+
+        Raises `CacheFailed`.
+        """
+        checked, bad = await self._look(self.disk.damaged, fingerprint, size)
+        return checked, await self.drop(fingerprint, bad) if bad else 0
+
+    async def stats(self) -> CacheStats:
+        """Raises `CacheFailed`."""
+        totals = await self._look(self.disk.totals)
+        return CacheStats(
+            limit=self.disk.limit,
+            bytes=totals.edge + totals.middle,
+            pinned_bytes=totals.pinned,
+            contents=totals.contents,
+            blocks=totals.blocks,
+            hits=self._hits,
+            misses=self._misses,
+            skipped=self._skipped,
+            corrupt=self._corrupt,
+            working=self._trouble.working,
+        )
+
+    # what these consist of
+
+    def _apply(self, changes: Changes) -> None:
+        """Brings what is in memory up to date."""
+        self.changes += len(changes.stored) + len(changes.removed)
+        self._known.apply(changes)
+
+    async def _learn_pinned(self) -> None:
+        with contextlib.suppress(*_FAILURES, WorkersUnavailable):
+            self._pinned = await self._readers.run(self.disk.pinned)
+
+    async def _settle(self) -> None:
+        with contextlib.suppress(CacheFailed):
+            self._apply(await self._write(self.disk.settle))
+
+    async def _keep_touching(self) -> None:
+        while True:
+            await asyncio.sleep(_TOUCH_EVERY_SECS)
+            with contextlib.suppress(CacheFailed):
+                await self._write_touched()
+
+    async def _write_touched(self) -> None:
+        used = self._known.take_used()
+        if used and self._trouble.working:
+            await self._write(self.disk.touch, used)
+
+    async def _look(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a call in one of the threads that read."""
+        try:
+            return await self._readers.run(call, *args)
+        except WorkersUnavailable as error:
+            raise _failed(error) from None
+        except _FAILURES as error:
+            raise _failed(error) from error
+
+    async def _write(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a call in the thread that writes; its failure stops the caching for a while."""
+        try:
+            result = await self._writer.run(call, *args)
+        except WorkersUnavailable as error:
+            raise _failed(error) from None
+        except _FAILURES as error:
+            self._trouble.fails(_reason(error))
+            raise _failed(error) from error
+        if self._trouble.works():
+            self._now = True
+            self._spawn(self._learn_pinned())
+        return result
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
+        return self._tasks.spawn(work, "a task of the cache")
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _failed(error: BaseException) -> CacheFailed:
+    return CacheFailed(f"the cache on disk can't be used now ({_reason(error)})")

@@ -1,0 +1,90 @@
+"""Blocks on their way to the cache's disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from musicfs.cache.disk import NewBlock
+from musicfs.model import Fingerprint
+
+_MOST_WAITING = 64  # blocks; more come uncached
+_ENOUGH = 8  # blocks to be written at once, for which no more are waited for
+_GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
+
+Key = tuple[Fingerprint, int]
+"""A content, and the number of a block of it."""
+
+
+class WriteQueue:
+    """Has blocks stored, those together that come together. Belongs to the event loop's thread.
+
+    store: stores some, or gives them up; raises nothing. spawn: starts a task that ends with the cache.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[Sequence[NewBlock]], Awaitable[None]],
+        spawn: Callable[[Coroutine[Any, Any, object]], asyncio.Task[Any]],
+    ) -> None:
+        self._store = store
+        self._spawn = spawn
+        self._waiting: list[NewBlock] = []
+        self._unwritten: dict[Key, bytes] = {}
+        """Blocks that wait to be written, or are being written."""
+        self._writing: asyncio.Task[Any] | None = None
+        self._enough = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may."""
+        return len(self._waiting) >= _MOST_WAITING
+
+    def get(self, key: Key) -> bytes | None:
+        """The block, while it is not written yet."""
+        return self._unwritten.get(key)
+
+    def put(self, block: NewBlock) -> None:
+        """Has the block stored soon. Returns at once."""
+        self._waiting.append(block)
+        self._unwritten[_key(block)] = block.data
+        if len(self._waiting) >= _ENOUGH:
+            self._enough.set()
+        if self._writing is None:
+            self._writing = self._spawn(self._write_waiting())
+
+    def forget(self, key: Key) -> None:
+        """The block need not be stored any more, if it waits."""
+        self._unwritten.pop(key, None)
+        self._waiting = [block for block in self._waiting if _key(block) != key]
+
+    async def written(self, timeout: float | None = None) -> None:
+        """Returns once what was put is stored, or is given up; or after so many seconds."""
+        if self._writing is not None:
+            self._enough.set()
+            await asyncio.wait({self._writing}, timeout=timeout)
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                await self._gather()
+                blocks, self._waiting = self._waiting, []
+                await self._store(blocks)
+                for block in blocks:
+                    if self._unwritten.get(_key(block)) is block.data:
+                        del self._unwritten[_key(block)]
+        finally:
+            self._writing = None
+
+    async def _gather(self) -> None:
+        """Waits for more to write in the same transaction, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECS):
+                await self._enough.wait()
+        self._enough.clear()
+
+
+def _key(block: NewBlock) -> Key:
+    return block.content.fingerprint, block.number

@@ -1,0 +1,1 @@
+"""The catalogue: all of its SQL, for reading and writing."""

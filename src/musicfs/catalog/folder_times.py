@@ -1,0 +1,73 @@
+"""Which folders of an origin a poll need not list: those whose time is what it was when they were listed.
+
+A folder's time changes with the names in it. That of the folders in its folders does not, so only folders without
+folders are left out, and the others are listed, which tells the times of those in them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+
+from musicfs.catalog.database import encode_path
+
+_SETTLING_SECS = 3.0
+_FAR_NS = 2**63 - 1
+
+
+class FolderTimes:
+    """The folders that one scan of everything meets. `tell` is for the origin; the scan calls the others.
+
+    A change may hide in the coarseness of a time: two within one second look like one. So a folder's time counts only
+    if it was the same at two listings some seconds apart. No clock is compared with another machine's.
+    """
+
+    def __init__(self, db: sqlite3.Connection, origin: int, clock: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._origin = origin
+        self._clock = clock
+        db.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS met (path BLOB PRIMARY KEY, mtime_ns INTEGER, since REAL, settled INTEGER)"
+            " WITHOUT ROWID"
+        )
+        db.execute("DELETE FROM met")
+
+    def tell(self, folder: str, mtime_ns: int | None) -> bool:
+        """Notes a folder that is about to be listed; whether all in it is known, so that it need not be."""
+        if mtime_ns is not None and not abs(mtime_ns) < _FAR_NS:
+            mtime_ns = None  # It could not be kept exactly.
+        path, now = encode_path(folder), self._clock()
+        row = self._db.execute(
+            "SELECT since, settled FROM folder_times WHERE origin = ? AND path = ? AND mtime_ns = ?",
+            (self._origin, path, mtime_ns),
+        ).fetchone()
+        since, known = row or (now, 0)
+        settled = known or now - since >= _SETTLING_SECS
+        self._db.execute("INSERT OR REPLACE INTO met VALUES (?, ?, ?, ?)", (path, mtime_ns, since, settled))
+        self._leave_out([folder.rpartition("/")[0]])
+        return bool(known)
+
+    def _leave_out(self, folders: Iterable[str]) -> None:
+        self._db.executemany("DELETE FROM met WHERE path = ?", ((encode_path(folder),) for folder in folders))
+
+    def keep(self, unfinished: Iterable[str]) -> None:
+        """Remembers the folders that were met, but for those in which something is still to be looked at."""
+        self._leave_out(unfinished)
+        self._db.execute("DELETE FROM met WHERE mtime_ns IS NULL")
+        self._db.execute(
+            "DELETE FROM folder_times WHERE origin = ? AND path NOT IN (SELECT path FROM met)", (self._origin,)
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO folder_times SELECT ?, path, mtime_ns, since, settled FROM met"
+            " EXCEPT SELECT * FROM folder_times WHERE origin = ?",
+            (self._origin, self._origin),
+        )
+
+    def forget(self, folders: Iterable[str]) -> None:
+        """Has them listed at the next poll."""
+        values = ((self._origin, encode_path(folder)) for folder in folders)
+        self._db.executemany("DELETE FROM folder_times WHERE origin = ? AND path = ?", values)
+
+    def forget_all(self) -> None:
+        self._db.execute("DELETE FROM folder_times WHERE origin = ?", (self._origin,))

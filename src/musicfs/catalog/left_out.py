@@ -1,0 +1,59 @@
+"""Symbolic links that an origin's `links` setting leaves out: how many they are, and which files they hide."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from musicfs.catalog.database import decode_path, encode_path
+
+_BELOW = "(path = :path OR (path > :first AND path < :last))"
+
+
+class LeftOutLinks:
+    """The links that one scan leaves out. `tell` is for the origin; the scan calls the others.
+
+    They are gathered in a table and not in memory, since there may be as many as there are files.
+    """
+
+    def __init__(self, db: sqlite3.Connection, origin: int) -> None:
+        self._db = db
+        self._origin = origin
+        db.execute("CREATE TEMP TABLE IF NOT EXISTS met_links (path BLOB PRIMARY KEY) WITHOUT ROWID")
+        db.execute("DELETE FROM met_links")
+
+    def tell(self, link: str) -> None:
+        """Notes a link that is left out."""
+        self._db.execute("INSERT OR IGNORE INTO met_links VALUES (?)", (encode_path(link),))
+
+    def hidden(self, replicas: Sequence[int]) -> set[int]:
+        """Those of these replicas that such a link leads to, by number."""
+        if self._db.execute("SELECT 1 FROM met_links LIMIT 1").fetchone() is None:
+            return set()
+        return {number for number in replicas if self._leads_to(number)}
+
+    def _leads_to(self, replica: int) -> bool:
+        row = self._db.execute("SELECT path FROM replicas WHERE id = ?", (replica,)).fetchone()
+        path = decode_path(row[0])
+        places = [encode_path(place) for place in (path, *map(str, PurePosixPath(path).parents)) if place != "."]
+        marks = ",".join("?" * len(places))
+        found = self._db.execute(f"SELECT 1 FROM met_links WHERE path IN ({marks}) LIMIT 1", places).fetchone()
+        return found is not None
+
+    def keep(self, under: Sequence[str], hidden: int) -> int:
+        """Remembers what was left out at and below the paths, and that so many more files are hidden by it; how many
+        links are left out of the whole origin."""
+        db = self._db
+        for path in under:
+            this = encode_path(path)
+            places = {"path": this, "first": this + b"/", "last": this + b"0"} if path else {}
+            where = "origin = :origin" + (f" AND {_BELOW}" if path else "")
+            db.execute(f"DELETE FROM left_out WHERE {where}", {"origin": self._origin, **places})
+        db.execute("INSERT OR IGNORE INTO left_out SELECT ?, path FROM met_links", (self._origin,))
+        left = int(db.execute("SELECT count(*) FROM left_out WHERE origin = ?", (self._origin,)).fetchone()[0])
+        db.execute(
+            "UPDATE origins SET left_out = ?, hidden = iif(?, hidden + ?, 0) WHERE num = ?",
+            (left, left, hidden, self._origin),
+        )
+        return left

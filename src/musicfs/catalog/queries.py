@@ -1,0 +1,186 @@
+"""Questions to the catalogue beside the tree's: what lies below paths, which contents are known, what is reachable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from threading import Lock
+
+from musicfs.catalog.database import ROOT_INO, connect
+from musicfs.model import Content, Fingerprint, OriginId
+
+_CACHE_MB = 2
+_BELOW = """
+WITH RECURSIVE below (ino, content) AS (
+    SELECT ino, content FROM nodes WHERE ino = ?
+    UNION ALL
+    SELECT n.ino, n.content FROM nodes n JOIN below b ON n.parent = b.ino WHERE n.shown = 1 AND b.content IS NULL
+)
+SELECT DISTINCT c.id, c.fingerprint, c.size FROM below b JOIN contents c ON c.id = b.content ORDER BY b.ino
+"""
+
+# As above, with all variants of what is shown.
+_ALL_BELOW = """
+WITH RECURSIVE below (ino, content) AS (
+    SELECT v.ino, v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name WHERE n.ino = :ino
+    UNION ALL
+    SELECT n.ino, n.content FROM nodes n JOIN below b ON n.parent = b.ino WHERE b.content IS NULL
+), wanted (id) AS (SELECT content FROM below WHERE content IS NOT NULL)
+"""
+_REPLICAS = "replicas r JOIN origins o ON o.num = r.origin AND o.enabled = 1"
+
+
+def find_contents(
+    catalog: Path, paths: Sequence[str], fingerprints: Sequence[Fingerprint]
+) -> tuple[dict[str, list[Content]], dict[Fingerprint, Content]]:
+    """The contents at or below each path that the tree has, and those of `fingerprints` that a file has. Blocks."""
+    below: dict[str, list[Content]] = {}
+    known: dict[Fingerprint, Content] = {}
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        for path in paths:
+            ino = _find(db, path)
+            if ino is not None:
+                rows = db.execute(_BELOW, (ino,))
+                below[path] = [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+        for fingerprint in fingerprints:
+            row = db.execute(
+                "SELECT id, size FROM contents c WHERE fingerprint = ?"
+                " AND EXISTS (SELECT 1 FROM replicas r WHERE r.content = c.id)",
+                (fingerprint,),
+            ).fetchone()
+            if row is not None:
+                known[fingerprint] = Content(row[0], fingerprint, row[1])
+    return below, known
+
+
+def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
+    """How many files the configured origins have of what is at or below the path of the tree, of all variants, and
+    their bytes; of all that there is where the path is "". None: there is no such path. Blocks."""
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        ino = _find(db, path)
+        if ino is None:
+            return None
+        sql = f"SELECT count(*), CAST(total(r.size) AS INTEGER) FROM {_REPLICAS}"
+        if ino != ROOT_INO:
+            sql = f"{_ALL_BELOW} {sql} WHERE r.content IN wanted"
+        files, size = db.execute(sql, {"ino": ino}).fetchone()
+        return files, size
+
+
+class ContentPages:
+    """The contents of these files in the order of their fingerprints, page by page.
+
+    What is below the path is found once, at the first page, and kept in a temporary file, so that a page costs the same
+    in any library; what a scan adds below it later is not among them. All methods block, and may be called from any
+    thread.
+    """
+
+    def __init__(self, catalog: Path, path: str) -> None:
+        self._catalog = catalog
+        self._path = path
+        self._db: Connection | None = None
+        self._is_all = False
+        self._turn = Lock()
+        self._closed = False
+
+    def after(self, fingerprint: bytes, limit: int) -> list[Content]:
+        """Those with a fingerprint above the one given, so many at most; none where the path is gone."""
+        with self._turn:
+            if self._closed:
+                return []
+            if self._db is None:
+                self._db = self._open()
+            sql = (
+                "SELECT c.id, c.fingerprint, c.size FROM contents c WHERE c.fingerprint > ? AND"
+                f" EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id) ORDER BY c.fingerprint LIMIT ?"
+                if self._is_all
+                else "SELECT id, fingerprint, size FROM temp.wanted WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?"
+            )
+            rows = self._db.execute(sql, (fingerprint, limit))
+            return [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+
+    def close(self) -> None:
+        with self._turn:
+            self._closed = True
+            if self._db is not None:
+                self._db.close()
+
+    def _open(self) -> Connection:
+        db = connect(self._catalog, cache_mb=_CACHE_MB)
+        db.execute("PRAGMA temp_store = FILE")
+        db.execute(
+            "CREATE TEMP TABLE wanted (fingerprint BLOB PRIMARY KEY, id INTEGER NOT NULL, size INTEGER NOT NULL)"
+            " WITHOUT ROWID"
+        )
+        ino = _find(db, self._path)
+        self._is_all = ino == ROOT_INO
+        if ino is not None and not self._is_all:
+            db.execute(
+                f"INSERT INTO temp.wanted {_ALL_BELOW} SELECT c.fingerprint, c.id, c.size FROM contents c"
+                f" WHERE c.id IN wanted AND EXISTS (SELECT 1 FROM {_REPLICAS} WHERE r.content = c.id)",
+                {"ino": ino},
+            )
+        return db
+
+
+def path_of(catalog: Path, content: int) -> str | None:
+    """Where the tree has the content, by preference where it shows it; None where it has it no more. Blocks."""
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        return shown_at(db, content)
+
+
+def shown_at(db: Connection, content: int) -> str | None:
+    """As `path_of`."""
+    found: list[tuple[int, str]] = []
+    for (dir,) in db.execute("SELECT DISTINCT dir FROM entries WHERE content = ? ORDER BY dir", (content,)).fetchall():
+        parent = _find(db, dir)
+        if parent is not None:
+            rows = db.execute("SELECT shown, name FROM nodes WHERE parent = ? AND content = ?", (parent, content))
+            found += [(shown, f"{dir}/{name}" if dir else name) for shown, name in rows]
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _find(db: Connection, path: str) -> int | None:
+    ino = ROOT_INO
+    for name in filter(None, path.split("/")):
+        try:
+            sql = "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1"
+            row = db.execute(sql, (ino, name)).fetchone()
+        except UnicodeEncodeError:  # the tree has no names that are not Unicode
+            row = None
+        if row is None:
+            return None
+        ino = row[0]
+    return ino
+
+
+_UNREACHED = """
+SELECT count(*), count(w.fingerprint) FROM nodes n JOIN contents c ON c.id = n.content
+LEFT JOIN whole w ON w.fingerprint = c.fingerprint
+WHERE n.shown = 1 AND n.size > 0 AND NOT EXISTS (
+    SELECT 1 FROM replicas r WHERE r.content = n.content
+    AND r.origin IN (SELECT num FROM origins WHERE enabled = 1 AND id IN ({marks}))
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """Files of the tree that no origin has that answers; of these, cached are on this disk as a whole."""
+
+    files: int
+    cached: int
+
+
+def count(catalog: Path, answering: Sequence[OriginId], whole: Collection[Fingerprint]) -> Unreached:
+    """whole: the contents that are cached whole. Reads all that is known of the library. Blocks."""
+    rows: Iterable[tuple[bytes]] = ((fingerprint,) for fingerprint in whole)
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        db.execute("CREATE TEMP TABLE whole (fingerprint BLOB PRIMARY KEY) WITHOUT ROWID")
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO whole VALUES (?)", rows)
+        found = db.execute(_UNREACHED.format(marks=",".join("?" * len(answering))), answering).fetchone()
+        return Unreached(*found)

@@ -1,0 +1,244 @@
+"""The catalogue as its readers see it: the tree that the mount shows, and what the control surface tells of it.
+
+One SQLite connection in WAL mode, so that readers never wait for the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import starmap
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from musicfs.catalog.database import ROOT_INO, connect, decode_path
+from musicfs.catalog.predecessors import find_predecessors
+from musicfs.model import Content, Fingerprint, OriginId, Replica
+
+_OWNED = "ino, name, content, size, mtime_ns, uid, gid, mode"
+
+
+class Node(NamedTuple):
+    """One row of the tree. content is None for a directory; size in bytes; mtime_ns since the epoch."""
+
+    ino: int
+    name: str
+    content: int | None
+    size: int
+    mtime_ns: int
+
+
+class OwnedNode(NamedTuple):
+    """A `Node`, and who may read it: see ownership.sql."""
+
+    ino: int
+    name: str
+    content: int | None
+    size: int
+    mtime_ns: int
+    uid: int | None
+    gid: int | None
+    mode: int | None
+
+
+class OriginRow(NamedTuple):
+    """What the catalogue says of one origin; scanned_at is None until a scan has completed."""
+
+    id: OriginId
+    priority: int
+    enabled: bool
+    reachable: bool
+    scanned_at: float | None
+    held: int
+    files: int
+    bytes: int
+    left_out: int
+    """Symbolic links that are not followed."""
+    hidden: int
+    """Files that were shown before these links were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The shown tree in numbers."""
+
+    files: int
+    directories: int
+    bytes: int
+
+
+class TreeView:
+    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds.
+
+    It shows the catalogue as it was at the last `refresh`, which has to follow every commit: a transaction is kept
+    open in between, since beginning one for every query would double the cost of a lookup.
+
+    has_variants: whether some track has several contents.
+    """
+
+    def __init__(self, db: Connection) -> None:
+        """db: inside a transaction; this closes it."""
+        self._db = db
+        self._execute = db.execute
+        self.has_variants = False
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: int = 8) -> TreeView:
+        """Of the catalogue at `path`. Blocks. cache_mb: the memory for its pages."""
+        db = connect(path, cache_mb=cache_mb)
+        db.execute("PRAGMA query_only = 1")
+        db.execute("BEGIN")
+        view = cls(db)
+        view.has_variants = view._any_hidden()
+        return view
+
+    def close(self) -> None:
+        self._db.close()
+
+    def refresh(self) -> None:
+        """Shows what has been committed up to now."""
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN")
+        self.has_variants = self._any_hidden()
+
+    def _any_hidden(self) -> bool:
+        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM nodes WHERE shown = 0)").fetchone()[0])
+
+    def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
+        """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
+        row: tuple[int, str, int | None, int, int] | None = self._execute(
+            "SELECT ino, name, content, size, mtime_ns FROM nodes WHERE parent = ? AND name = ? AND shown = 1",
+            (parent, name),
+        ).fetchone()
+        return row
+
+    def node(self, ino: int) -> Node | None:
+        row = self._execute("SELECT ino, name, content, size, mtime_ns FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return Node(*row) if row else None
+
+    def children(self, parent: int, after: int, limit: int) -> list[tuple[int, str, int | None, int, int]]:
+        """Up to `limit` children with an inode number above `after`, in that order: fields of `Node`."""
+        return self._execute(
+            "SELECT ino, name, content, size, mtime_ns FROM nodes INDEXED BY nodes_by_parent"
+            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
+            (parent, after, limit),
+        ).fetchall()
+
+    # The same with owners, for a mount that other users see: the queries above are to stay as short as they are.
+
+    def owned_lookup(self, parent: int, name: str) -> OwnedNode | None:
+        """As `lookup`."""
+        row = self._execute(
+            f"SELECT {_OWNED} FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (parent, name)
+        ).fetchone()
+        return OwnedNode(*row) if row else None
+
+    def owned_node(self, ino: int) -> OwnedNode | None:
+        """As `node`."""
+        row = self._execute(f"SELECT {_OWNED} FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return OwnedNode(*row) if row else None
+
+    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedNode]:
+        """As `children`."""
+        rows = self._execute(
+            f"SELECT {_OWNED} FROM nodes INDEXED BY nodes_by_parent"
+            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
+            (parent, after, limit),
+        )
+        return list(starmap(OwnedNode, rows))
+
+    def parent(self, ino: int) -> int:
+        row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return int(row[0]) if row and row[0] else ROOT_INO
+
+    def following(self, ino: int) -> int | None:
+        """The file that comes next by name, in the same folder and with the same extension."""
+        node = self.node(ino)
+        if node is None:
+            return None
+        _, dot, extension = node.name.rpartition(".")
+        row = self._execute(
+            "SELECT ino FROM nodes WHERE parent = ? AND name > ? AND shown = 1 AND content IS NOT NULL"
+            " AND substr(name, -length(?)) = ? ORDER BY name LIMIT 1",
+            (self.parent(ino), node.name, dot + extension, dot + extension),
+        ).fetchone()
+        return row[0] if row else None
+
+    def open_file(self, ino: int) -> tuple[Content, list[Replica], int] | None:
+        """The content that the file `ino` stands for, its replicas and its time of change, in one query.
+
+        None: there is no such file. A file whose origins are all unconfigured has no replicas.
+        """
+        rows = self._execute(
+            "SELECT n.content, c.fingerprint, n.size, n.mtime_ns, o.id, r.path, r.size, r.mtime_ns, r.etag FROM nodes n"
+            " JOIN contents c ON c.id = n.content LEFT JOIN replicas r ON r.content = n.content"
+            " LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 WHERE n.ino = ?",
+            (ino,),
+        ).fetchall()
+        if not rows:
+            return None
+        replicas = [
+            Replica(OriginId(row[4]), decode_path(row[5]), row[6], row[7], row[8]) for row in rows if row[4] is not None
+        ]
+        return Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3]
+
+    def replicas(self, content: int) -> list[Replica]:
+        """Every replica of the content at the origins that are configured now."""
+        rows = self._execute(
+            "SELECT o.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r JOIN origins o ON o.num = r.origin"
+            " WHERE r.content = ? AND o.enabled = 1 ORDER BY o.priority, o.num, r.path",
+            (content,),
+        )
+        return [Replica(OriginId(o), decode_path(p), size, mtime, etag) for o, p, size, mtime, etag in rows]
+
+    def variants(self, ino: int) -> list[int]:
+        """The contents of the file `ino`, the shown one first."""
+        return [
+            row[0]
+            for row in self._execute(
+                "SELECT v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name"
+                " WHERE n.ino = ? AND v.content IS NOT NULL ORDER BY v.shown DESC, v.ino",
+                (ino,),
+            )
+        ]
+
+    def content(self, id: int) -> Content | None:
+        row = self._execute("SELECT fingerprint, size FROM contents WHERE id = ?", (id,)).fetchone()
+        return Content(id, Fingerprint(row[0]), row[1]) if row else None
+
+    def predecessors(self, content: Content) -> list[Content]:
+        """What files that hold the content now held before, the latest first."""
+        return find_predecessors(self._db, content.id)
+
+    def also_at(self, origin: OriginId, others: Sequence[OriginId]) -> int:
+        """How many files of the origin have the same bytes at one of the others. Reads all that is known of it."""
+        marks = ",".join("?" * len(others))
+        row = self._execute(
+            "SELECT count(*) FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.id = ? AND EXISTS"
+            f" (SELECT 1 FROM replicas r2 JOIN origins o2 ON o2.num = r2.origin"
+            f" WHERE r2.content = r.content AND o2.id IN ({marks}))",
+            (origin, *others),
+        ).fetchone()
+        return int(row[0])
+
+    def problem(self, content: int) -> str | None:
+        row = self._execute("SELECT problem FROM contents WHERE id = ?", (content,)).fetchone()
+        return row[0] if row else None
+
+    def origins(self) -> list[OriginRow]:
+        rows = self._execute(
+            "SELECT id, priority, enabled, reachable, scanned_at, held, files, bytes, left_out, hidden FROM origins"
+            " ORDER BY priority, num"
+        )
+        return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), *r[4:]) for r in rows]
+
+    def populated(self) -> set[OriginId]:
+        """The origins that are known to hold files."""
+        rows = self._execute(
+            "SELECT o.id FROM origins o WHERE EXISTS (SELECT 1 FROM replicas r WHERE r.origin = o.num)"
+        )
+        return {OriginId(row[0]) for row in rows}
+
+    def totals(self) -> Totals:
+        return Totals(*self._execute("SELECT files, directories, bytes FROM totals").fetchone())

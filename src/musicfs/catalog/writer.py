@@ -1,0 +1,412 @@
+"""The catalogue as its one writer sees it, the library worker: origins, replicas, contents, entries and nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from musicfs.catalog.database import connect, decode_path, encode_path, storable
+from musicfs.catalog.folder_times import FolderTimes
+from musicfs.catalog.left_out import LeftOutLinks
+from musicfs.catalog.predecessors import note_predecessor
+from musicfs.catalog.rows import NO_OWNER, Compared, Copy, Entry, FileRow, FolderFile, Found, Shape
+from musicfs.model import OriginId, Owner, Replica, Stat
+
+_CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
+
+
+class Catalog:
+    """The writer's side. Calls between `transaction()`'s begin and end are committed together or not at all."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """db: of a catalogue; this closes it."""
+        self._db = db
+        self._seen = bytearray()  # by a replica's number; a million of them must not cost more than a megabyte
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: int = 32) -> Catalog:
+        """The one at `path`. Blocks. cache_mb: the memory for its pages."""
+        return cls(connect(path, cache_mb=cache_mb))
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _many(self, sql: str, values: Iterable[object]) -> Iterator[tuple]:  # type: ignore[type-arg]
+        """Runs `sql`, which has `IN (%s)`, over `values` in chunks."""
+        rest = list(values)
+        for start in range(0, len(rest), _CHUNK):
+            chunk = rest[start : start + _CHUNK]
+            yield from self._db.execute(sql % ",".join("?" * len(chunk)), chunk)
+
+    # meta
+
+    def get_meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # origins
+
+    def configure_origins(self, priorities: Mapping[str, int]) -> set[str]:
+        """Makes `priorities` the configured origins; returns the ids whose part in the tree changes by that."""
+        known = {
+            row[0]: (row[1], bool(row[2])) for row in self._db.execute("SELECT id, priority, enabled FROM origins")
+        }
+        changed: set[str] = set()
+        for origin, priority in priorities.items():
+            if origin not in known:
+                self._db.execute("INSERT INTO origins (id, priority) VALUES (?, ?)", (origin, priority))
+            elif known[origin] != (priority, True):
+                self._db.execute(
+                    "UPDATE origins SET priority = ?, enabled = 1, reachable = 1 WHERE id = ?", (priority, origin)
+                )
+                changed.add(origin)
+        for origin in known.keys() - priorities.keys():
+            if known[origin][1]:
+                self._db.execute("UPDATE origins SET enabled = 0 WHERE id = ?", (origin,))
+                changed.add(origin)
+        return changed
+
+    def set_reachable(self, origin: str, reachable: bool) -> bool:
+        """Whether this changed anything."""
+        cursor = self._db.execute(
+            "UPDATE origins SET reachable = ? WHERE id = ? AND reachable <> ?", (reachable, origin, reachable)
+        )
+        return cursor.rowcount > 0
+
+    def removed_lately(self, origin: str, window_secs: float) -> int:
+        """How many files were removed from the origin within the present window."""
+        row = self._db.execute("SELECT removed, removed_since FROM origins WHERE id = ?", (origin,)).fetchone()
+        # A clock that was set back must not begin a new window.
+        return row[0] if time.time() - row[1] < window_secs else 0
+
+    def count_removed(self, origin: str, removed: int, window_secs: float) -> None:
+        """Adds to the present window, or begins a new one."""
+        before = self.removed_lately(origin, window_secs)
+        since = f"min(removed_since, {time.time()})" if before else str(time.time())
+        self._db.execute(
+            f"UPDATE origins SET removed = ?, removed_since = {since} WHERE id = ?", (before + removed, origin)
+        )
+
+    def set_accept_removals(self, origin: str, accept: bool) -> None:
+        self._db.execute("UPDATE origins SET accept = ? WHERE id = ?", (accept, origin))
+
+    def accepts_removals(self, origin: str) -> bool:
+        row = self._db.execute("SELECT accept FROM origins WHERE id = ?", (origin,)).fetchone()
+        return bool(row and row[0])
+
+    def set_held(self, origin: str, held: int) -> bool:
+        """Notes how many files are gone at the origin but kept; 0 also uses up the user's confirmation. Whether that is
+        another number than before."""
+        row = self._db.execute("SELECT held FROM origins WHERE id = ?", (origin,)).fetchone()
+        self._db.execute("UPDATE origins SET held = ?, accept = accept AND ? > 0 WHERE id = ?", (held, held, origin))
+        return row is not None and row[0] != held
+
+    def scan_completed(self, origin: str) -> None:
+        self._db.execute("UPDATE origins SET scanned_at = ? WHERE id = ?", (time.time(), origin))
+        self._db.execute(
+            "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM replicas r WHERE r.content = contents.id)"
+        )
+
+    # replicas
+
+    def begin_seen(self) -> None:
+        """Begins a scan: none of the replicas that the catalogue has now was seen by it, and all that come were."""
+        newest = self._db.execute("SELECT max(id) FROM replicas").fetchone()[0]
+        self._seen = bytearray((newest or 0) + 1)
+
+    def compare(self, origin: str, listed: Sequence[Stat]) -> Compared:
+        """How the files that an origin lists differ from what is here. Those of them that are here were seen."""
+        stats = {encode_path(stat.path): stat for stat in listed}
+        rows = self._many(
+            "SELECT r.path, r.id, r.size, r.mtime_ns, r.etag, r.uid, r.gid, r.mode FROM replicas r"
+            f" WHERE r.origin = {self._origin(origin)} AND r.path IN (%s)",
+            stats,
+        )
+        changed: set[bytes] = set()
+        owners: list[tuple[int, Owner | None]] = []
+        for row in rows:
+            path, number, version = row[0], row[1], row[2:5]
+            self._see(number)
+            stat = stats[path]
+            same = version == (stat.size, stat.mtime_ns, stat.etag)  # as it mostly is
+            if row[5] is not None and stat.owner is not None and row[5] != stat.owner.uid:
+                # Another user's file may be another file, made to look the same, to have its mode count for the bytes.
+                changed.add(path)
+            elif same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
+                del stats[path]
+                if row[5:] != (stat.owner or NO_OWNER):
+                    owners.append((number, stat.owner))
+            else:
+                changed.add(path)
+        return Compared([(stat, path in changed) for path, stat in stats.items()], owners)
+
+    def set_owners(self, owners: Sequence[tuple[int, Owner | None]]) -> set[str]:
+        """Notes whom replicas belong to now, by their numbers; returns the directories of the tree that show them."""
+        self._db.executemany(
+            "UPDATE replicas SET uid = ?, gid = ?, mode = ? WHERE id = ?",
+            ((*(owner or NO_OWNER), number) for number, owner in owners),
+        )
+        rows = self._many(
+            "SELECT DISTINCT e.dir FROM replicas r JOIN entries e ON e.content = r.content WHERE r.id IN (%s)",
+            [number for number, _ in owners],
+        )
+        return {dir for (dir,) in rows}
+
+    def _see(self, number: int) -> bool:
+        """Whether that is news."""
+        if number >= len(self._seen) or self._seen[number]:
+            return False
+        self._seen[number] = 1
+        return True
+
+    def _origin(self, origin: str) -> int:
+        return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
+
+    def count_replicas(self, origin: str) -> int:
+        return int(
+            self._db.execute("SELECT count(*) FROM replicas WHERE origin = ?", (self._origin(origin),)).fetchone()[0]
+        )
+
+    def store(self, origin: str, found: Sequence[Found]) -> set[bytes]:
+        """Adds or replaces what a scan found; returns the album folders that are touched by it."""
+        number = self._origin(origin)
+        paths = [encode_path(item.stat.path) for item in found]
+        sql = f"SELECT path, content FROM replicas WHERE origin = {number} AND path IN (%s)"
+        replaced: dict[bytes, int] = dict(self._many(sql, paths))
+        folders: set[bytes] = self._folders_of_contents(set(replaced.values()))
+        for item in found:
+            path, folder = encode_path(item.stat.path), encode_path(item.folder)
+            content = self._content(item)
+            before = replaced.get(path, content)
+            if before != content and item.role == "audio":
+                note_predecessor(self._db, content, before)
+            self._db.execute(
+                "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content, uid, gid, mode)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE"
+                " SET folder = excluded.folder, role = excluded.role, size = excluded.size,"
+                " mtime_ns = excluded.mtime_ns, etag = excluded.etag, content = excluded.content,"
+                " uid = excluded.uid, gid = excluded.gid, mode = excluded.mode",
+                (
+                    number,
+                    path,
+                    folder,
+                    item.role,
+                    item.stat.size,
+                    item.stat.mtime_ns,
+                    item.stat.etag,
+                    content,
+                    *(item.stat.owner or NO_OWNER),
+                ),
+            )
+            folders.add(folder)
+        return folders
+
+    def _content(self, item: Found) -> int:
+        row = self._db.execute("SELECT id FROM contents WHERE fingerprint = ?", (item.fingerprint,)).fetchone()
+        if row:
+            return int(row[0])
+        cursor = self._db.execute(
+            "INSERT INTO contents (fingerprint, size, tags, problem) VALUES (?, ?, ?, ?)",
+            (item.fingerprint, item.stat.size, item.tags, item.problem and storable(item.problem)),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def mark_seen_in(self, origin: str, folder: str) -> int:
+        """Marks all replicas below `folder`; how many of them were not seen before."""
+        prefix = encode_path(folder)
+        rows = self._db.execute(
+            "SELECT id FROM replicas WHERE origin = ? AND path > ? AND path < ?",
+            (self._origin(origin), prefix + b"/", prefix + b"0"),
+        )
+        return sum(self._see(number) for (number,) in rows)
+
+    def folder_times(self, origin: str) -> FolderTimes:
+        return FolderTimes(self._db, self._origin(origin))
+
+    def left_out_links(self, origin: str) -> LeftOutLinks:
+        return LeftOutLinks(self._db, self._origin(origin))
+
+    def unseen(self, origin: str, under: str) -> list[int]:
+        """The numbers of the origin's replicas at and below `under` that were not seen since `begin_seen`."""
+        prefix = encode_path(under)
+        where, values = "", ()  # type: tuple[str, tuple[bytes, ...]]
+        if under:
+            where, values = " AND (path = ? OR (path > ? AND path < ?))", (prefix, prefix + b"/", prefix + b"0")
+        rows = self._db.execute("SELECT id FROM replicas WHERE origin = ?" + where, (self._origin(origin), *values))
+        return [number for (number,) in rows if number < len(self._seen) and not self._seen[number]]
+
+    def lost(self, origin: str, numbers: Sequence[int]) -> int:
+        """How many of these replicas hold a content that the origin has nowhere else."""
+        going = set(numbers)
+        contents = dict(self._many("SELECT id, content FROM replicas WHERE id IN (%s)", numbers))
+        staying = {
+            content
+            for number, content in self._many(
+                f"SELECT id, content FROM replicas WHERE origin = {self._origin(origin)} AND content IN (%s)",
+                set(contents.values()),
+            )
+            if number not in going
+        }
+        return sum(content not in staying for content in contents.values())
+
+    def remove_replicas(self, numbers: Sequence[int]) -> tuple[set[bytes], set[str]]:
+        """Removes replicas and their entries; returns the album folders and the tree's directories touched."""
+        contents = {row[0] for row in self._many("SELECT content FROM replicas WHERE id IN (%s)", numbers)}
+        folders = self._folders_of_contents(contents)
+        dirs = {row[0] for row in self._many("SELECT dir FROM entries WHERE replica IN (%s)", numbers)}
+        for table, column in (("entries", "replica"), ("replicas", "id")):
+            list(self._many(f"DELETE FROM {table} WHERE {column} IN (%s)", numbers))
+        return folders, dirs
+
+    # folders and entries
+
+    def _folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
+        """Every album folder with a copy of one of the contents: when one copy changes, another may speak for it."""
+        return {row[0] for row in self._many("SELECT DISTINCT folder FROM replicas WHERE content IN (%s)", contents)}
+
+    def folders_of(self, origins: Iterable[str]) -> set[bytes]:
+        """Every album folder with a copy of something that one of the origins holds."""
+        return {
+            row[0]
+            for row in self._many(
+                "SELECT DISTINCT c.folder FROM origins o JOIN replicas r ON r.origin = o.num"
+                " JOIN replicas c ON c.content = r.content WHERE o.id IN (%s)",
+                origins,
+            )
+        }
+
+    def all_folders(self) -> set[bytes]:
+        return {row[0] for row in self._db.execute("SELECT DISTINCT folder FROM replicas")}
+
+    def folder_files(self, folder: bytes) -> list[FolderFile]:
+        """The replicas of one album folder, at the origins that are configured now."""
+        rows = self._db.execute(
+            "SELECT r.id, o.id, r.path, r.role, r.content, c.tags FROM replicas r"
+            " JOIN origins o ON o.num = r.origin JOIN contents c ON c.id = r.content"
+            " WHERE r.folder = ? AND o.enabled = 1 ORDER BY r.path, o.id",
+            (folder,),
+        )
+        return [FolderFile(r[0], r[1], decode_path(r[2]), r[3], r[4], r[5]) for r in rows]
+
+    def copies(self, contents: Iterable[int]) -> dict[int, list[Copy]]:
+        """The replicas of each content at the origins that are configured now, ordered by path and origin."""
+        found: dict[int, list[Copy]] = {}
+        rows = self._many(
+            "SELECT r.content, o.id, r.path, r.folder, r.id, o.reachable, o.priority, r.size, r.mtime_ns,"
+            " r.uid, r.gid, r.mode FROM replicas r JOIN origins o ON o.num = r.origin"
+            " WHERE o.enabled = 1 AND r.content IN (%s)",
+            contents,
+        )
+        for content, origin, path, folder, replica, reachable, priority, size, mtime, *its in rows:
+            owner = None if its[2] is None else Owner(*its)
+            copy = Copy(
+                content, origin, decode_path(path), folder, replica, bool(reachable), priority, size, mtime, owner
+            )
+            found.setdefault(content, []).append(copy)
+        for copies in found.values():
+            copies.sort(key=lambda c: (c.path, c.origin))
+        return found
+
+    def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[Entry]]:
+        found: dict[int, list[Entry]] = {}
+        for row in self._many(
+            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE content IN (%s)", contents
+        ):
+            found.setdefault(row[6], []).append(Entry(*row))
+        return found
+
+    def entries_of_folder(self, folder: bytes) -> set[Entry]:
+        rows = self._db.execute(
+            "SELECT e.replica, e.dir, e.name, e.disc_name, e.discs, e.key, e.content FROM replicas r"
+            " JOIN entries e ON e.replica = r.id WHERE r.folder = ?",
+            (folder,),
+        )
+        return {Entry(*row) for row in rows}
+
+    def entries_of_dir(self, dir: str) -> list[Entry]:
+        rows = self._db.execute(
+            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE dir = ?", (dir,)
+        )
+        return [Entry(*row) for row in rows]
+
+    def replace_entries(self, old: Iterable[Entry], new: Iterable[Entry]) -> None:
+        self._db.executemany("DELETE FROM entries WHERE replica = ? AND dir = ?", ((e.replica, e.dir) for e in old))
+        self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", new)
+
+    # nodes
+
+    def child_directory(self, parent: int, name: str) -> int | None:
+        row = self._db.execute(
+            "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NULL", (parent, name)
+        ).fetchone()
+        return row[0] if row else None
+
+    def directory_names(self, parent: int) -> set[str]:
+        rows = self._db.execute("SELECT name FROM nodes WHERE parent = ? AND shown = 1 AND content IS NULL", (parent,))
+        return {row[0] for row in rows}
+
+    def file_rows(self, parent: int) -> list[FileRow]:
+        """Every file in `parent`, hidden variants too."""
+        rows = self._db.execute(
+            "SELECT ino, name, content, shown, size, mtime_ns, uid, gid, mode FROM nodes"
+            " WHERE parent = ? AND content IS NOT NULL",
+            (parent,),
+        )
+        return [FileRow(r[0], r[1], r[2], Shape(bool(r[3]), r[4], r[5], *r[6:])) for r in rows]
+
+    def has_file(self, parent: int, name: str) -> bool:
+        """Whether a file of this name is shown; hidden variants of it there are only then."""
+        sql = "SELECT 1 FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NOT NULL"
+        return self._db.execute(sql, (parent, name)).fetchone() is not None
+
+    def insert_node(self, parent: int, name: str, content: int | None, shape: Shape) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO nodes (parent, name, content, shown, size, mtime_ns, uid, gid, mode)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (parent, name, content, *shape),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def update_node(self, ino: int, shape: Shape) -> None:
+        self._db.execute(
+            "UPDATE nodes SET shown = ?, size = ?, mtime_ns = ?, uid = ?, gid = ?, mode = ? WHERE ino = ?",
+            (*shape, ino),
+        )
+
+    def delete_node(self, ino: int) -> None:
+        self._db.execute("DELETE FROM nodes WHERE ino = ?", (ino,))
+
+    def touch_directory(self, ino: int, mtime_ns: int) -> None:
+        self._db.execute("UPDATE nodes SET mtime_ns = ? WHERE ino = ?", (mtime_ns, ino))
+
+    def parent_and_name(self, ino: int) -> tuple[int, str]:
+        row = self._db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        return row[0], row[1]
+
+    def is_empty(self, ino: int) -> bool:
+        return self._db.execute("SELECT 1 FROM nodes WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
+
+    def dirs_with_variants(self) -> set[str]:
+        """The tree's directories in which some track has several contents."""
+        rows = self._db.execute(
+            "SELECT DISTINCT e.dir FROM nodes n JOIN entries e ON e.content = n.content WHERE n.shown = 0"
+        )
+        return {row[0] for row in rows}

@@ -1,0 +1,110 @@
+"""`musicfs cache`: what of the music is kept on this machine's disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicfs.cli.options import PATH, json_option
+from musicfs.cli.output import Word, counted, say, say_json, size_text, warn
+
+_LOOK_EVERY_SECS = 0.25
+_CLEARING_SECS = 300.0
+
+
+@click.group()
+def cache() -> None:
+    """The cache on disk, which plays what was read before when its origins are away."""
+
+
+@cache.command()
+@click.argument("mount_point", type=PATH, required=False)
+@json_option
+def stats(mount_point: Path | None, as_json: bool) -> None:
+    """Show how much is cached, and how often that helped.
+
+    \b
+    Example:
+      musicfs cache stats
+    """
+    from musicfs.control.client import find_mount
+
+    view = find_mount(mount_point).get("/cache")
+    if as_json:
+        say_json(view)
+        return
+    if not view["working"]:
+        say(Word("The cache's disk is full or fails: music plays on uncached; `musicfs.log` says why.", "bold yellow"))
+    share = view["bytes"] / view["limit"] if view["limit"] else 0
+    say(f"{size_text(view['bytes'])} of {size_text(view['limit'])} ({share:.0%}) in {counted(view['blocks'], 'block')}")
+    say(f"of {counted(view['contents'], 'file')}; {size_text(view['pinned_bytes'])} of it pinned.")
+    asked = view["hits"] + view["misses"]
+    rate = f" ({view['hits'] / asked:.0%} came from the cache)" if asked else ""
+    say(f"Since the mount: {counted(view['hits'], 'hit')}, {counted(view['misses'], 'miss', 'misses')}{rate},")
+    say(f"{counted(view['skipped'], 'block')} not kept, {counted(view['corrupt'], 'damaged block')} dropped.")
+
+
+@cache.command()
+@click.argument("mount_point", type=PATH, required=False)
+@click.option("--all", "everything", is_flag=True, help="Remove what is pinned as well; it stays pinned.")
+@json_option
+def clear(mount_point: Path | None, everything: bool, as_json: bool) -> None:
+    """Remove what is cached, except for what is pinned.
+
+    \b
+    Examples:
+      musicfs cache clear
+      musicfs cache clear --all
+    """
+    from musicfs.control.client import find_mount
+
+    answer = find_mount(mount_point).post("/cache/clear", {"all": everything}, timeout_secs=_CLEARING_SECS)
+    if as_json:
+        say_json(answer)
+        return
+    kept = f"; {size_text(answer['bytes'])} are kept" if answer["bytes"] else ""
+    say(f"Removed {size_text(answer['removed_bytes'])}{kept}.")
+
+
+@cache.command()
+@click.argument("mount_point", type=PATH, required=False)
+@json_option
+@click.pass_context
+def verify(context: click.Context, mount_point: Path | None, as_json: bool) -> None:
+    """Read everything that is cached, and drop what is damaged; the exit code is 1 if anything was.
+
+    What is dropped is fetched again when it is played.
+
+    \b
+    Example:
+      musicfs cache verify
+    """
+    from musicfs.control.client import find_mount
+
+    client = find_mount(mount_point)
+    number = client.post("/cache/verify")["completed"]
+    while (view := client.get("/cache/verify"))["completed"] < number:
+        _show(view)
+        time.sleep(_LOOK_EVERY_SECS)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if as_json:
+        say_json({name: view[name] for name in ("checked", "corrupt", "error")})
+    elif view["error"]:
+        warn(f"The cache could not be read to its end: {view['error']}.")
+    elif view["corrupt"]:
+        say(Word(f"{view['corrupt']:,} of {counted(view['checked'], 'block')} were damaged, and are dropped.", "red"))
+    else:
+        say(f"{counted(view['checked'], 'block')} checked; none is damaged.")
+    if view["error"] or view["corrupt"]:
+        context.exit(1)
+
+
+def _show(view: dict[str, Any]) -> None:
+    if sys.stderr.isatty():
+        text = f"{view['checked']:,} of {counted(view['blocks'], 'block')} checked, {view['corrupt']:,} damaged"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,206 @@
+"""`musicfs mount` and `musicfs unmount`."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicfs.cli.options import (
+    PATH,
+    json_option,
+    load,
+    load_with,
+    log_options,
+    overrides_of,
+    settings_options,
+    source_of,
+)
+from musicfs.cli.output import counted, say, say_json, warn
+from musicfs.errors import UsageError, UserError
+from musicfs.system.processes import WORKING_FOLDER
+
+if TYPE_CHECKING:
+    from musicfs.app.live_config import Source
+    from musicfs.config.models import Config
+
+_LEAVING_SECS = 30.0
+_RELOADING_SECS = 60.0
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@settings_options
+@click.option("--foreground", is_flag=True, help="Stay in this terminal until Ctrl-C, which unmounts.")
+@click.option("--allow-other", is_flag=True, help="Let other users, such as a media server's, read it too.")
+@log_options
+def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, **settings: Any) -> None:
+    """Mount your music on MOUNT_POINT, an empty or new folder.
+
+    It can be browsed at once; scanning goes on in the background, and so does MusicFS.
+
+    \b
+    Examples:
+      musicfs mount ~/Tunes --origin ~/Music
+      musicfs mount ~/Tunes --origin laptop=~/Music --origin nas=/mnt/nas/music
+      musicfs mount ~/Tunes --origin ~/Music --template '$genre/$artist/$album/$track - $title.$format'
+      musicfs mount --config ~/.config/musicfs.toml
+      musicfs mount ~/Tunes --origin ~/Music --log-level info --log-level origins.sftp=debug
+    """
+    from musicfs.config.kinds import missing_libraries
+    from musicfs.config.load import check_paths
+    from musicfs.system.runtime import runtime_dir
+
+    source = source_of(config_file, overrides_of(mount_point=mount_point, **settings))
+    loaded = load_with(source.file, source.overrides)
+    config = loaded.config
+    if config.mount_point is None:
+        raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
+    for warning in (*loaded.warnings, *check_paths(config), *missing_libraries(config)):
+        warn(f"warning: {warning}")
+    runtime_dir()  # to warn of it here, and not in the log of the mount
+    if foreground:
+        _in_foreground(config, source)
+    else:
+        _in_background(config, source)
+
+
+def _in_foreground(config: Config, source: Source) -> None:
+    from musicfs.daemon.process import log_to_stderr, serve
+
+    log_to_stderr(config)
+    os.chdir(WORKING_FOLDER)  # As in the background: a mount must not depend on where it was started.
+    serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
+
+
+def _in_background(config: Config, source: Source) -> None:
+    from musicfs.daemon.process import serve_in_background
+
+    assert config.mount_point is not None
+    say(_greeting(config.mount_point, serve_in_background(config, source)))
+
+
+def _greeting(mount_point: Path, files: int) -> str:
+    known = f"{counted(files, 'file')} known, scanning for changes" if files else "your music appears as it is scanned"
+    return f"Mounted on {mount_point}: {known}. Next: `ls {shlex.quote(str(mount_point))}`, `musicfs status`."
+
+
+@click.command(short_help="Read the configuration again, and apply what is different.")
+@click.argument("mount_point", type=PATH, required=False)
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
+def reload(mount_point: Path | None, config_file: Path | None) -> None:
+    """Have the mount on MOUNT_POINT, or the only one there is, read its configuration file again.
+
+    Origins that are new, gone or different, priorities, and the settings of health and retry take effect at once. If
+    the file has a problem, nothing changes.
+
+    \b
+    Examples:
+      musicfs reload
+      musicfs reload --config ~/.config/musicfs.toml
+    """
+    from musicfs.control.client import find_mount
+
+    for sentence in find_mount(_place(mount_point, config_file)).post("/reload", timeout_secs=_RELOADING_SECS)["done"]:
+        say(sentence)
+
+
+@click.command(short_help="Unmount MOUNT_POINT, and wait until that is done.")
+@click.argument("mount_point", type=PATH, required=False)
+@click.option("--lazy", is_flag=True, help="Take it away even while it is in use; it ends when the last file closes.")
+def unmount(mount_point: Path | None, lazy: bool) -> None:
+    """Unmount MOUNT_POINT, or the only mount there is, and wait until its process has ended.
+
+    Clears away what a crash left behind, too.
+
+    \b
+    Example:
+      musicfs unmount ~/Tunes
+    """
+    from musicfs.control.client import find_mount, nothing_on
+    from musicfs.mount import mount_points
+
+    client = find_mount(mount_point)
+    assert client.mount_point is not None
+    pid = client.pid()
+    if mount_points.mounted(client.mount_point):
+        mount_points.unmount(client.mount_point, lazy=lazy)
+    elif pid is None:
+        client.socket.unlink(missing_ok=True)
+        raise UserError(nothing_on(client.mount_point))
+    if pid is None:
+        client.socket.unlink(missing_ok=True)
+    elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 20):
+        _tell_still_running(client.mount_point, pid, lazy)
+        return
+    say(f"Unmounted {client.mount_point}.")
+
+
+@click.command(short_help="End a mount, once the reads under way are over.")
+@click.argument("mount_point", type=PATH, required=False)
+@click.option(
+    "--drain", "drain_secs", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="SECONDS",
+    help="How long the reads under way may go on.",
+)  # fmt: skip
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
+@json_option
+def shutdown(mount_point: Path | None, drain_secs: float, config_file: Path | None, as_json: bool) -> None:
+    """End the mount on MOUNT_POINT, or the only one there is, also while files of it are open.
+
+    Nothing can be opened any more, the reads under way may finish, then it is unmounted. Ctrl-C, or a second
+    `musicfs shutdown`, ends it at once. `musicfs unmount` refuses while files are open.
+
+    \b
+    Example:
+      musicfs shutdown ~/Tunes --drain 30
+    """
+    from musicfs.control.client import NotRunning, find_mount, nothing_on
+
+    client = find_mount(_place(mount_point, config_file))
+    assert client.mount_point is not None
+    pid = client.pid()
+    if pid is None:
+        raise NotRunning(nothing_on(client.mount_point))
+    client.post("/shutdown", {"drain_secs": drain_secs})
+    try:
+        ended = _ended(pid, drain_secs + _LEAVING_SECS)
+    except KeyboardInterrupt:
+        client.post("/shutdown")
+        ended = _ended(pid, _LEAVING_SECS)
+    if not ended:
+        raise UserError(f"The process {pid} of {client.mount_point} has not ended yet; `kill {pid}` ends it.")
+    if as_json:
+        say_json({"mount_point": str(client.mount_point), "ended": True})
+    else:
+        say(f"Unmounted {client.mount_point}.")
+
+
+def _place(mount_point: Path | None, config_file: Path | None) -> Path | None:
+    """The mount point that was named, or that the configuration file names."""
+    if mount_point is not None or config_file is None:
+        return mount_point
+    place = load(config_file=config_file).config.mount_point
+    if place is None:
+        raise UsageError(f"{config_file} names no mount_point: say which mount is meant.")
+    return place
+
+
+def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:
+    if not lazy:
+        raise UserError(f"{mount_point} is unmounted, but its process {pid} has not ended yet; `kill {pid}` ends it.")
+    say(f"Unmounted {mount_point}; process {pid} ends when the last open file is closed.")
+
+
+def _ended(pid: int, within_secs: float) -> bool:
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # it has ended already, or is of another namespace
+        return True
+    try:
+        return bool(select.select([process], [], [], within_secs)[0])
+    finally:
+        os.close(process)

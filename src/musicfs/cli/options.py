@@ -1,0 +1,223 @@
+"""The options that make up a configuration, and the configuration that they make up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from musicfs.errors import ConfigError, UsageError, UserError
+from musicfs.system.runtime import absolute
+
+if TYPE_CHECKING:
+    from musicfs.app.live_config import Source
+    from musicfs.config.load import Loaded
+    from musicfs.config.models import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Path(click.ParamType):  # type: ignore[type-arg]
+    """click's own asks the filesystem about every path, which hangs at a hung mount."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        return Path(value)
+
+    def shell_complete(
+        self, context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = _Path()
+
+
+def complete_origin(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ids of the running mounts' origins."""
+    from musicfs.control.client import running_mounts
+
+    ids: set[str] = set()
+    for mount in running_mounts():
+        with contextlib.suppress(UserError):
+            ids.update(each["id"] for each in mount.get("/origins", timeout_secs=1)["origins"])
+    return [CompletionItem(id) for id in sorted(ids) if id.startswith(incomplete)]
+
+
+def config_option(command: F) -> F:
+    text = "Read the settings from this TOML file.  [env: MUSICFS_CONFIG]"
+    return click.option("--config", "config_file", type=PATH, metavar="FILE", help=text)(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/CLI.md describes it.")(command)
+
+
+def settings_options(command: F) -> F:
+    """--origin, --config, --cache-dir and --template."""
+    for option in (
+        click.option("--template", metavar="TEXT", help="How the tree is laid out, by tags."),
+        click.option("--cache-dir", type=PATH, metavar="DIR", help="Keep catalogue, cache and log here."),
+        config_option,
+        click.option(
+            "--origin", "origins", multiple=True, metavar="PATH",
+            help="A folder with music, or ID=PATH; repeat it, preferred ones first.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def log_options(command: F) -> F:
+    """--log-level, --log-format and --verbose."""
+    for option in (
+        click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything."),
+        click.option(
+            "--log-format", type=click.Choice(["text", "json"]), help="Sentences, or one JSON object a line.",
+        ),
+        click.option(
+            "--log-level", "log_levels", multiple=True, metavar="[PART=]LEVEL",
+            help="What is logged: debug, info, warning or error; of one part, such as origins.sftp=debug, if repeated.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def configured(file: Path | None) -> bool:
+    """Whether a configuration file is named, by option or by environment."""
+    return file is not None or bool(os.environ.get("MUSICFS_CONFIG"))
+
+
+def load(
+    *,
+    mount_point: Path | None = None,
+    config_file: Path | None = None,
+    origins: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    template: str | None = None,
+    allow_other: bool = False,
+) -> Loaded:
+    """The configuration from all of its places. Raises ConfigError with every problem."""
+    return load_with(
+        config_file,
+        overrides_of(
+            mount_point=mount_point, origins=origins, cache_dir=cache_dir, template=template, allow_other=allow_other
+        ),
+    )
+
+
+def overrides_of(
+    *,
+    mount_point: Path | None = None,
+    origins: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    template: str | None = None,
+    allow_other: bool = False,
+    log_levels: Sequence[str] = (),
+    log_format: str | None = None,
+    verbose: int = 0,
+) -> dict[str, object]:
+    """What the command line says, by dotted keys. Paths are absolute."""
+    overrides: dict[str, object] = {}
+    if mount_point is not None:
+        overrides["mount_point"] = real(mount_point)
+    if origins:
+        overrides["origins"] = origin_tables(origins)
+    if cache_dir is not None:
+        overrides["cache_dir"] = absolute(cache_dir)
+    if template is not None:
+        overrides["tree.template"] = template
+    if allow_other:
+        overrides["mount.allow_other"] = True
+    if log_format is not None:
+        overrides["log.format"] = log_format
+    if verbose:
+        overrides["log.level"] = "info" if verbose == 1 else "debug"
+    for text in log_levels:
+        if "=" not in text:
+            overrides["log.level"] = text
+    if parts := dict(text.split("=", 1) for text in log_levels if "=" in text):
+        overrides["log.levels"] = parts
+    return overrides
+
+
+def source_of(config_file: Path | None, overrides: Mapping[str, object]) -> Source:
+    """Where a running mount reads its configuration again, whichever its working folder is."""
+    from musicfs.app.live_config import Source
+
+    return Source(config_file_of(config_file) if configured(config_file) else None, overrides, load_with)
+
+
+def config_file_of(named: Path | None) -> Path:
+    """The absolute path of the file that is named by the option, or by the environment if not."""
+    return absolute(named or Path(os.environ["MUSICFS_CONFIG"]))
+
+
+def load_with(file: Path | None, overrides: Mapping[str, object]) -> Loaded:
+    """As `load`, with the settings by their dotted names."""
+    from musicfs.config.load import Loaded, load_config
+
+    loaded = load_config(file, overrides=overrides, environ=os.environ, check_template=_check_template)
+    config = loaded.config
+    if config.mount_point is not None:
+        config = config.model_copy(update={"mount_point": real(config.mount_point)})
+    if problems := nested(config):
+        raise ConfigError(problems)
+    return Loaded(config, loaded.warnings)
+
+
+def _check_template(text: str) -> None:
+    from musicfs.library.templates import Template, TemplateError
+
+    try:
+        Template.parse(text)
+    except TemplateError as error:
+        raise UsageError(str(error)) from error
+
+
+def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:
+    """The tables that the --origin options stand for, with priorities in their order."""
+    from musicfs.config.load import origin_from_argument
+
+    tables: list[dict[str, object]] = []
+    for text in arguments:
+        tables.append(origin_from_argument(text, [str(table["id"]) for table in tables]))
+    return tables
+
+
+def real(path: Path) -> Path:
+    """The path as the mount table has it; see runtime.canonical."""
+    from musicfs.mount import mount_points
+    from musicfs.system.runtime import canonical
+
+    return canonical(path, mount_points.ours())
+
+
+def nested(config: Config) -> list[str]:
+    """Sentences about origins that the mount would hide, or that would hold the mount."""
+    if config.mount_point is None:
+        return []
+    return [
+        f"The mount point {config.mount_point} and the folder of origin {origin.id!r} ({value}) overlap: {problem}."
+        for origin in config.origins
+        if origin.enabled
+        for value in origin.settings.values()
+        if isinstance(value, Path) and (problem := _overlap(config.mount_point, real(value)))
+    ]
+
+
+def _overlap(mount_point: Path, path: Path) -> str:
+    if mount_point == path:
+        return "they are the same; mount on another, empty folder"
+    if mount_point.is_relative_to(path):
+        return "mount on a folder outside it"
+    if path.is_relative_to(mount_point):
+        return "the mount would hide it; mount on another folder"
+    return ""

@@ -1,0 +1,196 @@
+"""`musicfs scan`: in this process when nothing is mounted, else by asking the mount and looking on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicfs.cli.options import PATH, configured, json_option, load, settings_options
+from musicfs.cli.output import Word, counted, say, say_json, table, warn
+from musicfs.errors import UserError
+from musicfs.texts import printable
+
+if TYPE_CHECKING:
+    from musicfs.config.models import Config
+    from musicfs.control.client import ControlClient
+    from musicfs.events import Event
+
+Show = Callable[[str, int, int, int], None]
+"""Takes an origin and its scan's counts so far: listed, read, unreadable."""
+
+_LOOK_EVERY_SECS = 0.25
+_SCAN_SECS = 60.0
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@settings_options
+@click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option: follow fewer links.")
+@json_option
+@click.pass_context
+def scan(
+    context: click.Context, /, mount_point: Path | None, as_json: bool, config_file: Path | None, **settings: Any
+) -> None:
+    """Look for new, changed and removed music now.
+
+    A running mount is asked to; without one the scan runs here, for the configuration that is named, and the next
+    mount starts with what it found. Only new and changed files are read.
+
+    \b
+    Examples:
+      musicfs scan
+      musicfs scan ~/Tunes
+      musicfs scan --config ~/.config/musicfs.toml
+      musicfs scan ~/Tunes --origin ~/Music --origin /mnt/nas/music
+    """
+    from musicfs.control.client import find_mount
+
+    if not (configured(config_file) or settings["origins"]):
+        with _progress({}) as show:
+            results = scan_by_mount(find_mount(mount_point), None, show)
+    else:
+        loaded = load(mount_point=mount_point, config_file=config_file, **settings)
+        for warning in loaded.warnings:
+            warn(f"warning: {warning}")
+        results = _scan_configured(loaded.config)
+    print_results(results, as_json)
+    if any(result["error"] for result in results):
+        context.exit(1)
+
+
+def _scan_configured(config: Config) -> list[dict[str, Any]]:
+    ids = [origin.id for origin in config.origins if origin.enabled]
+    return scan_here_or_by_mount(config, ids)
+
+
+def scan_here_or_by_mount(config: Config, ids: Sequence[str], *, accept_removals: bool = False) -> list[dict[str, Any]]:
+    """Scans in this process, or, when a mount has the cache folder, by that mount."""
+    from musicfs.cli.offline import catalogued, scan_origins
+    from musicfs.events import ScanProgress
+    from musicfs.model import OriginId
+
+    with _progress({row.id: row.files for row in catalogued(config).values()}) as show:
+
+        def listen(event: Event) -> None:
+            if isinstance(event, ScanProgress):
+                show(event.origin, event.listed, event.read, event.unreadable)
+
+        try:
+            return scan_origins(config, [OriginId(id) for id in ids], listen, accept_removals=accept_removals)
+        except UserError:
+            client = _mount_that_uses(config.cache_dir)
+            if client is None or accept_removals:
+                raise
+            return scan_by_mount(client, None, show)
+
+
+def _mount_that_uses(cache_dir: Path) -> ControlClient | None:
+    from musicfs.control.client import running_mounts
+
+    for client in running_mounts():
+        if client.get("/status")["cache_dir"] == str(cache_dir):
+            return client
+    return None
+
+
+def scan_by_mount(client: ControlClient, origin: str | None, show: Show) -> list[dict[str, Any]]:
+    """Has the mount scan one origin, or all, and returns the results once it has."""
+    begun = client.post("/scan", {} if origin is None else {"origin": origin})["scans"]
+    return follow(client, {scan["origin"]: scan["completed"] for scan in begun}, show)
+
+
+def follow(client: ControlClient, wanted: Mapping[str, int], show: Show) -> list[dict[str, Any]]:
+    """Waits until each origin's scans have come to the number that is wanted of it."""
+    for origin in wanted:
+        show(origin, 0, 0, 0)
+    while True:
+        scans = {scan["origin"]: scan for scan in client.get("/scan")["scans"]}
+        for origin, scan in scans.items():
+            if origin in wanted and scan["state"] == "scanning":
+                show(origin, scan["listed"], scan["read"], scan["unreadable"])
+        if all(origin not in scans or scans[origin]["completed"] >= number for origin, number in wanted.items()):
+            return [_result(origin, scans.get(origin)) for origin in wanted]
+        time.sleep(_LOOK_EVERY_SECS)
+
+
+def _result(origin: str, scan: dict[str, Any] | None) -> dict[str, Any]:
+    from musicfs.control.views import unfinished
+
+    if scan is None:
+        return {"origin": origin, **unfinished("the origin was taken away meanwhile")}
+    return {"origin": origin, **(scan["last"] or unfinished(scan["error"] or "it did not complete"))}
+
+
+def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        say_json({"scans": results})
+        return
+    columns = ("listed", "read", "added", "changed", "removed", "unreadable")
+    header = ("ORIGIN", *(name.upper() for name in columns), "KEPT", "RESULT")
+    rows = [
+        (
+            result["origin"],
+            *(f"{result[name]:,}" for name in (*columns, "removals_held")),
+            Word("failed", "red") if result["error"] else Word("done", "green"),
+        )
+        for result in results
+    ]
+    table(header, rows, right=range(1, 8))
+    for result in results:
+        if result["error"]:
+            say(Word(f"{result['error']}.", "red"), " Nothing was removed.")
+        if held := result["removals_held"]:
+            say(f"{held:,} files are gone from {result['origin']} but kept, because that is many at once.")
+            say(f"  If it is right: `musicfs origin accept-removals {result['origin']}`.")
+        if links := result["links_left_out"]:
+            said = (
+                f"{counted(links, 'symbolic link')} of {result['origin']} {'is' if links == 1 else 'are'} not followed"
+            )
+            say(f"{said}, because of its setting `links`; `musicfs status` says more.")
+
+
+@contextmanager
+def _progress(expected: Mapping[str, int]) -> Iterator[Show]:
+    """A bar per origin while scanning, on a terminal; a line per origin elsewhere.
+
+    expected: how many files were known of each origin before.
+    """
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+        TextColumn("{task.fields[counts]}", markup=False), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(origin: str, listed: int, read: int, unreadable: int) -> None:
+            total = expected.get(origin) or None
+            if origin not in tasks:
+                tasks[origin] = bars.add_task(printable(origin), total=total, counts="")
+            counts = f"{listed:,} listed, {read:,} read" + (f", {unreadable:,} unreadable" if unreadable else "")
+            bars.update(tasks[origin], completed=listed, total=total and max(total, listed), counts=counts)
+
+        yield show
+
+
+class _Lines:
+    """Says once of each origin that it is being scanned."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None:
+        if origin not in self._told:
+            self._told.add(origin)
+            warn(f"scanning {origin}")

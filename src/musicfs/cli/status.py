@@ -1,0 +1,172 @@
+"""`musicfs status`: how the music of a running mount is, and what to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicfs.cli.options import PATH, json_option
+from musicfs.cli.origins import health_word
+from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
+
+
+@click.command()
+@click.argument("mount_point", type=PATH, required=False)
+@json_option
+def status(mount_point: Path | None, as_json: bool) -> None:
+    """Show whether your music is fine, and if not, what to do.
+
+    \b
+    Examples:
+      musicfs status
+      musicfs status ~/Tunes --json
+    """
+    from musicfs.control.client import find_mount
+
+    view = find_mount(mount_point).get("/status")
+    if as_json:
+        say_json(view)
+        return
+    say(_headline(view))
+    if step := _next_step(view):
+        say(f"Next: {step}")
+    say(
+        f"{counted(view['files'], 'file')} in {counted(view['directories'], 'folder')}, {size_text(view['bytes'])};"
+        f" mounted on {view['mount_point']} for {duration_text(view['uptime_secs'])},"
+        f" {counted(view['open_files'], 'file')} open."
+    )
+    if sentence := _unreached(view):
+        say(sentence)
+    say("")
+    header = ("ORIGIN", "HEALTH", "PRIORITY", "FILES", "SIZE", "TYPICAL", "SLOWEST", "SCAN")
+    rows = [
+        (
+            o["id"], health_word(o), str(o["priority"]), f"{o['files']:,}", size_text(o["bytes"]),
+            ms_text(o["p50_ms"]), ms_text(o["p99_ms"]), _scan_word(o),
+        )
+        for o in view["origins"]
+    ]  # fmt: skip
+    table(header, rows, right=(2, 3, 4, 5, 6))
+    for origin in view["origins"]:
+        for line in advice(origin):
+            say(line)
+
+
+def _headline(view: dict[str, Any]) -> Word:
+    origins = [o for o in view["origins"] if o["enabled"]]
+    away = [o for o in origins if o["health"] == "unhealthy"]
+    if away and len(away) == len(origins):
+        plays = "but only what is cached can be played" if _any_cached(view) else "but can't be played"
+        return Word(f"No origin answers: your music is listed, {plays} until one is back.", "bold red")
+    if away:
+        return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
+                    f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
+    if any(
+        o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] or o["files_left_out"]
+        for o in origins
+    ):
+        return Word("Your music plays, but something deserves a look.", "bold yellow")
+    if any(o["health"] == "unknown" for o in origins):
+        return Word("Mounted; some origins have not answered yet.", "bold yellow")
+    return Word("Your music is fine.", "bold green")
+
+
+def _any_cached(view: dict[str, Any]) -> bool:
+    return view["unreached"] is not None and view["unreached"]["cached"] > 0
+
+
+def _unreached(view: dict[str, Any]) -> str:
+    """How much can't be played, while origins are away."""
+    if view["unreached"] is None:
+        return "How much can't be played is being counted; ask again in a moment."
+    cached = view["unreached"]["cached"]
+    lost = view["unreached"]["files"] - cached
+    parts = []
+    if lost:
+        parts.append(
+            f"{counted(lost, 'file')} can't be played now: not cached as a whole, and at no origin that answers."
+        )
+    if cached:
+        parts.append(f"{counted(cached, 'file')} can be played from the cache alone.")
+    return " ".join(parts)
+
+
+def _next_step(view: dict[str, Any]) -> str:
+    """What to do first when not all is well; the details of each origin follow further below."""
+    origins = [o for o in view["origins"] if o["enabled"]]
+    away = [o for o in origins if o["health"] == "unhealthy"]
+    if away:
+        names = " and ".join(o["id"] for o in away) if len(away) < 3 else f"the {len(away)} that are away"
+        return f"bring back {names}; then `musicfs origin check` looks at once, MusicFS by itself within seconds."
+    for origin in origins:
+        if origin["removals_held"]:
+            return (
+                f"say whether what is gone from {origin['id']} may go: `musicfs origin accept-removals {origin['id']}`."
+            )
+        if origin["scan"]["state"] == "failed":
+            return f"mend what kept {origin['id']} from being scanned, then `musicfs scan`."
+    return ""
+
+
+def _scan_word(origin: dict[str, Any]) -> Word:
+    scan = origin["scan"]
+    if not origin["enabled"]:
+        return Word("-", "dim")
+    if scan["state"] == "scanning":
+        return Word(f"scanning: {scan['listed']:,} listed, {scan['read']:,} read", "cyan")
+    if scan["state"] == "failed":
+        return Word("failed", "red")
+    if origin["scanned_at"] is None:
+        return Word("never", "dim")
+    return Word(f"{duration_text(time.time() - origin['scanned_at'])} ago")
+
+
+def advice(origin: dict[str, Any]) -> list[str]:
+    """What to know and to do about an origin with which not all is well."""
+    id = origin["id"]
+    lines = []
+    if origin["enabled"] and origin["reason"]:
+        checks = f" ({counted(origin['consecutive_failures'], 'failure')} in a row)" * (origin["health"] == "unhealthy")
+        lines += ["", f"{id} ({origin['location']}) is {origin['health']}: {origin['reason']}{checks}."]
+    if origin["health"] == "unhealthy":
+        lines.append(f"  {_what_still_plays(origin)}")
+        lines.append(f"  Bring it back, then: `musicfs origin check {id}`. MusicFS notices by itself, too.")
+    elif origin["scan"]["error"]:
+        lines += ["", f"The last scan of {id} failed, nothing was removed: {origin['scan']['error']}."]
+        lines.append("  `musicfs scan` tries again.")
+    if held := origin["removals_held"]:
+        lines += ["", f"{counted(held, 'file')} are gone from {id} but kept in the tree, because that is many at once."]
+        lines.append(f"  If it is right: `musicfs origin accept-removals {id}`.")
+    return lines + left_out(origin)
+
+
+def left_out(origin: dict[str, Any]) -> list[str]:
+    """What is not shown of an origin because of its setting `links`, and what to do about it."""
+    links = origin["links_left_out"]
+    if not links:
+        return []
+    which = "that lead out of its folder" if origin["links"] == "inside" else "in its folder"
+    went = origin["files_left_out"]
+    lines = [
+        "",
+        f"{counted(links, 'symbolic link')} of {origin['id']} {which} {'is' if links == 1 else 'are'} not followed,"
+        f' because its setting is links = "{origin["links"]}".',
+    ]
+    if went:
+        lines.append(f"  {counted(went, 'file')} that used to be shown {'is' if went == 1 else 'are'} hidden by that.")
+    lines.append('  To show what they lead to, to all who see the mount, set links = "all" for this origin.')
+    return lines
+
+
+def _what_still_plays(origin: dict[str, Any]) -> str:
+    elsewhere, files = origin["also_elsewhere"], origin["files"]
+    if not files:
+        return "No music of it is known yet."
+    if elsewhere is None:
+        return "Its music stays listed."
+    if elsewhere == files:
+        return f"Its music stays listed, and all of its {counted(files, 'file')} can be read elsewhere."
+    return f"Its music stays listed; {elsewhere:,} of its {counted(files, 'file')} can be read elsewhere."

@@ -1,0 +1,36 @@
+"""A content that is open for reading, with what is known of it while it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from musicfs.content.checksums import Record
+from musicfs.federation.registry import ReadNow
+from musicfs.model import Content, Replica
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class OpenContent:
+    """A content that a file handle is pinned to, and the replicas that may serve it.
+
+    following: opens what is likely to be read next, if there is anything.
+    record: None until it is read from disk; while that fails, what is read is not checked and must not be kept.
+    awaits_record: a read could be answered at once, were it not for that.
+    checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` as it is.
+    routed: how the best replica is read without waiting, as of the registry's generations `routed_at`.
+    """
+
+    content: Content
+    replicas: Sequence[Replica]
+    following: Callable[[], OpenContent | None] = _nothing
+    record: Record | None = None
+    awaits_record: bool = False
+    checked: bytearray = b""  # type: ignore[assignment]
+    checked_of: Replica | None = None
+    routed: tuple[ReadNow, Replica] | None = None
+    routed_at: tuple[int, int, int] | None = None

@@ -1,0 +1,246 @@
+"""Reads of blocks that are checked against what they were before, whichever replica they come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.content.checksums import Answer, Checksums, Record, blocks_of, digest_of
+from musicfs.content.open_content import OpenContent
+from musicfs.content.vote import Statement, Verdict, judge
+from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
+from musicfs.federation.failover import FailoverExecutor
+from musicfs.federation.fetch import Fetched, always
+from musicfs.federation.registry import ReadNow
+from musicfs.model import Content, Replica
+
+_HEARING_SECS = 2.0
+"""How long replicas are waited for that are asked who is right."""
+_STREAMING = 64 * 1024
+"""Whoever asks for as many bytes at once reads on, so that reading the whole block costs little more."""
+
+
+class CheckedReads:
+    """Belongs to the event loop's thread.
+
+    on_replaced: told of a block of which other bytes than the recorded ones turned out to be right.
+    """
+
+    def __init__(
+        self,
+        failover: FailoverExecutor,
+        checksums: Checksums,
+        on_replaced: Callable[[Content, int], None] = lambda content, index: None,
+    ) -> None:
+        self._failover = failover
+        self._on_replaced = on_replaced
+        self._checksums = checksums
+        self._route_now = failover.registry.route_now
+        self._generations = failover.registry.generations
+        self._quarantined = failover.registry.quarantined
+        self._held: tuple[OpenContent, int, bytes | memoryview] | None = None
+        """Whole blocks that were read last and checked, and where they begin: the rest of them is mostly next."""
+
+    def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
+        """The bytes, if the best replica is at a healthy origin that has them without waiting, else None; a memoryview
+        is valid until the next call.
+
+        Every block with a recorded digest is read whole and checked before its first byte is given to this handle.
+        Without one it is recorded if it is asked for whole, or much of it at once, and else given as it is. What
+        disagrees is None: for `fetch` to find out about.
+        """
+        held, self._held = self._held, None
+        if held is not None and held[0] is opened and held[1] <= offset and offset + size <= held[1] + len(held[2]):
+            self._held = held
+            return held[2][offset - held[1] : offset - held[1] + size]
+        if opened.routed_at != (generations := self._generations()):
+            opened.routed, opened.routed_at = self._route_now(opened.replicas), generations
+        routed = opened.routed
+        if routed is None:
+            return None
+        if routed[1] is not opened.checked_of:
+            self._begin_checking(opened, routed[1])
+        first, last = offset // BLOCK_SIZE, (offset + size - 1) // BLOCK_SIZE
+        if opened.checked.find(0, first, last + 1) < 0:
+            return self._failover.read_now(routed, offset, size)
+        record, inside = opened.record, first == last and offset % BLOCK_SIZE
+        if inside and size < _STREAMING and record is not None and not record.vouchers[first]:
+            # As `_check_now` has it, but at once: whoever jumps about in a file asks often.
+            return self._failover.read_now(routed, offset, size)
+        return self._check_now(opened, routed, offset, size)
+
+    def _begin_checking(self, opened: OpenContent, replica: Replica) -> None:
+        opened.checked = bytearray(blocks_of(opened.content))
+        opened.checked_of = replica
+
+    def prepare(self, opened: OpenContent) -> None:
+        """Begins to read the content's record: the content is likely to be read soon."""
+        self._checksums.prepare(opened.content)
+
+    async def load(self, opened: OpenContent) -> Record:
+        """The record of the content. `opened.record` has it too if it could be read."""
+        if opened.record is None:
+            record = await self._checksums.record(opened.content)
+            if not record.is_known:
+                return record
+            opened.record = record
+        return opened.record
+
+    def _check_now(
+        self, opened: OpenContent, routed: tuple[ReadNow, Replica], offset: int, size: int
+    ) -> bytes | memoryview | None:
+        record, total = opened.record, opened.content.size
+        if record is None:
+            record = opened.record = self._checksums.known(opened.content)
+        if record is None:
+            opened.awaits_record = True
+            return None
+        first, end = offset // BLOCK_SIZE, min(offset + size + BLOCK_SIZE - 1, total + BLOCK_SIZE - 1) // BLOCK_SIZE
+        known = any(record.vouchers[first:end])
+        base, stop = first * BLOCK_SIZE, min(end * BLOCK_SIZE, total)
+        whole = offset == base and offset + size >= stop
+        if not known and size < _STREAMING and not whole:
+            return self._failover.read_now(routed, offset, size)
+        blocks = self._failover.read_now(routed, base, stop - base)
+        if blocks is None:
+            return None if known else self._failover.read_now(routed, offset, size)
+        for index in range(first, end):
+            if opened.checked[index]:
+                continue
+            block = blocks[index * BLOCK_SIZE - base : (index + 1) * BLOCK_SIZE - base]
+            if not record.vouchers[index]:
+                self._checksums.seal(record, index, block, routed[1].origin)
+            elif not record.is_sealed(index, block):
+                return None
+            opened.checked[index] = 1
+        self._held = opened, base, blocks
+        return blocks[offset - base : offset - base + size]
+
+    async def fetch(
+        self,
+        opened: OpenContent,
+        index: int,
+        deadline: float | None = None,
+        *,
+        urgent: Callable[[], bool] = always,
+        background: bool = False,
+        only: Replica | None = None,
+    ) -> Fetched:
+        """The block of that number, in bytes that are the recorded ones.
+
+        A replica that disagrees with what two have shown is quarantined, and another is asked. Where one origin alone
+        has vouched for the recorded ones, all are heard, and `judge` decides. Raises `NoReplicaAvailable` when no
+        replica has the bytes within the deadline. Where the record can't be read, the bytes are given as they are, and
+        nothing is recorded; but with `only`, `NoReplicaAvailable` is raised then.
+
+        deadline, urgent, background: as `FailoverExecutor.fetch` has them. only: the replica to ask; the others are
+        still heard where it is in doubt.
+        """
+        until = self._failover.deadline() if deadline is None and not background else deadline
+        record, content = await self.load(opened), opened.content
+        if only is not None and not record.is_known:
+            raise NoReplicaAvailable([])
+        if self._quarantined.held:
+            self._quarantined.review(opened.replicas)
+        offset = index * BLOCK_SIZE
+        size = min(BLOCK_SIZE, content.size - offset)
+
+        digests: dict[Replica, bytes] = {}
+
+        def check(replica: Replica, data: bytes) -> bool:
+            if self._quarantined.is_wrong(replica):  # since it was asked
+                return False
+            digest = digests[replica] = digest_of(data)
+            return record.compare(index, digest, data) is not Answer.WRONG
+
+        fetched = await self._failover.fetch(
+            opened.replicas if only is None else [only],
+            offset,
+            size,
+            check=check,
+            deadline=until,
+            block=index,
+            urgent=urgent,
+            background=background,
+        )
+        digest = digests[fetched.replica]
+        answer = self._checksums.note(record, index, digest, fetched.data, fetched.replica.origin)
+        if answer in (Answer.DOUBTFUL, Answer.WRONG):
+            said = Statement(fetched.replica, digest, fetched.data)
+            fetched = await self._settle(
+                opened, record, index, said, self._failover.deadline() if until is None else until
+            )
+        if fetched.replica is opened.checked_of and record.is_known:
+            opened.checked[index] = 1
+        return fetched
+
+    async def _settle(
+        self, opened: OpenContent, record: Record, index: int, doubtful: Statement, deadline: float
+    ) -> Fetched:
+        """Hears every replica, the doubtful one again, and does as the verdict says."""
+        self._quarantined.reopen(opened.replicas)
+        heard = await self._hear(opened, index, doubtful, deadline)
+        # Another block, read at the same time, may have shown by now that one of them is wrong.
+        said = [each for each in heard if not self._quarantined.is_wrong(each.replica)]
+        if not said:
+            raise self._disagree(heard)
+        recorder = self._checksums.recorder(record, index)
+        sealed = (each.digest for each in said if record.is_sealed(index, each.data))
+        recorded = record.digest(index) or next(sealed, b"")
+        if record.is_confirmed(index):  # meanwhile, by another read
+            verdict = Verdict(
+                recorded,
+                None,
+                next((each for each in said if each.digest == recorded), None),
+                tuple(each.replica for each in said if each.digest != recorded),
+                (),
+            )
+        else:
+            serving = {replica.origin for replica in opened.replicas if replica not in self._quarantined.held}
+            verdict = judge(recorded, recorder if recorder in serving else None, said)
+        if verdict.data is None:
+            self._checksums.vouch(record, index, verdict.recorder)
+        else:
+            self._checksums.put(record, index, verdict.digest, verdict.data.data, verdict.recorder)
+            self._on_replaced(opened.content, index)
+        for replica in verdict.wrong:
+            self._failover.registry.quarantine(replica, index)
+        for replica in verdict.disputed:
+            self._quarantined.dispute(replica, index, self._opponent(opened, verdict, recorder))
+        if verdict.data is None:
+            raise self._disagree(said)
+        return Fetched(verdict.data.data, verdict.data.replica)
+
+    @staticmethod
+    def _disagree(said: Sequence[Statement]) -> NoReplicaAvailable:
+        causes: list[MusicFSError] = [
+            ReplicaFailed(each.replica.origin, each.replica.path, ReplicaFault.CORRUPT, "the replicas disagree")
+            for each in said
+        ]
+        return NoReplicaAvailable(causes)
+
+    @staticmethod
+    def _opponent(opened: OpenContent, verdict: Verdict, recorder: str | None) -> Replica:
+        """Who goes on serving: whoever has shown the bytes that count, or was the first to."""
+        if verdict.data is not None:
+            return verdict.data.replica
+        return next(replica for replica in opened.replicas if replica.origin == recorder)
+
+    async def _hear(self, opened: OpenContent, index: int, doubtful: Statement, deadline: float) -> list[Statement]:
+        """What the replicas show of the block now, the doubtful one first; those that don't answer in time say
+        nothing, except it, whose first word counts then."""
+        offset = index * BLOCK_SIZE
+        size = min(BLOCK_SIZE, opened.content.size - offset)
+        until = min(asyncio.get_running_loop().time() + _HEARING_SECS, deadline)
+
+        async def ask(replica: Replica) -> Statement | None:
+            try:
+                fetched = await self._failover.fetch([replica], offset, size, deadline=until)
+            except NoReplicaAvailable:
+                return doubtful if replica == doubtful.replica else None
+            return Statement(replica, digest_of(fetched.data), fetched.data)
+
+        others = [replica for replica in opened.replicas if replica != doubtful.replica]
+        answers = await asyncio.gather(*map(ask, (doubtful.replica, *others)))
+        return [answer for answer in answers if answer is not None]

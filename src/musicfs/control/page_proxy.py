@@ -1,0 +1,130 @@
+"""The status page for a browser on this machine: an address on the loopback that passes questions on to the socket of a
+mount, and changes nothing. It is there while `musicfs page` runs, and asks for tokens of its own.
+
+A browser gets its token by a file that only this user can read (`pass_file`), or by the code that `musicfs page`
+prints. No token is ever in an address, a command line or a browser's history, where other users or programs see it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from yarl import URL
+
+from musicfs.control.auth import is_ours
+from musicfs.control.connections import Listener, connection_of, limits_within, runner_of, within_limits
+from musicfs.control.page_keys import PageKeys, entrance_page
+from musicfs.control.responses import Refused, error_answer, errors_as_json, json_body
+from musicfs.control.routes.page import HEADERS, is_page
+
+_HOST = "127.0.0.1"
+_BACKLOG = 1024
+_PASSED_ON = ("Content-Type", "Content-Security-Policy", "Cache-Control", "Referrer-Policy", "X-Content-Type-Options")
+_NO_LIMIT = aiohttp.ClientTimeout(total=None, sock_connect=5)
+_CLOSING_SECS = 0.2
+_CONNECTIONS = 48  # to the mount, which grants 64
+_IDLE_SECS = 5.0  # the mount closes what is idle for longer
+_LARGEST_BODY = 4096
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class PageListener:
+    """Listens on a free port, or on `port`, and passes on to the mount's control socket.
+
+    keys: what opens it.
+    """
+
+    def __init__(self, socket: Path, keys: PageKeys, port: int = 0) -> None:
+        self._socket = socket
+        self._keys = keys
+        self._port = port
+        self.address = ""
+        """The page's, while it runs; it holds no token."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Gives `address`. Raises OSError."""
+        unix = aiohttp.UnixConnector(os.fspath(self._socket), limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECS)
+        async with aiohttp.ClientSession(connector=unix, timeout=_NO_LIMIT, auto_decompress=False) as self._session:
+            runner = await runner_of(self._application(), handler_cancellation=True, shutdown_timeout=_CLOSING_SECS)
+            try:
+                listening = socket.create_server((_HOST, self._port), backlog=_BACKLOG)
+                self.address = f"http://{_HOST}:{listening.getsockname()[1]}/"
+                limits = limits_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+                listener = Listener(listening, runner, limits)
+                listener.start()
+                try:
+                    yield self.address
+                finally:
+                    listener.close()
+            finally:
+                await runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application(
+            middlewares=[within_limits, self._check, errors_as_json], client_max_size=_LARGEST_BODY
+        )
+        application.router.add_post("/", self._enter)
+        application.router.add_post("/page/code", self._take_code)
+        application.router.add_get("/{path:.*}", self._pass_on, allow_head=False)
+        return application
+
+    @web.middleware
+    async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What needs no token is named here, to the letter; for all else nothing of the path matters."""
+        path = request.raw_path
+        if not path.startswith("/"):
+            return error_answer(400, "Ask by a path, such as GET /.")
+        if not is_ours(request.headers.getall("Host", [])):
+            return error_answer(403, f"Ask by address, as {self.address}, or as localhost.")
+        free = is_page(path) if request.method == "GET" else request.method == "POST" and path in ("/", "/page/code")
+        if not free:
+            if not self._keys.opened_by(request.headers.get("Authorization", "")):
+                return error_answer(
+                    401, "This needs the token: `Authorization: Bearer TOKEN`.", {"WWW-Authenticate": "Bearer"}
+                )
+            connection_of(request).become_known()
+        return await handler(request)
+
+    async def _enter(self, request: web.Request) -> web.Response:
+        """The form in the file that the browser was started with: its ticket is changed for a token."""
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise Refused(415, "The ticket comes as a form.")
+        token = self._keys.use_ticket(str((await request.post()).get("ticket", "")))
+        if token is None:
+            raise Refused(403, "This ticket is not valid, or was used; `musicfs page` prints a code for the page.")
+        return web.Response(text=entrance_page(token), content_type="text/html", headers={**HEADERS, **_NO_STORE})
+
+    async def _take_code(self, request: web.Request) -> web.Response:
+        """The code, which the page has asked for, is changed for a token."""
+        if request.content_type != "application/json":  # which no other site's page may send here
+            raise Refused(415, "The code comes as JSON.")
+        token = self._keys.use_code((await json_body(request)).get("code"))
+        if token is None:
+            raise Refused(403, self._keys.why_not())
+        return web.json_response({"token": token}, headers=_NO_STORE)
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        """As it was sent: nothing in the path is resolved here, or after `_check` has looked at it."""
+        try:
+            url = URL(f"http://localhost{request.raw_path}", encoded=True)
+        except ValueError:
+            return error_answer(400, "This is no path.")
+        try:
+            async with self._session.get(url, allow_redirects=False) as answer:
+                headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+                response = web.StreamResponse(status=answer.status, headers=headers)
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                return response
+        except (aiohttp.ClientError, ConnectionError):
+            return error_answer(502, "The mount does not answer.")

@@ -1,0 +1,107 @@
+"""How the control API takes requests and answers: JSON in, JSON out, and every failure as one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import TypeVar
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from musicfs.app.app import App
+from musicfs.errors import MusicFSError
+from musicfs.model import OriginId
+
+log = logging.getLogger(__name__)
+
+BODY_SECS = 10.0
+"""How long the body of a request may take to arrive."""
+
+
+class Refused(MusicFSError):
+    """The request can't be carried out as it is. status: of the HTTP answer, 4xx."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Body(BaseModel):
+    """What a request may carry: a JSON object with these keys and no others, of these types and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+B = TypeVar("B", bound=Body)
+
+
+async def json_body(request: web.Request) -> dict[str, object]:
+    """The JSON object that the request carries, an empty one when it carries nothing. Raises `Refused`."""
+    try:
+        async with asyncio.timeout(BODY_SECS):
+            raw = await request.read()
+    except TimeoutError:
+        raise Refused(
+            408, f"The body of {request.method} {request.path} did not arrive within {BODY_SECS:g} s."
+        ) from None
+    try:
+        value = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refused(400, f"The body of {request.method} {request.path} is not a JSON object.")
+    return value
+
+
+async def body_of(request: web.Request, model: type[B]) -> B:
+    """What the request carries, as `json_body`, checked. Raises `Refused`."""
+    try:
+        return model.model_validate(await json_body(request))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, found["loc"]))
+        raise Refused(400, f"{request.method} {request.path}: {key}: {found['msg']}.") from None
+
+
+def number_of(request: web.Request, name: str, default: int, most: int) -> int:
+    """The whole number, from 1 to `most`, that the query gives `name`. Raises `Refused`."""
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise Refused(400, f"{request.path}: {name} is a whole number from 1 to {most}.")
+    return int(text)
+
+
+def known_origin(app: App, id: str) -> OriginId:
+    """The id of an origin that takes part. Raises `Refused` with 404 and what there is instead."""
+    if app.registry.get(OriginId(id)) is not None:
+        return OriginId(id)
+    config = next((config for config in app.config.origins if config.id == id), None)
+    if config is not None:
+        why = "could not be opened; the log says why" if config.enabled else "is disabled in the configuration"
+        raise Refused(404, f"The origin {id!r} {why}.")
+    names = ", ".join(origin.id for origin in app.registry.list())
+    raise Refused(404, f"There is no origin {id!r}; there are: {names or 'none'}.")
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+        return error_answer(error.status, f"{request.method} {request.path}: {error.reason}.", headers)
+    except Refused as error:
+        return error_answer(error.status, str(error))
+    except MusicFSError as error:
+        return error_answer(409, str(error))
+    except Exception as error:
+        log.exception("%s %s failed", request.method, request.path)
+        return error_answer(500, f"The mount hit an internal error ({type(error).__name__}); its log has the details.")
+
+
+def error_answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": sentence}, status=status, headers=headers)

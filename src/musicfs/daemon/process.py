@@ -1,0 +1,249 @@
+"""The process behind a mount: its event loop, its signals, and how it goes to the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib import import_module
+from pathlib import Path
+
+from musicfs import logs
+from musicfs.app.app import DRAIN_SECS, App, open_driver
+from musicfs.app.live_config import Source
+from musicfs.app.membership import OpenOrigin
+from musicfs.config.models import Config
+from musicfs.control.unix_socket import Endpoint
+from musicfs.daemon.systemd import Notifier, Service
+from musicfs.errors import ConfigError, MusicFSError, UserError
+from musicfs.mount import mount_points
+from musicfs.mount.fuse import FuseMount
+from musicfs.mount.fuse_loop import FuseEventLoop, FuseWaiter
+from musicfs.system import hardening
+from musicfs.system.descriptors import raise_limit
+from musicfs.system.log_file import LogFile
+from musicfs.system.runtime import claim_cache, control_socket, open_in_cache
+from musicfs.system.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+LOG_FILE = "musicfs.log"
+
+_MOUNTED = "mounted: "
+_ALLOCATIONS = 700
+
+
+class _Ending:
+    """Ends the mount: nothing is opened any more, the reads under way may finish, and it is unmounted. Asked for a
+    second time, it no longer waits."""
+
+    def __init__(self, app: App, fuse: FuseMount, service: Service) -> None:
+        self._app = app
+        self._fuse = fuse
+        self._service = service
+        self._ending: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def ask(self, drain_secs: float = DRAIN_SECS) -> None:
+        if self._ending is None:
+            self._service.stopping()
+            self._draining = asyncio.create_task(self._app.filesystem.drain())
+            self._ending = asyncio.create_task(self._end(self._draining, drain_secs))
+        elif self._draining is not None:
+            self._draining.cancel()
+
+    async def _end(self, draining: asyncio.Task[None], drain_secs: float) -> None:
+        await asyncio.wait({draining}, timeout=drain_secs)
+        draining.cancel()
+        self._fuse.stop()
+        # Whoever still waits for bytes gets an error now instead of at the deadline.
+        await self._app.reader.aclose()
+
+
+async def _serve(
+    config: Config,
+    on_mounted: Callable[[App], None],
+    open_origin: OpenOrigin,
+    source: Source | None,
+    notifier: Notifier,
+) -> None:
+    assert config.mount_point is not None
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FuseEventLoop)
+    app = App(config, open_origin, source)
+    async with app.running():
+        mounting = config.mount
+        fuse = FuseMount(
+            app.filesystem,
+            config.mount_point,
+            FuseWaiter(loop),
+            allow_other=mounting.allow_other,
+            file_mode=mounting.file_mode,
+        )
+        service = Service(notifier, app, config.mount_point)
+        ending = _Ending(app, fuse, service)
+        app.on_changes = fuse.forget
+        fuse.mount()
+        try:
+            begun = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, ending.ask)
+            reloads = Tasks(log)
+            loop.add_signal_handler(
+                signal.SIGHUP, lambda: reloads.spawn(_reload(app, service, begun), "reloading the configuration")
+            )
+            endpoint = Endpoint(control_socket(config.mount_point))
+            listening = endpoint.open()
+            on_mounted(app)
+            service.start()
+            async with AsyncExitStack() as stack:
+                beginning = loop.create_task(_begin(app, endpoint.path, listening, ending.ask, stack, begun))
+                await fuse.serve()
+                service.stopping()
+                endpoint.remove()
+                beginning.cancel()
+                await asyncio.gather(beginning, return_exceptions=True)
+        finally:
+            fuse.unmount()
+
+
+async def _begin(
+    app: App,
+    path: Path,
+    listening: socket.socket | None,
+    stop: Callable[[float], None],
+    stack: AsyncExitStack,
+    begun: asyncio.Event,
+) -> None:
+    """What the tree can be read without: the control server, webhooks, and then all that they are to hear of.
+
+    stack: ends them. begun: set when all of it is there.
+    """
+    try:
+        # It takes long to load; the kernel is answered meanwhile.
+        await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
+        from musicfs.control.server import ControlServer
+
+        server = ControlServer(app, path, stop)
+        stack.push_async_callback(server.aclose)
+        if app.config.webhooks:
+            from musicfs.control.webhooks import Webhooks
+
+            assert app.config.mount_point is not None
+            webhooks = Webhooks(app.config.webhooks, app.bus, app.config.mount_point)
+            stack.push_async_callback(webhooks.aclose)
+            webhooks.start()
+        app.begin()
+        if listening is not None:
+            await server.start(listening)
+        _settle_memory()
+        begun.set()
+    except Exception:
+        log.exception("the mount can't begin its work, and ends")
+        stop(0)
+
+
+def _settle_memory() -> None:
+    """What is loaded by now stays, and no later search for garbage has to go through it. From here on they are frequent
+    again, which `musicfs` itself has not wanted."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 10, 10)
+
+
+async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
+    """As `musicfs reload`; the log has what came of it."""
+    await begun.wait()
+    try:
+        with service.reloading():
+            for sentence in await app.reconfiguring.reload():
+                log.warning("%s", sentence)
+    except MusicFSError as error:
+        for problem in error.problems if isinstance(error, ConfigError) else (error,):
+            log.error("%s", problem)  # noqa: TRY400 (a sentence, not a traceback)
+    except Exception:
+        log.exception("the configuration could not be read again")
+
+
+def serve(
+    config: Config,
+    on_mounted: Callable[[App], None] = lambda app: None,
+    open_origin: OpenOrigin = open_driver,
+    source: Source | None = None,
+) -> None:
+    """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
+
+    on_mounted: called once the mount point shows the tree. source: what SIGHUP has read again. A service manager that
+    has started this process is told of it.
+    """
+    assert config.mount_point is not None
+    raise_limit()
+    mount_points.prepare(config.mount_point)
+    hardening.hide_memory()
+    with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
+        runner.run(_serve(config, on_mounted, open_origin, source, Notifier.from_environ()))
+
+
+def log_to_stderr(config: Config) -> None:
+    logs.begin(logs.settings_of(config.log, logs.place_of_stderr()))
+
+
+def _log_to_file(config: Config, path: Path) -> None:
+    logs.begin(logs.settings_of(config.log, "file"), LogFile(path))
+
+
+def serve_in_background(config: Config, source: Source | None = None) -> int:
+    """Serves in a child process; returns how many files the tree has, once it can be seen.
+
+    Raises `UserError` with the child's own words when it can't mount.
+    """
+    assert config.mount_point is not None
+    mount_points.prepare(config.mount_point)
+    claim_cache(config.cache_dir)
+    errors = open_in_cache(config.cache_dir / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os._exit(_background(config, writing, errors, source))
+    os.close(writing)
+    os.close(errors)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read().decode()
+    if not answer.startswith(_MOUNTED):
+        os.waitpid(child, 0)
+        raise UserError(answer or f"The mount process ended; {config.cache_dir / LOG_FILE} may say why.")
+    return int(answer.removeprefix(_MOUNTED))
+
+
+def _background(config: Config, pipe: int, errors: int, source: Source | None) -> int:
+    """The child's life; its exit code. pipe: takes what the parent waits for. errors: the log file."""
+
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(pipe, text.encode())
+            os.close(pipe)
+
+    try:
+        os.setsid()
+        os.chdir("/")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
+            os.dup2(ours, standard)
+        _log_to_file(config, config.cache_dir / LOG_FILE)
+        serve(config, lambda app: tell(f"{_MOUNTED}{app.tree.totals().files}"), source=source)
+    except MusicFSError as error:
+        log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
+        tell(str(error))
+        return 1
+    except BaseException as error:
+        log.exception("the mount process failed")
+        tell(f"The mount failed unexpectedly ({error}); {config.cache_dir / LOG_FILE} has the details.")
+        return 1
+    return 0

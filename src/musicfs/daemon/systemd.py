@@ -1,0 +1,192 @@
+"""The mount as a service of systemd's: the protocol of sd_notify(3), readiness, status and liveness."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import faulthandler
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from musicfs.app.app import App
+from musicfs.events import Event, FilesChanged, HealthChanged, Listening, OriginRegistered, OriginUnregistered
+from musicfs.model import HealthStatus
+from musicfs.mount import mount_points
+
+log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Tells the service manager that has started this process, if one has.
+
+    address: of its socket; "@" at the start stands for one without a file. watchdog_secs: how long it waits for
+    "WATCHDOG=1" before it kills this process; None: for ever.
+    """
+
+    def __init__(self, address: str = "", watchdog_secs: float | None = None) -> None:
+        self._address = address
+        self.watchdog_secs = watchdog_secs if address else None
+
+    @classmethod
+    def from_environ(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
+        """Takes the variables out of it, so that no process that we start believes to be the service."""
+        address = environ.pop("NOTIFY_SOCKET", "")
+        usecs, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
+        meant = usecs.isdecimal() and int(usecs) > 0 and pid in ("", str(os.getpid()))
+        return cls(address, int(usecs) / 1e6 if meant else None)
+
+    def __bool__(self) -> bool:
+        return bool(self._address)
+
+    def tell(self, *lines: str) -> bool:
+        """Sends lines such as "READY=1"; whether they were taken. Never waits: the event loop calls it, too."""
+        if not self._address:
+            return False
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
+                to.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+        except OSError as error:
+            log.debug("systemd could not be told %s: %s", lines[0], error)
+            return False
+        return True
+
+    def tell_reloading(self) -> bool:
+        """To be followed by READY=1. The time lets systemd tell this reload from an earlier one."""
+        return self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+_STATUS_EVERY_SECS = 1.0
+_UNTIL_READY_SECS = 0.5
+_LOOKS_A_WATCHDOG_PERIOD = 3
+_OF_THE_STATUS = (HealthChanged, FilesChanged, OriginRegistered, OriginUnregistered)
+
+
+def ask(mount_point: Path) -> None:
+    """Two requests that the kernel can't answer by itself: how large the filesystem is, and the first name in it, which
+    is a query of the catalogue. Returns once both are answered; raises OSError, or waits for as long as it takes."""
+    if mount_points.mounted(mount_point) is None:  # the folder below would answer gladly
+        raise OSError(errno.ENOTCONN, "nothing is mounted there any more")
+    os.statvfs(mount_point)
+    with os.scandir(mount_point) as names:
+        next(names, None)
+
+
+class Liveness(threading.Thread):
+    """Asks the mount again and again, from outside as any program would, and calls `answered` after each answer.
+
+    A thread, for the event loop would wait for itself. One that waits for an answer in vain says nothing: that is what
+    its listener listens for. interval_secs: None: until the first answer only.
+    """
+
+    def __init__(self, mount_point: Path, interval_secs: float | None, answered: Callable[[], bool]) -> None:
+        super().__init__(name="liveness", daemon=True)
+        self._mount_point = mount_point
+        self._interval_secs = interval_secs
+        self._answered = answered
+        self._stopped = threading.Event()
+        self._failing = False
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            heard = self._look()
+            if heard and self._interval_secs is None:
+                return
+            pause = self._interval_secs or _UNTIL_READY_SECS
+            self._stopped.wait(pause if heard else min(pause, _UNTIL_READY_SECS))
+
+    def _look(self) -> bool:
+        asked = time.monotonic()
+        try:
+            ask(self._mount_point)
+        except OSError as error:
+            if not self._failing and not self._stopped.is_set():
+                log.error("%s does not answer as it should: %s", self._mount_point, error)  # noqa: TRY400
+            self._failing = True
+            return False
+        self._failing = False
+        took = time.monotonic() - asked
+        if self._interval_secs is not None and took > self._interval_secs:
+            log.warning("%s took %.1f s to answer", self._mount_point, took)
+        return not self._stopped.is_set() and self._answered()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class Service:
+    """Tells systemd of one mount. Belongs to the event loop's thread; does nothing where nobody wants to be told."""
+
+    def __init__(self, notifier: Notifier, app: App, mount_point: Path) -> None:
+        self._notifier = notifier
+        self._app = app
+        self._ready = self._stopping = False
+        self._status = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._listening: Listening | None = None
+        watchdog = notifier.watchdog_secs
+        interval = None if watchdog is None else watchdog / _LOOKS_A_WATCHDOG_PERIOD
+        self._liveness = Liveness(mount_point, interval, self._answered)
+
+    def start(self) -> None:
+        """To be called once the kernel has the mount: READY=1 follows when it has answered."""
+        if not self._notifier:
+            return
+        if self._notifier.watchdog_secs is not None:
+            faulthandler.enable()  # systemd ends what does not answer by SIGABRT: the journal shall say where it hung
+        self._listening = self._app.bus.listen(self._note)
+        self._liveness.start()
+        self._tell_status()
+
+    def _answered(self) -> bool:
+        """In the thread of `Liveness`."""
+        if not self._ready:
+            self._ready = self._notifier.tell("READY=1", f"STATUS={self._status}")
+        return self._ready and (self._notifier.watchdog_secs is None or self._notifier.tell("WATCHDOG=1"))
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        told = self._ready and self._notifier.tell_reloading()
+        try:
+            yield
+        finally:
+            if told:
+                self._notifier.tell("READY=1")
+
+    def stopping(self) -> None:
+        """The watchdog sleeps from here on, and TimeoutStopSec counts."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._listening is not None:
+            self._listening.close()
+        self._liveness.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._notifier.tell("STOPPING=1", "STATUS=Ending")
+
+    def _note(self, event: Event) -> None:
+        if self._timer is None and not self._stopping and isinstance(event, _OF_THE_STATUS):
+            self._timer = asyncio.get_running_loop().call_later(_STATUS_EVERY_SECS, self._tell_status)
+
+    def _tell_status(self) -> None:
+        self._timer = None
+        status = status_line(self._app)
+        if status != self._status:
+            self._status = status
+            self._notifier.tell(f"STATUS={status}")
+
+
+def status_line(app: App) -> str:
+    """As "1,234 files from 3 origins; away: nas"."""
+    ids = [each.id for each in app.registry.list()]
+    away = [id for id in ids if app.monitor.state(id).status is HealthStatus.UNHEALTHY]
+    told = f"{app.tree.totals().files:,} files from {len(ids)} {'origin' if len(ids) == 1 else 'origins'}"
+    return told + (f"; away: {', '.join(away)}" if away else "")

@@ -1,0 +1,172 @@
+"""Asking one origin how it is: when, and for how long at most."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from musicfs.errors import OriginFailed, OriginFault
+from musicfs.federation.health_state import OriginHealthState
+from musicfs.model import HealthStatus
+from musicfs.system.tasks import retrieve
+
+if TYPE_CHECKING:
+    from musicfs.config.models import HealthConfig
+    from musicfs.origin import Origin
+
+log = logging.getLogger(__name__)
+
+JITTER = 0.1
+UNSETTLED_PAUSE = 1.0
+LONGEST_BACKOFF = 30.0
+RESTART_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure. denied: it answered,
+    and let nobody in."""
+
+    status: HealthStatus
+    latency_ms: float
+    reason: str = ""
+    denied: bool = False
+
+
+class Prober:
+    """Probes one origin for ever, at intervals that follow from its state.
+
+    state: gives the origin's state now. report: takes each answer, and changes that state by it.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        config: HealthConfig,
+        rng: Random,
+        state: Callable[[], OriginHealthState],
+        report: Callable[[Answer], None],
+    ) -> None:
+        self._origin = origin
+        self._config = config
+        self._rng = rng
+        self._state = state
+        self._report = report
+        self._recheck = asyncio.Event()
+        self._checking = asyncio.Lock()
+        self._denials = 0
+        self._logged: set[type[BaseException]] = set()
+        self._call: asyncio.Task[HealthStatus] | None = None
+        self._loop: asyncio.Task[None] | None = None
+
+    def configure(self, config: HealthConfig) -> None:
+        """Keeps to these settings from now on, with a probe to begin with."""
+        self._config = config
+        self._recheck.set()
+
+    def start(self) -> None:
+        """Probes at once, and from then on."""
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._supervise(), name=f"probes of {self._origin.id}")
+
+    def wake(self) -> None:
+        """Reads found it worse than it was: probe now, unless it is unhealthy and probed soon in any case."""
+        self._recheck.set()
+
+    def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
+        """Cancels everything; returns what has to be waited for."""
+        tasks = {task for task in (self._loop, self._call) if task is not None and not task.done()}
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def check(self) -> None:
+        """One probe, reported. A driver that ignores its cancellation gets no second call until the first ends."""
+        async with self._checking:
+            answer = await self._ask()
+            self._denials = self._denials + 1 if answer.denied else 0
+            self._report(answer)
+
+    async def _ask(self) -> Answer:
+        time = asyncio.get_running_loop().time
+        started = time()
+        if self._call is None or self._call.done():
+            self._call = asyncio.create_task(self._origin.health(), name=f"probe of {self._origin.id}")
+            self._call.add_done_callback(retrieve)
+        call = self._call
+        await asyncio.wait({call}, timeout=self._config.timeout_ms / 1000)
+        latency_ms = (time() - started) * 1000
+        if not call.done():
+            call.cancel()
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, OriginFault.TIMEOUT.value)
+        if call.cancelled():
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
+        if (error := call.exception()) is not None:
+            self._log_a_bug(error)
+            denied = isinstance(error, OriginFailed) and error.fault is OriginFault.DENIED
+            return Answer(HealthStatus.UNHEALTHY, latency_ms, reason_of(error), denied)
+        if call.result() in (HealthStatus.HEALTHY, HealthStatus.DEGRADED):
+            return Answer(call.result(), latency_ms)
+        return Answer(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
+
+    def _log_a_bug(self, error: BaseException) -> None:
+        """Drivers raise OriginFailed only; anything else is logged, the first time."""
+        if not isinstance(error, OriginFailed) and type(error) not in self._logged:
+            self._logged.add(type(error))
+            log.error(
+                "the probe of origin %r failed by a fault of its driver",
+                self._origin.id,
+                exc_info=error,
+                extra={"origin": self._origin.id},
+            )
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                await self._probe_for_ever()
+            except Exception:
+                id = self._origin.id
+                log.exception("the probes of origin %r stopped by a fault; restarting", id, extra={"origin": id})
+                await asyncio.sleep(RESTART_PAUSE)
+
+    async def _probe_for_ever(self) -> None:
+        while True:
+            self._recheck.clear()
+            await self.check()
+            while await self._woken_within(self._pause()) and self._state().status is HealthStatus.UNHEALTHY:
+                self._recheck.clear()
+
+    async def _woken_within(self, pause: float) -> bool:
+        try:
+            async with asyncio.timeout(pause):
+                return await self._recheck.wait()
+        except TimeoutError:
+            return False
+
+    def _pause(self) -> float:
+        """Seconds to the next probe: the interval, or less while the origin is away or in doubt.
+
+        Knocking at a closed door costs nobody anything, and whoever comes back is to be noticed at once. Where it is
+        answered with a refusal, every knock is a failed login, which servers log and may lock accounts for.
+        """
+        interval = self._config.check_interval_secs
+        state = self._state()
+        if self._denials:
+            return float(min(2 ** min(self._denials - 1, 9), LONGEST_BACKOFF, interval))
+        if state.consecutive_failures:
+            return min(UNSETTLED_PAUSE, interval)
+        held = state.held_until - asyncio.get_running_loop().time()
+        if held > 0:
+            return min(held, interval)
+        return interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def reason_of(error: BaseException) -> str:
+    """The failure without the origin's name, which every message and event about it has already."""
+    if isinstance(error, OriginFailed):
+        return str(error).removeprefix(f"origin {error.origin!r} ")
+    return repr(error)

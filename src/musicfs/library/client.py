@@ -1,0 +1,230 @@
+"""The library as the rest of the program sees it: commands go to the worker process, its events come to the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from musicfs import logs
+from musicfs.errors import MusicFSError
+from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.link import Link
+from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.tree import TreeChanges
+from musicfs.model import OriginId
+from musicfs.system import processes
+
+if TYPE_CHECKING:
+    from musicfs.config.models import Config, OriginConfig
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECS = 30.0
+_ATTEMPTS = 3
+_ENDING_SECS = 3.0
+_KILLING_SECS = 1.0
+_MOST_UNSENT = 16 << 20
+"""Bytes of commands that wait for a worker: one that takes none of so many for a while is replaced."""
+_STALLED_SECS = 10.0
+
+
+class _Pending:
+    def __init__(self, command: Command, answer: asyncio.Future[Reply]) -> None:
+        self.command = command
+        self.answer = answer
+        self.attempts = 0
+
+
+class Library:
+    """Starts the worker when there is something to do, ends it when there has been nothing for a while, and starts
+    it again if it dies.
+
+    on_changes: called on the event loop with what changed in the tree, after it was committed.
+    """
+
+    def __init__(self, config: Config, catalog: Path, bus: EventBus, on_changes: Callable[[TreeChanges], None]) -> None:
+        self._setup = Setup(
+            catalog,
+            config.tree.template,
+            tuple(config.origins),
+            frozenset(),
+            config.cache.metadata_cache_mb,
+            logs.current(),
+        )
+        self._bus = bus
+        self._on_changes = on_changes
+        self._pending: dict[int, _Pending] = {}
+        self._next = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._reaping: asyncio.Task[None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def scan(self, origin: OriginId, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
+        """Scans the origin at and below the paths (see Scanner.scan); the result tells how it went.
+
+        Raises `MusicFSError` only when the library itself fails.
+        """
+        reply = await self._ask(Scan(origin, tuple(under), quick))
+        assert reply.result is not None
+        return reply.result
+
+    async def set_reachable(self, origin: OriginId, reachable: bool) -> None:
+        """Tells whether the origin answers; tracks with several contents show one that can be had."""
+        unreachable = self._setup.unreachable - {origin} if reachable else self._setup.unreachable | {origin}
+        self._setup = replace(self._setup, unreachable=unreachable)
+        await self._ask(SetReachable(origin, reachable))
+
+    async def accept_removals(self, origin: OriginId) -> None:
+        await self._ask(AcceptRemovals(origin))
+
+    async def configure(self, origins: Sequence[OriginConfig]) -> None:
+        """Makes these the configured origins; the tree is settled accordingly when this returns.
+
+        Scans of origins that are gone or are elsewhere now end with an error, and remove nothing.
+        """
+        before = {config.id: config for config in self._setup.origins if config.enabled}
+        stay = {o.id for o in origins if o.enabled and o.id in before and o.same_driver(before[o.id])}
+        self._setup = replace(self._setup, origins=tuple(origins), unreachable=self._setup.unreachable & stay)
+        await self._ask(Configure(self._setup.origins, self._setup.unreachable))
+
+    async def refresh(self) -> None:
+        """Has the worker make the catalogue agree with the configuration, which it does whenever it starts."""
+        if self._link is None and self._reaping is None:
+            self._start()
+
+    async def aclose(self) -> None:
+        """Ends the worker, within four seconds; commands under way fail."""
+        process = self._process
+        for pending in self._pending.values():
+            pending.answer.cancel()
+        self._pending.clear()
+        self._stop()
+        if self._reaping is not None:
+            await asyncio.wait({self._reaping})
+        if process is not None:
+            await asyncio.to_thread(_reap, process)
+
+    async def _ask(self, command: Command) -> Reply:
+        self._next += 1
+        number = self._next
+        pending = _Pending(command, asyncio.get_running_loop().create_future())
+        self._pending[number] = pending
+        self._send(number, pending)
+        try:
+            reply = await pending.answer
+        finally:
+            self._pending.pop(number, None)
+            self._rest()
+        if reply.error is not None:
+            raise MusicFSError(reply.error)
+        return reply
+
+    def _send(self, number: int, pending: _Pending) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._reaping is not None:
+            return  # `_restart` sends it
+        pending.attempts += 1
+        if self._link is None:
+            self._start()
+        assert self._link is not None
+        command = pending.command
+        if isinstance(command, Scan) and pending.attempts > 1:  # it may have died of a file that it parsed itself
+            command = replace(command, careful=True)
+        stalled = self._link.unsent > _MOST_UNSENT and self._link.stalled_secs > _STALLED_SECS
+        self._link.send(Request(number, command))
+        if stalled and self._process is not None:
+            log.warning("the library worker takes no commands any more; it is ended")
+            self._process.kill()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                processes.python_command("musicfs.library", str(theirs.fileno())),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=processes.WORKING_FOLDER,
+                env=processes.environment(),
+            )
+        self._link = Link(ours, self._take, self._died)
+        self._link.start()
+        self._link.send(self._setup)
+        self._rest()
+
+    def _stop(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _rest(self) -> None:
+        """Lets the worker go if nothing is asked of it for a while."""
+        if not self._pending and self._link is not None:
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = asyncio.get_running_loop().call_later(_IDLE_SECS, self._stop_idle)
+
+    def _stop_idle(self) -> None:
+        process = self._process
+        self._stop()
+        if process is not None:
+            asyncio.get_running_loop().run_in_executor(None, _reap, process)
+
+    def _take(self, message: Event | TreeChanges | Reply) -> None:
+        if isinstance(message, Reply):
+            pending = self._pending.get(message.number)
+            if pending is not None and not pending.answer.done():
+                pending.answer.set_result(message)
+        elif isinstance(message, TreeChanges):
+            self._on_changes(message)
+        else:
+            self._bus.publish(message)
+
+    def _died(self) -> None:
+        self._stop()
+        process, self._process = self._process, None
+        assert process is not None
+        self._reaping = asyncio.create_task(self._restart(process), name="restarting the library worker")
+
+    async def _restart(self, process: subprocess.Popen[bytes]) -> None:
+        """Has another worker do what this one has left undone, once it is gone: there must be one writer only."""
+        try:
+            code = await asyncio.to_thread(_reap, process)
+        finally:
+            self._reaping = None
+        if not self._pending:
+            return
+        log.warning("the library worker ended unexpectedly (exit code %s); it is started again", code)
+        for number, pending in list(self._pending.items()):
+            if pending.answer.done():
+                continue
+            if pending.attempts >= _ATTEMPTS:
+                what = replace(Reply(number, None, None), error="the library worker keeps ending; see the log")
+                pending.answer.set_result(what)
+            else:
+                self._send(number, pending)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> int | None:
+    """Waits for the end of a process whose link has ended, and kills it when that takes long. Its exit code; None: it
+    hangs where not even that helps. Blocks."""
+    try:
+        return process.wait(_ENDING_SECS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    try:
+        return process.wait(_KILLING_SECS)
+    except subprocess.TimeoutExpired:
+        return None

@@ -1,0 +1,223 @@
+"""Where an album folder's files belong in the tree. Pure: from what is known of a folder to entries.
+
+What one file's tags leave open, its album decides: whose album it is when only the tracks name artists, and its
+year when the tracks' years differ. An album here is what one folder (its disc folders included) holds under one
+album tag, whichever origins the files are at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from musicfs.catalog.database import storable
+from musicfs.catalog.rows import Copy, Entry, FolderFile
+from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
+from musicfs.tags.names import safe_filename
+from musicfs.tags.tags import Tags
+from musicfs.texts import normalised
+
+VARIOUS_ARTISTS = "Various Artists"
+# Loose images in a folder of hundreds of albums belong to none of them.
+_MOST_DIRS_FOR_A_SIDECAR = 8
+# Folders of scans and the like beside an album's tracks belong to that album.
+_EXTRAS = re.compile(
+    r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
+    re.IGNORECASE,
+)
+_GUEST = re.compile(r"(?<!\s)\s+[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*$", re.IGNORECASE | re.DOTALL)
+
+
+def fold(text: str) -> str:
+    """The form in which two names are the same name to a person, and to a case-insensitive filesystem."""
+    return normalised(text).casefold()
+
+
+def folder_of(path: str, role: str) -> str:
+    """The album folder that the file at `path` belongs to."""
+    own = PurePosixPath(path)
+    if role != "audio" and _EXTRAS.fullmatch(own.parent.name):
+        own = own.parent.parent / own.name
+    return album_folder(str(own))
+
+
+@dataclass(frozen=True, slots=True)
+class _Album:
+    """What an album's tracks say together."""
+
+    artist: str | None
+    year: int | None
+
+
+def _common(values: Iterable[int | str]) -> int | str | None:
+    """The most frequent value; of equally frequent ones the greatest, so that the answer never depends on order."""
+    counts = Counter(values)
+    return max(counts, key=lambda v: (counts[v], str(v))) if counts else None
+
+
+def _album_artist(tracks: Sequence[Tags]) -> str | None:
+    """Whose album this is, for the tracks that don't say: None leaves it to each track."""
+    named = [t.albumartist for t in tracks if t.albumartist]
+    if named:
+        return str(_common(named))
+    if any(t.compilation for t in tracks):
+        return VARIOUS_ARTISTS
+    artists = [_GUEST.sub("", t.artist) for t in tracks if t.artist]
+    if not artists:
+        return None
+    counts = Counter(map(fold, artists))
+    leader, share = max(counts.items(), key=lambda item: (item[1], item[0]))
+    if len(counts) > 1 and share * 2 <= len(artists):
+        return VARIOUS_ARTISTS
+    return min(a for a in artists if fold(a) == leader)
+
+
+def _albums(files: Mapping[int, Tags]) -> dict[str, _Album]:
+    """The albums of one folder, by folded title; keyed input: content -> tags, so a copy counts once."""
+    groups: dict[str, list[Tags]] = {}
+    for tags in files.values():
+        if tags.album:
+            groups.setdefault(fold(tags.album), []).append(tags)
+    albums = {}
+    for title, tracks in groups.items():
+        year = _common(t.year for t in tracks if t.year)
+        albums[title] = _Album(_album_artist(tracks), int(year) if year else None)
+    return albums
+
+
+def _is_tagged(tags: Tags) -> bool:
+    """Whether the tags are enough to say that two files are the same track."""
+    return bool(tags.title and (tags.artist or tags.albumartist or tags.album))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPlacer:
+    """Makes the entries of one album folder.
+
+    homes: for each content of the folder, its first copy by path: the one that speaks for all of them.
+    elsewhere: entries that other folders made for contents of this one.
+    """
+
+    template: Template
+    files: Sequence[FolderFile]
+    homes: Mapping[int, Copy]
+    elsewhere: Mapping[int, Sequence[Entry]]
+
+    def entries(self) -> set[Entry]:
+        tags = {f.content: self._tags(f) for f in self.files if f.role == "audio" and f.tags is not None}
+        albums = _albums(tags)
+        tracks: dict[FolderFile, Entry] = {}
+        for file in self.files:
+            if file.role == "audio":
+                entry = self._track(file, tags.get(file.content), albums)
+                if entry is not None:
+                    tracks[file] = entry
+        sidecars = [f for f in self.files if f.role != "audio"]
+        return {*tracks.values(), *self._sidecars(sidecars, tracks)}
+
+    def _tags(self, file: FolderFile) -> Tags:
+        assert file.tags is not None
+        tags = Tags.from_json(json.loads(file.tags))
+        if tags.disc is None:
+            tags = replace(tags, disc=disc_from_folder(file.path))
+        return tags
+
+    def _track(self, file: FolderFile, tags: Tags | None, albums: Mapping[str, _Album]) -> Entry | None:
+        if self.template.uses("path"):
+            return self._by_path(file, tags)
+        if tags is None or not _is_tagged(tags):
+            return self._untagged(file, tags)
+        if self.homes[file.content].replica != file.replica:
+            return None
+        album = albums.get(fold(tags.album or ""), _Album(None, tags.year))
+        artist = tags.albumartist or (VARIOUS_ARTISTS if tags.compilation else album.artist)
+        fields, disc_fields = (
+            track_fields(tags, file.path, albumartist=artist, year=album.year, disc_prefix=several)
+            for several in (False, not self.template.uses("disc"))
+        )
+        parts = self.template.render(fields)
+        # Rendering is half of what placing costs, and most tracks name no disc.
+        disc_parts = parts if disc_fields == fields else self.template.render(disc_fields)
+        identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
+        key = "tags:" + storable("\0".join(fold(str(value or "")) for value in identity))
+        discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
+        return Entry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
+
+    def _by_path(self, file: FolderFile, tags: Tags | None) -> Entry:
+        parts = self._render(file, tags)
+        return self._plain(file, "/".join(parts[:-1]), parts[-1])
+
+    def _untagged(self, file: FolderFile, tags: Tags | None) -> Entry:
+        """Under its own name, in the folder that the template gives what little is known."""
+        return self._plain(file, "/".join(self._render(file, tags)[:-1]), _own_name(file.path))
+
+    def _render(self, file: FolderFile, tags: Tags | None) -> tuple[str, ...]:
+        known = tags or Tags.unknown(file.path)
+        return self.template.render(track_fields(known, file.path, albumartist=None, year=None, disc_prefix=False))
+
+    @staticmethod
+    def _plain(file: FolderFile, dir: str, name: str) -> Entry:
+        return Entry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
+
+    def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, Entry]) -> Iterable[Entry]:
+        if not sidecars:
+            return
+        beside: dict[str, list[Entry]] = {}
+        by_stem: dict[tuple[str, str], Entry] = {}
+        for file in self.files:
+            if file.role == "audio":
+                for entry in [tracks[file]] if file in tracks else self.elsewhere.get(file.content, ()):
+                    path = PurePosixPath(file.path)
+                    beside.setdefault(str(path.parent), []).append(entry)
+                    by_stem.setdefault((str(path.parent), fold(path.stem)), entry)
+        for file in sidecars:
+            yield from self._sidecar(file, beside, by_stem)
+
+    def _sidecar(
+        self,
+        file: FolderFile,
+        beside: Mapping[str, Sequence[Entry]],
+        by_stem: Mapping[tuple[str, str], Entry],
+    ) -> Iterable[Entry]:
+        if self.template.uses("path"):
+            yield self._by_path(file, None)
+            return
+        path = PurePosixPath(file.path)
+        own = by_stem.get((str(path.parent), fold(path.stem)))
+        if own is not None and not own.key.startswith("path:"):
+            # Lyrics and cue sheets are found by players under their track's name.
+            extension = path.suffix[1:].lower()
+            name, disc_name = (safe_filename(PurePosixPath(n).stem, extension) for n in (own.name, own.disc_name))
+            key = f"of:{own.key}.{extension}"
+            yield Entry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
+            return
+        dirs, inside = self._dirs_for(path, beside)
+        for dir in dirs:
+            where = "/".join(filter(None, (dir, *inside)))
+            name = _own_name(file.path)
+            yield Entry(file.replica, where, name, name, False, "beside:" + fold(name), file.content)
+
+    @staticmethod
+    def _dirs_for(path: PurePosixPath, beside: Mapping[str, Sequence[Entry]]) -> tuple[list[str], tuple[str, ...]]:
+        """The tree's directories that a sidecar belongs to, and the subfolder that it keeps ("Scans") in there."""
+        folder, inside = str(path.parent), ()  # type: tuple[str, tuple[str, ...]]
+        entries = list(beside.get(folder, ()))
+        if not entries:
+            prefix = "" if folder == "." else folder + "/"
+            entries = [e for other, found in beside.items() if other.startswith(prefix) for e in found]
+        if not entries and folder != ".":
+            parent = str(path.parent.parent)
+            entries, inside = list(beside.get(parent, ())), (safe_filename(path.parent.name, ""),)
+        dirs = Counter(e.dir for e in entries)
+        if len(dirs) > _MOST_DIRS_FOR_A_SIDECAR:
+            return [], inside
+        return sorted(dirs), inside
+
+
+def _own_name(path: str) -> str:
+    own = PurePosixPath(path)
+    return safe_filename(own.stem, own.suffix[1:])

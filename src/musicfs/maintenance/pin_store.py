@@ -1,0 +1,91 @@
+"""What is pinned, as the user said it and as it was found: a SQLite database that outlives the cache beside it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from musicfs.model import Content, Fingerprint
+from musicfs.system.sqlite import connect, is_damage
+
+log = logging.getLogger(__name__)
+
+PinListFailed = sqlite3.Error
+"""What everything here may raise when the disk fails or is full."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pins (
+    id   INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE                 -- below the mount point; '' is all of it
+);
+CREATE TABLE IF NOT EXISTS contents (
+    pin         INTEGER NOT NULL REFERENCES pins (id),
+    fingerprint BLOB NOT NULL,
+    size        INTEGER NOT NULL,
+    PRIMARY KEY (pin, fingerprint)
+) WITHOUT ROWID;
+"""
+
+
+class PinList:
+    """The file at `path`. Every call opens it, blocks, and raises `PinListFailed` when the disk fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> dict[str, dict[Fingerprint, Content]]:
+        """The pins, oldest first. The contents have no id of the catalogue's yet: it is 0.
+
+        None are left where the file is damaged; it is set aside then.
+        """
+        try:
+            return self._load()
+        except PinListFailed as error:
+            if not is_damage(error):
+                raise
+            aside = self._path.with_name(f"{self._path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
+            try:
+                self._path.rename(aside)
+            except OSError as failed:
+                raise sqlite3.OperationalError(f"{error}, and it can't be set aside: {failed.strerror}") from error
+            log.warning(
+                "The list of pins can't be used (%s); it was kept as %s, and nothing is pinned now: pin again what is"
+                " to stay on this disk.",
+                error, aside,
+            )  # fmt: skip
+            return {}
+
+    def _load(self) -> dict[str, dict[Fingerprint, Content]]:
+        with self._open() as db:
+            pins: dict[str, dict[Fingerprint, Content]] = {
+                path: {} for (path,) in db.execute("SELECT path FROM pins ORDER BY id")
+            }
+            rows = db.execute("SELECT p.path, c.fingerprint, c.size FROM contents c JOIN pins p ON p.id = c.pin")
+            for path, fingerprint, size in rows:
+                pins[path][Fingerprint(fingerprint)] = Content(0, Fingerprint(fingerprint), size)
+        return pins
+
+    def save(self, path: str, contents: Iterable[Content]) -> None:
+        """Adds the pin, or replaces what it consists of."""
+        with self._open() as db:
+            db.execute("INSERT INTO pins (path) VALUES (?) ON CONFLICT (path) DO NOTHING", (path,))
+            (pin,) = db.execute("SELECT id FROM pins WHERE path = ?", (path,)).fetchone()
+            db.execute("DELETE FROM contents WHERE pin = ?", (pin,))
+            rows = [(pin, content.fingerprint, content.size) for content in contents]
+            db.executemany("INSERT OR IGNORE INTO contents (pin, fingerprint, size) VALUES (?, ?, ?)", rows)
+
+    def remove(self, path: str) -> None:
+        with self._open() as db:
+            db.execute("DELETE FROM contents WHERE pin = (SELECT id FROM pins WHERE path = ?)", (path,))
+            db.execute("DELETE FROM pins WHERE path = ?", (path,))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(connect(self._path, isolation_level="DEFERRED")) as db:
+            db.executescript(_SCHEMA)
+            with db:
+                yield db

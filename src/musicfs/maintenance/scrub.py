@@ -1,0 +1,328 @@
+"""Reading all replicas once, at leisure, and comparing them block by block, to find rot before somebody hears it.
+
+What is read is judged as everything else is, by `CheckedReads`: this decides what to read, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from musicfs.cache.block_checksums import BLOCK_SIZE
+from musicfs.content.checksums import blocks_of
+from musicfs.content.open_content import OpenContent
+from musicfs.content.reader import Reader
+from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, UserError
+from musicfs.events import EventBus, RotFound, VerificationFinished, VerificationProgress
+from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.registry import OriginRegistry
+from musicfs.maintenance.scrub_store import CompareList, Find, ListError, Run, Unchecked
+from musicfs.model import Content, HealthStatus, OriginId, Replica
+from musicfs.system.sqlite import is_damage
+from musicfs.system.tasks import retrieve
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RATE = 10_000_000
+"""Bytes per second: a tenth of what a NAS gives over a gigabit line."""
+
+_PAGE = 200  # contents
+_QUIET_SECS = 0.05
+_TELL_EVERY_SECS = 1.0
+_SAVE_EVERY_SECS = 5.0
+
+
+class Pages(Protocol):
+    """Contents in the order of their fingerprints. Both methods are called in threads, in any of them."""
+
+    def after(self, fingerprint: bytes, limit: int) -> list[Content]:
+        """Those with a fingerprint above the one given, so many at most."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the catalogue tells; `totals` and `file` are called in a thread.
+
+    totals: how many replicas there are of what is at or below a path of the tree, and their bytes; None: there is no
+    such path. pages: the contents of these, for one comparison.
+    file: the path at which the tree shows a content, if it does. replicas: those of a content, by its number.
+    """
+
+    totals: Callable[[str], tuple[int, int] | None]
+    pages: Callable[[str], Pages]
+    file: Callable[[int], str | None]
+    replicas: Callable[[int], list[Replica]]
+
+
+class Comparison:
+    """One at a time. It goes on where it was after a restart. Belongs to the event loop's thread.
+
+    run: the one under way, else the last; None before the first. finds: by origin and path there.
+    unchecked: by origin and reason.
+    """
+
+    def __init__(
+        self, file: Path, catalogue: Catalogue, reader: Reader, registry: OriginRegistry, bus: EventBus
+    ) -> None:
+        self.run: Run | None = None
+        self.finds: dict[tuple[OriginId, str], Find] = {}
+        self.unchecked: dict[tuple[OriginId, str], Unchecked] = {}
+        self._list: CompareList | None = CompareList(file)
+        self._catalogue = catalogue
+        self._reader = reader
+        self._registry = registry
+        self._bus = bus
+        self._bandwidth = Bandwidth(DEFAULT_RATE)
+        self._saved = 0  # finds
+        self._anew = False
+        self._failing = False
+        self._asking = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        self._left_out: list[tuple[Replica, str]] = []
+        self._next_save = self._next_word = 0.0
+        self._wake = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Reads how far it was. A file that can't be used is logged and begun anew."""
+        assert self._list is not None
+        try:
+            kept = await asyncio.to_thread(self._list.load)
+        except ListError as error:
+            await self._do_without(self._list, error)
+            return
+        if kept is not None:
+            self.run = kept.run
+            self.finds = {(each.origin, each.path): each for each in kept.finds}
+            self.unchecked = {(each.origin, each.reason): each for each in kept.unchecked}
+            self._saved = len(self.finds)
+            self._bandwidth = Bandwidth(kept.run.rate)
+
+    async def _do_without(self, kept: CompareList, error: ListError) -> None:
+        """A damaged file makes way for a new one. Where only its disk fails, or it is locked, it stays as it is."""
+        if is_damage(error):
+            log.warning("What `musicfs verify` has found so far can't be read (%s); it begins again.", error)
+            await asyncio.to_thread(kept.remove)
+        else:
+            log.warning(
+                "What `musicfs verify` has found so far can't be read (%s): until the next mount it begins again, and"
+                " keeps nothing in %s.",
+                error, kept.path,
+            )  # fmt: skip
+            self._list = None
+
+    async def aclose(self) -> None:
+        """Notes how far it is."""
+        if self.run is not None and self.run.state == "running":
+            await self._save()
+
+    @property
+    def _running(self) -> bool:
+        return self.run is not None and self.run.state == "running"
+
+    async def ask(self, path: str, rate: int | None, *, metered: bool = False, anew: bool = False) -> Run:
+        """Begins to compare what is at or below the path of the tree, or goes on with that where it was stopped.
+
+        rate: bytes per second; None: as before, or the usual one. metered: also at origins whose reads cost money.
+        anew: from the beginning. Raises `UserError` if there is no such path, or another one is under way.
+        """
+        async with self._asking:
+            before = self.run
+            if before is not None and before.state == "running" and before.path != path:
+                what = before.path or "The whole mount"
+                raise UserError(f"{what} is being verified; wait, or end that by `musicfs verify --stop`.")
+            if before is None or before.state == "done" or before.path != path or anew:
+                run = await self._first(before, path, rate, metered=metered)
+                self.finds, self.unchecked, self._saved, self._anew = {}, {}, 0, True
+            else:
+                metered = metered or before.metered
+                run = replace(before, rate=rate or before.rate, metered=metered, state="running")
+            self.run = run
+            self._bandwidth = Bandwidth(run.rate)
+            if self._work is not None:
+                self._work.cancel()
+            self._wake.set()
+            await self._save()
+            return run
+
+    async def _first(self, before: Run | None, path: str, rate: int | None, *, metered: bool) -> Run:
+        totals = await asyncio.to_thread(self._catalogue.totals, path)
+        if totals is None:
+            raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
+        number = 1 if before is None else before.number + 1
+        return Run(number, path, rate or DEFAULT_RATE, metered, "running", b"", *totals, 0, 0, time.time(), None)
+
+    async def stop(self) -> None:
+        """Ends the one under way, if there is one; asked for again, it goes on where it was."""
+        if self.run is not None and self.run.state == "running":
+            self.run = replace(self.run, state="stopped")
+            if self._work is not None:
+                self._work.cancel()
+            await self._save()
+
+    async def work(self) -> None:
+        """Compares whatever is asked for, for ever."""
+        while True:
+            await self._wake_up()
+            self._work = asyncio.create_task(self._compare_all(), name="comparing")
+            try:
+                await asyncio.wait({self._work})
+                if not self._work.cancelled():
+                    self._work.result()
+            finally:
+                self._work.cancel()
+                await asyncio.wait({self._work})
+                self._work = None
+
+    async def _wake_up(self) -> None:
+        while not self._running:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _compare_all(self) -> None:
+        assert self.run is not None
+        path = self.run.path
+        pages = self._catalogue.pages(path)
+        try:
+            while contents := await asyncio.to_thread(pages.after, self.run.position, _PAGE):
+                for content in contents:
+                    replicas = self._catalogue.replicas(content.id)
+                    await self._compare(content, replicas)
+                    self._advance(content, replicas)
+                    await self._note_progress()
+        finally:
+            await asyncio.to_thread(pages.close)
+        now = self.run
+        self.run = replace(now, state="done", files=now.done_files, bytes=now.done_bytes, ended_at=time.time())
+        unchecked = sum(each.files for each in self.unchecked.values())
+        self._bus.publish(VerificationFinished(path, now.done_files, len(self.finds), unchecked))
+        await self._save()
+
+    def _advance(self, content: Content, replicas: Sequence[Replica]) -> None:
+        """Notes that the content is done: all of that at once, for it is begun again where it was interrupted."""
+        assert self.run is not None
+        for replica, reason in self._left_out:
+            key = replica.origin, reason
+            known = self.unchecked.get(key) or Unchecked(*key, 0, 0)
+            self.unchecked[key] = replace(known, files=known.files + 1, bytes=known.bytes + replica.size)
+        files = self.run.done_files + len(replicas)
+        size = self.run.done_bytes + sum(replica.size for replica in replicas)
+        self.run = replace(self.run, done_files=files, done_bytes=size, position=content.fingerprint)
+
+    async def _note_progress(self) -> None:
+        now, run = time.monotonic(), self.run
+        assert run is not None
+        if now >= self._next_word:
+            self._next_word = now + _TELL_EVERY_SECS
+            self._bus.publish(
+                VerificationProgress(run.path, run.files, run.done_files, run.bytes, run.done_bytes, len(self.finds))
+            )
+        if now >= self._next_save or (self._saved < len(self.finds) and not self._failing):
+            await self._save()
+
+    async def _compare(self, content: Content, replicas: Sequence[Replica]) -> None:
+        """Has every replica show every block, one at a time, as far as they can be read."""
+        opened = OpenContent(content, replicas)
+        self._left_out = []
+        self._registry.quarantined.review(replicas)
+        told: set[Replica] = set()
+        reading = [replica for replica in replicas if self._may_read(replica)]
+        await self._note_finds(content, replicas, told)
+        for index in range(blocks_of(content)):
+            for replica in list(reading):
+                if not await self._show(opened, index, replica):
+                    reading.remove(replica)
+                await self._note_finds(content, replicas, told)
+
+    async def _show(self, opened: OpenContent, index: int, replica: Replica) -> bool:
+        """Has the replica show a block; False if it can't be read any further."""
+        if self._registry.is_quarantined(replica) or not self._is_there(replica):
+            return False
+        await self._bandwidth.take(min(BLOCK_SIZE, opened.content.size - index * BLOCK_SIZE))
+        while self._reader.busy:  # noqa: ASYNC110 (reads are too many to set an event for each)
+            await asyncio.sleep(_QUIET_SECS)
+        try:
+            await self._reader.compare(opened, index, replica)
+        except NoReplicaAvailable as error:
+            if not self._registry.is_quarantined(replica):
+                cause = next((each for each in error.causes if isinstance(each, OriginFailed | ReplicaFailed)), None)
+                self._leave_out(replica, cause.fault.value if cause is not None else "no answer")
+            return False
+        return True
+
+    def _may_read(self, replica: Replica) -> bool:
+        """Whether it is to be read at all; one that is set aside is a find already."""
+        if self._registry.is_quarantined(replica):
+            return False
+        candidate = self._registry.route([replica])
+        if candidate is None:
+            self._leave_out(replica, "its origin takes no part")
+        elif candidate.metered and self.run is not None and not self.run.metered:
+            self._leave_out(replica, "metered")
+        else:
+            return self._is_there(replica)
+        return False
+
+    def _is_there(self, replica: Replica) -> bool:
+        if self._registry.health().status(replica.origin) is HealthStatus.UNHEALTHY:
+            self._leave_out(replica, "unhealthy")
+            return False
+        return True
+
+    def _leave_out(self, replica: Replica, reason: str) -> None:
+        self._left_out.append((replica, reason))
+
+    async def _note_finds(self, content: Content, replicas: Sequence[Replica], told: set[Replica]) -> None:
+        """Reports what of these has come to be in quarantine, by this comparison or by somebody's reading."""
+        held = self._registry.quarantined.held
+        for replica in replicas:
+            aside = held.get(replica)
+            if aside is None or replica in told:
+                continue
+            told.add(replica)
+            key = replica.origin, replica.path
+            if key in self.finds:
+                continue  # the comparison was interrupted in this very file
+            file = await asyncio.to_thread(self._catalogue.file, content.id)
+            find = self.finds[key] = Find(*key, file, aside.block, aside.against)
+            self._bus.publish(RotFound(find.origin, find.path, find.file, find.block, find.against))
+
+    async def _save(self) -> None:
+        """Goes on in memory if the disk fails: that must not end the comparison."""
+        self._next_save = time.monotonic() + _SAVE_EVERY_SECS
+        async with self._saving:
+            if self._list is None or self.run is None:
+                return
+            before, anew = self._saved, self._anew
+            run, finds = self.run, list(self.finds.values())[before:]
+            self._saved, self._anew = len(self.finds), False
+            unchecked = tuple(self.unchecked.values())
+            saving = asyncio.ensure_future(asyncio.to_thread(self._list.save, run, finds, unchecked, anew=anew))
+            saving.add_done_callback(retrieve)
+            try:
+                await asyncio.shield(saving)
+            except asyncio.CancelledError:
+                await asyncio.wait({saving})  # what is saved later must come later
+                raise
+            except ListError as error:
+                self._saved, self._anew = min(self._saved, before), self._anew or anew
+                self._note_failure(error)
+            else:
+                self._failing = False
+
+    def _note_failure(self, error: ListError) -> None:
+        """A lock or a full disk may pass, so the next save tries again; a damaged file is left to the next start."""
+        if is_damage(error):
+            self._list = None
+            log.warning("How far `musicfs verify` is can't be noted (%s); a restart begins it again.", error)
+        elif not self._failing:
+            log.warning("How far `musicfs verify` is can't be noted for now (%s).", error)
+        self._failing = True

@@ -1,0 +1,158 @@
+"""How far the comparison of replicas has come and what it found: a SQLite database that outlives restarts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from musicfs.model import OriginId
+from musicfs.system.sqlite import UnknownVersion, connect, remove
+
+ListError = sqlite3.Error
+
+_VERSION = 1
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE run (                          -- one row at most: the comparison under way, else the last
+    number     INTEGER NOT NULL,
+    path       TEXT NOT NULL,               -- below the mount point; '' is all of it
+    rate       INTEGER NOT NULL,            -- bytes per second
+    metered    INTEGER NOT NULL,            -- 1: origins whose reads cost money, too
+    state      TEXT NOT NULL,               -- 'running', 'stopped' or 'done'
+    position   BLOB NOT NULL,               -- fingerprint of the last content that was gone through
+    files      INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL,
+    done_files INTEGER NOT NULL,
+    done_bytes INTEGER NOT NULL,
+    begun_at   REAL NOT NULL,
+    ended_at   REAL
+);
+CREATE TABLE finds (
+    origin  TEXT NOT NULL,
+    path    BLOB NOT NULL,                  -- at the origin; bytes, for not every name is UTF-8
+    file    TEXT,                           -- in the tree
+    block   INTEGER NOT NULL,
+    against TEXT,
+    PRIMARY KEY (origin, path)
+) WITHOUT ROWID;
+CREATE TABLE unchecked (
+    origin TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    files  INTEGER NOT NULL,
+    bytes  INTEGER NOT NULL,
+    PRIMARY KEY (origin, reason)
+) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One comparison. number: 1 for the first ever. path: below the mount point. rate: bytes per second. state:
+    "running", "stopped" or "done". files, bytes: the replicas there were when it began, the done ones have been gone
+    through, and position is how far. Times are in seconds since the epoch."""
+
+    number: int
+    path: str
+    rate: int
+    metered: bool
+    state: str
+    position: bytes
+    files: int
+    bytes: int
+    done_files: int
+    done_bytes: int
+    begun_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A replica that is not what it ought to be, and the first block that shows it. file: where the tree has it.
+    against: the origin that it disagrees with, where nobody can tell which is right."""
+
+    origin: OriginId
+    path: str
+    file: str | None
+    block: int
+    against: OriginId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Replicas at one origin that were not read to their end, for one reason."""
+
+    origin: OriginId
+    reason: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    run: Run
+    finds: list[Find]
+    unchecked: list[Unchecked]
+
+
+class CompareList:
+    """The file at `path`. Every call opens it, blocks, and raises `ListError` when it is damaged or its disk fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Kept | None:
+        """None: nothing was ever compared."""
+        with self._open() as db:
+            row = db.execute("SELECT * FROM run").fetchone()
+            if row is None:
+                return None
+            run = Run(*row)
+            finds = db.execute("SELECT origin, path, file, block, against FROM finds ORDER BY origin, path")
+            unchecked = db.execute("SELECT origin, reason, files, bytes FROM unchecked ORDER BY origin, reason")
+            return Kept(
+                replace(run, metered=bool(run.metered)),
+                [
+                    Find(OriginId(o), path.decode("utf-8", "surrogateescape"), file, block, a and OriginId(a))
+                    for o, path, file, block, a in finds
+                ],
+                [Unchecked(OriginId(row[0]), *row[1:]) for row in unchecked],
+            )
+
+    def save(self, run: Run, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, anew: bool) -> None:
+        """In one transaction. finds: those since the last call. unchecked: all. anew: it is another run than before."""
+        with self._open() as db:
+            if anew:
+                db.execute("DELETE FROM finds")
+            db.execute("DELETE FROM run")
+            db.execute(
+                "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run.number, run.path, run.rate, run.metered, run.state, run.position, run.files, run.bytes,
+                    run.done_files, run.done_bytes, run.begun_at, run.ended_at,
+                ),
+            )  # fmt: skip
+            rows = [(f.origin, f.path.encode("utf-8", "surrogateescape"), f.file, f.block, f.against) for f in finds]
+            db.executemany("INSERT OR REPLACE INTO finds VALUES (?, ?, ?, ?, ?)", rows)
+            db.execute("DELETE FROM unchecked")
+            db.executemany(
+                "INSERT INTO unchecked VALUES (?, ?, ?, ?)", [(u.origin, u.reason, u.files, u.bytes) for u in unchecked]
+            )
+
+    def remove(self) -> None:
+        remove(self.path)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(connect(self.path, isolation_level="DEFERRED")) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                db.executescript(_SCHEMA)
+            elif version != _VERSION:
+                raise UnknownVersion(version, _VERSION)
+            with db:
+                yield db

@@ -1,0 +1,120 @@
+"""Mount points: what is wrong with one before mounting, clearing one that a crash left, unmounting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicfs.errors import UserError
+from musicfs.system import processes
+
+_TYPE = "fuse.musicfs"
+_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A line of the mount table."""
+
+    path: Path
+    type: str
+    device: str
+    """Major and minor number, "0:54"."""
+
+
+def _unescape(text: str) -> str:
+    """Undoes the octal escapes of /proc/self/mountinfo; see proc_pid_mountinfo(5)."""
+    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
+
+
+def mounts() -> list[Mounted]:
+    """Everything that is mounted, in the order it was."""
+    return parse_mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
+
+
+def parse_mounts(text: str) -> list[Mounted]:
+    """The lines of a mount table; what is none is left out. See proc_pid_mountinfo(5)."""
+    found = []
+    for line in text.split("\n"):
+        before, dash, after = line.partition(" - ")
+        fields = before.split(" ")
+        if dash and len(fields) > 4:
+            found.append(Mounted(Path(_unescape(fields[4])), after.partition(" ")[0], fields[2]))
+    return found
+
+
+def mounted(path: Path) -> Mounted | None:
+    """The MusicFS mount, alive or dead, that is the topmost thing on `path`."""
+    here = [m for m in mounts() if m.path == path]
+    return here[-1] if here and here[-1].type == _TYPE else None
+
+
+def ours() -> set[Path]:
+    """Where a MusicFS mount, alive or dead, of whichever user, is the topmost thing."""
+    topmost = {m.path: m.type for m in mounts()}
+    return {path for path, type_ in topmost.items() if type_ == _TYPE}
+
+
+def prepare(path: Path) -> None:
+    """Makes `path` ready to be mounted on: clears a dead mount of ours, creates the folder if it is missing.
+
+    Raises `UserError` when it is in use, not a folder, or not empty.
+    """
+    try:
+        if mounted(path):
+            _clear_dead(path)
+        _make(path)
+        with os.scandir(path) as entries:
+            if next(entries, None) is not None:
+                raise UserError(f"The mount point {path} isn't empty; choose an empty folder, or a new name.")
+    except FileExistsError as error:
+        raise UserError(f"The mount point {path} isn't a folder; choose an empty folder, or a new name.") from error
+    except OSError as error:
+        raise UserError(f"The mount point {path} can't be used: {error.strerror}.") from error
+
+
+def _make(path: Path) -> None:
+    """With what is missing above it, open to others as folders are, whatever this process's umask: a mount may be
+    meant for them."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        _make(path.parent)
+    path.mkdir()
+    path.chmod(_MODE)
+
+
+def _clear_dead(path: Path) -> None:
+    try:
+        os.statvfs(path)  # not stat(2): the kernel remembers attributes, also those of a dead mount
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        unmount(path, lazy=True)
+        return
+    raise UserError(f"{path} is mounted by MusicFS already; `musicfs unmount {path}` ends that.")
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmounts. Raises `UserError` when the system refuses, as it does while files are open (unless `lazy`)."""
+    if os.getuid() == 0:
+        command = ["umount", *(["--lazy"] if lazy else []), str(path)]
+    else:
+        command = ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=30,
+            cwd=processes.WORKING_FOLDER, env=processes.environment(),
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"Unmounting {path} takes too long; `{' '.join(command)}` by hand may tell why.") from error
+    if done.returncode != 0 and mounted(path):
+        if "busy" in done.stderr:
+            raise UserError(f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`.")
+        raise UserError(f"{path} can't be unmounted: {done.stderr.strip()}.")

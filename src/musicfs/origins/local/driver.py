@@ -1,0 +1,445 @@
+"""Music in a folder of this machine: a disk, or anything else that is mounted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from os import RWF_NOWAIT, fstat, preadv
+from pathlib import Path
+from typing import Annotated, TypeVar, TypeVarTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from musicfs.config.kinds import OriginKind
+from musicfs.config.models import OriginConfig
+from musicfs.config.sources import Wanted
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
+from musicfs.origin import TellLeftOut, WatchCallback, WatchHandle
+from musicfs.origins.links import Below, LinkRefused, LinksSetting
+from musicfs.origins.listing import Folder, Identity, Lister, identity_of
+from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
+from musicfs.origins.local.watch import FolderWatch
+from musicfs.system.linux import ON_DISK, filesystem_of, open_cached
+from musicfs.system.threads import WorkersUnavailable, WorkerThreads
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_OPEN_FILES = 128
+_LISTED_AT_ONCE = 250  # files
+_LISTED_SECS = 0.05
+_LARGEST_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_DENIED = (errno.EACCES, errno.EPERM)
+_BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
+_NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+class LocalSettings(BaseModel):
+    """path: the folder that holds the music. links: which symbolic links in it are followed; by default all of them,
+    where the mount is for one user alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[Path, Wanted("the folder that holds the music")]
+    links: LinksSetting = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """The root folder as it was last seen. fd: open only on a disk of this machine, and only while in use."""
+
+    identity: Identity
+    on_disk: bool
+    fd: int | None
+
+
+class LocalOrigin:
+    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own."""
+
+    def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
+        self.id: OriginId = config.id
+        self.kind: OriginType = config.origin_type
+        settings = LocalSettings.model_validate(dict(config.settings))
+        self._path = str(settings.path)
+        self._below = Below(self._path, settings.links or "all")
+        self._through_links = self._below.links != "none"
+        self._populated = populated
+        self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
+        self._files = OpenFiles(_OPEN_FILES)
+        self._root: _Root | None = None
+        self._used = False  # since the last health check
+        self._closed = False
+        self._held: OpenFile | None = None
+        self._held_for: Replica | None = None
+        self._buffer = memoryview(bytearray(64 << 10))
+        self._view = self._buffer
+        self._watches: set[FolderWatch] = set()
+        self._told: set[str] = set()
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        self._used = True
+        if self._root is None or (self._root.on_disk and self._root.fd is None):
+            await self._look()
+        return await self._run(replica.path, self._read, replica, offset, size)
+
+    async def folder_on_disk(self) -> DiskFolder | None:
+        """See origin.OnDisk."""
+        if self._root is None:
+            await self._look()
+        if self._root is None or not self._root.on_disk:
+            return None
+        return DiskFolder(self._path, self._through_links)
+
+    async def stat(self, path: str) -> Stat:
+        return await self._run(path, self._stat, path)
+
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self.scan_telling(lambda link: None, under)
+
+    async def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
+        """See origin.LeavesOutLinks."""
+        try:
+            walk = await self._run(under, self._begin, under)
+        except ReplicaFailed as failure:
+            if isinstance(failure.__cause__, LinkRefused):
+                tell(under)
+            raise
+        if isinstance(walk, Stat):
+            yield walk
+            return
+        waiting, linked = [under], deque[str]()
+        while waiting or linked:
+            found = await self._run("", self._list_some, walk, waiting, linked)
+            for link in found.left_out:
+                tell(link)
+            for file in found.files:
+                yield file
+        await self._run("", self._check_same, walk)
+
+    async def health(self) -> HealthStatus:
+        """Besides the check, lets go of what was not used since the last one, so that an idle disk can be unmounted."""
+        identity = await self._run("", self._check_root)
+        moved = self._root is not None and self._root.identity != identity
+        if moved or not self._used:
+            await self._rest()
+        if moved or self._root is None:
+            await self._look()
+        self._used = False
+        for watch in tuple(self._watches):
+            if moved or watch.ended:
+                await watch.restart()
+        return HealthStatus.HEALTHY
+
+    async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
+        """None besides where the folder is on a network mount: changes made at its far end are not reported here."""
+        if self._root is None:
+            await self._look()
+        if self._root is None or not self._root.on_disk or not _is_inside(path):
+            return None
+        forget = self._watches.discard
+        watch = FolderWatch(
+            self.id, self._path, path, callback, self._threads, forget, links=self._below.links, told=self._told
+        )
+        self._watches.add(watch)
+        try:
+            return watch if await watch.start() else None
+        except BaseException:
+            watch.close()
+            raise
+
+    async def aclose(self) -> None:
+        self._closed = True
+        for watch in tuple(self._watches):
+            watch.close()
+        self._threads.close()
+        self._let_go()
+        fds = self._files.clear(for_good=True)
+        root, self._root = self._root, None
+        if root is not None and root.fd is not None:
+            close_all([*fds, root.fd])
+        elif fds:
+            _close_aside(fds)
+
+    async def _look(self) -> None:
+        """Learns what the root is now. Only the event loop's thread swaps the descriptor, as `read_now` uses it."""
+        root = await self._run("", self._open_root, undo=_close_root)
+        before, self._root = self._root, None if self._closed else root
+        for old in (before, root if self._closed else None):
+            if old is not None:
+                _close_root(old)
+
+    async def _rest(self) -> None:
+        self._let_go()
+        fds = self._files.clear()
+        if self._root is not None and self._root.fd is not None:
+            fds.append(self._root.fd)
+            self._root = replace(self._root, fd=None)
+        try:
+            if fds:
+                await self._run("", close_all, fds)
+        except BaseException:
+            _close_aside(fds)
+            raise
+
+    def read_now(self, replica: Replica, offset: int, size: int) -> memoryview | None:
+        """See origin.ReadsNow. Never raises: whatever is wrong is for `read` to find and to tell."""
+        file = self._held if replica is self._held_for else self._hold(replica)
+        if file is None or not file.now or size > _LARGEST_NOW:
+            return None
+        self._used = True
+        view = self._view
+        if len(view) != size:
+            view = self._view = self._buffer_for(size)
+        try:
+            done = preadv(file.fd, (view,), offset, RWF_NOWAIT)
+            about = fstat(file.fd)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _NEVER_NOW:
+                file.now = False
+            else:
+                self._let_go(wrong=True)
+            return None
+        if (
+            about.st_mtime_ns != replica.mtime_ns and stored_ns(about.st_mtime_ns) != replica.mtime_ns
+        ) or about.st_size != replica.size:
+            self._let_go(wrong=True)
+            return None
+        if done == size:
+            return view
+        return view[:done] if offset + done >= replica.size else None
+
+    def _buffer_for(self, size: int) -> memoryview:
+        if size > len(self._buffer):
+            self._buffer = memoryview(bytearray(size))
+        return self._buffer[:size]
+
+    def _hold(self, replica: Replica) -> OpenFile | None:
+        """Takes the file for this read and those that follow: reads come in runs, and taking costs a lock."""
+        self._let_go()
+        key = key_of(replica)
+        # Never one of a network mount: letting go may close it, which can hang there, and this is the event loop.
+        file = self._files.take(key, now=True)
+        if file is None and key not in self._files:
+            file = self._open_now(key)
+        if file is not None:
+            self._held, self._held_for = file, replica
+        return file
+
+    def _let_go(self, wrong: bool = False) -> None:
+        file, replica = self._held, self._held_for
+        self._held = self._held_for = None
+        if file is None or replica is None:
+            return
+        if wrong:
+            self._files.drop(key_of(replica), file)
+        fd = self._files.release(file)
+        if fd is not None:
+            close_all([fd])
+
+    def _open_now(self, key: Key) -> OpenFile | None:
+        if self._root is None or self._root.fd is None or not _is_inside(key[0]):
+            return None
+        try:
+            fd = open_cached(self._root.fd, key[0], through_links=self._through_links)
+        except (OSError, ValueError):
+            return None
+        about = fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or (stored_ns(about.st_mtime_ns), about.st_size) != key[1:]:
+            os.close(fd)
+            return None
+        file, leaving = self._files.add(key, fd, now=True)
+        close_all(leaving)
+        return file
+
+    async def _run(
+        self, path: str, call: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], object] | None = None
+    ) -> T:
+        """Runs a blocking call in a thread, its failures translated. undo: as `WorkerThreads.run` has it."""
+        try:
+            return await self._threads.run(self._translated, path, call, args, undo=undo)
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
+
+    # What follows runs in worker threads.
+
+    def _translated(self, path: str, call: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
+        if not _is_inside(path):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        try:
+            return call(*args)
+        except OSError as error:
+            raise self._failure(path, error) from error
+
+    def _failure(self, path: str, error: OSError) -> MusicFSError:
+        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
+        if error.errno not in _GONE + _DENIED and not isinstance(error, LinkRefused):
+            return OriginFailed(self.id, _fault(error), detail)
+        try:
+            self._check_root()
+        except OriginFailed as failed:
+            return failed
+        return ReplicaFailed(
+            self.id, path, ReplicaFault.DENIED if error.errno in _DENIED else ReplicaFault.MISSING, detail
+        )
+
+    def _check_root(self) -> Identity:
+        """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
+        try:
+            about = Path(self._path).stat()
+            with os.scandir(self._path) as entries:
+                empty = next(entries, None) is None
+        except NotADirectoryError:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._path} is not a folder") from None
+        except OSError as error:
+            raise OriginFailed(self.id, _fault(error), f"{self._path}: {error.strerror}") from error
+        if empty and self._populated:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {self._path} is empty; is it mounted?")
+        self._populated = self._populated or not empty
+        return identity_of(about)
+
+    def _open_root(self) -> _Root:
+        self._check_root()
+        fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        identity, on_disk = identity_of(fstat(fd)), filesystem_of(fd) in ON_DISK
+        if not on_disk:
+            os.close(fd)
+        return _Root(identity, on_disk, fd if on_disk else None)
+
+    def _read(self, replica: Replica, offset: int, size: int) -> bytes:
+        try:
+            return self._read_once(replica, offset, size)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        return self._read_once(replica, offset, size)  # the server forgot the handle, perhaps not the file
+
+    def _read_once(self, replica: Replica, offset: int, size: int) -> bytes:
+        key = key_of(replica)
+        file = self._files.take(key) or self._open(replica, key)
+        try:
+            data = _read_exactly(file.fd, offset, min(size, max(0, replica.size - offset)))
+            self._check_version(replica, fstat(file.fd))  # after reading: what was read is then of that version
+            return data
+        except (OSError, ReplicaFailed):
+            self._files.drop(key, file)
+            raise
+        finally:
+            fd = self._files.release(file)
+            if fd is not None:
+                close_all([fd])
+
+    def _open(self, replica: Replica, key: Key) -> OpenFile:
+        fd = self._below.open(replica.path)
+        try:
+            about = fstat(fd)
+            self._check_version(replica, about)
+        except BaseException:
+            os.close(fd)
+            raise
+        root = self._root
+        file, leaving = self._files.add(key, fd, root is not None and root.on_disk and root.identity[0] == about.st_dev)
+        close_all(leaving)
+        return file
+
+    def _check_version(self, replica: Replica, about: os.stat_result) -> None:
+        if stat.S_ISDIR(about.st_mode):
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
+        version = about.st_size, stored_ns(about.st_mtime_ns)
+        other_user = replica.uid is not None and about.st_uid != replica.uid
+        if not stat.S_ISREG(about.st_mode) or version != (replica.size, replica.mtime_ns) or other_user:
+            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+
+    def _stat(self, path: str) -> Stat:
+        about = self._below.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
+        return Stat(path, about.st_size, about.st_mtime_ns)
+
+    def _begin(self, under: str) -> Stat | Lister:
+        """A walk from the folder `under`, or the file that is there."""
+        self._check_root()
+        about = self._below.stat(under)
+        if stat.S_ISREG(about.st_mode):
+            return Lister(self._path, self._below.links).file(under, about)
+        return Lister(self._path, self._below.links)
+
+    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> Folder:
+        """The files of the next folders, and what they leave out: of some more than one, since a thread's turn costs as
+        much as a folder."""
+        some = Folder()
+        until = time.monotonic() + _LISTED_SECS
+        while (waiting or linked) and len(some.files) < _LISTED_AT_ONCE and time.monotonic() < until:
+            found = self._list(walk, waiting.pop() if waiting else linked.popleft())
+            some.files += found.files
+            some.left_out += found.left_out
+            waiting += reversed(found.folders)
+            linked += found.linked
+        return some
+
+    def _list(self, walk: Lister, folder: str) -> Folder:
+        try:
+            found = walk.list(folder)
+        except OSError as error:
+            detail = f"the folder {folder or self._path!r} can't be listed: {error.strerror}"
+            raise OriginFailed(self.id, _fault(error), detail) from error
+        if found.vanished:  # one folder, or all of them?
+            self._check_same(walk)
+        return found
+
+    def _check_same(self, walk: Lister) -> None:
+        if self._check_root() != walk.root_identity:
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+
+def _close_aside(fds: list[int]) -> None:
+    """Closes them in a thread of its own: closing may hang, as the mount may."""
+    threading.Thread(target=close_all, args=(fds,), daemon=True).start()
+
+
+def _close_root(root: _Root) -> None:
+    if root.fd is not None:  # of a disk of this machine
+        os.close(root.fd)
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ("\0" not in path) and (".." not in path or ".." not in path.split("/"))
+
+
+def _read_exactly(fd: int, offset: int, size: int) -> bytes:
+    data = os.pread(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < size and (data := os.pread(fd, size - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def _fault(error: OSError) -> OriginFault:
+    if error.errno in _DENIED:
+        return OriginFault.DENIED
+    if error.errno == errno.ETIMEDOUT:
+        return OriginFault.TIMEOUT
+    return OriginFault.IO if error.errno in _BROKEN else OriginFault.UNREACHABLE
+
+
+def open_mounted(config: OriginConfig, *, populated: bool) -> LocalOrigin:
+    """A driver for the folder at which the system has mounted what an origin of another kind names."""
+    own = {name: config.settings.get(name) for name in LocalSettings.model_fields}
+    return LocalOrigin(config.model_copy(update={"settings": own}), populated=populated)
+
+
+KIND = OriginKind(OriginType.LOCAL, LocalSettings, LocalOrigin, remote=False)

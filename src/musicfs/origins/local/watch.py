@@ -1,0 +1,301 @@
+"""Noticing changes below a folder of this machine, through inotify."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from inotify_simple import INotify, flags
+
+from musicfs.errors import OriginFailed
+from musicfs.model import OriginId
+from musicfs.origin import WatchCallback, outermost
+from musicfs.origins.links import Below, Links
+from musicfs.origins.listing import Lister, is_skipped
+from musicfs.origins.local.watch_table import WatchedFolders
+from musicfs.system.linux import give_memory_back
+from musicfs.system.tasks import Tasks
+from musicfs.system.threads import WorkersHeld, WorkersUnavailable, WorkerThreads
+
+log = logging.getLogger(__name__)
+
+_GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
+_APPEARED = flags.CREATE | flags.MOVED_TO
+_MASK = (
+    # Not MODIFY: a file that is being written is worth a look when its writer closes it.
+    flags.ATTRIB
+    | flags.CLOSE_WRITE
+    | flags.MOVED_FROM
+    | flags.DELETE
+    | _APPEARED
+    | _GONE
+    | flags.ONLYDIR
+    | flags.EXCL_UNLINK
+)
+_NO_WATCHES = (errno.ENOSPC, errno.ENOMEM)
+_MANY_FOLDERS = 10_000
+_MOST_PATHS = 10_000  # more in one batch are reported as "anything may have changed"
+
+
+class _Shared:
+    """The kernel's side of a watch, closed when its last user has left, lest a thread use its descriptor afterwards."""
+
+    def __init__(self, inotify: INotify) -> None:
+        self.inotify = inotify
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def enter(self) -> bool:
+        with self._lock:
+            self._users += bool(self._users)
+            return bool(self._users)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self.inotify.close()
+
+
+class FolderWatch:
+    """Reports changes below `under` once they have been quiet for `quiet` seconds, and at least every `longest`.
+
+    links: which links lead to folders that are watched, too. told: what was warned of before, for the watches that come
+    after this one: what can't be watched is tried again at every poll. ended: the folder has gone; the last report was
+    "look at everything", and `restart` watches it anew.
+    Belongs to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        origin: OriginId,
+        root: str,
+        under: str,
+        callback: WatchCallback,
+        threads: WorkerThreads,
+        closed: Callable[[FolderWatch], None] = lambda _: None,
+        *,
+        quiet: float = 0.2,
+        longest: float = 2.0,
+        inotify: Callable[[], INotify] = INotify,
+        links: Links = "all",
+        told: set[str] | None = None,
+    ) -> None:
+        self.ended = False
+        self._origin = origin
+        self._root = root
+        self._under = under
+        self._callback = callback
+        self._threads = threads
+        self._on_close = closed
+        self._quiet = quiet
+        self._longest = longest
+        self._make = inotify
+        self._shared: _Shared | None = None
+        self._folders = WatchedFolders()
+        self._pending: set[str] = set()
+        self._first = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._adding = Tasks(log)
+        self._incomplete = False
+        self._links: Links = links
+        self._told = set() if told is None else told
+        self._closed = False
+
+    async def start(self) -> bool:
+        """Watches every folder there is; False, after one warning and `close`, where that can't be done."""
+        try:
+            # In a thread: when it is first used, the library runs a program to find the C library.
+            shared = _Shared(await self._threads.run(self._make))
+            if self._closed:
+                shared.leave()
+                return False
+            self._shared = shared
+            self._folders = await self._threads.run(self._add_below, shared, self._under)
+        except OSError as error:
+            self._warn(f"Origin {self._origin!r} is polled for changes, as it can't be watched: {_remedy(error)}.")
+            self.close()
+            return False
+        except (WorkersUnavailable, asyncio.CancelledError) as error:
+            self._stop()
+            self.ended = True
+            if isinstance(error, WorkersHeld):
+                raise OriginFailed(self._origin, error.fault, str(error)) from None
+            raise
+        if self._closed:
+            return False
+        asyncio.get_running_loop().add_reader(shared.inotify.fd, self._readable, shared.inotify)
+        return True
+
+    async def restart(self) -> None:
+        """Watches what is there now, and has everything looked at."""
+        self._stop()
+        self.ended = False
+        if await self.start():
+            self._report("")
+
+    def close(self) -> None:
+        self._closed = True
+        self._stop()
+        self._on_close(self)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._adding.cancel()
+        self._pending.clear()
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self._folders = WatchedFolders()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            asyncio.get_running_loop().remove_reader(shared.inotify.fd)
+            shared.leave()
+
+    def _add_below(self, shared: _Shared, start: str) -> WatchedFolders:
+        """Watches `start` and every folder below it; for a worker thread."""
+        added = WatchedFolders()
+        if not shared.enter():
+            return added
+        try:
+            for number, folder in self._add_each(shared.inotify, start):
+                added[number] = folder
+        finally:
+            shared.leave()
+        if len(added) > _MANY_FOLDERS:
+            # Else what the walk held of a hundred thousand folders, 30 MB, stays.
+            gc.collect()
+            give_memory_back()
+        return added
+
+    def _add_each(self, inotify: INotify, start: str) -> Iterator[tuple[int, str]]:
+        lister = Lister(self._root, self._links)
+        # Depth first, so that few of a hundred thousand folders wait at a time.
+        waiting, linked = [start], deque[str]()
+        while waiting or linked:
+            folder = waiting.pop() if waiting else linked.popleft()
+            try:
+                # Before it is listed, so that a folder made meanwhile is either listed or reported.
+                number = self._add_one(inotify, folder, lister.below)
+                below = lister.list(folder, files=False)
+            except OSError as error:
+                if error.errno in _NO_WATCHES or folder == self._under:
+                    raise
+                continue  # it vanished, or a scan will tell what is wrong with it
+            yield number, folder
+            waiting += reversed(below.folders)
+            linked += below.linked
+
+    def _add_one(self, inotify: INotify, folder: str, below: Below) -> int:
+        if self._links == "all":
+            return int(inotify.add_watch(f"{self._root}/{folder}", _MASK))
+        with below.folder(folder) as fd:  # the kernel takes no descriptor here, but the name that it has for one
+            return int(inotify.add_watch(f"/proc/self/fd/{fd}", _MASK))
+
+    def _readable(self, inotify: INotify) -> None:
+        for number, mask, _, name in inotify.read(timeout=0):
+            if self.ended:
+                return
+            self._note(number, mask, name)
+
+    def _note(self, number: int, mask: int, name: str) -> None:
+        if mask & flags.Q_OVERFLOW:
+            self._add_later(self._under)  # folders may have been made unseen
+            self._report("")
+            return
+        folder = self._folders.pop(number) if mask & flags.IGNORED else self._folders.get(number)
+        if folder is None or mask & flags.IGNORED:
+            return
+        if mask & _GONE:
+            if folder == self._under:
+                self._end()
+            return  # the parent of any other folder reports it too
+        path = f"{folder}/{name}" if folder and name else folder or name
+        if mask & flags.ISDIR:
+            if is_skipped(name):
+                return
+            if mask & flags.MOVED_FROM:
+                self._forget(path)
+            elif not mask & flags.DELETE:
+                self._add_later(path)
+                return  # reported once it is watched: what is put into it after the look is reported by itself
+        self._report(path)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._stop_reading()
+        self._report("")
+
+    def _forget(self, path: str) -> None:
+        """Ends the watches of a folder that was moved away: it may be anywhere now."""
+        assert self._shared is not None
+        for number, folder in self._folders.items():
+            if folder == path or folder.startswith(f"{path}/"):
+                with suppress(OSError):  # it has ended by itself
+                    self._shared.inotify.rm_watch(number)
+                self._folders.pop(number)
+
+    def _add_later(self, folder: str) -> None:
+        self._adding.spawn(self._add(folder), f"the watch of {folder!r} at origin {self._origin!r}")
+
+    async def _add(self, folder: str) -> None:
+        shared = self._shared
+        if shared is None:
+            return
+        try:
+            folders = await self._threads.run(self._add_below, shared, folder)
+        except WorkersUnavailable:
+            self.ended = True
+            return
+        except OSError as error:
+            if not self._incomplete:
+                self._warn(f"Not all of origin {self._origin!r} is watched for changes: {_remedy(error)}.")
+            self._incomplete = True
+        else:
+            if shared is self._shared:
+                self._folders.update(folders)
+        self._report(folder)
+
+    def _report(self, path: str) -> None:
+        """Puts `path` into the batch that is sent when it has been quiet for a while."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._first = loop.time()
+        else:
+            self._timer.cancel()
+        if len(self._pending) < _MOST_PATHS:
+            self._pending.add(path)
+        else:
+            self._pending = {""}
+        self._timer = loop.call_at(min(loop.time() + self._quiet, self._first + self._longest), self._send)
+
+    def _send(self) -> None:
+        self._timer = None
+        paths, self._pending = self._pending, set()
+        try:
+            self._callback(outermost(paths))
+        except Exception:
+            log.exception("looking at the changes of origin %r failed", self._origin, extra={"origin": self._origin})
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            log.warning("%s", sentence, extra={"origin": self._origin})
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the limit of watched folders is reached; raise fs.inotify.max_user_watches with sysctl"
+    if error.errno == errno.EMFILE:
+        return "the limit of inotify instances is reached; raise fs.inotify.max_user_instances with sysctl"
+    return error.strerror or str(error)

@@ -1,0 +1,109 @@
+"""The keys that sign requests: MusicFS's own sources, then botocore's, which are those of all of Amazon's tools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from musicfs.config.models import OriginConfig
+from musicfs.config.secret_variables import variable_of
+from musicfs.config.secrets import find_secret
+from musicfs.errors import UserError
+from musicfs.origins.s3.settings import S3Settings
+from musicfs.origins.s3.signing import Signer
+from musicfs.system.threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from botocore.session import Session
+
+DEFAULT_REGION = "us-east-1"
+_OWN = ("access_key_id", "secret_access_key", "session_token")
+
+
+class KeyChain:
+    """The keys of one origin: looked up when first needed, kept, and renewed as the library sees fit."""
+
+    def __init__(self, config: OriginConfig, settings: S3Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._found: tuple[Credentials, str] | None = None
+        self._looking = asyncio.Lock()
+
+    async def get(self, threads: WorkerThreads) -> Signer:
+        """Who signs now. threads: for the looking up and renewing, which blocks.
+
+        Raises UserError when there are no keys, OSError when who gives them out does not answer.
+        """
+        async with self._looking:
+            if self._found is None or _is_stale(self._found[0]):
+                return await threads.run(self._look)
+            credentials, region = self._found
+            return Signer(credentials.get_frozen_credentials(), region)
+
+    def forget(self) -> None:
+        """They were refused: look again, for they may have been renewed."""
+        self._found = None
+
+    def _look(self) -> Signer:
+        from botocore.exceptions import BotoCoreError, HTTPClientError
+
+        # Its debug messages hold session tokens.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
+        try:
+            credentials, region = found = self._found or self._find()
+            signer = Signer(credentials.get_frozen_credentials(), region)
+        except HTTPClientError as error:
+            raise OSError(f"no keys were given out: {type(error).__name__}") from None
+        except (BotoCoreError, OSError, ValueError) as error:
+            raise UserError(f"the access key can't be had: {error}") from None
+        self._found = found
+        return signer
+
+    def _find(self) -> tuple[Credentials, str]:
+        from botocore.session import Session
+
+        session = Session(profile=self._settings.profile)
+        credentials = self._own() or self._amazons(session)
+        if credentials is None:
+            raise UserError(self._nothing_found())
+        region = self._settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        return credentials, region or DEFAULT_REGION
+
+    def _own(self) -> Credentials | None:
+        from botocore.credentials import Credentials
+
+        id, secret, token = (find_secret(self._config, key) for key in _OWN)
+        if id is None and secret is None:
+            return None
+        if id is None or secret is None:
+            lacking = "access_key_id" if id is None else "secret_access_key"
+            raise UserError(f"half of the access key is missing: set {variable_of(self._config.id, lacking)}")
+        return Credentials(_text(id), _text(secret), _text(token) if token else None)
+
+    def _amazons(self, session: Session) -> Credentials | None:
+        if self._settings.endpoint is not None:
+            # Only Amazon's own machines can answer; elsewhere seconds would go by.
+            session.get_component("credential_provider").remove("iam-role")
+        found: Credentials | None = session.get_credentials()
+        return found
+
+    def _nothing_found(self) -> str:
+        id, secret = (variable_of(self._config.id, key) for key in _OWN[:2])
+        profile = self._settings.profile
+        where = f"the profile {profile!r}" if profile else "~/.aws/credentials"
+        return f"no access key was found: set {id} and {secret}, or put it into {where}"
+
+
+def _text(secret: SecretStr) -> str:
+    return secret.get_secret_value()
+
+
+def _is_stale(credentials: Credentials) -> bool:
+    from botocore.credentials import RefreshableCredentials
+
+    return isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed()

@@ -1,0 +1,199 @@
+"""Connecting by SSH: with which keys, to which hosts, and what to tell the user when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from musicfs.config.models import OriginConfig
+from musicfs.config.secret_variables import variable_of
+from musicfs.config.secrets import find_secret
+from musicfs.errors import OriginFailed, OriginFault, UserError
+from musicfs.origins.sftp.session import Session
+from musicfs.origins.sftp.settings import SftpSettings
+from musicfs.texts import said
+
+KEEPALIVE_SECS = 5
+KEEPALIVE_LOSSES = 2  # in a row, until an idle connection counts as lost
+BUSY_CALLS = 4  # on one connection, above which another one pays
+_SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+
+
+class Dialler:
+    """Makes connections to one origin's server, each within `timeout` seconds."""
+
+    def __init__(self, config: OriginConfig, settings: SftpSettings) -> None:
+        self._config = config
+        self._settings = settings
+        self._timeout = config.timeout_ms / 1000
+
+    async def __call__(self) -> Session:
+        """A new connection. Raises OriginFailed, with what to do about it."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._dial()
+        except TimeoutError as error:
+            detail = f"no SSH connection to {self._settings.host} within {self._timeout:g} s"
+            raise OriginFailed(self._config.id, OriginFault.TIMEOUT, detail) from error
+        except UserError as error:
+            raise OriginFailed(self._config.id, OriginFault.DENIED, str(error)) from error
+        except Exception as error:
+            raise self._failure(error) from error
+
+    async def _dial(self) -> Session:
+        # In a thread: to load the library, to parse files and to ask a keyring takes its time.
+        options = await asyncio.to_thread(self._options)
+        from asyncssh import connect
+
+        connection = await connect(**options)
+        try:
+            return Session(connection, await connection.start_sftp_client(path_encoding=None), self._timeout)
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _options(self) -> dict[str, Any]:
+        import asyncssh
+        from asyncssh.encryption import get_default_encryption_algs
+
+        logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it announces every connection
+        settings = self._settings
+        options: dict[str, Any] = {"host": settings.host}
+        if settings.port is not None:
+            options["port"] = settings.port
+        if settings.user is not None:
+            options["username"] = settings.user
+        said = asyncssh.SSHClientConnectionOptions(**options, config=(), client_keys=None)
+        options["known_hosts"] = self._known_hosts(said.known_hosts)
+        if said.encryption_algs == get_default_encryption_algs():
+            # ChaCha20 comes first, and costs an interpreter half as much again as AES, which is one call of OpenSSL.
+            names = [name.decode() for name in said.encryption_algs]
+            options["encryption_algs"] = sorted(names, key=lambda name: "-gcm@" not in name)
+        if settings.key_file is not None:
+            options["client_keys"] = [str(settings.key_file)]
+        for key in ("password", "passphrase"):
+            if (secret := find_secret(self._config, key)) is not None:
+                options[key] = secret.get_secret_value()
+        return options | {
+            "keepalive_interval": KEEPALIVE_SECS,
+            "keepalive_count_max": KEEPALIVE_LOSSES,
+            "login_timeout": self._timeout,
+            "compression_algs": ["none"],  # music does not get smaller
+        }
+
+    def _known_hosts(self, said: Any) -> list[str]:
+        """The configured file, and those that ssh looks into. said: what ~/.ssh/config says; to trust everyone does
+        not count."""
+        usual = said or [str(Path("~/.ssh/known_hosts").expanduser()), str(_SYSTEM_KNOWN_HOSTS)]
+        own = self._settings.known_hosts
+        if own is not None and not own.is_file():
+            raise UserError(f"there is no file {own}; mend known_hosts, or make the file")
+        files = [*([str(own)] if own else []), *usual]
+        return [file for file in files if Path(file).is_file()]
+
+    def _failure(self, error: Exception) -> OriginFailed:
+        return OriginFailed(self._config.id, *self._told(error))
+
+    def _told(self, error: Exception) -> tuple[OriginFault, str]:
+        import asyncssh
+
+        settings = self._settings
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            return OriginFault.DENIED, self._advice_on_host_key()
+        if isinstance(error, asyncssh.PermissionDenied):
+            variable = variable_of(self._config.id, "password")
+            advice = f"see whether `{self._command('ssh')}` works, and set user, key_file or {variable}"
+            return OriginFault.DENIED, f"{settings.host} did not let {settings.user or 'you'} in; {advice}"
+        if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
+            variable = variable_of(self._config.id, "passphrase")
+            advice = f"{variable} is for its passphrase"
+            return (
+                OriginFault.DENIED,
+                f"the key {settings.key_file or 'of ssh'} can't be used ({said(error)}); {advice}",
+            )
+        if isinstance(error, ConnectionRefusedError):
+            return OriginFault.REFUSED, f"{settings.host}: {error.strerror}"
+        if isinstance(error, socket.gaierror):
+            return OriginFault.UNREACHABLE, f"the address of {settings.host} can't be found ({error.strerror})"
+        if isinstance(error, OSError) and error.filename:
+            return OriginFault.DENIED, f"{error.filename} can't be read: {error.strerror}"
+        return OriginFault.UNREACHABLE, f"{settings.host}: {said(error) or type(error).__name__}"
+
+    def _advice_on_host_key(self) -> str:
+        file = self._settings.known_hosts or "~/.ssh/known_hosts"
+        return (
+            f"the host key of {self._settings.host} is unknown, or is not the one in {file}: run"
+            f" `{self._command('ssh')}` once and compare its fingerprint, or, if you trust the network,"
+            f" `{self._command('ssh-keyscan')} >> {file}`; if the key has changed without a reason, somebody may be"
+            " in between"
+        )
+
+    def _command(self, program: str) -> str:
+        settings = self._settings
+        user = f"{settings.user}@" if settings.user and program == "ssh" else ""
+        return program + (f" -p {settings.port}" if settings.port else "") + f" {user}{settings.host}"
+
+
+class Sessions:
+    """A few connections to one server, made when they are needed and again when they have died."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Session]], most: int, closed: Callable[[], OriginFailed]) -> None:
+        self._dial = dial
+        self._most = most
+        self.closed = False
+        self._failure_of_closed = closed
+        self._sessions: list[Session] = []
+        self._dialling: asyncio.Task[Session] | None = None
+
+    async def take(self) -> Session:
+        """The one that has least to do. Raises what dialling does, to all that wait for the same attempt."""
+        if self.closed:
+            raise self._failure_of_closed()
+        self._sessions = [session for session in self._sessions if session.alive]
+        best = min(self._sessions, key=lambda session: session.calls, default=None)
+        if best is None:
+            dialling = self._another()
+            await asyncio.wait([dialling])  # others may wait for it too, so it does not end with this caller
+            if dialling.cancelled():
+                raise self._failure_of_closed()
+            return dialling.result()
+        if best.calls >= BUSY_CALLS and len(self._sessions) < self._most:
+            self._another()
+        return best
+
+    @property
+    def living(self) -> list[Session]:
+        return [session for session in self._sessions if session.alive]
+
+    def _another(self) -> asyncio.Task[Session]:
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._connect())
+            self._dialling.add_done_callback(self._dialled)
+        return self._dialling
+
+    async def _connect(self) -> Session:
+        session = await self._dial()
+        if self.closed:
+            session.abort()
+            raise self._failure_of_closed()
+        self._sessions.append(session)
+        return session
+
+    def _dialled(self, task: asyncio.Task[Session]) -> None:
+        self._dialling = None
+        if not task.cancelled():
+            task.exception()  # told to whoever waits; nobody need
+
+    async def aclose(self) -> None:
+        self.closed = True
+        sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.abort()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling], timeout=1)
+        await asyncio.gather(*(session.wait_ended() for session in sessions))

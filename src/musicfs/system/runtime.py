@@ -1,0 +1,228 @@
+"""Where running mounts are found: one control socket each, named after the mount point; and the cache's lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+from blake3 import blake3
+
+from musicfs.errors import UserError
+from musicfs.system.ownership import (
+    check_folder,
+    check_owner,
+    check_way,
+    close_all_to_others,
+    make_private,
+    open_private,
+    others_may_write,
+)
+
+log = logging.getLogger(__name__)
+
+_MOST_STEPS = 4096  # links may run in a circle
+_NAME = "musicfs"
+_TEMPORARY = Path("/tmp")
+_IN_THE_CACHE = re.compile(r"lock|musicfs\.log(\.\d+)?|[a-z]+\.sqlite.*")
+"""The names of the files in a cache folder, those that were set aside among them."""
+
+
+def runtime_dir() -> Path:
+    """The folder of the control sockets. It need not exist; if it does, this user alone can change what is in it.
+
+    The first of these that qualifies: $XDG_RUNTIME_DIR/musicfs, /run/user/UID/musicfs, and then /run/musicfs for root,
+    ~/.cache/musicfs and /tmp/musicfs-UID for others. The same user finds the same one again. A folder that
+    XDG_RUNTIME_DIR names in vain is logged, once.
+
+    Raises:
+        UserError: None of them qualifies.
+    """
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    problem = _problem_with_session(Path(named)) if named else ""
+    if named and problem is None:
+        return Path(named) / _NAME
+    folder = _fallback()
+    if problem:
+        _warn(f"XDG_RUNTIME_DIR is not used: {problem}; the control sockets are in {folder}.")
+    return folder
+
+
+@cache
+def _warn(sentence: str) -> None:
+    log.warning(sentence)
+
+
+def _fallback() -> Path:
+    uid = os.geteuid()
+    if _problem_with_session(Path(f"/run/user/{uid}")) is None:
+        return Path(f"/run/user/{uid}") / _NAME
+    parent = Path("/run") if uid == 0 else platformdirs.user_cache_path()
+    if _problem_with_parent(parent) is None and _problem_with(parent / _NAME) is None:
+        return parent / _NAME
+    last = _TEMPORARY / f"{_NAME}-{uid}"
+    if problem := _problem_with(last):
+        raise UserError(
+            f"There is no safe folder for the control sockets ({problem}); set XDG_RUNTIME_DIR to a folder that only"
+            " you can open."
+        )
+    return last
+
+
+def _problem_with_session(folder: Path) -> str | None:
+    """Why the folder of a login session won't do; None if it does, and "" if there is none."""
+    if not folder.is_absolute():
+        return f"{folder} is not an absolute path"
+    try:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            return f"{folder} is a symbolic link, or no folder"
+        check_way(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    # What is root's, such as /run, is open to all; in it the service manager has made a folder for us.
+    if status.st_uid != 0 and status.st_mode & 0o077:
+        return f"{folder} is open to other users (`chmod 700 {folder}` closes it)"
+    return _problem_with_parent(folder) or _problem_with(folder / _NAME)
+
+
+def _problem_with_parent(folder: Path) -> str | None:
+    """Why no folder of ours can be made or be safe in this one, which may itself still have to be made."""
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    try:
+        status = check_way(nearest)
+        check_owner(nearest, status, root=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    if others_may_write(nearest, status):
+        return f"{nearest} can be changed by other users"
+    made = nearest == folder and os.path.isdir(folder / _NAME)  # noqa: PTH112 (is_dir() raises in closed folders)
+    if not made and not os.access(nearest, os.W_OK):
+        return f"{nearest} can't be written"
+    return None
+
+
+def _problem_with(folder: Path) -> str | None:
+    """Why a folder of sockets that exists won't do. It is no link, which would lead root astray."""
+    try:
+        if stat.S_ISLNK(folder.lstat().st_mode):
+            return f"{folder} is a symbolic link"
+        check_folder(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def absolute(path: Path) -> Path:
+    """Without asking the filesystem, which hangs or fails at a dead mount."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
+def canonical(path: Path, stop_at: Collection[Path]) -> Path:
+    """`path` without symbolic links, as the mount table has it; nothing at or below `stop_at` is asked."""
+    done = Path("/")
+    rest = list(reversed(absolute(path).parts[1:]))
+    for _ in range(_MOST_STEPS):
+        if not rest or done in stop_at:
+            break
+        part = rest.pop()
+        if part == "..":
+            done = done.parent
+            continue
+        target = "" if done / part in stop_at else _link_target(done / part)
+        if target.startswith("/"):
+            done = Path("/")
+        if target:
+            rest += reversed([name for name in Path(target).parts if name != "/"])
+        else:
+            done /= part
+    return done.joinpath(*reversed(rest))
+
+
+def _link_target(path: Path) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115
+    except OSError:
+        return ""
+
+
+def control_socket(mount_point: Path) -> Path:
+    """The control socket of the mount at `mount_point`."""
+    digest = blake3(os.fsencode(absolute(mount_point))).hexdigest(8)
+    return runtime_dir() / f"{digest}.sock"
+
+
+def control_token(mount_point: Path) -> Path:
+    """The file with the token that the mount's control API asks for over TCP, if it made one itself."""
+    return control_socket(mount_point).with_suffix(".token")
+
+
+def control_sockets() -> list[Path]:
+    """The control sockets of this user's mounts; some may be left over from a crash."""
+    return sorted(runtime_dir().glob("*.sock"))
+
+
+def claim_cache(cache_dir: Path) -> None:
+    """Makes the folder if it is missing. It and the files in it are closed to other users, also those of before.
+
+    Raises:
+        UserError: It can't be made, or another user has a hand in it.
+    """
+    try:
+        make_private(cache_dir)
+        close_all_to_others(cache_dir, _IN_THE_CACHE)
+    except OSError as error:
+        raise _unusable(cache_dir, error) from error
+
+
+def open_in_cache(path: Path, flags: int) -> int:
+    """Opens a file of a cache folder; returns the descriptor. Raises `UserError` when it is not this user's alone."""
+    try:
+        return open_private(path, flags)
+    except OSError as error:
+        raise _unusable(path.parent, error) from error
+
+
+def _unusable(cache_dir: Path, error: OSError) -> UserError:
+    return UserError(f"The cache folder {cache_dir} can't be used: {error.strerror}; name another with cache_dir.")
+
+
+@contextmanager
+def lock_cache(cache_dir: Path, mount_point: Path | None) -> Iterator[None]:
+    """Keeps any second process from using the same cache folder, which `claim_cache` makes ready.
+
+    Raises `UserError` that names the other one.
+    """
+    claim_cache(cache_dir)
+    descriptor = open_in_cache(cache_dir / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(_in_use(cache_dir, os.pread(descriptor, 4096, 0))) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "mount_point": str(mount_point or "")}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(cache_dir: Path, owner: bytes) -> str:
+    try:
+        its = json.loads(owner)
+        who = f"process {its['pid']}" + (f", mounted on {its['mount_point']}" if its["mount_point"] else "")
+    except (ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"The cache folder {cache_dir} is in use by {who}; unmount that first, or give this one its own cache_dir."

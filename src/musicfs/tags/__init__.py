@@ -1,0 +1,1 @@
+"""What a file says about itself: tags, names and fingerprints. Knows neither SQL nor origins."""

@@ -1,0 +1,57 @@
+"""Vorbis comments, which FLAC and Ogg files hold: one pass, which reads no more of them than tags need."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from musicfs.tags.containers import STEPS_MOST, TEXT_MOST
+from musicfs.tags.fields import VALUES_MOST, WANTED
+from musicfs.tags.range_file import MOST_AT_ONCE, RangeFile
+
+
+class Comments(NamedTuple):
+    """values: by key in lower case, of the wanted keys alone. end: where the last comment that was looked at ends."""
+
+    values: dict[str, list[str]]
+    end: int
+
+
+def vorbis_comments(file: RangeFile, at: int) -> Comments:
+    """The first thousand comments of the block that begins at `at`.
+
+    What is longer than any tag, such as a picture, is stepped over unread.
+
+    Raises:
+        ValueError: The block ends too early, or a length in it is one that no tag has.
+    """
+    at += 4 + _length(file, at)  # the name of the program that wrote it
+    count = _number(file, at)
+    at += 4
+    values: dict[str, list[str]] = {}
+    for _ in range(min(count, STEPS_MOST)):
+        length = _length(file, at)
+        if length <= TEXT_MOST:
+            _take(file.read_at(at + 4, length), values)
+        at += 4 + length
+    return Comments(values, at)
+
+
+def _take(comment: bytes, values: dict[str, list[str]]) -> None:
+    key, equals, value = comment.partition(b"=")
+    name = key.decode("ascii", "replace").lower()
+    if equals and name in WANTED and len(texts := values.setdefault(name, [])) < VALUES_MOST:
+        texts.append(value.decode("utf-8", "replace"))
+
+
+def _number(file: RangeFile, at: int) -> int:
+    data = file.read_at(at, 4)
+    if len(data) < 4:
+        raise ValueError("the comments are cut short")
+    return int.from_bytes(data, "little")
+
+
+def _length(file: RangeFile, at: int) -> int:
+    length = _number(file, at)
+    if length > MOST_AT_ONCE:
+        raise ValueError(f"a comment of {length} bytes makes no sense")
+    return length

@@ -1,0 +1,333 @@
+"""One reader per audio format, chosen by what the file holds; each reads as little of it as it can.
+
+A reader returns `Found` even when only the tags, or only the stream, could be read. What it raises is turned
+into `Unreadable` by tags.py.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mutagen import MutagenError
+from mutagen.aac import AACInfo
+from mutagen.asf import ASF
+from mutagen.flac import StreamInfo
+from mutagen.monkeysaudio import MonkeysAudioInfo
+from mutagen.mp3 import MPEGInfo
+from mutagen.mp4 import MP4
+from mutagen.musepack import MusepackInfo
+from mutagen.trueaudio import TrueAudioInfo
+
+from musicfs.tags import containers
+from musicfs.tags.comments import vorbis_comments
+from musicfs.tags.fields import Values, asf_values, id3_values, mp4_values, named, parse
+from musicfs.tags.range_file import AHEAD, MOST_AT_ONCE, RangeFile, Unreadable
+
+
+@dataclass(slots=True)
+class Found:
+    """What a reader found: tag values as they are written, by the field names of `Tags`, and the stream."""
+
+    format: str
+    codec: str
+    values: Values = field(default_factory=dict)
+    duration_s: float | None = None
+    bitrate: float | None = None
+    sample_rate: int | None = None
+    bit_depth: int | None = None
+    channels: int | None = None
+
+
+def read(file: RangeFile, extension: str) -> Found:
+    """The tags and the stream of `file`; `extension` (lower case) decides only what the content leaves open."""
+    if not file.size:
+        raise Unreadable("the file is empty")
+    after_id3, tag = 0, b""
+    for _ in range(4):  # some programs put a second tag before the first
+        another, size = containers.id3(file, after_id3)
+        tag = tag or another
+        after_id3 += size
+        if not size:
+            break
+    head = file.read_at(after_id3, 64)
+    reader = _reader_of(head) or _reader_by_name(extension, bool(tag))
+    if reader is None:
+        raise Unreadable("the content is no kind of audio that MusicFS knows")
+    found = reader(Source(file, after_id3, tag, extension))
+    if not (found.duration_s or found.bitrate or found.bit_depth or found.values):
+        raise Unreadable(f"the file looks like {found.format}, but holds neither tags nor audio")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a reader works on: the file, where its ID3v2 tags end, the lean first of them, and its name's extension."""
+
+    file: RangeFile
+    start: int
+    id3: bytes
+    extension: str
+
+
+Reader = Callable[[Source], Found]
+
+
+def _reader_of(head: bytes) -> Reader | None:
+    for offset, magic, reader in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return reader
+    if len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return _aac if head[1] & 0xF6 == 0xF0 else _mp3
+    return None
+
+
+def _reader_by_name(extension: str, tagged: bool) -> Reader | None:
+    """For streams that need not begin with a mark: MPEG frames may follow padding or junk."""
+    if extension == "aac":
+        return _aac
+    return _mp3 if tagged or extension in ("mp3", "mp2") else None
+
+
+def _flac(source: Source) -> Found:
+    file, at = source.file, source.start + 4
+    found = Found("flac", "flac")
+    stream = None
+    for _ in range(containers.STEPS_MOST):
+        head = file.read_at(at, 4)
+        if len(head) < 4:
+            break
+        kind, end = head[0] & 0x7F, at + 4 + int.from_bytes(head[1:], "big")
+        if kind == 0:
+            stream = parse(StreamInfo, file.read_at(at + 4, 34))
+        elif kind == 4:
+            # some writers record a wrong length here, so the comments' own lengths count
+            comments = vorbis_comments(file, at + 4)
+            found.values = named(comments.values)
+            end = max(comments.end, end)
+        large, at = end - at > AHEAD, end
+        if head[0] & 0x80 or (found.values and large):  # behind it the audio begins, or nearly so
+            break
+    if stream is None:
+        raise Unreadable("the FLAC file has no stream information")
+    _describe(found, stream)
+    found.bit_depth = stream.bits_per_sample
+    found.bitrate = _average(file.size - at, found.duration_s)
+    return found
+
+
+def _mp3(source: Source) -> Found:
+    file = source.file
+    found = Found("mp3", "mp3", _id3_and_v1(source) or named(containers.ape_items(file)))
+    try:
+        info = MPEGInfo(file, source.start)
+    except MutagenError:
+        if not found.values:
+            raise Unreadable("the file holds no MPEG audio") from None
+        return found
+    found.format = found.codec = f"mp{info.layer}" if info.layer == 2 else "mp3"
+    _describe(found, info)
+    return found
+
+
+def _aac(source: Source) -> Found:
+    found = Found("aac", "aac", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+    source.file.seek(0)
+    _describe(found, AACInfo(source.file))
+    return found
+
+
+def _ogg(source: Source) -> Found:
+    header, comments, size, serial = containers.ogg_headers(source.file)
+    granule = containers.ogg_last_granule(source.file, serial)
+    if header[:7] == b"\x01vorbis":
+        channels, rate, _, nominal = struct.unpack("<BIiI", header[11:24])
+        found = Found("ogg", "vorbis", sample_rate=rate, channels=channels, bitrate=nominal)
+        skipped, clock = 7, rate
+    elif header[:8] == b"OpusHead":
+        channels, preskip = struct.unpack("<BH", header[9:12])
+        found = Found("opus", "opus", sample_rate=48000, channels=channels)
+        skipped, clock, granule = 8, 48000, granule and max(granule - preskip, 0)
+    elif header[:5] == b"\x7fFLAC":
+        stream = parse(StreamInfo, header[17:51])
+        found = Found("oga", "flac", bit_depth=stream.bits_per_sample)
+        _describe(found, stream)
+        skipped, clock = 4, stream.sample_rate
+    else:
+        raise Unreadable("the Ogg file holds no Vorbis, Opus or FLAC stream")
+    found.values = named(vorbis_comments(RangeFile(len(comments), {0: comments}), skipped).values)
+    found.duration_s = found.duration_s or (granule / clock if granule and clock else None)
+    found.bitrate = _average(source.file.size - size, found.duration_s) or found.bitrate
+    return found
+
+
+def _mp4(source: Source) -> Found:
+    skeleton = containers.mp4(source.file)
+    if not skeleton:
+        raise Unreadable("the MP4 file has no index (moov), as when a download broke off")
+    movie = parse(MP4, fileobj=io.BytesIO(skeleton))
+    info = movie.info
+    codec = info.codec.partition(".")[0].lower().replace("-", "")
+    codec = {"mp4a": "aac", "": "aac"}.get(codec, codec)
+    if info.codec.lower() in ("mp4a.6b", "mp4a.69"):
+        codec = "mp3"
+    found = Found("m4b" if source.extension == "m4b" else "m4a", codec, mp4_values(movie.tags or {}))
+    _describe(found, info)
+    if codec in ("alac", "flac"):
+        found.bit_depth, found.bitrate = info.bits_per_sample, None  # what is recorded is an upper bound
+    found.bitrate = found.bitrate or _average(source.file.size, found.duration_s)
+    return found
+
+
+def _wav(source: Source) -> Found:
+    file, found, data = source.file, Found("wav", "pcm"), 0
+    byte_rate = 0
+    for name, offset, length in containers.chunks(file, "<"):
+        if name == b"fmt ":
+            code, channels, rate, byte_rate, _, bits = struct.unpack("<HHIIHH", file.read_at(offset, 16))
+            found.codec = {0x55: "mp3", 0x50: "mp2", 0xFF: "aac"}.get(code, "pcm")
+            found.channels, found.sample_rate, found.bitrate = channels, rate, byte_rate * 8
+            found.bit_depth = bits if found.codec == "pcm" else None
+        elif name == b"data":
+            data = length
+        elif name.lower() == b"id3 ":
+            found.values = id3_values(containers.id3(file, offset)[0]) | found.values
+        elif name == b"LIST" and file.read_at(offset, 4) == b"INFO":
+            found.values = found.values or named(
+                _riff_info(file.read_at(offset + 4, min(length - 4, containers.TEXT_MOST)))
+            )
+    found.duration_s = data / byte_rate if byte_rate else None
+    return found
+
+
+def _riff_info(data: bytes) -> dict[str, list[str]]:
+    items, at = {}, 0
+    for _ in range(containers.STEPS_MOST):
+        if at + 8 > len(data):
+            break
+        name, size = struct.unpack("<4sI", data[at : at + 8])
+        raw = data[at + 8 : at + 8 + size].rstrip(b"\0")
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            text = raw.decode("cp1252", "replace")
+        items[name.decode("latin-1").lower()] = [text]
+        at += 8 + size + size % 2
+    return items
+
+
+def _aiff(source: Source) -> Found:
+    file, found = source.file, Found("aiff", "pcm")
+    for name, offset, _ in containers.chunks(file, ">"):
+        if name == b"COMM":
+            channels, frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", file.read_at(offset, 18))
+            rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)  # an 80-bit extended float
+            found.channels, found.bit_depth, found.sample_rate = channels, bits, round(rate)
+            found.duration_s = frames / rate if rate else None
+            found.bitrate = round(rate * channels * bits)
+        elif name in (b"ID3 ", b"id3 "):
+            found.values = id3_values(containers.id3(file, offset)[0])
+    return found
+
+
+def _wavpack(source: Source) -> Found:
+    file = source.file
+    samples, flags = struct.unpack("<12xI8xI", file.read_at(source.start, 28))
+    rate = _WAVPACK_RATES.get(flags >> 23 & 15)
+    found = Found("wv", "wavpack", named(containers.ape_items(file)), sample_rate=rate)
+    found.channels, found.bit_depth = 1 if flags & 4 else 2, ((flags & 3) + 1) * 8
+    if rate and flags >> 31:  # DSD: one-bit samples, counted by eight
+        found.sample_rate, found.bit_depth = rate * 8, 1
+    found.duration_s = samples / rate if rate and samples != 0xFFFFFFFF else None
+    found.bitrate = _average(file.size, found.duration_s)
+    return found
+
+
+def _ape(source: Source) -> Found:
+    found = Found("ape", "ape", named(containers.ape_items(source.file)))
+    source.file.seek(source.start)
+    info = MonkeysAudioInfo(source.file)
+    _describe(found, info)
+    found.bit_depth = info.bits_per_sample
+    found.bitrate = _average(source.file.size, found.duration_s)
+    return found
+
+
+def _musepack(source: Source) -> Found:
+    found = Found("mpc", "musepack", named(containers.ape_items(source.file)))
+    source.file.seek(source.start)
+    _describe(found, MusepackInfo(source.file))
+    return found
+
+
+def _tta(source: Source) -> Found:
+    found = Found("tta", "tta", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+    _describe(found, TrueAudioInfo(source.file, source.start))
+    found.channels, found.bit_depth = struct.unpack("<HH", source.file.read_at(source.start + 6, 4))
+    found.bitrate = _average(source.file.size, found.duration_s)
+    return found
+
+
+def _dsf(source: Source) -> Found:
+    pointer, channels, rate, bits, samples = struct.unpack("<20xQ24xIIIQ", source.file.read_at(0, 72))
+    found = Found("dsf", "dsd", sample_rate=rate, channels=channels, bit_depth=bits, bitrate=rate * channels)
+    found.duration_s = samples / rate if rate else None
+    if pointer:
+        found.values = id3_values(containers.id3(source.file, pointer)[0])
+    return found
+
+
+def _asf(source: Source) -> Found:
+    size = int.from_bytes(source.file.read_at(16, 8), "little")
+    if size > MOST_AT_ONCE:
+        raise Unreadable("the ASF header is larger than any real one")
+    audio = parse(ASF, fileobj=io.BytesIO(source.file.read_at(0, size)))
+    found = Found("wma", "wma", asf_values(audio.tags))
+    _describe(found, audio.info)
+    return found
+
+
+_MAGIC: tuple[tuple[int, bytes, Reader], ...] = (
+    (0, b"fLaC", _flac),
+    (0, b"OggS", _ogg),
+    (4, b"ftyp", _mp4),
+    (4, b"moov", _mp4),
+    (4, b"mdat", _mp4),
+    (4, b"wide", _mp4),
+    (8, b"WAVE", _wav),
+    (8, b"AIFF", _aiff),
+    (8, b"AIFC", _aiff),
+    (0, b"wvpk", _wavpack),
+    (0, b"MAC ", _ape),
+    (0, b"MPCK", _musepack),
+    (0, b"MP+", _musepack),
+    (0, b"TTA1", _tta),
+    (0, b"DSD ", _dsf),
+    (0, b"ADIF", _aac),
+    (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), _asf),
+)
+
+_WAVPACK_RATES = dict(
+    enumerate((6000, 8000, 9600, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 192000))
+)
+
+
+def _describe(found: Found, info: Any) -> None:
+    """Copies what mutagen knows of the stream, under the names that its classes share."""
+    found.duration_s = getattr(info, "length", None)
+    found.bitrate = getattr(info, "bitrate", None)
+    found.sample_rate = getattr(info, "sample_rate", None)
+    found.channels = getattr(info, "channels", None)
+
+
+def _average(size: int, duration_s: float | None) -> int | None:
+    return int(size * 8 / duration_s) if duration_s else None
+
+
+def _id3_and_v1(source: Source) -> Values:
+    """The ID3v2 tag before the audio, and what an ID3v1 tag at the end adds to it."""
+    last = source.file.read_at(max(source.file.size - 128, 0), 128)
+    return id3_values(source.id3 + (last if last[:3] == b"TAG" else b""))

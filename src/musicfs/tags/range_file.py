@@ -1,0 +1,174 @@
+"""A file of which only some byte ranges are here, and the question for the next one.
+
+Tag parsers want a seekable file; a file at a remote origin is a few ranges of bytes that cost a round trip each.
+`RangeFile` is the file, `NeedRange` the question. Whoever has the origin answers it and calls again:
+
+    ranges = {}
+    while True:
+        try:
+            return read_tags(RangeFile(size, ranges), name)
+        except NeedRange as need:
+            ranges[need.offset] = await origin.read(replica, need.offset, need.size)
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import NoReturn
+
+PAGE = 4096
+AHEAD = 64 * 1024
+"""The least that is asked for at once; as large as the head and the tail that fingerprint.py samples."""
+AHEAD_MOST = 1024 * 1024
+MOST_AT_ONCE = 16 * 1024 * 1024
+"""No tag needs a single read of more: a larger one is a garbage length."""
+MOST_IN_ALL = 32 * 1024 * 1024
+"""Nothing more is asked for once this much is here: the file is not worth it."""
+MOST_READS = 5_000
+"""Bounds the time a parser spends on a file that sends it in circles."""
+
+
+class NeedRange(BaseException):
+    """These bytes must be here before the call can succeed: `size` bytes, all within the file, at `offset`.
+
+    Not an `Exception`, because tag parsers swallow those.
+    """
+
+    def __init__(self, offset: int, size: int) -> None:
+        super().__init__(f"{size} bytes at {offset} are not here yet")
+        self.offset = offset
+        self.size = size
+
+
+class Unreadable(Exception):
+    """The file can't be parsed; the message is one sentence that says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RangeFile(io.RawIOBase):
+    """A read-only file of `size` bytes, of which `ranges` (offset -> bytes, may overlap) are here.
+
+    Reading anything else raises `NeedRange`. A question covers at least `ahead` bytes, more after a long run of
+    known ones, so that a sequential reader needs few of them; with `ahead=0` it is exact. Raises `OSError`, as
+    a file would, on reads that no honest file leads to.
+    """
+
+    def __init__(self, size: int, ranges: Mapping[int, bytes], name: str = "", *, ahead: int = AHEAD) -> None:
+        super().__init__()
+        self.name = name
+        self.size = size
+        self._ahead = ahead
+        self._at = 0
+        self._reads = 0
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._data: list[memoryview] = []
+        self._store(ranges)
+
+    def _store(self, ranges: Mapping[int, bytes]) -> None:
+        """Keeps the ranges sorted and disjoint, without copying them."""
+        covered = 0
+        for start, data in sorted(ranges.items()):
+            end = min(start + len(data), self.size)
+            if end > max(start, covered):
+                first = max(start, covered)
+                self._starts.append(first)
+                self._ends.append(end)
+                self._data.append(memoryview(data)[first - start : end - start])
+                covered = end
+
+    @property
+    def known(self) -> int:
+        """How many bytes are here."""
+        return sum(map(len, self._data))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, "seek before the start of the file")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self.size if size is None or size < 0 else size
+        data = self.read_at(self._at, wanted)
+        self._at += len(data)
+        return data
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes at `offset`, fewer at the end of the file; the position stays."""
+        if offset < 0:
+            raise OSError(errno.EINVAL, "read before the start of the file")
+        end = min(offset + size, self.size)
+        if end - offset > MOST_AT_ONCE:
+            raise OSError(errno.EFBIG, f"a read of {end - offset} bytes makes no sense in a tag")
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise OSError(errno.ELOOP, "too many reads")
+        if end <= offset:
+            return b""
+        return self._gather(offset, end)
+
+    def _gather(self, at: int, end: int) -> bytes:
+        pieces: list[memoryview] = []
+        index = bisect_right(self._starts, at) - 1
+        while index >= 0 and at < end:
+            if index == len(self._starts) or not self._starts[index] <= at < self._ends[index]:
+                break
+            piece = self._data[index][at - self._starts[index] : end - self._starts[index]]
+            pieces.append(piece)
+            at += len(piece)
+            index += 1
+        if at < end:
+            self._ask(at, end)
+        return b"".join(pieces)
+
+    def _ask(self, start: int, end: int) -> NoReturn:
+        """Asks for the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
+
+        In one question, though some in between may be here: a round trip costs more than they do.
+        """
+        index = bisect_right(self._starts, start)  # the first range after `start`
+        before = self._ends[index - 1] if index else 0
+        last = bisect_right(self._starts, end - 1) - 1
+        if last >= index and self._ends[last] >= end:
+            while last > index and self._ends[last - 1] == self._starts[last]:
+                last -= 1
+            end = self._starts[last]
+        stop = end
+        if self._ahead:
+            ahead = min(max(self._run_before(start, index - 1), self._ahead), AHEAD_MOST)
+            start = max(start // PAGE * PAGE, before)
+            stop = -(-max(end, start + ahead) // PAGE) * PAGE
+            if stop >= self.size:
+                stop = self.size
+                start = max(min(start, self.size - self._ahead), before)
+        following = bisect_right(self._starts, end - 1)
+        if following < len(self._starts):
+            stop = min(stop, self._starts[following])
+        if self.known + stop - start > MOST_IN_ALL:
+            raise OSError(errno.EFBIG, "too much of the file would have to be read")
+        raise NeedRange(start, stop - start)
+
+    def _run_before(self, at: int, index: int) -> int:
+        """How many bytes without a gap are known right before `at`; `index` is the last range before it."""
+        start = at
+        while index >= 0 and self._ends[index] == start:
+            start = self._starts[index]
+            index -= 1
+        return at - start

@@ -1,0 +1,227 @@
+"""What a music file says about itself, in one shape for every format, and which files are music at all."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from musicfs.tags.names import split_extension
+from musicfs.tags.range_file import RangeFile
+from musicfs.tags.range_file import Unreadable as Unreadable
+from musicfs.texts import normalised
+
+if TYPE_CHECKING:
+    from musicfs.tags.formats import Found
+
+# fmt: off
+AUDIO_EXTENSIONS = frozenset((
+    "flac", "mp3", "mp2", "ogg", "opus", "oga", "m4a", "m4b", "mp4", "aac", "wav", "aif", "aiff", "aifc", "wv",
+    "ape", "mpc", "mp+", "tta", "wma", "asf", "dsf",
+))
+SIDECAR_EXTENSIONS = frozenset((
+    "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "pdf", "cue", "log", "lrc", "txt",
+    "nfo", "m3u", "m3u8", "pls", "md5", "sha1", "sha256", "sfv", "ffp", "accurip", "toc", "html", "htm", "rtf",
+    "url",
+))
+# fmt: on
+MOST_CHARACTERS = 2000
+"""A longer value is cut: no name is, and the catalogue holds millions of them."""
+
+_NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
+_NOT_FOLDERS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
+_UNFINISHED = ("~syncthing~", "incomplete~", "~$")
+_NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
+_YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
+_LIMIT = 2**31 - 1
+_VALUES_MOST = 100
+"""So many values of one field count."""
+_MANY_BLANKS = re.compile(r"\s{9,}")
+
+
+class Role(Enum):
+    """What a file is to the library: music, or something that lies beside music."""
+
+    AUDIO = "audio"
+    SIDECAR = "sidecar"
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What one audio file says. Text is stripped, NFC, never empty; what is not known is None.
+
+    format: the extension that the content calls for, whatever the name says. codec: lower case, e.g. "alac".
+    date: as written, e.g. "1999-03-01". Durations are in seconds, bit rates in bits per second, sample rates in
+    hertz; bit_depth is None for lossy codecs.
+    """
+
+    format: str
+    codec: str
+    title: str | None = None
+    artist: str | None = None
+    albumartist: str | None = None
+    album: str | None = None
+    year: int | None = None
+    date: str | None = None
+    track: int | None = None
+    tracktotal: int | None = None
+    disc: int | None = None
+    disctotal: int | None = None
+    disctitle: str | None = None
+    genre: str | None = None
+    composer: str | None = None
+    compilation: bool = False
+    musicbrainz_albumid: str | None = None
+    musicbrainz_trackid: str | None = None
+    duration_s: float | None = None
+    bitrate: int | None = None
+    sample_rate: int | None = None
+    bit_depth: int | None = None
+    channels: int | None = None
+
+    @classmethod
+    def unknown(cls, path: str) -> Tags:
+        """For a file whose tags can't be read: what its name says of its format, and nothing else."""
+        extension = split_extension(path)[1].lower()
+        return cls(extension, extension)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for `json.dumps`, without what is not known."""
+        items = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in items if value is not None and value is not False}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Tags:
+        """The inverse of `to_json`; keys of a later version are ignored. Raises `TypeError` without a format."""
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+
+
+def role_of(path: str) -> Role | None:
+    """What the file at `path` is, by its name alone; None for what the library leaves out.
+
+    Left out are unknown kinds, unfinished downloads, the litter of operating systems, and all that is hidden.
+    A name that begins with two dots is not hidden: `...Baby One More Time` is a song.
+    """
+    folder, _, name = path.rpartition("/")
+    if _hidden(name) or _is_left_out(folder):
+        return None
+    lower = name.lower()
+    if lower in _NOT_MUSIC or lower.startswith(_UNFINISHED):
+        return None
+    _, dot, extension = lower.rpartition(".")
+    if not dot:
+        return None
+    if extension in AUDIO_EXTENSIONS:
+        return Role.AUDIO
+    return Role.SIDECAR if extension in SIDECAR_EXTENSIONS else None
+
+
+@lru_cache(maxsize=64)  # a scan asks about one folder's files in a row
+def _is_left_out(folder: str) -> bool:
+    return any(_hidden(part) or part.lower() in _NOT_FOLDERS for part in folder.split("/"))
+
+
+def read_tags(file: RangeFile, name: str) -> Tags:
+    """The tags of `file`, whose kind is told by its content; `name` only decides what the content leaves open.
+
+    Raises `Unreadable`, and `NeedRange` (range_file.py) for bytes that are not here; nothing else, whatever the file
+    holds. CPU-bound: it belongs in a worker process.
+    """
+    from musicfs.tags import formats  # the parsers are slow to import, and a mount from its catalogue needs none
+
+    try:
+        return _tags(formats.read(file, split_extension(name)[1].lower()))
+    except Unreadable:
+        raise
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Unreadable(f"the file is damaged: {detail}") from error
+
+
+def _tags(found: Found) -> Tags:
+    values = {field: texts for field, raw in found.values.items() if (texts := _clean(raw))}
+    track, tracktotal = _number_of(values, "track")
+    disc, disctotal = _number_of(values, "disc")
+    date = _date(values)
+    year = _YEAR.search(date) if date else None
+    return Tags(
+        format=found.format,
+        codec=found.codec,
+        title=_first(values, "title"),
+        artist=_people(values, "artist"),
+        albumartist=_people(values, "albumartist"),
+        album=_first(values, "album"),
+        year=int(year[1]) if year else None,
+        date=date,
+        track=track,
+        tracktotal=tracktotal,
+        disc=disc,
+        disctotal=disctotal,
+        disctitle=_first(values, "disctitle"),
+        genre=_first(values, "genre"),
+        composer=_people(values, "composer"),
+        compilation=(_first(values, "compilation") or "").lower() in ("1", "true", "yes"),
+        musicbrainz_albumid=_first(values, "musicbrainz_albumid"),
+        musicbrainz_trackid=_first(values, "musicbrainz_trackid"),
+        duration_s=_plausible(found.duration_s),
+        bitrate=_positive(found.bitrate),
+        sample_rate=_positive(found.sample_rate),
+        bit_depth=_positive(found.bit_depth),
+        channels=_positive(found.channels),
+    )
+
+
+def _hidden(component: str) -> bool:
+    return component.startswith(".") and not component.startswith("..")
+
+
+def _clean(raw: Iterable[str]) -> list[str]:
+    """The distinct values that say something, split where a NUL joins several."""
+    texts: dict[str, None] = {}
+    for joined in raw:
+        for text in joined[: MOST_CHARACTERS * 8].split("\0", _VALUES_MOST):
+            whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
+            few = _MANY_BLANKS.sub(" ", whole[: MOST_CHARACTERS * 2])
+            stripped = normalised(few).strip().strip("\ufeff")[:MOST_CHARACTERS].strip()
+            if stripped:
+                texts[stripped] = None
+        if len(texts) >= _VALUES_MOST:
+            break
+    return list(texts)[:_VALUES_MOST]
+
+
+def _first(values: Mapping[str, list[str]], field: str) -> str | None:
+    return values[field][0] if field in values else None
+
+
+def _people(values: Mapping[str, list[str]], field: str) -> str | None:
+    return "; ".join(values[field])[:MOST_CHARACTERS] if field in values else None
+
+
+def _date(values: Mapping[str, list[str]]) -> str | None:
+    """The first date that names a year: of this release, else of the original one."""
+    dates = [*values.get("date", ()), *values.get("originaldate", ())]
+    return next(filter(_YEAR.search, dates), None)
+
+
+def _number_of(values: Mapping[str, list[str]], field: str) -> tuple[int | None, int | None]:
+    """(number, total) from "3", "03/12" or "3 of 12"; a total in a field of its own wins."""
+    match = _NUMBER.match(_first(values, field) or "")
+    number, total = (match[1], match[2]) if match else (None, None)
+    own = _NUMBER.match(_first(values, f"{field}total") or "")
+    total = own[1] if own else total
+    return int(number) if number is not None else None, _positive(int(total)) if total else None
+
+
+def _positive(number: float | None) -> int | None:
+    return int(number) if number is not None and 1 <= number <= _LIMIT else None
+
+
+def _plausible(seconds: float | None) -> float | None:
+    if seconds is None or not math.isfinite(seconds) or not 0 < seconds < 1e7:
+        return None
+    return round(seconds, 3)
