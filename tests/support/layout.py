@@ -91,16 +91,15 @@ def _order(source: Source, rules: Rules) -> Iterator[str]:
 
 
 def _part(module: str) -> str:
-    """`mount` of `package.mount.fuse`; `config` of `package.config_models`."""
-    name = (module.split(".")[1:] or [module])[0]
-    return name.partition("_")[0] or name
+    """`mount` of `package.mount.fuse`."""
+    return (module.split(".")[1:] or [module])[0]
 
 
 def _cycles(source: Source) -> Iterator[str]:
-    """Of imports that run, at any time: one inside a function hides a cycle, but does not undo it."""
+    """Of all imports: one inside a function, or for the type checker only, hides a cycle but does not undo it."""
     graph: dict[str, set[str]] = {}
     for each in source.imports:
-        if not each.typing and each.target in source.files and each.target != each.source:
+        if each.target in source.files and each.target != each.source:
             graph.setdefault(each.source, set()).add(each.target)
     try:
         TopologicalSorter(graph).prepare()
