@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -88,3 +89,22 @@ async def test_two_folders_serve_one_file_without_a_mount(tmp_path: Path) -> Non
         await registry.aclose()
     [failed_over] = [event for event in events if isinstance(event, FailedOver)]
     assert (failed_over.source, failed_over.target) == ("near", "far")
+
+
+@pytest.mark.parametrize(
+    ("former", "homes"),
+    [
+        ("musicfs.origins.base", ["musicfs.origin", "musicfs.config.kinds"]),
+        ("musicfs.origins.threads", ["musicfs.system.threads"]),
+        ("musicfs.secrets", ["musicfs.config.secrets"]),
+    ],
+)
+def test_former_names_that_plugins_import_are_the_same_objects(former: str, homes: list[str]) -> None:
+    module = import_module(former)
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert any(vars(import_module(home)).get(name) is value for home in homes), name
+
+
+def test_plugins_find_the_configuration_of_an_origin_where_they_did() -> None:
+    assert import_module("musicfs.config").OriginConfig is OriginConfig
