@@ -39,7 +39,7 @@ class LogSettings:
 
 
 def settings_of(config: LogConfig, place: Place) -> LogSettings:
-    levels = tuple((f"{_PACKAGE}.{part}", _number(level)) for part, level in config.levels.items())
+    levels = tuple((f"{_PACKAGE}.{logger}", _number(level)) for logger, level in config.of_loggers().items())
     return LogSettings(_number(config.level), levels, config.format == "json", place)
 
 

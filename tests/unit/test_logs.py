@@ -21,7 +21,9 @@ from click.testing import CliRunner
 from musicfs import logs
 from musicfs.cli.main import cli
 from musicfs.cli.options import overrides_of
+from musicfs.config import log_parts
 from musicfs.config.load import load_config
+from musicfs.config.log_parts import PARTS
 from musicfs.config.models import LogConfig
 from musicfs.logs import LogSettings
 from tests.support.commands import Commands, commands, make_album
@@ -114,6 +116,40 @@ def test_the_command_line_says_how_much_of_which_part() -> None:
 def test_what_is_no_level_or_no_part_is_told(tmp_path: Path, text: str, words: str) -> None:
     done = CliRunner().invoke(cli, ["mount", "m", "--origin", str(tmp_path), "--log-level", text])
     assert words in str(done.exception)
+
+
+def test_a_former_name_of_a_part_works_with_a_hint() -> None:
+    said = overrides_of(log_levels=["content.blocks=debug", "library.scanner=info", "library.rows=info", "mount=info"])
+    loaded = load_config(overrides={**said, "origins": [{"id": "a", "origin_type": "local", "path": "/a"}]})
+    assert logs.settings_of(loaded.config.log, "file").levels == (
+        ("musicfs.cache.store", logging.DEBUG),
+        ("musicfs.library.scanner", logging.INFO),
+        ("musicfs.mount", logging.INFO),
+    )
+    assert loaded.warnings == (
+        'command line: log.levels names "content.blocks": this is a former name; the part is called cache now.',
+        'command line: log.levels names "library.scanner": this is a former name; the part is called library now.',
+        'command line: log.levels names "library.rows": nothing is logged under this name; leave it out.',
+    )
+
+
+def test_the_parts_are_those_of_the_documentation_and_hold_every_logger() -> None:
+    page = (Path(__file__).parents[2] / "docs/CONFIGURATION.md").read_text()
+    sentence = page.partition("The parts are ")[2].partition(".\n")[0].partition(". Names")[0]
+    assert tuple(sorted(re.findall(r"`([a-z0-9.]+)`", sentence))) == PARTS
+    package = Path(logs.__file__).parent
+    for part in PARTS:
+        assert (package / part.replace(".", "/")).is_dir() or part == "events"
+    for path in package.rglob("*.py"):
+        if "getLogger(__name__)" in path.read_text():
+            module = ".".join(path.relative_to(package).with_suffix("").parts)
+            assert any(f"{module}.".startswith(f"{part}.") for part in PARTS), module
+
+
+def test_every_former_name_leads_to_a_module_that_logs() -> None:
+    package = Path(logs.__file__).parent
+    for logger in log_parts._FORMER.values():
+        assert "getLogger(__name__)" in (package / f"{logger.replace('.', '/')}.py").read_text()
 
 
 @pytest.fixture

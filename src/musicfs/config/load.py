@@ -21,6 +21,7 @@ from blake3 import blake3
 from pydantic import BaseModel, ValidationError
 
 from musicfs.config.kinds import installed_settings, kinds_of_scheme
+from musicfs.config.log_parts import hint_about
 from musicfs.config.models import (
     COMMON_KEYS,
     ID,
@@ -166,6 +167,7 @@ class _Loading:
         origins = (o.model_copy(update={"settings": own}) for o, own in zip(config.origins, settings, strict=True))
         webhooks = tuple(self._with_secret_file(n, each) for n, each in enumerate(config.webhooks))
         update = {"origins": tuple(origins), "webhooks": webhooks}
+        self._warn_of_former_parts(config)
         if self._problems:
             raise ConfigError(self._problems)
         config = settle_links(config.model_copy(update=update))
@@ -259,6 +261,12 @@ class _Loading:
             variable = variable_of(str(table.get("id")), key)
             where = self._sources.where((section, n, key))
             self._warnings.append(f"{where} is written out: anyone who can read the file has it; prefer {variable}.")
+
+    def _warn_of_former_parts(self, config: Config) -> None:
+        for part in config.log.levels:
+            if hint := hint_about(part):
+                where = self._sources.where(("log", "levels"))
+                self._warnings.append(f"{where} names {shown_value(part)}: {hint}.")
 
     def _try_template(self, template: str) -> None:
         if self._check_template is None:

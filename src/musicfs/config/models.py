@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from musicfs.config.log_parts import is_part, logger_of
 from musicfs.config.sources import Wanted, hide_secrets
 from musicfs.events import Event, EventsDropped
 from musicfs.model import OriginId, OriginType
@@ -201,11 +202,7 @@ class ControlConfig(_Settings):
 
 
 def _part(value: str) -> str:
-    """A module or a folder of modules of this package, by its dotted name."""
-    path = Path(__file__).parent.parent.joinpath(*value.split("."))
-    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)*", value) or not (
-        path.is_dir() or path.with_suffix(".py").is_file()
-    ):
+    if not is_part(value):
         raise ValueError("not a part of MusicFS")
     return value
 
@@ -215,13 +212,18 @@ _PARTS = 'a table of parts and levels, such as { "origins.sftp" = "debug", feder
 
 
 class LogConfig(_Settings):
-    """What is logged, and how. levels: of single parts, which are modules of MusicFS or folders of them."""
+    """What is logged, and how. levels: of single parts, by the names in log_parts.py."""
 
     level: Annotated[LogLevel, Wanted("one of debug, info, warning, error")] = "warning"
     format: Annotated[Literal["text", "json"], Wanted("text or json")] = "text"
     levels: Annotated[Mapping[Annotated[str, AfterValidator(_part)], LogLevel], Wanted(_PARTS)] = Field(
         default_factory=dict
     )
+
+    def of_loggers(self) -> dict[str, LogLevel]:
+        """The levels by the names of loggers, without the package's name."""
+        named = ((logger_of(part), level) for part, level in self.levels.items())
+        return {logger: level for logger, level in named if logger is not None}
 
 
 def _http_url(value: SecretStr) -> SecretStr:
