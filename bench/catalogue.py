@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from bench.library import Track, make_library
 from musicfs.catalog.database import ROOT_INO, connect, prepare_catalog
-from musicfs.catalog.rows import Found
+from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.config.models import TreeConfig
 from musicfs.library.placement import folder_of
@@ -153,11 +153,11 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
         catalog.scan_completed("music")
 
 
-def _found(root: Path, track: LinkedTrack) -> Found:
+def _found(root: Path, track: LinkedTrack) -> ScannedFile:
     file = _state(root, track.number // _LINKS)
     stat, tags = Stat(track.source, file.st_size, file.st_mtime_ns), dump_tags(track.tags())
     folder = folder_of(track.source, Role.AUDIO.value)
-    return Found(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
+    return ScannedFile(stat, folder, Role.AUDIO.value, _fingerprint(track), tags, None)
 
 
 def _fingerprint(track: Track) -> Fingerprint:

@@ -25,7 +25,7 @@ _PACES = {"full speed": 0.0, "real time": 1.15e6}
 _NORMAL_READS = 400
 _DISTANCE = 0.03
 _AWAY_SECS = 5.0
-_MOST_OFTEN = ("killed", "stopped")
+_MAX_OFTEN = ("killed", "stopped")
 """What befalls servers most is repeated most, so that a 99th percentile means something."""
 _NO_HEDGES = RetryConfig(hedge_share=0, hedge_burst=0)
 
@@ -65,7 +65,7 @@ async def _gaps(kinds: EveryKind, source: Place, fault: str, pace: float) -> lis
 def _repeated(rounds: int, fault: str, pace: float) -> int:
     if pace:
         return max(1, rounds * 2 // 5)
-    return 5 * rounds if fault in _MOST_OFTEN else rounds
+    return 5 * rounds if fault in _MAX_OFTEN else rounds
 
 
 async def _play_on(listener: Listener, pace: float) -> bytes:
@@ -129,7 +129,7 @@ async def _measure(rounds: int) -> tuple[dict[str, object], str]:
     gaps: dict[str, list[float]] = {}
     told = [
         f"The longest gap in ms, reading blocks of {BLOCK // 1024} KiB: at full speed"
-        f" {4 * _repeated(rounds, 'killed', 0)} repetitions of {' and '.join(_MOST_OFTEN)}, {4 * rounds} of"
+        f" {4 * _repeated(rounds, 'killed', 0)} repetitions of {' and '.join(_MAX_OFTEN)}, {4 * rounds} of"
         f" the others, and {4 * _repeated(rounds, '', 1)} in real time, where the 99th percentile is the longest.",
         "",
     ]

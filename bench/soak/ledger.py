@@ -19,7 +19,7 @@ from typing import Any
 
 _GRACE_SECS = 6.0
 """After its return, until reads of an origin may be expected to succeed."""
-_MOST_EXAMPLES = 20
+_MAX_EXAMPLES = 20
 
 
 @dataclass
@@ -119,6 +119,6 @@ class Ledger:
 
 
 def _keep(examples: list[str], what: str) -> None:
-    if len(examples) < _MOST_EXAMPLES:
+    if len(examples) < _MAX_EXAMPLES:
         print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
         examples.append(what)

@@ -22,7 +22,7 @@ from typing import Any
 _CHUNK = 128 << 10
 _REAL_TIME = 1.15e6
 """Bytes per second: what uncompressed stereo of 24 bits at 192 kHz takes."""
-_MOST_REAL_TIME_SECS = 20.0
+_MAX_REAL_TIME_SECS = 20.0
 
 
 class Reader:
@@ -71,7 +71,7 @@ class Reader:
             file = self._call(os.open, self._mount / path, os.O_RDONLY)
             try:
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-                while position < end and time.monotonic() < began + _MOST_REAL_TIME_SECS:
+                while position < end and time.monotonic() < began + _MAX_REAL_TIME_SECS:
                     data = self._call(os.pread, file, min(_CHUNK, end - position), position)
                     if not data or data != right[position : position + len(data)]:
                         found["wrong"] = position

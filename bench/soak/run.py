@@ -30,7 +30,7 @@ _SILENT_SECS = 90.0
 _QUIET_SECS = 135.0
 """Until the library worker has gone to rest, two checks of health have let go of idle files and connections, and what
 was freed is given back."""
-_MOST_ROTTEN = 6
+_MAX_ROTTEN = 6
 _COUNTED = ("musicfs_failovers_total", "musicfs_hedges_won_total", "musicfs_replicas_quarantined_total",
             "musicfs_health_changes_total", "musicfs_scans_total", "musicfs_fuse_requests_total",
             "musicfs_fuse_read_bytes_total", "process_cpu_seconds_total")  # fmt: skip
@@ -156,7 +156,7 @@ class Schedule:
             and path not in ledger.rotten | ledger.optional
             and self._world.sites[id].rots
         ]
-        if found and len(ledger.rotten) < _MOST_ROTTEN:
+        if found and len(ledger.rotten) < _MAX_ROTTEN:
             self._happened["a bit rots"] += 1
             path, id = self._dice.choice(found)
             _log(f"{path} rots at {id}")

@@ -36,12 +36,12 @@ OriginType.S3 = OriginType("s3")
 OriginType.SFTP = OriginType("sftp")
 
 
-_LEAST_NS, _MOST_NS = -(2**63), 2**63 - 1
+_MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_SIZE = 2**63 - 1
+MAX_SIZE = 2**63 - 1
 """The largest size of a file, in bytes: what the kernel and the catalogue can hold."""
-_MOST_NAME = 255  # bytes
-_MOST_PATH = 4096
+_MAX_NAME = 255  # bytes
+_MAX_PATH = 4096
 _NO_NAMES = frozenset((b"", b".", b".."))
 
 
@@ -51,11 +51,11 @@ def stored_ns(ns: float) -> int:
     Times before 1677 and after 2262 become the nearest that fits, and what is no number becomes 0: a broken clock costs
     no file.
     """
-    if _LEAST_NS <= ns <= _MOST_NS:
+    if _MIN_NS <= ns <= _MAX_NS:
         return int(ns)
     if ns != ns:
         return 0
-    return _LEAST_NS if ns < 0 else _MOST_NS
+    return _MIN_NS if ns < 0 else _MAX_NS
 
 
 def ns_of(when: datetime) -> int:
@@ -99,18 +99,18 @@ class Stat:
     owner: Owner | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if type(self.mtime_ns) is not int or not _LEAST_NS <= self.mtime_ns <= _MOST_NS:
+        if type(self.mtime_ns) is not int or not _MIN_NS <= self.mtime_ns <= _MAX_NS:
             object.__setattr__(self, "mtime_ns", stored_ns(self.mtime_ns))
 
     def problem(self) -> str | None:
         """Why neither the catalogue nor the kernel can hold this file ("size is negative ..."); None: they can."""
-        if type(self.size) is not int or not 0 <= self.size <= MOST_SIZE:
+        if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
             return "size is negative or above 2^63-1 bytes"
         try:
             path = self.path.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             return "name is no Unicode"
-        if len(path) > _MOST_PATH or (len(path) > _MOST_NAME and max(map(len, path.split(b"/"))) > _MOST_NAME):
+        if len(path) > _MAX_PATH or (len(path) > _MAX_NAME and max(map(len, path.split(b"/"))) > _MAX_NAME):
             return "name has more than 255 bytes, or their path more than 4096"
         if b"\0" in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
             return "name is no path of a file"

@@ -16,7 +16,7 @@ import pytest
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origin import ReadsNow
-from musicfs.origins.listing import Folder, Lister
+from musicfs.origins.listing import FolderListing, Lister
 from musicfs.origins.local import driver
 from musicfs.origins.local.driver import LocalOrigin
 from tests.contract.folder_env import FolderEnv
@@ -392,7 +392,7 @@ async def test_a_root_that_vanishes_during_the_scan_fails_it(env: LocalEnv, agai
 class FlappingOrigin(LocalOrigin):
     """A disk that is away while its folder "b" is listed, and back at once."""
 
-    def _list(self, walk: Lister, folder: str) -> Folder:
+    def _list(self, walk: Lister, folder: str) -> FolderListing:
         if folder != "b":
             return super()._list(walk, folder)
         root = Path(self._path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from musicfs.origins.nfs.replies import LARGEST, Malformed, Replies
+from musicfs.origins.nfs.replies import MAX, Malformed, Replies
 from tests.support.confined import confined
 
 ATTACKS = (
@@ -53,7 +53,7 @@ def test_a_reply_that_comes_in_any_pieces_is_handed_over_as_one() -> None:
     assert found == [(0x80000000 | len(body)).to_bytes(4, "big") + body]
 
 
-@pytest.mark.parametrize("head", [LARGEST + 1, 0x80000000 | (LARGEST + 1), 0xFFFFFFFF])
+@pytest.mark.parametrize("head", [MAX + 1, 0x80000000 | (MAX + 1), 0xFFFFFFFF])
 def test_a_record_that_no_call_asks_for_is_refused_by_its_head(head: int) -> None:
     with pytest.raises(Malformed, match="too large"):
         Replies().take(head.to_bytes(4, "big"))

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_LARGEST = 4 << 30
+_MAX = 4 << 30
 """Bytes of address space: what exceeds it would harm the machine."""
 
 
@@ -39,7 +39,7 @@ def peak_megabytes() -> int:
 def main() -> None:
     faulthandler.enable()
     module, function, megabytes, *arguments = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_AS, (_LARGEST, _LARGEST))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX, _MAX))
     result = getattr(importlib.import_module(module), function)(*arguments)
     if inspect.iscoroutine(result):
         asyncio.run(result)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from musicfs.app.app import App
-from musicfs.app.live_config import Source
+from musicfs.app.live_config import ConfigSource
 from musicfs.config.models import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
 from musicfs.control.server import ControlServer
@@ -67,7 +67,7 @@ def opened(endpoint: Endpoint) -> socket.socket:
 
 @asynccontextmanager
 async def running_app(
-    folder: Path, *origins: OriginConfig, source: Source | None = None, **settings: Any
+    folder: Path, *origins: OriginConfig, source: ConfigSource | None = None, **settings: Any
 ) -> AsyncIterator[Running]:
     """settings: sections of the configuration. source: where it may be read again."""
     config = Config(mount_point=folder / "m", cache_dir=folder / "cache", origins=origins, **settings)

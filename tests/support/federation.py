@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from musicfs.config.models import HealthConfig, RetryConfig
 from musicfs.events import Event, EventBus
-from musicfs.federation import Bandwidth, FailoverExecutor, Fetched, HealthMonitor, OriginRegistry, Router
+from musicfs.federation import FailoverExecutor, Fetched, HealthMonitor, OriginRegistry, RateLimit, Router
 from musicfs.model import Replica
 from tests.support.fakes import FakeOrigin
 
@@ -37,7 +37,7 @@ class Federation:
         *,
         metered: bool = False,
         hedge: bool = True,
-        bandwidth: Bandwidth | None = None,
+        bandwidth: RateLimit | None = None,
     ) -> None:
         self.origins.append(origin)
         place = len(self.origins) if priority is None else priority

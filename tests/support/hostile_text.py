@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import musicfs
-from musicfs.catalog.rows import Copy, Entry, FolderFile
+from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
 from musicfs.library.placement import FolderPlacer, fold, folder_of
 from musicfs.library.templates import Template, TemplateError, disc_from_folder, track_fields
@@ -81,7 +81,7 @@ def _placed(text: str) -> None:
 
 def _settled(text: str) -> None:
     names = [safe_component(text[start : start + 40]) for start in range(0, 4000, 20)]
-    entries = [Entry(n, "", name, name, False, name[:9], n) for n, name in enumerate(names)]
+    entries = [TreeEntry(n, "", name, name, False, name[:9], n) for n, name in enumerate(names)]
     settle_names(entries, {n: [Copy(n, "a", name, b"", n, True, 0, 1, 1)] for n, name in enumerate(names)}, names[:9])
 
 

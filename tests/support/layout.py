@@ -120,3 +120,13 @@ def _sizes(source: Source, rules: Rules) -> Iterator[str]:
         lines = len(path.read_text().splitlines())
         if lines > rules.most_lines:
             yield f"{module} has {lines} lines, more than {rules.most_lines}"
+
+
+def shared_class_names(source: Source) -> dict[str, list[str]]:
+    """The modules of every class name that more than one class has; a leading underscore makes no other name."""
+    homes: dict[str, list[str]] = {}
+    for module, path in source.files.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(module)
+    return {name: modules for name, modules in homes.items() if len(modules) > 1}

@@ -54,7 +54,7 @@ key_file = "{key}"
 known_hosts = "{known_hosts}"
 priority = 3
 """
-_LONGEST = 290.0
+_MAX = 290.0
 _AWAY = ((95.0, 125.0), (265.0, None))
 _PIECE = 32 * 1024
 
@@ -120,7 +120,7 @@ def _come_and_go(stage: Stage, began: float) -> None:
             _until(began + back)
             stage.clear_nas()
             stage.bring_nas()
-    _until(began + _LONGEST - 10)
+    _until(began + _MAX - 10)
 
 
 def _until(moment: float) -> None:

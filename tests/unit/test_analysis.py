@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from musicfs.catalog.rows import Found
+from musicfs.catalog.rows import ScannedFile
 from musicfs.config.models import OriginConfig
 from musicfs.library.parse_pool import Analyser, Parsers, make_pool
 from musicfs.model import OriginId, OriginType
@@ -72,7 +72,7 @@ async def test_a_file_on_a_disk_that_kills_its_parser_is_told_of_and_the_others_
     parsers = Parsers(DeadlyPool)
     origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": tmp_path}))
     files = [(stat, "audio" if "flac" in stat.path else "sidecar") async for stat in origin.scan()]
-    found: dict[str, Found | None] = {}
+    found: dict[str, ScannedFile | None] = {}
     await Analyser(parsers).analyse_all(origin, files, lambda stat, what: found.update({stat.path: what}), few=False)
     parsers.close()
     await origin.aclose()

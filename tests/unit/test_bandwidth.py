@@ -10,7 +10,7 @@ import pytest
 
 from musicfs.config.models import RetryConfig
 from musicfs.errors import NoReplicaAvailable
-from musicfs.federation import Bandwidth
+from musicfs.federation import RateLimit
 from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.model import Fingerprint, OriginId, Stat
 from musicfs.tags.parser import Examined
@@ -28,7 +28,7 @@ async def background(fed: Federation, *sizes: int) -> None:
 
 @virtual_time
 async def test_what_is_saved_up_goes_at_once_and_the_rest_at_the_rate() -> None:
-    limit = Bandwidth(1000)
+    limit = RateLimit(1000)
     await asyncio.sleep(60)
     for at in (60_000, 60_000, 60_500, 61_000):
         await limit.take(500 if at > 60_000 else 750)
@@ -37,7 +37,7 @@ async def test_what_is_saved_up_goes_at_once_and_the_rest_at_the_rate() -> None:
 
 @virtual_time
 async def test_many_at_once_share_the_rate() -> None:
-    limit = Bandwidth(1000)
+    limit = RateLimit(1000)
     await asyncio.gather(*(limit.take(500) for _ in range(10)))
     # A second's worth was there at the start, and the last waits for those before it only.
     assert now_ms() == 3_500
@@ -45,7 +45,7 @@ async def test_many_at_once_share_the_rate() -> None:
 
 @virtual_time
 async def test_who_gives_up_waiting_takes_nothing() -> None:
-    limit = Bandwidth(1000)
+    limit = RateLimit(1000)
     await limit.take(2000)
     waiting = asyncio.create_task(limit.take(60_000))
     await asyncio.sleep(0.5)
@@ -59,7 +59,7 @@ async def test_who_gives_up_waiting_takes_nothing() -> None:
 async def test_background_reads_keep_to_the_limit_and_others_do_not() -> None:
     origin = FakeOrigin("a")
     async with federation() as fed:
-        fed.add(origin, bandwidth=Bandwidth(100))
+        fed.add(origin, bandwidth=RateLimit(100))
         await background(fed, 200, 100)
         assert origin.called_ms == [0, 1000]
         await fed.fetch(0, 1000)
@@ -70,7 +70,7 @@ async def test_background_reads_keep_to_the_limit_and_others_do_not() -> None:
 async def test_background_reads_give_way_to_what_is_played_and_are_not_starved_by_it() -> None:
     origin = FakeOrigin("a")
     async with federation() as fed:
-        fed.add(origin, bandwidth=Bandwidth(100))
+        fed.add(origin, bandwidth=RateLimit(100))
         for _ in range(50):
             await fed.fetch(0, 1000)
         await background(fed, 1)
@@ -82,7 +82,7 @@ async def test_a_limit_for_everything_holds_back_what_is_played_too() -> None:
     """Also what could be had without waiting."""
     origin = FakeLocal("a")
     async with federation() as fed:
-        fed.add(origin, bandwidth=Bandwidth(100, everything=True))
+        fed.add(origin, bandwidth=RateLimit(100, everything=True))
         await fed.probe_all()
         assert fed.executor.fetch_now(fed.replicas, 0, 100) is None
         await fed.fetch(0, 200)
@@ -93,7 +93,7 @@ async def test_a_limit_for_everything_holds_back_what_is_played_too() -> None:
 @virtual_time
 async def test_waiting_for_bandwidth_ends_at_the_deadline_of_a_read() -> None:
     async with federation(retry=RetryConfig(deadline_ms=3000)) as fed:
-        fed.add(FakeOrigin("a"), bandwidth=Bandwidth(10, everything=True))
+        fed.add(FakeOrigin("a"), bandwidth=RateLimit(10, everything=True))
         await fed.fetch(0, 100)
         with pytest.raises(NoReplicaAvailable, match="bandwidth_limit") as failed:
             await fed.fetch(0, 100)
@@ -105,7 +105,7 @@ async def test_waiting_for_bandwidth_ends_at_the_deadline_of_a_read() -> None:
 async def test_the_wait_for_bandwidth_is_no_latency_of_the_origin() -> None:
     """It would be taken for slow, and given up."""
     async with federation() as fed:
-        fed.add(FakeOrigin("a"), bandwidth=Bandwidth(10))
+        fed.add(FakeOrigin("a"), bandwidth=RateLimit(10))
         await background(fed, 1000, 100)
         assert now_ms() == 99_000
         assert fed.router.latency(A).p99_ms == 0
@@ -129,7 +129,7 @@ class NoParsers:
 @virtual_time
 async def test_scans_keep_to_the_limit() -> None:
     origin = FakeOrigin("a")
-    analyser = Analyser(cast(Parsers, NoParsers()), {A: Bandwidth(len(DATA))})
+    analyser = Analyser(cast(Parsers, NoParsers()), {A: RateLimit(len(DATA))})
     stats: Sequence[Stat] = [Stat("song.flac", len(DATA), 1)] * 4
     for stat in stats:
         await analyser.analyse(origin, stat, "audio")

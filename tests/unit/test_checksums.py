@@ -16,7 +16,7 @@ import pytest
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content import checkloads, checksums
 from musicfs.content.checkstore import CheckStore
-from musicfs.content.checksums import Answer, Checksums, digest_of
+from musicfs.content.checksums import Checksums, DigestMatch, digest_of
 from musicfs.events import EventBus
 from musicfs.federation.quarantine import Quarantine, SetAside
 from musicfs.model import Content, Fingerprint, OriginId, Replica
@@ -38,19 +38,19 @@ def started(path: Path | None) -> tuple[Checksums, Quarantine]:
     return made, quarantine
 
 
-async def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> Answer:
+async def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> DigestMatch:
     return made.note(await made.record(content), index, digest_of(data), data, origin)
 
 
 async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:
     made, _ = started(None)
-    assert await note(made, 2, GOOD, A) is Answer.NEW
-    assert await note(made, 2, GOOD, A) is Answer.SAME
-    assert await note(made, 2, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 2, GOOD, A) is DigestMatch.NEW
+    assert await note(made, 2, GOOD, A) is DigestMatch.SAME
+    assert await note(made, 2, BAD, B) is DigestMatch.DOUBTFUL
     assert made.recorder(await made.record(SONG), 2) == A
-    assert await note(made, 2, GOOD, B) is Answer.SAME
-    assert await note(made, 2, BAD, A) is Answer.WRONG
-    assert await note(made, 1, BAD, A) is Answer.NEW
+    assert await note(made, 2, GOOD, B) is DigestMatch.SAME
+    assert await note(made, 2, BAD, A) is DigestMatch.WRONG
+    assert await note(made, 1, BAD, A) is DigestMatch.NEW
     assert made.recorder(await made.record(SONG), 2) is None
 
 
@@ -64,11 +64,11 @@ async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
     await made.aclose()
     made, quarantine = started(tmp_path / "checksums")
     assert made.recorder(await made.record(SONG), 0) == B
-    assert await note(made, 0, BAD, A) is Answer.DOUBTFUL
-    assert await note(made, 1, BAD, A) is Answer.WRONG
+    assert await note(made, 0, BAD, A) is DigestMatch.DOUBTFUL
+    assert await note(made, 1, BAD, A) is DigestMatch.WRONG
     assert (await made.record(SONG)).is_sealed(0, GOOD)
     assert not (await made.record(SONG)).is_sealed(0, BAD)
-    assert await note(made, 2, GOOD, A) is Answer.NEW
+    assert await note(made, 2, GOOD, A) is DigestMatch.NEW
     assert set(quarantine.held.values()) == {SetAside(replica(A), 4), SetAside(replica(B), 5, A)}
     quarantine.free(A)
     await made.aclose()
@@ -94,7 +94,7 @@ async def test_a_crash_costs_the_last_moments_only(tmp_path: Path, monkeypatch: 
         while not is_kept():
             await asyncio.sleep(0.01)
     after, _ = started(crashed)
-    assert await note(after, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(after, 0, BAD, B) is DigestMatch.DOUBTFUL
     await after.aclose()
     await made.aclose()
 
@@ -108,7 +108,7 @@ async def test_what_is_in_use_is_one_record_however_many_others_were_read(
     for number in range(10):
         await note(made, 0, GOOD, A, Content(number, Fingerprint(bytes([number]) * 32), 100))
     assert await made.record(SONG) is mine
-    assert await note(made, 0, BAD, B, Content(3, Fingerprint(b"\3" * 32), 100)) is Answer.DOUBTFUL
+    assert await note(made, 0, BAD, B, Content(3, Fingerprint(b"\3" * 32), 100)) is DigestMatch.DOUBTFUL
     await made.aclose()
 
 
@@ -126,7 +126,7 @@ async def test_a_file_that_can_not_be_used_is_replaced(
     await note(made, 0, GOOD, A)
     await made.aclose()
     made, _ = started(path)
-    assert await note(made, 0, GOOD, A) is Answer.SAME
+    assert await note(made, 0, GOOD, A) is DigestMatch.SAME
     await made.aclose()
 
 
@@ -135,7 +135,7 @@ async def test_a_folder_that_can_not_be_used_stops_nothing(tmp_path: Path, caplo
     assert "checksums are not kept" in caplog.text
     await note(made, 0, GOOD, A)
     quarantine.add(replica(A), 0)
-    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 0, BAD, B) is DigestMatch.DOUBTFUL
     await made.aclose()
 
 
@@ -148,7 +148,7 @@ async def test_a_file_that_fails_while_it_is_used_stops_nothing(
     await note(made, 0, GOOD, A)
     await made.aclose()
     assert "checksums are not kept" in caplog.text
-    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
+    assert await note(made, 0, BAD, B) is DigestMatch.DOUBTFUL
 
 
 async def test_a_disk_that_was_full_is_written_to_again_and_nothing_is_lost(
@@ -178,7 +178,7 @@ async def test_a_disk_that_was_full_is_written_to_again_and_nothing_is_lost(
     await made.aclose()
     assert caplog.text.count("checksums are not kept for now") == 1
     made, quarantine = started(tmp_path / "checksums")
-    assert [await note(made, index, GOOD, A) for index in (0, 1)] == [Answer.SAME, Answer.SAME]
+    assert [await note(made, index, GOOD, A) for index in (0, 1)] == [DigestMatch.SAME, DigestMatch.SAME]
     assert len(quarantine.held) == 1
     await made.aclose()
 
@@ -218,8 +218,8 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
         made.prepare(SONG)
         assert made.known(SONG) is None
         assert not (await made.record(SONG)).is_known
-        assert await note(made, 0, BAD, B) is Answer.NEW
-        assert await note(made, 1, BAD, B) is Answer.NEW
+        assert await note(made, 0, BAD, B) is DigestMatch.NEW
+        assert await note(made, 1, BAD, B) is DigestMatch.NEW
         began = time.monotonic()
         assert not (await made.record(SONG)).is_known
         assert time.monotonic() - began < 0.04  # it has just been waited for
@@ -228,8 +228,8 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
         hanging.answer.set()
     while made.known(SONG) is None:
         await asyncio.sleep(0.001)
-    assert await note(made, 0, BAD, B) is Answer.DOUBTFUL
-    assert await note(made, 1, GOOD, B) is Answer.NEW
+    assert await note(made, 0, BAD, B) is DigestMatch.DOUBTFUL
+    assert await note(made, 1, GOOD, B) is DigestMatch.NEW
     await made.aclose()
 
 

@@ -17,8 +17,8 @@ from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import ReplicaFault, UserError
 from musicfs.events import RotFound, VerificationFinished, VerificationProgress
-from musicfs.federation import Bandwidth
-from musicfs.maintenance.scrub import Catalogue, Comparison
+from musicfs.federation import RateLimit
+from musicfs.maintenance.scrub import Scrub, ScrubQueries
 from musicfs.maintenance.scrub_store import CompareList, Find, Unchecked
 from musicfs.model import Content, Fingerprint, OriginId
 from tests.support.fakes import PATH, UNREACHABLE, FakeOrigin, fails, slow
@@ -64,8 +64,8 @@ class Shelf:
     def close(self) -> None:
         pass
 
-    def catalogue(self) -> Catalogue:
-        return Catalogue(self.totals, self.pages, lambda content: FILE, lambda content: self.made.replicas)
+    def catalogue(self) -> ScrubQueries:
+        return ScrubQueries(self.totals, self.pages, lambda content: FILE, lambda content: self.made.replicas)
 
 
 def song(number: int) -> Content:
@@ -73,10 +73,10 @@ def song(number: int) -> Content:
 
 
 @asynccontextmanager
-async def comparing(made: Federation, file: Path, shelf: Shelf | None = None) -> AsyncIterator[Comparison]:
+async def comparing(made: Federation, file: Path, shelf: Shelf | None = None) -> AsyncIterator[Scrub]:
     """At work, as in a mount; its file outlives it."""
     reader = Reader(made.executor, recent_blocks=0, checksums=Checksums())
-    comparison = Comparison(file, (shelf or Shelf(made)).catalogue(), reader, made.registry, made.bus)
+    comparison = Scrub(file, (shelf or Shelf(made)).catalogue(), reader, made.registry, made.bus)
     await comparison.start()
     working = asyncio.create_task(comparison.work())
     try:
@@ -87,7 +87,7 @@ async def comparing(made: Federation, file: Path, shelf: Shelf | None = None) ->
         await comparison.aclose()
 
 
-async def ended(comparison: Comparison) -> Comparison:
+async def ended(comparison: Scrub) -> Scrub:
     while comparison.run is None or comparison.run.state == "running":
         await asyncio.sleep(0.01)
     return comparison
@@ -97,7 +97,7 @@ def told(made: Federation) -> list[RotFound]:
     return made.published(RotFound)
 
 
-def unchecked(comparison: Comparison) -> list[Unchecked]:
+def unchecked(comparison: Scrub) -> list[Unchecked]:
     return list(comparison.unchecked.values())
 
 
@@ -198,7 +198,7 @@ async def test_reads_that_cost_money_are_made_only_if_that_was_said(tmp_path: Pa
 @virtual_time
 async def test_it_reads_no_faster_than_it_was_told_and_than_an_origin_allows(tmp_path: Path) -> None:
     async with federation(FakeOrigin("a", data=DATA)) as made:
-        made.add(FakeOrigin("b", data=DATA), bandwidth=Bandwidth(50_000))
+        made.add(FakeOrigin("b", data=DATA), bandwidth=RateLimit(50_000))
         async with comparing(made, tmp_path / "v") as comparison:
             began = asyncio.get_running_loop().time()
             await comparison.ask("", 100_000)
@@ -217,7 +217,7 @@ async def test_it_waits_while_anything_is_read_for_somebody(tmp_path: Path) -> N
     playing, other = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA)
     async with federation(playing, other) as made:
         reader = Reader(made.executor, recent_blocks=0)
-        comparison = Comparison(tmp_path / "v", Shelf(made).catalogue(), reader, made.registry, made.bus)
+        comparison = Scrub(tmp_path / "v", Shelf(made).catalogue(), reader, made.registry, made.bus)
         working = asyncio.create_task(comparison.work())
         playing.reads.append(slow(3.0))
         played = asyncio.create_task(reader.read(OpenContent(song(9), [playing.replica]), 0, 1000))

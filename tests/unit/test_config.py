@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from musicfs.config import kinds
 from musicfs.config.edit import ConfigFile
 from musicfs.config.kinds import find_kind, kind_entry_points
-from musicfs.config.load import Loaded, check_paths, default_cache_dir, load_config, origin_from_argument
+from musicfs.config.load import LoadedConfig, check_paths, default_cache_dir, load_config, origin_from_argument
 from musicfs.config.models import Config, HealthConfig, OriginConfig, WebhookConfig
 from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginId, OriginType
@@ -352,7 +352,7 @@ def test_missing_folders_of_enabled_origins_are_found(tmp_path: Path) -> None:
         {"id": name, "origin_type": "local", "path": tmp_path / name, "enabled": enabled}
         for name, enabled in names.items()
     ]
-    loaded: Loaded = load_config(overrides={"origins": tables})
+    loaded: LoadedConfig = load_config(overrides={"origins": tables})
     assert check_paths(loaded.config) == [
         f"origin 'file': path is {tmp_path}/file, which is not a folder: mount it, or mend the path.",
         f"origin 'gone': path is {tmp_path}/gone, which does not exist: mount it, or mend the path.",

@@ -28,7 +28,7 @@ from schemathesis.checks import (
 )
 from schemathesis.config import SchemathesisConfig
 
-from musicfs.app.live_config import Source
+from musicfs.app.live_config import ConfigSource
 from musicfs.config.load import load_config
 from musicfs.config.models import ControlConfig
 from musicfs.control.routes import events as event_routes
@@ -60,12 +60,12 @@ async def api() -> AsyncIterator[Running]:
             yield running
 
 
-def _written(folder: Path) -> Source:
+def _written(folder: Path) -> ConfigSource:
     """The same origins in a file."""
     (folder / "m.toml").write_text(
         "".join(f'[[origins]]\nid = "{id}"\norigin_type = "local"\npath = "{folder / id}"\n' for id in "ab")
     )
-    return Source(folder / "m.toml", {}, lambda file, overrides: load_config(file, overrides=overrides))
+    return ConfigSource(folder / "m.toml", {}, lambda file, overrides: load_config(file, overrides=overrides))
 
 
 def _url(api: Running) -> str:

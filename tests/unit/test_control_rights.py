@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from musicfs.app.live_config import Source, not_from_elsewhere
+from musicfs.app.live_config import ConfigSource, not_from_elsewhere
 from musicfs.config.kinds import OriginKind
 from musicfs.config.load import load_config
 from musicfs.config.models import ControlConfig, OriginConfig
@@ -45,7 +45,7 @@ async def api() -> AsyncIterator[Running]:
         control = ControlConfig.model_validate({"listen": "127.0.0.1:0", **tokens})
         sftp = {"id": "nas-1", "origin_type": "sftp", "host": "localhost", "port": 1, "path": "/m"}
         origins = local_origin("a", folder / "a", 0), OriginConfig.model_validate(sftp)
-        source = Source(folder / "m.toml", {}, lambda file, overrides: load_config(file, overrides=overrides))
+        source = ConfigSource(folder / "m.toml", {}, lambda file, overrides: load_config(file, overrides=overrides))
         async with running_app(folder, *origins, control=control, source=source) as running:
             yield running
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import musicfs
-from tests.support.layout import Rules, Source, violations
+from tests.support.layout import Rules, Source, shared_class_names, violations
 
 RULES = Rules(
     package="musicfs",
@@ -65,6 +65,17 @@ RULES = Rules(
 
 def test_the_package_keeps_to_the_rules() -> None:
     assert violations(Source(Path(musicfs.__file__).parent), RULES) == []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    assert shared_class_names(Source(Path(musicfs.__file__).parent)) == {}
+
+
+def test_a_name_that_two_classes_share_is_found(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "one.py").write_text("class Entry: ...")
+    (tmp_path / "toy" / "two.py").write_text("def f():\n    class _Entry: ...\nclass Other: ...")
+    assert shared_class_names(Source(tmp_path / "toy")) == {"Entry": ["toy.one", "toy.two"]}
 
 
 def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:

@@ -177,7 +177,7 @@ async def test_a_worker_that_takes_no_commands_for_long_is_replaced_before_they_
 ) -> None:
     make_album(setup.root, "Artist", "Album", 1, seconds=0.1)
     await setup.library.scan(A)
-    monkeypatch.setattr(client, "_MOST_UNSENT", 1 << 20)
+    monkeypatch.setattr(client, "_MAX_UNSENT", 1 << 20)
     monkeypatch.setattr(client, "_STALLED_SECS", 0.2)
     worker = setup.worker()
     worker.suspend()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
-from musicfs.federation.coalesce import MOST, Merger
+from musicfs.federation.coalesce import MAX, Coalescer
 from musicfs.model import Replica
 from musicfs.origin import HandOut
 from tests.support.fakes import DATA, HANG, SHORT, UNREACHABLE, FakeOrigin, slow
@@ -18,15 +18,15 @@ from tests.support.virtualtime import virtual_time
 PIECE = 100
 
 
-def merger() -> Merger:
-    return Merger(lambda read, name: asyncio.create_task(read, name=name))
+def merger() -> Coalescer:
+    return Coalescer(lambda read, name: asyncio.create_task(read, name=name))
 
 
 def asked(origin: FakeOrigin) -> list[tuple[int, int]]:
     return [(call.offset, call.size) for call in origin.calls]
 
 
-def begin(made: Merger, origin: FakeOrigin, *numbers: int) -> list[asyncio.Task[bytes]]:
+def begin(made: Coalescer, origin: FakeOrigin, *numbers: int) -> list[asyncio.Task[bytes]]:
     return [asyncio.create_task(made.read(origin, origin.replica, number * PIECE, PIECE)) for number in numbers]
 
 
@@ -49,10 +49,10 @@ async def test_what_is_begun_later_is_a_request_of_its_own() -> None:
 
 @virtual_time
 async def test_a_request_has_a_largest_size() -> None:
-    origin, made = FakeOrigin("a", data=bytes(2 * MOST)), merger()
-    size = MOST // 2
+    origin, made = FakeOrigin("a", data=bytes(2 * MAX)), merger()
+    size = MAX // 2
     await asyncio.gather(*(made.read(origin, origin.replica, number * size, size) for number in range(4)))
-    assert asked(origin) == [(0, MOST), (MOST, MOST)]
+    assert asked(origin) == [(0, MAX), (MAX, MAX)]
 
 
 @virtual_time

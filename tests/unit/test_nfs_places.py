@@ -8,11 +8,15 @@ from typing import cast
 
 import pytest
 
-from musicfs.origins.nfs.handle_cache import Places
+from musicfs.origins.nfs.handle_cache import HandleCache
 from musicfs.origins.nfs.libnfs import Connection
-from musicfs.origins.nfs.rpc import About, Found
+from musicfs.origins.nfs.rpc import Found, NfsAttributes
 
-_FOLDER, _FILE, _LINK = About(stat.S_IFDIR, 0, 0), About(stat.S_IFREG, 1, 1), About(stat.S_IFLNK, 1, 1)
+_FOLDER, _FILE, _LINK = (
+    NfsAttributes(stat.S_IFDIR, 0, 0),
+    NfsAttributes(stat.S_IFREG, 1, 1),
+    NfsAttributes(stat.S_IFLNK, 1, 1),
+)
 
 
 class FakeConnection:
@@ -65,7 +69,7 @@ class Walker:
     def __init__(self, *paths: str, most: int = 100) -> None:
         self.fake = FakeConnection(*paths)
         self.now = 0.0
-        self.places = Places(most, 60, lambda: self.now)
+        self.places = HandleCache(most, 60, lambda: self.now)
 
     def asked_for(self, path: str, *, afresh: bool = False) -> list[str]:
         """What finding it asks the server."""

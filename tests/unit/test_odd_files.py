@@ -20,7 +20,7 @@ from musicfs.origins.s3.listing import parse_page, time_of
 from tests.support.commands import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
 
-LEAST, MOST = -(2**63), 2**63 - 1
+MIN, MAX = -(2**63), 2**63 - 1
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def odd(library: ScannedLibrary, music: Path, *stats: Stat) -> Odd:
 @pytest.mark.parametrize(
     ("given_ns", "kept"),
     [
-        (0, 0), (-1, -1), (MOST, MOST), (LEAST, LEAST), (MOST + 1, MOST), (LEAST - 1, LEAST), (10**30, MOST),
-        (-(10**30), LEAST), (float("nan"), 0), (float("inf"), MOST), (float("-inf"), LEAST), (1.5e9, 1_500_000_000),
-        (2.0**63, MOST),
+        (0, 0), (-1, -1), (MAX, MAX), (MIN, MIN), (MAX + 1, MAX), (MIN - 1, MIN), (10**30, MAX),
+        (-(10**30), MIN), (float("nan"), 0), (float("inf"), MAX), (float("-inf"), MIN), (1.5e9, 1_500_000_000),
+        (2.0**63, MAX),
     ],
 )  # fmt: skip
 def test_a_time_is_kept_as_the_nearest_of_64_bits(given_ns: float, kept: int) -> None:
@@ -73,13 +73,13 @@ def test_a_time_is_kept_as_the_nearest_of_64_bits(given_ns: float, kept: int) ->
 @given(st.integers() | st.floats())
 def test_whatever_a_time_is_it_can_be_kept_and_is_then_kept_as_it_is(ns: float) -> None:
     kept = stored_ns(ns)
-    assert LEAST <= kept <= MOST
+    assert MIN <= kept <= MAX
     assert stored_ns(kept) == kept
 
 
 @given(st.datetimes(timezones=st.none() | st.timezones()))
 def test_every_date_has_a_time(when: datetime) -> None:
-    assert LEAST <= ns_of(when) <= MOST
+    assert MIN <= ns_of(when) <= MAX
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:
@@ -91,8 +91,8 @@ def test_a_date_without_a_zone_is_in_utc() -> None:
 @pytest.mark.parametrize(
     ("date", "header", "kept"),
     [
-        ("0001-01-01T00:00:00+14:00", "Mon, 01 Jan 1600 00:00:00 +1400", LEAST),
-        ("9999-12-31T23:59:59-12:00", "Fri, 31 Dec 9999 23:59:59 -1200", MOST),
+        ("0001-01-01T00:00:00+14:00", "Mon, 01 Jan 1600 00:00:00 +1400", MIN),
+        ("9999-12-31T23:59:59-12:00", "Fri, 31 Dec 9999 23:59:59 -1200", MAX),
         ("2001-02-03T04:05:06", "Sat, 03 Feb 2001 04:05:06 -0000", 981_173_106 * 10**9),
         ("2001-02-03T04:05:06.789Z", "Sat, 03 Feb 2001 04:05:06 GMT", 981_173_106 * 10**9),
     ],
@@ -188,17 +188,17 @@ async def test_a_file_that_can_not_be_examined_for_whatever_reason_is_left_out_a
 
 
 async def test_sizes_that_are_too_much_together_break_no_count(library: ScannedLibrary, music: Path) -> None:
-    origin = odd(library, music, *(Stat(f"{number}.flac", MOST, number) for number in range(3)))
+    origin = odd(library, music, *(Stat(f"{number}.flac", MAX, number) for number in range(3)))
 
     async def read(replica: Replica, offset: int, size: int) -> bytes:
-        if replica.size == MOST:
+        if replica.size == MAX:
             return replica.path.encode().ljust(size)
         return await CountingOrigin.read(origin, replica, offset, size)
 
     origin.read = read  # type: ignore[method-assign]
     assert (await library.scan())[0].error is None
     assert len(library.paths()) == 6
-    assert library.view_now().totals().bytes > MOST
+    assert library.view_now().totals().bytes > MAX
     catalog = Path(library.catalog._db.execute("PRAGMA database_list").fetchone()[2])
     assert redundancy.count(catalog).places[0].tracks == 6
     assert queries.count_replicas(catalog, "") is not None
@@ -213,7 +213,7 @@ async def test_a_folder_of_a_time_that_can_not_be_kept_is_listed_each_time(libra
         with library.catalog.transaction():
             times = FolderTimes(library.catalog._db, 1, lambda: float(next(clock)))
             assert not times.tell("far", 10**30)
-            assert not times.tell("nowhere", MOST)
+            assert not times.tell("nowhere", MAX)
             times.keep(())
 
 

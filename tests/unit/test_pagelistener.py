@@ -185,7 +185,7 @@ async def test_the_code_opens_the_page_and_wrong_ones_are_counted(listener: Page
     assert status_of(answer) == 200
     token = answer.partition(b'"token": "')[2].partition(b'"')[0].decode()
     assert status_of(await _send(listener, get("/status", f"Authorization: Bearer {token}"))) == 200
-    for _ in range(page_keys.MOST_WRONG_CODES):
+    for _ in range(page_keys.MAX_WRONG_CODES):
         assert status_of(await _post(listener, "/page/code", JSON, '{"code": "WRONG"}')) == 403
     refused = await _post(listener, "/page/code", JSON, f'{{"code": "{keys.code}"}}')
     assert status_of(refused) == 403
@@ -201,7 +201,7 @@ async def test_what_is_no_code_is_refused(listener: PageListener, body: str) -> 
 async def test_a_page_of_another_site_can_not_use_up_the_codes(listener: PageListener, keys: PageKeys) -> None:
     """A browser sends text and forms for any page, and JSON only if the answer to its question, OPTIONS, allows it."""
     for kind in ("Content-Type: text/plain", FORM):
-        for _ in range(page_keys.MOST_WRONG_CODES + 1):
+        for _ in range(page_keys.MAX_WRONG_CODES + 1):
             assert status_of(await _post(listener, "/page/code", kind, '{"code": "WRONG"}')) == 415
     preflight = get("/page/code", "Origin: http://evil.example", method="OPTIONS")
     assert status_of(await _send(listener, preflight)) == 401

@@ -18,7 +18,7 @@ from tests.support.federation import Federation, federation
 from tests.support.virtualtime import virtual_time
 
 DAY_SECS = 24 * 3600.0
-MOST_LINES = 50
+MAX_LINES = 50
 # As a server that is off, on another network and then half awake would have it; no two are worded alike.
 OFF, REFUSED = (OriginFailed(OriginId("nas"), OriginFault.UNREACHABLE, why) for why in ("no route", "refused"))
 DENIED = OriginFailed(OriginId("nas"), OriginFault.DENIED, "who are you")
@@ -86,7 +86,7 @@ def test_a_day_with_a_dead_nas_is_a_few_lines_with_its_beginning_and_its_end(cap
     scenario()
     of_it = [record for record in caplog.records if getattr(record, "origin", None) == "nas"]
     told = [record.getMessage() for record in of_it]
-    assert len(caplog.records) < MOST_LINES, told
+    assert len(caplog.records) < MAX_LINES, told
     bad = [record for record in of_it if record.levelno >= logging.WARNING]
     assert "'nas' is unhealthy" in "".join(record.getMessage() for record in bad)
     assert sum("ended early" in text or "could not run" in text for text in told) == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from musicfs.tags.range_file import AHEAD, AHEAD_MOST, MOST_AT_ONCE, MOST_READS, NeedRange, RangeFile
+from musicfs.tags.range_file import AHEAD, AHEAD_MOST, MAX_AT_ONCE, MAX_READS, NeedRange, RangeFile
 from tests.support.partial import answered
 
 CONTENT = random.Random(7).randbytes(3_000_000)
@@ -69,14 +69,14 @@ def test_it_seeks_as_a_file_does() -> None:
 def test_absurd_reads_fail_as_a_broken_disk_would() -> None:
     """Garbage lengths must cost neither memory nor transfers."""
     with pytest.raises(OSError, match="makes no sense"):
-        RangeFile(10**12, {}).read_at(0, MOST_AT_ONCE + 1)
+        RangeFile(10**12, {}).read_at(0, MAX_AT_ONCE + 1)
     with pytest.raises(OSError, match="too much"):
         RangeFile(10**12, {0: bytes(32 * 1024 * 1024)}).read_at(10**11, 1)
 
 
 def test_endless_reading_ends() -> None:
     file = RangeFile(10, {0: bytes(10)})
-    for _ in range(MOST_READS):
+    for _ in range(MAX_READS):
         file.read_at(0, 1)
     with pytest.raises(OSError, match="too many"):
         file.read_at(0, 1)

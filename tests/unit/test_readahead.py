@@ -14,7 +14,7 @@ from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
 from musicfs.config.models import RetryConfig
 from musicfs.content.open_content import OpenContent
-from musicfs.content.readahead import IN_ALL, JUMPS, MOST, MOST_GATHERED, ReadAhead
+from musicfs.content.readahead import IN_ALL, JUMPS, MAX, MAX_GATHERED, ReadAhead
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import EventBus, HealthChanged
@@ -346,7 +346,7 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
             total = sum(max(0, end - -(-at[id] // BLOCK_SIZE)) * BLOCK_SIZE for id, end in begun.blocks.items())
             assert total <= IN_ALL
     assert total > IN_ALL // 4 - (1 << 20)
-    assert ahead.room == min(IN_ALL, readers * MOST)
+    assert ahead.room == min(IN_ALL, readers * MAX)
 
 
 @virtual_time
@@ -506,7 +506,7 @@ async def test_nobody_waits_for_the_end_of_a_long_request() -> None:
 async def test_a_file_larger_than_a_track_is_not_fetched_whole() -> None:
     begun = Begun()
     ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: False, lambda opened: inf)
-    for number, size in enumerate((MOST_GATHERED, MOST_GATHERED + 1)):
+    for number, size in enumerate((MAX_GATHERED, MAX_GATHERED + 1)):
         file = OpenContent(Content(number, Fingerprint(bytes(32)), size), [])
         for jump in range(JUMPS + 2):
             ahead.note(file, jump * 9 * (1 << 20), jump * 9 * (1 << 20) + 1, here=False)

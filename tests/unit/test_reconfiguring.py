@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.app.live_config import _FIXED, Reconfiguring, Source, differences
+from musicfs.app.live_config import _FIXED, ConfigSource, Reconfiguring, differences
 from musicfs.config.load import load_config
 from musicfs.config.models import Config
 
@@ -43,7 +43,7 @@ async def test_a_reload_follows_links_as_the_mount_is_and_not_as_the_next_one_wi
     async def apply(config: Config) -> None:
         applied.append(config)
 
-    source = Source(file, {}, lambda path, overrides: load_config(path, overrides=overrides))
+    source = ConfigSource(file, {}, lambda path, overrides: load_config(path, overrides=overrides))
     running = load_config(file).config
     reconfiguring = Reconfiguring(lambda: running, apply, source)
     file.write_text(origin + f"[mount]\nallow_other = {str(not before).lower()}\n")

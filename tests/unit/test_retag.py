@@ -19,7 +19,7 @@ from mutagen.mp4 import MP4Cover
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
-from musicfs.content.audio_region import AudioRegion, Pages, find_audio
+from musicfs.content.audio_region import AudioRegion, FilePages, find_audio
 from musicfs.content.checksums import REUSED, Checksums, digest_of
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
@@ -62,7 +62,7 @@ async def audio_of(data: bytes) -> AudioRegion | None:
     async def get(offset: int, size: int) -> bytes:
         return data[offset : offset + size]
 
-    return await find_audio(Pages(len(data), get))
+    return await find_audio(FilePages(len(data), get))
 
 
 async def play_retagged(

@@ -19,7 +19,7 @@ from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import OriginId
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.errors import Login, ShareLost
-from musicfs.origins.smb.files import Files
+from musicfs.origins.smb.files import SmbFiles
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.transport import Transport
 
@@ -240,5 +240,5 @@ def test_what_was_not_asked_for_ends_the_connection(answers: tuple[bytes, ...]) 
 def test_a_page_that_makes_no_sense_ends_the_connection() -> None:
     share = Answering(OPENED, page(entry("a", step=1) + bytes(200)))
     with pytest.raises(OriginFailed, match="makes no sense"):
-        Files(OriginId("nas"), share, "", False).open_folder("b", None, Deadline(5))
+        SmbFiles(OriginId("nas"), share, "", False).open_folder("b", None, Deadline(5))
     assert share.closed

@@ -17,13 +17,13 @@ from musicfs.catalog.database import prepare_catalog
 from musicfs.content.checkstore import CheckStore
 from musicfs.errors import UserError
 from musicfs.maintenance.pin_store import PinList
-from musicfs.maintenance.scrub_store import CompareList, Run
+from musicfs.maintenance.scrub_store import CompareList, ScrubRun
 from musicfs.model import Content, Fingerprint
 from musicfs.system.sqlite import connect, connect_wal, is_damage
 from tests.support.federation import federation
 from tests.unit.test_comparing import comparing
 
-RUN = Run(1, "Album", 5, False, "stopped", b"", 9, 9, 4, 4, 1.0, None)
+RUN = ScrubRun(1, "Album", 5, False, "stopped", b"", 9, 9, 4, 4, 1.0, None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.catalog.rows import Copy, Entry
+from musicfs.catalog.rows import Copy, TreeEntry
 from musicfs.library import tree
 from musicfs.library.placement import fold
 from musicfs.library.tree import Shown, settle_names
@@ -19,8 +19,8 @@ from musicfs.tags.names import with_suffix_tag
 from tests.support.library import scanned_library
 
 
-def entry(content: int, name: str, key: str, *, disc_name: str = "", discs: bool = False) -> Entry:
-    return Entry(content, "dir", name, disc_name or name, discs, key, content)
+def entry(content: int, name: str, key: str, *, disc_name: str = "", discs: bool = False) -> TreeEntry:
+    return TreeEntry(content, "dir", name, disc_name or name, discs, key, content)
 
 
 def copy(content: int, origin: str = "a", path: str = "", *, reachable: bool = True, priority: int = 0) -> Copy:
@@ -106,7 +106,7 @@ def test_names_are_unique_complete_and_independent_of_order(
     assert sorted(settle_names(shuffled, copies, ["b.mp3"]), key=str) == sorted(shown, key=str)
 
 
-def crafted(count: int) -> tuple[list[Entry], dict[int, list[Copy]]]:
+def crafted(count: int) -> tuple[list[TreeEntry], dict[int, list[Copy]]]:
     """Two files that ask for one name, and as many that have the names that the second would get."""
     digest = blake3(b"y").hexdigest()
     tags = [digest[:length] for length in range(6, 65)] + [f"{digest}-{number}" for number in range(2, count)]

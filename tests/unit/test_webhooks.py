@@ -21,7 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from musicfs.config.load import load_config
 from musicfs.config.models import WebhookConfig
-from musicfs.control.webhooks import GIVEN_UP_SECS, MOST_WAITING, PAUSES_SECS, Webhooks, key_of, signature
+from musicfs.control.webhooks import GIVEN_UP_SECS, MAX_WAITING, PAUSES_SECS, Webhooks, key_of, signature
 from musicfs.errors import UserError
 from musicfs.events import CacheResumed, EventBus, FailedOver, HealthChanged, OriginRegistered
 from musicfs.model import HealthStatus, OriginId
@@ -202,12 +202,12 @@ async def test_a_server_that_hangs_holds_nobody_up_and_gets_the_last_hundred_onc
         bus.publish(failover("first"))
         await receiver.count(1)
         begun = time.perf_counter()
-        for number in range(10 * MOST_WAITING):
+        for number in range(10 * MAX_WAITING):
             bus.publish(failover(str(number)))
         assert time.perf_counter() - begun < 5  # what it would take if each of them waited is minutes
-        bodies = await receiver.count(3 + MOST_WAITING)
+        bodies = await receiver.count(3 + MAX_WAITING)
         silent.set()
-    last = [str(number) for number in range(9 * MOST_WAITING, 10 * MOST_WAITING)]
+    last = [str(number) for number in range(9 * MAX_WAITING, 10 * MAX_WAITING)]
     assert paths(bodies) == ["first"] * 3 + last
     told = [record.getMessage() for record in caplog.records]
     assert told == [

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from musicfs.app.live_config import Reconfiguring, Source
+from musicfs.app.live_config import ConfigSource, Reconfiguring
 from musicfs.app.membership import Membership, OpenOrigin, Run
 from musicfs.cache.disk import discard
 from musicfs.cache.store import BlockStore
@@ -51,9 +51,9 @@ from musicfs.federation.router import Router
 from musicfs.library.client import Library
 from musicfs.library.tree import TreeChanges
 from musicfs.library.watcher import LibraryWatcher
-from musicfs.maintenance.cache_check import Verification
+from musicfs.maintenance.cache_check import CacheCheck
 from musicfs.maintenance.pins import Pins
-from musicfs.maintenance.scrub import Catalogue, Comparison
+from musicfs.maintenance.scrub import Scrub, ScrubQueries
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.mount.filesystem import Filesystem
 from musicfs.mount.variants import Variants
@@ -100,7 +100,9 @@ class App:
     configuration is read again.
     """
 
-    def __init__(self, config: Config, open_origin: OpenOrigin = open_driver, source: Source | None = None) -> None:
+    def __init__(
+        self, config: Config, open_origin: OpenOrigin = open_driver, source: ConfigSource | None = None
+    ) -> None:
         self.config = settle_links(config)
         self.reconfiguring = Reconfiguring(lambda: self.config, self.apply, source)
         self._open_origin = open_origin
@@ -115,7 +117,7 @@ class App:
         limit = int(config.cache.content_cache_gb * 10**9)
         self.store = BlockStore(config.cache_dir, limit, self.bus) if limit else None
         """The cache on disk; None where the configuration wants none."""
-        self.verification = Verification(self.store) if self.store is not None else None
+        self.verification = CacheCheck(self.store) if self.store is not None else None
         self._kept = kept(config)
         self.checksums = Checksums(config.cache_dir / CHECKSUMS)
         self.reader = Reader(
@@ -240,14 +242,14 @@ class App:
             self._available,
         )
 
-    def _make_comparison(self) -> Comparison:
-        catalogue = Catalogue(
+    def _make_comparison(self) -> Scrub:
+        catalogue = ScrubQueries(
             lambda path: count_replicas(self.catalog_path, path),
             lambda path: ContentPages(self.catalog_path, path),
             lambda content: path_of(self.catalog_path, content),
             lambda content: self.tree.replicas(content),
         )
-        return Comparison(self.config.cache_dir / COMPARED, catalogue, self.reader, self.registry, self.bus)
+        return Scrub(self.config.cache_dir / COMPARED, catalogue, self.reader, self.registry, self.bus)
 
     def _available(self, replicas: Sequence[Replica]) -> bool:
         """Whether any of them is at an origin that is not known to be away."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from musicfs.config.edit import ConfigFile
 from musicfs.config.kinds import find_kind
-from musicfs.config.load import Loaded, setting_variables
+from musicfs.config.load import LoadedConfig, setting_variables
 from musicfs.config.models import Config, OriginConfig
 from musicfs.config.secret_variables import collision
 from musicfs.config.sources import SECRET_KEYS
@@ -18,7 +18,7 @@ from musicfs.errors import ConfigError, UsageError, UserError
 from musicfs.model import OriginId
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_MOST_PRIORITY = 255
+_MAX_PRIORITY = 255
 # What a mount keeps from its start to its end, by attribute, and how the user knows it.
 _FIXED = {
     "mount_point": "mount_point",
@@ -33,7 +33,7 @@ _FIXED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ConfigSource:
     """Where a configuration came from, and so where it is read again.
 
     file: absolute; None: there was none. overrides: what the command line said, by dotted keys. read: makes a
@@ -42,7 +42,7 @@ class Source:
 
     file: Path | None
     overrides: Mapping[str, object]
-    read: Callable[[Path | None, Mapping[str, object]], Loaded] = field(repr=False)
+    read: Callable[[Path | None, Mapping[str, object]], LoadedConfig] = field(repr=False)
 
     @property
     def origins_file(self) -> Path | None:
@@ -58,7 +58,7 @@ class Reconfiguring:
     """
 
     def __init__(
-        self, current: Callable[[], Config], apply: Callable[[Config], Awaitable[None]], source: Source | None
+        self, current: Callable[[], Config], apply: Callable[[Config], Awaitable[None]], source: ConfigSource | None
     ) -> None:
         self._current = current
         self._apply = apply
@@ -119,8 +119,8 @@ class Reconfiguring:
         return await self._set(id, "enabled", enabled, done)
 
     async def set_priority(self, id: str, priority: object) -> list[str]:
-        if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= _MOST_PRIORITY:
-            raise UserError(f"A priority is a whole number from 0 to {_MOST_PRIORITY}; lower is preferred.")
+        if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= _MAX_PRIORITY:
+            raise UserError(f"A priority is a whole number from 0 to {_MAX_PRIORITY}; lower is preferred.")
         return await self._set(id, "priority", priority, f"has priority {priority} now")
 
     async def _set(self, id: str, key: str, value: int | bool, done: str) -> list[str]:
@@ -167,7 +167,7 @@ class Reconfiguring:
         return f"{path} says so too."
 
 
-def _read(source: Source, overrides: Mapping[str, object]) -> Loaded:
+def _read(source: ConfigSource, overrides: Mapping[str, object]) -> LoadedConfig:
     try:
         return source.read(source.file, overrides)
     except ConfigError as error:
@@ -201,7 +201,7 @@ def _server_of(config: OriginConfig) -> str | None:
 
 def lowest_priority(origins: Sequence[OriginConfig]) -> int:
     """The one for an origin that goes after all of these."""
-    return min(max((config.priority for config in origins), default=0) + 1, _MOST_PRIORITY)
+    return min(max((config.priority for config in origins), default=0) + 1, _MAX_PRIORITY)
 
 
 def differences(before: Config, after: Config) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event
-from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import OriginRegistry
 from musicfs.library.client import Library
 from musicfs.library.watcher import LibraryWatcher
@@ -133,7 +133,7 @@ class Membership:
             timeout_ms=config.timeout_ms,
             metered=config.metered,
             hedge=config.hedge,
-            bandwidth=Bandwidth.of(config),
+            bandwidth=RateLimit.of(config),
         )
         register_watch = partial(self._registry.register_watch, origin.id)
         watcher = LibraryWatcher(

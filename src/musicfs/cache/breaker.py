@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 _TRY_AGAIN_SECS = (10.0, 300.0)  # first, and at most
 
 
-class CacheTrouble:
+class CircuitBreaker:
     """Belongs to the event loop's thread."""
 
     def __init__(self, bus: EventBus) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, holds, seals_of
-from musicfs.cache.index import BlockIndex, BlockIndexView, Indexed, IndexFailed, Totals, last_block, on_disk
+from musicfs.cache.index import BlockIndex, BlockIndexView, Indexed, IndexFailed, IndexTotals, last_block, on_disk
 from musicfs.model import Content, Fingerprint
 from musicfs.system.linux import punch_hole
 from musicfs.system.ownership import make_private, open_private
@@ -30,7 +30,7 @@ INDEX = "blocks.sqlite"
 _PAGE = 256
 
 
-class OpenFile:
+class BlockFile:
     """A descriptor that lives as long as anybody holds this: a thread may be reading while others let go."""
 
     __slots__ = ("fd",)
@@ -43,10 +43,10 @@ class OpenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedIndex:
     """What the index has of a content. blocks: (number, seals). file: None if there is none."""
 
-    file: OpenFile | None = None
+    file: BlockFile | None = None
     blocks: Sequence[tuple[int, bytes]] = ()
 
 
@@ -162,17 +162,17 @@ class BlockDisk:
 
     # From any thread:
 
-    def load(self, fingerprint: Fingerprint) -> Loaded:
+    def load(self, fingerprint: Fingerprint) -> LoadedIndex:
         """What there is of a content. Raises OSError or `IndexFailed` when the disk fails."""
         content = self.find(fingerprint)
         if content is None or self._view is None:
-            return Loaded()
+            return LoadedIndex()
         blocks = self._view.blocks(content.id)
         try:
-            file = OpenFile(open_private(self._path(fingerprint), os.O_RDONLY)) if blocks else None
+            file = BlockFile(open_private(self._path(fingerprint), os.O_RDONLY)) if blocks else None
         except FileNotFoundError:
             file = None
-        return Loaded(file, blocks)
+        return LoadedIndex(file, blocks)
 
     def damaged(self, fingerprint: Fingerprint, size: int) -> tuple[int, list[int]]:
         """How many blocks of a content there are, and those that can't be read as they ought to be."""
@@ -206,8 +206,8 @@ class BlockDisk:
         """All contents of which every block is there."""
         return self._view.whole() if self._view is not None else set()
 
-    def totals(self) -> Totals:
-        return self._view.totals() if self._view is not None else Totals(0, 0, 0, 0, 0)
+    def totals(self) -> IndexTotals:
+        return self._view.totals() if self._view is not None else IndexTotals(0, 0, 0, 0, 0)
 
     # What these consist of:
 
@@ -283,7 +283,7 @@ class BlockDisk:
 
     def _punch(self, index: BlockIndex, content: Indexed, numbers: Iterable[int], changes: Changes) -> None:
         try:
-            file = OpenFile(open_private(self._path(content.fingerprint), os.O_RDWR))
+            file = BlockFile(open_private(self._path(content.fingerprint), os.O_RDWR))
             for number in numbers:
                 punch_hole(file.fd, number * BLOCK_SIZE, on_disk(content.size, number))
         except FileNotFoundError:
@@ -312,7 +312,7 @@ class BlockDisk:
         changes.stored.extend((block.content.fingerprint, block.number, seals) for block, seals in stored)
 
     def _write(self, block: NewBlock) -> None:
-        file = OpenFile(open_private(self._path(block.content.fingerprint), os.O_RDWR | os.O_CREAT))
+        file = BlockFile(open_private(self._path(block.content.fingerprint), os.O_RDWR | os.O_CREAT))
         left, at = memoryview(block.data), block.number * BLOCK_SIZE
         while left:
             done = os.pwrite(file.fd, left, at)
@@ -342,7 +342,7 @@ def _fingerprint(name: str) -> Fingerprint:
         return Fingerprint(b"")
 
 
-def read_block(file: OpenFile, size: int, number: int, seals: bytes) -> bytes | None:
+def read_block(file: BlockFile, size: int, number: int, seals: bytes) -> bytes | None:
     """A block of a content of `size` bytes; None when it is not what its seals say."""
     start = number * BLOCK_SIZE
     data = os.pread(file.fd, min(BLOCK_SIZE, size - start), start)
@@ -350,7 +350,7 @@ def read_block(file: OpenFile, size: int, number: int, seals: bytes) -> bytes | 
     return data if whole and holds(memoryview(data), seals, 0) else None
 
 
-def _readable(file: OpenFile | None, size: int, number: int, seals: bytes) -> bool:
+def _readable(file: BlockFile | None, size: int, number: int, seals: bytes) -> bool:
     try:
         return file is not None and read_block(file, size, number, seals) is not None
     except OSError:

@@ -80,7 +80,7 @@ class Indexed(NamedTuple):
     taken: int
 
 
-class Totals(NamedTuple):
+class IndexTotals(NamedTuple):
     """Sums over the index; bytes are those on disk."""
 
     contents: int
@@ -129,10 +129,10 @@ class BlockIndexView:
         sql = "SELECT fingerprint FROM contents WHERE blocks > 0 AND blocks = (size + ? - 1) / ?"
         return {Fingerprint(row[0]) for row in self._db.execute(sql, (BLOCK_SIZE, BLOCK_SIZE))}
 
-    def totals(self) -> Totals:
+    def totals(self) -> IndexTotals:
         sums = "count(*), total(blocks), total(edge), total(middle), total((edge + middle) * pinned)"
         row = self._db.execute(f"SELECT {sums} FROM contents WHERE blocks > 0").fetchone()
-        return Totals(*map(int, row))
+        return IndexTotals(*map(int, row))
 
 
 class BlockIndex(BlockIndexView):

@@ -7,12 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from musicfs.cache.block_checksums import PIECE_SIZE, PIECES, SEAL_SIZE
-from musicfs.cache.disk import Changes, Loaded, OpenFile
+from musicfs.cache.disk import BlockFile, Changes, LoadedIndex
 from musicfs.cache.index import last_block
 from musicfs.model import Content, Fingerprint
 from musicfs.system.lru import Lru
 
-_MOST_CONTENTS = 128
+_MAX_CONTENTS = 128
 
 
 class KnownContent:
@@ -21,8 +21,8 @@ class KnownContent:
 
     __slots__ = ("_lost", "file", "present", "seals", "touched")
 
-    def __init__(self, size: int, loaded: Loaded) -> None:
-        self.file: OpenFile | None = loaded.file
+    def __init__(self, size: int, loaded: LoadedIndex) -> None:
+        self.file: BlockFile | None = loaded.file
         self.touched = bool(loaded.blocks)
         self.present = bytearray(last_block(size) + 1)
         self.seals = bytearray(-(-size // PIECE_SIZE) * SEAL_SIZE if loaded.file else 0)
@@ -50,7 +50,7 @@ class KnownBlocks:
     """The contents that were read last, as many as memory is given for. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
-        self._contents: Lru[Fingerprint, KnownContent] = Lru(_MOST_CONTENTS)
+        self._contents: Lru[Fingerprint, KnownContent] = Lru(_MAX_CONTENTS)
         self._used: dict[Fingerprint, float] = {}
         self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
         self._changed_while_loading: set[Fingerprint] = set()
@@ -58,7 +58,7 @@ class KnownBlocks:
         self.note_read = self._contents.move_to_end
         self.clear = self._contents.clear
 
-    async def load(self, content: Content, load: Callable[[Content], Awaitable[Loaded]]) -> KnownContent:
+    async def load(self, content: Content, load: Callable[[Content], Awaitable[LoadedIndex]]) -> KnownContent:
         """What there is of the content, from now on in memory. load: asks the disk; what it raises, this does."""
         fingerprint = content.fingerprint
         task = self._loading.get(fingerprint)
@@ -67,7 +67,7 @@ class KnownBlocks:
             task.add_done_callback(lambda done: self._loaded(fingerprint, done))
         return await asyncio.shield(task)
 
-    async def _load(self, content: Content, load: Callable[[Content], Awaitable[Loaded]]) -> KnownContent:
+    async def _load(self, content: Content, load: Callable[[Content], Awaitable[LoadedIndex]]) -> KnownContent:
         while True:
             self._changed_while_loading.discard(content.fingerprint)
             loaded = await load(content)
@@ -84,7 +84,7 @@ class KnownBlocks:
             task.cancel()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
 
-    def _add(self, content: Content, loaded: Loaded) -> KnownContent:
+    def _add(self, content: Content, loaded: LoadedIndex) -> KnownContent:
         known = KnownContent(content.size, loaded)
         forgotten = self._contents.put(content.fingerprint, known)
         if forgotten is not None and forgotten[1].touched:

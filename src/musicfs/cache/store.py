@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, holds
-from musicfs.cache.breaker import CacheTrouble
-from musicfs.cache.disk import BlockDisk, Changes, Loaded, NewBlock, read_block
+from musicfs.cache.breaker import CircuitBreaker
+from musicfs.cache.disk import BlockDisk, Changes, LoadedIndex, NewBlock, read_block
 from musicfs.cache.index import Indexed, IndexFailed, last_block
 from musicfs.cache.resident import KnownBlocks, KnownContent
 from musicfs.cache.write_queue import WriteQueue
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_LARGEST_NOW = 1 << 20  # bytes: the longest request of the kernel
+_MAX_NOW = 1 << 20  # bytes: the longest request of the kernel
 _READING_THREADS = 4
 _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make music wait
 _CLOSING_SECS = 2.0
@@ -72,13 +72,13 @@ class BlockStore:
         self.disk = BlockDisk(folder, limit)
         self._readers = WorkerThreads("cache-read", _READING_THREADS)
         self._writer = WorkerThreads("cache-write", 1)
-        self._trouble = CacheTrouble(bus)
+        self._trouble = CircuitBreaker(bus)
         self._known = KnownBlocks()
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
         self._tasks = Tasks(log, quiet=(CacheFailed,))
         self._queue = WriteQueue(self._store, self._spawn)
-        self._buffer = memoryview(bytearray(_LARGEST_NOW + 2 * PIECE_SIZE))
+        self._buffer = memoryview(bytearray(_MAX_NOW + 2 * PIECE_SIZE))
         self._now = True
         self._closed = False
         self._hits = self._misses = self._skipped = self._corrupt = 0
@@ -118,7 +118,7 @@ class BlockStore:
     def read_now(self, content: Content, offset: int, size: int) -> memoryview | None:
         """The bytes if they can be had without waiting, else None; valid until the next call."""
         known = self._known.get(content.fingerprint)
-        if known is None or known.file is None or size > _LARGEST_NOW or not self._now:
+        if known is None or known.file is None or size > _MAX_NOW or not self._now:
             return None
         end = offset + size
         if end > content.size:
@@ -196,7 +196,7 @@ class BlockStore:
             known.touched = True
         return data
 
-    async def _load(self, content: Content) -> Loaded:
+    async def _load(self, content: Content) -> LoadedIndex:
         """What the disk has of the content. Raises `CacheFailed`."""
         try:
             return await self._readers.run(self.disk.load, content.fingerprint)

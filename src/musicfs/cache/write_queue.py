@@ -10,7 +10,7 @@ from typing import Any
 from musicfs.cache.disk import NewBlock
 from musicfs.model import Fingerprint
 
-_MOST_WAITING = 64  # blocks; more come uncached
+_MAX_WAITING = 64  # blocks; more come uncached
 _ENOUGH = 8  # blocks to be written at once, for which no more are waited for
 _GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
 
@@ -40,7 +40,7 @@ class WriteQueue:
     @property
     def full(self) -> bool:
         """Whether as many wait as may."""
-        return len(self._waiting) >= _MOST_WAITING
+        return len(self._waiting) >= _MAX_WAITING
 
     def get(self, key: Key) -> bytes | None:
         """The block, while it is not written yet."""

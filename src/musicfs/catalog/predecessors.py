@@ -6,7 +6,7 @@ import sqlite3
 
 from musicfs.model import Content, Fingerprint
 
-_MOST = 4
+_MAX = 4
 
 
 def note_predecessor(db: sqlite3.Connection, content: int, before: int) -> None:
@@ -25,7 +25,7 @@ def note_predecessor(db: sqlite3.Connection, content: int, before: int) -> None:
     db.execute(
         "DELETE FROM predecessors WHERE content = ? AND id NOT IN"
         " (SELECT id FROM predecessors WHERE content = ? ORDER BY id DESC LIMIT ?)",
-        (content, content, _MOST),
+        (content, content, _MAX),
     )
 
 

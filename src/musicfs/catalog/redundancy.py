@@ -12,7 +12,7 @@ from musicfs.catalog.database import ROOT_INO, connect, encode_path
 from musicfs.catalog.queries import shown_at
 from musicfs.federation.quarantine import SetAside
 
-_MOST_ALBUMS = 200
+_MAX_ALBUMS = 200
 _CACHE_MB = 8
 
 # A track is what has one name in one folder, in whatever variants. Copies that are set aside serve nobody.
@@ -44,7 +44,7 @@ WHERE o.enabled = 1 GROUP BY o.num ORDER BY o.priority, o.num
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ReplicaCounts:
     """Tracks that live in so many places; 0 when all of theirs are out of use."""
 
     places: int
@@ -53,7 +53,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
+class AlbumAtRisk:
     """A folder of the tree, of whose tracks some live in one place only: how many, of how many bytes, and at which
     origins."""
 
@@ -93,16 +93,16 @@ class Redundancy:
     Both are of one origin if that was asked for, the rest is of all. differing: at most so many of the copies that are
     set aside, differing_copies: how many there are."""
 
-    places: tuple[Places, ...]
+    places: tuple[ReplicaCounts, ...]
     albums_in_one: int
-    albums: tuple[Album, ...]
+    albums: tuple[AlbumAtRisk, ...]
     if_lost: tuple[Loss, ...]
     differing_copies: int
     differing: tuple[Difference, ...]
 
 
 def count(
-    catalog: Path, aside: Sequence[SetAside] = (), *, origin: str | None = None, most: int = _MOST_ALBUMS
+    catalog: Path, aside: Sequence[SetAside] = (), *, origin: str | None = None, most: int = _MAX_ALBUMS
 ) -> Redundancy:
     """Reads all that is known of the library: a second for 100,000 tracks. Blocks.
 
@@ -121,13 +121,13 @@ def count(
         ).fetchone()
         rows = db.execute(_ALBUMS, {"origin": origin, "most": most})
         albums = [
-            Album(_path(db, ino), tracks, alone, size, tuple(sorted(ids.split(","))))
+            AlbumAtRisk(_path(db, ino), tracks, alone, size, tuple(sorted(ids.split(","))))
             for ino, tracks, alone, size, ids in rows
         ]
         losses = [Loss(*row) for row in db.execute(_IF_LOST)]
     albums.sort(key=lambda album: album.path)
     return Redundancy(
-        tuple(Places(*row) for row in places),
+        tuple(ReplicaCounts(*row) for row in places),
         number,
         tuple(albums),
         tuple(losses),

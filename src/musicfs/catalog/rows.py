@@ -18,7 +18,7 @@ class FolderFile(NamedTuple):
     tags: str | None
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """Where one replica asks to appear; see `entries` in schema.sql."""
 
     replica: int
@@ -83,7 +83,7 @@ class Compared(NamedTuple):
     owners: list[tuple[int, Owner | None]]
 
 
-class Found(NamedTuple):
+class ScannedFile(NamedTuple):
     """What a scan learned of one file."""
 
     stat: Stat

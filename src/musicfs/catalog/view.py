@@ -60,7 +60,7 @@ class OriginRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class TreeTotals:
     """The shown tree in numbers."""
 
     files: int
@@ -240,5 +240,5 @@ class TreeView:
         )
         return {OriginId(row[0]) for row in rows}
 
-    def totals(self) -> Totals:
-        return Totals(*self._execute("SELECT files, directories, bytes FROM totals").fetchone())
+    def totals(self) -> TreeTotals:
+        return TreeTotals(*self._execute("SELECT files, directories, bytes FROM totals").fetchone())

@@ -12,7 +12,7 @@ from musicfs.catalog.database import connect, decode_path, encode_path, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.predecessors import note_predecessor
-from musicfs.catalog.rows import NO_OWNER, Compared, Copy, Entry, FileRow, FolderFile, Found, Shape
+from musicfs.catalog.rows import NO_OWNER, Compared, Copy, FileRow, FolderFile, ScannedFile, Shape, TreeEntry
 from musicfs.model import OriginId, Owner, Replica, Stat
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
@@ -183,7 +183,7 @@ class Catalog:
             self._db.execute("SELECT count(*) FROM replicas WHERE origin = ?", (self._origin(origin),)).fetchone()[0]
         )
 
-    def store(self, origin: str, found: Sequence[Found]) -> set[bytes]:
+    def store(self, origin: str, found: Sequence[ScannedFile]) -> set[bytes]:
         """Adds or replaces what a scan found; returns the album folders that are touched by it."""
         number = self._origin(origin)
         paths = [encode_path(item.stat.path) for item in found]
@@ -217,7 +217,7 @@ class Catalog:
             folders.add(folder)
         return folders
 
-    def _content(self, item: Found) -> int:
+    def _content(self, item: ScannedFile) -> int:
         row = self._db.execute("SELECT id FROM contents WHERE fingerprint = ?", (item.fingerprint,)).fetchone()
         if row:
             return int(row[0])
@@ -324,29 +324,29 @@ class Catalog:
             copies.sort(key=lambda c: (c.path, c.origin))
         return found
 
-    def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[Entry]]:
-        found: dict[int, list[Entry]] = {}
+    def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[TreeEntry]]:
+        found: dict[int, list[TreeEntry]] = {}
         for row in self._many(
             "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE content IN (%s)", contents
         ):
-            found.setdefault(row[6], []).append(Entry(*row))
+            found.setdefault(row[6], []).append(TreeEntry(*row))
         return found
 
-    def entries_of_folder(self, folder: bytes) -> set[Entry]:
+    def entries_of_folder(self, folder: bytes) -> set[TreeEntry]:
         rows = self._db.execute(
             "SELECT e.replica, e.dir, e.name, e.disc_name, e.discs, e.key, e.content FROM replicas r"
             " JOIN entries e ON e.replica = r.id WHERE r.folder = ?",
             (folder,),
         )
-        return {Entry(*row) for row in rows}
+        return {TreeEntry(*row) for row in rows}
 
-    def entries_of_dir(self, dir: str) -> list[Entry]:
+    def entries_of_dir(self, dir: str) -> list[TreeEntry]:
         rows = self._db.execute(
             "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE dir = ?", (dir,)
         )
-        return [Entry(*row) for row in rows]
+        return [TreeEntry(*row) for row in rows]
 
-    def replace_entries(self, old: Iterable[Entry], new: Iterable[Entry]) -> None:
+    def replace_entries(self, old: Iterable[TreeEntry], new: Iterable[TreeEntry]) -> None:
         self._db.executemany("DELETE FROM entries WHERE replica = ? AND dir = ?", ((e.replica, e.dir) for e in old))
         self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", new)
 

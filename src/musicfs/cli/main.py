@@ -37,7 +37,7 @@ _ALLOCATIONS = 100_000
 
 
 @dataclass
-class Session:
+class CommandContext:
     """What one run of the program was told besides its command."""
 
     debug: bool = False
@@ -45,7 +45,7 @@ class Session:
 
 def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        context.ensure_object(Session).debug = True
+        context.ensure_object(CommandContext).debug = True
 
 
 _DEBUG = click.Option(
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What the commands have to say of failures they print; a mount's process sets up a log of its own.
     logging.getLogger("musicfs").addHandler(logging.NullHandler())
     logging.getLogger("musicfs.system.runtime").addHandler(_Warnings(logging.WARNING))
-    session = Session()
+    session = CommandContext()
     try:
         code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)
         sys.stdout.flush()

@@ -25,7 +25,7 @@ from musicfs.errors import UsageError, UserError
 from musicfs.system.processes import WORKING_FOLDER
 
 if TYPE_CHECKING:
-    from musicfs.app.live_config import Source
+    from musicfs.app.live_config import ConfigSource
     from musicfs.config.models import Config
 
 _LEAVING_SECS = 30.0
@@ -69,7 +69,7 @@ def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, 
         _in_background(config, source)
 
 
-def _in_foreground(config: Config, source: Source) -> None:
+def _in_foreground(config: Config, source: ConfigSource) -> None:
     from musicfs.daemon.process import log_to_stderr, serve
 
     log_to_stderr(config)
@@ -77,7 +77,7 @@ def _in_foreground(config: Config, source: Source) -> None:
     serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
 
 
-def _in_background(config: Config, source: Source) -> None:
+def _in_background(config: Config, source: ConfigSource) -> None:
     from musicfs.daemon.process import serve_in_background
 
     assert config.mount_point is not None

@@ -15,8 +15,8 @@ from musicfs.errors import ConfigError, UsageError, UserError
 from musicfs.system.runtime import absolute
 
 if TYPE_CHECKING:
-    from musicfs.app.live_config import Source
-    from musicfs.config.load import Loaded
+    from musicfs.app.live_config import ConfigSource
+    from musicfs.config.load import LoadedConfig
     from musicfs.config.models import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,7 +103,7 @@ def load(
     cache_dir: Path | None = None,
     template: str | None = None,
     allow_other: bool = False,
-) -> Loaded:
+) -> LoadedConfig:
     """The configuration from all of its places. Raises ConfigError with every problem."""
     return load_with(
         config_file,
@@ -148,11 +148,11 @@ def overrides_of(
     return overrides
 
 
-def source_of(config_file: Path | None, overrides: Mapping[str, object]) -> Source:
+def source_of(config_file: Path | None, overrides: Mapping[str, object]) -> ConfigSource:
     """Where a running mount reads its configuration again, whichever its working folder is."""
-    from musicfs.app.live_config import Source
+    from musicfs.app.live_config import ConfigSource
 
-    return Source(config_file_of(config_file) if configured(config_file) else None, overrides, load_with)
+    return ConfigSource(config_file_of(config_file) if configured(config_file) else None, overrides, load_with)
 
 
 def config_file_of(named: Path | None) -> Path:
@@ -160,9 +160,9 @@ def config_file_of(named: Path | None) -> Path:
     return absolute(named or Path(os.environ["MUSICFS_CONFIG"]))
 
 
-def load_with(file: Path | None, overrides: Mapping[str, object]) -> Loaded:
+def load_with(file: Path | None, overrides: Mapping[str, object]) -> LoadedConfig:
     """As `load`, with the settings by their dotted names."""
-    from musicfs.config.load import Loaded, load_config
+    from musicfs.config.load import LoadedConfig, load_config
 
     loaded = load_config(file, overrides=overrides, environ=os.environ, check_template=_check_template)
     config = loaded.config
@@ -170,7 +170,7 @@ def load_with(file: Path | None, overrides: Mapping[str, object]) -> Loaded:
         config = config.model_copy(update={"mount_point": real(config.mount_point)})
     if problems := nested(config):
         raise ConfigError(problems)
-    return Loaded(config, loaded.warnings)
+    return LoadedConfig(config, loaded.warnings)
 
 
 def _check_template(text: str) -> None:

@@ -14,7 +14,7 @@ from musicfs.cli.output import Word, counted, say, say_json, size_text, table, w
 from musicfs.errors import UsageError
 from musicfs.texts import printable
 
-_MOST_ALBUMS = 100_000
+_MAX_ALBUMS = 100_000
 _COUNTING_SECS = 120.0
 _PLACES = ("nowhere now", "in one place", "in two places", "in three places")
 _COLUMNS = ("what", "path", "origin", "tracks", "bytes", "block", "against")
@@ -41,7 +41,7 @@ def redundancy(mount_point: Path | None, origin: str | None, as_csv: bool, as_js
 
     if as_csv and as_json:
         raise UsageError("Use either --csv or --json.")
-    query = {"most": str(_MOST_ALBUMS)} | ({} if origin is None else {"origin": origin})
+    query = {"most": str(_MAX_ALBUMS)} | ({} if origin is None else {"origin": origin})
     view = find_mount(mount_point).get("/redundancy", query, timeout_secs=_COUNTING_SECS)
     more = view["albums_in_one"] - len(view["albums"])
     if as_json:

@@ -33,8 +33,8 @@ from musicfs.config.models import (
 from musicfs.config.secret_variables import collision, variable_of
 from musicfs.config.sources import (
     SECRET_KEYS,
+    ConfigTable,
     KeyPath,
-    Place,
     Sources,
     hide_secrets,
     model_of,
@@ -47,7 +47,7 @@ from musicfs.model import OriginType
 from musicfs.system.hardening import DUMPABLE
 
 __all__ = [
-    "Loaded",
+    "LoadedConfig",
     "check_paths",
     "default_cache_dir",
     "load_config",
@@ -59,7 +59,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedConfig:
     """A valid configuration, and sentences about what in it deserves a look."""
 
     config: Config
@@ -89,7 +89,7 @@ def load_config(
     environ: Mapping[str, str] = _NOTHING,
     kind_settings: SettingsOf = installed_settings,
     check_template: Callable[[str], None] | None = None,
-) -> Loaded:
+) -> LoadedConfig:
     """The configuration from `overrides`, then `environ`, then the file, then the defaults.
 
     path: the file; None: the one that MUSICFS_CONFIG names, if any. overrides: dotted keys and their values, such
@@ -147,7 +147,7 @@ class _Loading:
             value = self._absolute(value, base, f"{label}: {'.'.join(path)}")
         self._sources.add(path, value, label)
 
-    def finish(self) -> Loaded:
+    def finish(self) -> LoadedConfig:
         data = dict(self._sources.data)
         if "cache_dir" not in data:
             mount_point = data.get("mount_point")
@@ -156,7 +156,7 @@ class _Loading:
         try:
             config = Config.model_validate(data)
         except ValidationError as error:
-            self._problems += Place(Config, self._sources).problems(error)
+            self._problems += ConfigTable(Config, self._sources).problems(error)
         settings = self._check_origins(data.get("origins"))
         self._check_webhooks(data.get("webhooks"))
         self._check_variables(data)
@@ -172,7 +172,7 @@ class _Loading:
             raise ConfigError(self._problems)
         config = settle_links(config.model_copy(update=update))
         self._warn_of_files_for_one_user(config)
-        return Loaded(config, tuple(self._warnings))
+        return LoadedConfig(config, tuple(self._warnings))
 
     def _warn_of_files_for_one_user(self, config: Config) -> None:
         said = "file_mode" in config.mount.model_fields_set
@@ -242,7 +242,7 @@ class _Loading:
             where = self._sources.where(("origins", n, "origin_type"))
             self._problems.append(f"{where} is {shown_value(kind)}: {error}.")
             return own
-        place = Place(model, self._sources, ("origins", n), tuple(COMMON_KEYS))
+        place = ConfigTable(model, self._sources, ("origins", n), tuple(COMMON_KEYS))
         try:
             valid = model.model_validate(own)
         except ValidationError as error:

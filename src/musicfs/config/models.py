@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from musicfs.config.log_parts import is_part, logger_of
-from musicfs.config.sources import Wanted, hide_secrets
+from musicfs.config.sources import Expected, hide_secrets
 from musicfs.events import Event, EventsDropped
 from musicfs.model import OriginId, OriginType
 
@@ -60,10 +60,10 @@ def bytes_per_second(value: object) -> object:
 
 
 _NotBool = BeforeValidator(_number_not_bool)
-Bool = Annotated[bool, Wanted("true or false")]
-Count = Annotated[int, _NotBool, Ge(1), Wanted("a whole number, at least 1")]
-Milliseconds = Annotated[int, _NotBool, Ge(1), Wanted("a whole number of milliseconds, at least 1")]
-Seconds = Annotated[float, _NotBool, Gt(0), Le(10**9), Wanted("a number of seconds above 0")]
+Bool = Annotated[bool, Expected("true or false")]
+Count = Annotated[int, _NotBool, Ge(1), Expected("a whole number, at least 1")]
+Milliseconds = Annotated[int, _NotBool, Ge(1), Expected("a whole number of milliseconds, at least 1")]
+Seconds = Annotated[float, _NotBool, Gt(0), Le(10**9), Expected("a number of seconds above 0")]
 
 
 class _Settings(BaseModel):
@@ -74,7 +74,7 @@ class CacheConfig(_Settings):
     """How much the caches may hold."""
 
     metadata_cache_mb: Count = 100
-    content_cache_gb: Annotated[float, _NotBool, Ge(0), Wanted("a number of gigabytes, at least 0")] = 10
+    content_cache_gb: Annotated[float, _NotBool, Ge(0), Expected("a number of gigabytes, at least 0")] = 10
 
 
 class HealthConfig(_Settings):
@@ -85,7 +85,7 @@ class HealthConfig(_Settings):
     unhealthy_threshold: Count = 3
     per_origin_thresholds: Annotated[
         Mapping[Annotated[OriginType, PlainValidator(origin_type_of)], Annotated[int, _NotBool, Ge(1)]],
-        Wanted("a table of kinds and whole numbers, at least 1, such as { local = 1, sftp = 5 }"),
+        Expected("a table of kinds and whole numbers, at least 1, such as { local = 1, sftp = 5 }"),
     ] = Field(default_factory=dict)
 
     def threshold_for(self, kind: OriginType) -> int:
@@ -96,7 +96,7 @@ class HealthConfig(_Settings):
 class TreeConfig(_Settings):
     """The names of the virtual tree."""
 
-    template: Annotated[str, Wanted("a template in quotes")] = (
+    template: Annotated[str, Expected("a template in quotes")] = (
         "$albumartist/$album ($year) [$format_upper]/$track - $title.$format"
     )
 
@@ -108,14 +108,14 @@ class RetryConfig(_Settings):
     """
 
     delays_ms: Annotated[
-        tuple[Annotated[int, _NotBool, Ge(0)], ...], Wanted("a list of milliseconds, such as [100, 500, 2000]")
+        tuple[Annotated[int, _NotBool, Ge(0)], ...], Expected("a list of milliseconds, such as [100, 500, 2000]")
     ] = (100, 500, 2000)
     deadline_ms: Milliseconds = 10000
     hedge_min_ms: Milliseconds = 50
     hedge_max_ms: Milliseconds = 300
     hedge_metered_ms: Milliseconds = 1000
-    hedge_share: Annotated[float, _NotBool, Ge(0), Le(1), Wanted("a number from 0 to 1")] = 0.2
-    hedge_burst: Annotated[int, _NotBool, Ge(0), Wanted("a whole number, at least 0")] = 3
+    hedge_share: Annotated[float, _NotBool, Ge(0), Le(1), Expected("a number from 0 to 1")] = 0.2
+    hedge_burst: Annotated[int, _NotBool, Ge(0), Expected("a whole number, at least 0")] = 3
 
     @model_validator(mode="after")
     def _in_order(self) -> RetryConfig:
@@ -140,7 +140,7 @@ class MountConfig(_Settings):
     """How the folder is mounted. file_mode: with allow_other, who may read files whose origin knows of no owners."""
 
     allow_other: Bool = False
-    file_mode: Annotated[int, BeforeValidator(_read_mode), Wanted(_READ_MODES)] = 0o400
+    file_mode: Annotated[int, BeforeValidator(_read_mode), Expected(_READ_MODES)] = 0o400
 
     @field_serializer("file_mode")
     def _written(self, mode: int) -> str:
@@ -172,16 +172,16 @@ class ControlConfig(_Settings):
 
     listen: Annotated[
         Annotated[str, PlainValidator(_address)] | None,
-        Wanted('an address of this machine and a port, such as "127.0.0.1:8383"'),
+        Expected('an address of this machine and a port, such as "127.0.0.1:8383"'),
     ] = None
-    token: Annotated[Annotated[SecretStr, Field(min_length=16)] | None, Wanted("a text of at least 16 characters")] = (
-        None
-    )
+    token: Annotated[
+        Annotated[SecretStr, Field(min_length=16)] | None, Expected("a text of at least 16 characters")
+    ] = None
     read_token: Annotated[
-        Annotated[SecretStr, Field(min_length=16)] | None, Wanted("a text of at least 16 characters")
+        Annotated[SecretStr, Field(min_length=16)] | None, Expected("a text of at least 16 characters")
     ] = None
-    tls_cert: Annotated[Path | None, Wanted("the path of a certificate")] = None
-    tls_key: Annotated[Path | None, Wanted("the path of the certificate's key")] = None
+    tls_cert: Annotated[Path | None, Expected("the path of a certificate")] = None
+    tls_key: Annotated[Path | None, Expected("the path of the certificate's key")] = None
 
     @model_validator(mode="after")
     def _two_tokens_and_a_whole_certificate(self) -> ControlConfig:
@@ -214,9 +214,9 @@ _PARTS = 'a table of parts and levels, such as { "origins.sftp" = "debug", feder
 class LogConfig(_Settings):
     """What is logged, and how. levels: of single parts, by the names in log_parts.py."""
 
-    level: Annotated[LogLevel, Wanted("one of debug, info, warning, error")] = "warning"
-    format: Annotated[Literal["text", "json"], Wanted("text or json")] = "text"
-    levels: Annotated[Mapping[Annotated[str, AfterValidator(_part)], LogLevel], Wanted(_PARTS)] = Field(
+    level: Annotated[LogLevel, Expected("one of debug, info, warning, error")] = "warning"
+    format: Annotated[Literal["text", "json"], Expected("text or json")] = "text"
+    levels: Annotated[Mapping[Annotated[str, AfterValidator(_part)], LogLevel], Expected(_PARTS)] = Field(
         default_factory=dict
     )
 
@@ -246,11 +246,11 @@ _EVENTS = 'a list of names of docs/EVENTS.md, such as ["HealthChanged", "Replica
 class WebhookConfig(_Settings):
     """A server that is told of events. url: hidden, since whoever knows it can often send there, too."""
 
-    id: Annotated[str, PlainValidator(_origin_id), Wanted("1 to 64 of the letters, the digits and '-', '_', '.'")]
-    url: Annotated[SecretStr, AfterValidator(_http_url), Wanted('an address such as "https://example.net/hook"')]
-    events: Annotated[tuple[str, ...], AfterValidator(_event_names), Wanted(_EVENTS)]
-    secret: Annotated[SecretStr | None, Wanted("a text")] = None
-    secret_file: Annotated[Path | None, Wanted("a path")] = None
+    id: Annotated[str, PlainValidator(_origin_id), Expected("1 to 64 of the letters, the digits and '-', '_', '.'")]
+    url: Annotated[SecretStr, AfterValidator(_http_url), Expected('an address such as "https://example.net/hook"')]
+    events: Annotated[tuple[str, ...], AfterValidator(_event_names), Expected(_EVENTS)]
+    secret: Annotated[SecretStr | None, Expected("a text")] = None
+    secret_file: Annotated[Path | None, Expected("a path")] = None
 
 
 _IN_FOLDERS = (OriginType.LOCAL, OriginType.NFS, OriginType.SMB)
@@ -263,21 +263,23 @@ class OriginConfig(_Settings):
     background work only unless bandwidth_limit_all.
     """
 
-    id: Annotated[OriginId, PlainValidator(_origin_id), Wanted("1 to 64 of the letters, the digits and '-', '_', '.'")]
-    origin_type: Annotated[OriginType, PlainValidator(origin_type_of), Wanted("the name of a kind, such as local")]
-    priority: Annotated[int, _NotBool, Ge(0), Le(255), Wanted("a whole number from 0 to 255")] = 100
+    id: Annotated[
+        OriginId, PlainValidator(_origin_id), Expected("1 to 64 of the letters, the digits and '-', '_', '.'")
+    ]
+    origin_type: Annotated[OriginType, PlainValidator(origin_type_of), Expected("the name of a kind, such as local")]
+    priority: Annotated[int, _NotBool, Ge(0), Le(255), Expected("a whole number from 0 to 255")] = 100
     enabled: Bool = True
     timeout_ms: Milliseconds = 5000
-    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Wanted("a whole number from 1 to 256")] = 16
+    pool_size: Annotated[int, _NotBool, Ge(1), Le(256), Expected("a whole number from 1 to 256")] = 16
     poll_interval_secs: Seconds = 60
     full_poll_interval_secs: Seconds = 3600
     metered: Bool = False
-    cache: Annotated[bool | None, Wanted("true or false")] = None
+    cache: Annotated[bool | None, Expected("true or false")] = None
     hedge: Bool = True
     bandwidth_limit: Annotated[
         Annotated[int, Ge(1)] | None,
         BeforeValidator(bytes_per_second),
-        Wanted('bytes per second, such as 2000000 or "2MB/s"'),
+        Expected('bytes per second, such as 2000000 or "2MB/s"'),
     ] = None
     bandwidth_limit_all: Bool = False
     settings: Mapping[str, Any] = Field(default_factory=dict)
@@ -308,10 +310,10 @@ COMMON_KEYS = frozenset(OriginConfig.model_fields) - {"settings"}
 class Config(_Settings):
     """Everything that one mount needs to know. Paths are absolute."""
 
-    mount_point: Annotated[Path | None, Wanted("a path")] = None
-    cache_dir: Annotated[Path, Wanted("a path")]
-    origins: Annotated[tuple[OriginConfig, ...], Wanted("one [[origins]] table for each origin")] = ()
-    webhooks: Annotated[tuple[WebhookConfig, ...], Wanted("one [[webhooks]] table for each")] = ()
+    mount_point: Annotated[Path | None, Expected("a path")] = None
+    cache_dir: Annotated[Path, Expected("a path")]
+    origins: Annotated[tuple[OriginConfig, ...], Expected("one [[origins]] table for each origin")] = ()
+    webhooks: Annotated[tuple[WebhookConfig, ...], Expected("one [[webhooks]] table for each")] = ()
     cache: CacheConfig = CacheConfig()
     health: HealthConfig = HealthConfig()
     tree: TreeConfig = TreeConfig()

@@ -32,7 +32,7 @@ KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expected:
     """What a field's value should look like, for the remedy in a message: "a whole number from 0 to 255"."""
 
     text: str
@@ -147,7 +147,7 @@ def hide_secrets(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConfigTable:
     """A table of the settings: what its keys may be, and how messages name it."""
 
     model: type[BaseModel]
@@ -166,7 +166,7 @@ class Place:
             known = sorted({*owner.model_fields, *(self.also if owner is self.model else ())})
             name = str(found["loc"][-1])
             return f"{where} is not a known key" + (did_you_mean(name, known) or f": the keys here are {_list(known)}.")
-        wanted = next((m.text for m in field.metadata if isinstance(m, Wanted)), "") if field else ""
+        wanted = next((m.text for m in field.metadata if isinstance(m, Expected)), "") if field else ""
         if found["type"] == "missing":
             return f"{where} is missing: set it to {wanted or 'a value'}."
         if found["type"] == "value_error" and not wanted:

@@ -18,7 +18,7 @@ class Unavailable(Exception):
     """Bytes that are needed can't be had."""
 
 
-class Pages:
+class FilePages:
     """A file of `size` bytes, read in pages, each once. get: (offset, size) -> these bytes; may raise `Unavailable`."""
 
     def __init__(self, size: int, get: Callable[[int, int], Awaitable[bytes]]) -> None:
@@ -53,7 +53,7 @@ class AudioRegion:
         return self.end - self.start
 
 
-async def find_audio(file: Pages) -> AudioRegion | None:
+async def find_audio(file: FilePages) -> AudioRegion | None:
     """None: the format has no such region, or the file is not as it should be. Raises what its reads do."""
     if await file.read_at(4, 4) == b"ftyp":
         return await _mp4(file)
@@ -70,7 +70,7 @@ def _region(start: int, end: int, identity: bytes) -> AudioRegion | None:
     return AudioRegion(start, end, identity) if start < end else None
 
 
-async def _after_id3(file: Pages) -> int:
+async def _after_id3(file: FilePages) -> int:
     at = 0
     for _ in range(_TAGS_MOST):
         head = await file.read_at(at, 10)
@@ -81,7 +81,7 @@ async def _after_id3(file: Pages) -> int:
     return at
 
 
-async def _before_tags(file: Pages) -> int:
+async def _before_tags(file: FilePages) -> int:
     """Where the ID3v1 and APEv2 tags at the end begin, in whatever order they are; none are if the end is not here:
     the worst that does is that two regions are not as long as each other."""
     end = file.size
@@ -101,7 +101,7 @@ async def _before_tags(file: Pages) -> int:
     return end
 
 
-async def _flac(file: Pages, start: int) -> AudioRegion | None:
+async def _flac(file: FilePages, start: int) -> AudioRegion | None:
     at, identity = start + 4, b""
     for _ in range(_STEPS_MOST):
         head = await file.read_at(at, 4)
@@ -116,7 +116,7 @@ async def _flac(file: Pages, start: int) -> AudioRegion | None:
     return None
 
 
-async def _mp4(file: Pages) -> AudioRegion | None:
+async def _mp4(file: FilePages) -> AudioRegion | None:
     """The only `mdat`. What is in `moov` tells where in it each frame lies, and changes whenever that grows."""
     at, found = 0, None
     for _ in range(_STEPS_MOST):

@@ -15,8 +15,8 @@ _WAIT_SECS = 1.0
 """As long as reads wait for the cache of blocks, which is on the same disk."""
 _MOMENT_SECS = 0.002
 """What the kernel has of the file in memory is read in less, and a turn of the event loop would cost more than that."""
-_MOST_WAITING = 64
-_MOST_FINISHED = 1024
+_MAX_WAITING = 64
+_MAX_FINISHED = 1024
 
 
 class Load:
@@ -40,7 +40,7 @@ class CheckLoads:
     def __init__(self, store: CheckStore) -> None:
         self._store = store
         self._queue: SimpleQueue[Load | None] = SimpleQueue()
-        self._loads: Lru[bytes, Load] = Lru(_MOST_FINISHED)
+        self._loads: Lru[bytes, Load] = Lru(_MAX_FINISHED)
         self._thread: threading.Thread | None = None
         self._stuck: Load | None = None
         """What was waited for in vain; those after it come later."""
@@ -49,7 +49,7 @@ class CheckLoads:
 
     def begin(self, fingerprint: bytes) -> None:
         """Has the row read, unless it is already asked for, or too many wait for a disk that hangs."""
-        if fingerprint in self._loads or self._queue.qsize() >= _MOST_WAITING:
+        if fingerprint in self._loads or self._queue.qsize() >= _MAX_WAITING:
             return
         if self._thread is None:
             loop = asyncio.get_running_loop()

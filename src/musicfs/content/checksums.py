@@ -34,7 +34,7 @@ _TRY_AGAIN_SECS = 10.0
 _CLOSING_SECS = 3.0
 _NO_DIGEST = bytes(DIGEST_SIZE)
 _NOBODY, _CONFIRMED = 0, 255
-_MOST_ORIGINS = 254
+_MAX_ORIGINS = 254
 _SOMEBODY = OriginId("")
 """Stands for whoever came after as many origins as have a number: nobody answers to it, so its word counts little."""
 REUSED = _SOMEBODY
@@ -50,7 +50,7 @@ def blocks_of(content: Content) -> int:
     return (content.size + BLOCK_SIZE - 1) // BLOCK_SIZE
 
 
-class Answer(Enum):
+class DigestMatch(Enum):
     """How a block's digest compares with the recorded one."""
 
     NEW = "nothing is recorded"
@@ -88,15 +88,15 @@ class Record:
     def is_confirmed(self, index: int) -> bool:
         return self.vouchers[index] == _CONFIRMED
 
-    def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> Answer:
+    def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> DigestMatch:
         """How the block `data`, whose digest this is, compares with what is recorded."""
         voucher = self.vouchers[index]
         if voucher == _NOBODY:
-            return Answer.NEW
+            return DigestMatch.NEW
         recorded = self.digest(index)
         if recorded == digest or (recorded is None and self.is_sealed(index, data)):
-            return Answer.SAME
-        return Answer.WRONG if voucher == _CONFIRMED else Answer.DOUBTFUL
+            return DigestMatch.SAME
+        return DigestMatch.WRONG if voucher == _CONFIRMED else DigestMatch.DOUBTFUL
 
 
 class Checksums:
@@ -192,12 +192,14 @@ class Checksums:
         assert record is not None
         return record
 
-    def note(self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId) -> Answer:
+    def note(
+        self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId
+    ) -> DigestMatch:
         """Compares the block `data`, whose digest this is, and records or confirms what agrees."""
         answer = record.compare(index, digest, data)
-        if answer is Answer.NEW:
+        if answer is DigestMatch.NEW:
             self.put(record, index, digest, data, origin)
-        elif answer is Answer.SAME:
+        elif answer is DigestMatch.SAME:
             recorder = self.recorder(record, index)
             alone = recorder in (origin, REUSED)
             if record.digest(index) is None or recorder == REUSED:
@@ -233,9 +235,9 @@ class Checksums:
     def _number(self, origin: OriginId) -> int:
         number = self._numbers.get(origin)
         if number is None:
-            if len(self._origins) == _MOST_ORIGINS:
-                return self._numbers.setdefault(origin, _MOST_ORIGINS)
-            self._origins.append(origin if len(self._origins) < _MOST_ORIGINS - 1 else _SOMEBODY)
+            if len(self._origins) == _MAX_ORIGINS:
+                return self._numbers.setdefault(origin, _MAX_ORIGINS)
+            self._origins.append(origin if len(self._origins) < _MAX_ORIGINS - 1 else _SOMEBODY)
             number = self._numbers[origin] = len(self._origins)
         return number
 

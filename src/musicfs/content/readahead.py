@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from musicfs.content.open_content import OpenContent
 
-MOST = 8 << 20
+MAX = 8 << 20
 """Bytes ahead of one reader."""
 IN_ALL = 32 << 20
 """Bytes ahead of all readers together."""
 NEXT_WITHIN = 1 << 20
 """With fewer bytes left than this, the next track is begun."""
-MOST_GATHERED = 128 << 20
+MAX_GATHERED = 128 << 20
 """Bytes of a file that is fetched whole for whoever jumps about in it."""
 JUMPS = 8
 _GATHERING_LANES = 16
@@ -34,10 +34,10 @@ _NEXT_BLOCKS = 2
 _AT_A_TIME = 2
 """A half of what is to be ahead, or of what may be under way, is asked for at once: a request's cost is paid once."""
 _FIRST_LANES = 2
-_MOST_LANES = 32
+_MAX_LANES = 32
 _QUICK_SECS = 0.5
 _SLOW_SECS = 1.0
-_MOST_RUNS = 1024
+_MAX_RUNS = 1024
 # The kernel's own read-ahead asks for 256 KiB at once, or more where somebody has raised it, in any order, and several
 # requests of it may be under way.
 _OUT_OF_ORDER = 2 << 20
@@ -55,7 +55,7 @@ class Blocks(Protocol):
         ...
 
 
-class _Run:
+class _SequentialRead:
     """One open file, read in sequence from `start` to `at` (bytes), after `jumps` to what was not here.
 
     Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
@@ -140,14 +140,14 @@ class ReadAhead:
         self._size = block_size
         self._is_local = is_local
         self._gathering = gathering
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, _SequentialRead] = {}
 
     @property
     def room(self) -> int:
         """Bytes of memory that what is ahead of all readers may take now."""
-        return min(IN_ALL, MOST * sum(run.asked > 0 for run in self._runs.values()))
+        return min(IN_ALL, MAX * sum(run.asked > 0 for run in self._runs.values()))
 
-    def _room_for(self, run: _Run) -> int:
+    def _room_for(self, run: _SequentialRead) -> int:
         """Bytes: its share, as far as the others have left it."""
         others = [each for each in self._runs.values() if each.asked and each is not run]
         taken = sum(max(0, each.asked * self._size - each.at) for each in others)
@@ -180,30 +180,30 @@ class ReadAhead:
         if run is not None:
             self._drop(run)
 
-    def _follow(self, opened: OpenContent, start: int) -> _Run | None:
+    def _follow(self, opened: OpenContent, start: int) -> _SequentialRead | None:
         if self._is_local(opened):
             return None
-        if len(self._runs) >= _MOST_RUNS:
+        if len(self._runs) >= _MAX_RUNS:
             self.close(next(iter(self._runs.values())).opened)
-        run = self._runs[id(opened)] = _Run(opened, start)
+        run = self._runs[id(opened)] = _SequentialRead(opened, start)
         return run
 
-    def _jump(self, run: _Run, offset: int) -> None:
+    def _jump(self, run: _SequentialRead, offset: int) -> None:
         if run.missing is None:
             self._drop(run)
             size = run.opened.content.size
-            if run.jumps >= JUMPS and size <= MOST_GATHERED and (more := self._gathering(run.opened)):
+            if run.jumps >= JUMPS and size <= MAX_GATHERED and (more := self._gathering(run.opened)):
                 run.gather(-(-size // self._size), more)
         run.begin_at(offset)
         if run.missing is not None:
             run.missing[offset // self._size] = 0  # who jumped there has it fetched
             self._pump(run)
 
-    def _advance(self, run: _Run) -> None:
+    def _advance(self, run: _SequentialRead) -> None:
         size, block = run.opened.content.size, (run.at - 1) // self._size
         # The kernel reads past what somebody wants, so that a second block need not mean that there is more to come.
         if block >= run.start // self._size + 2:
-            window = min(run.at - run.start, MOST, self._room_for(run))
+            window = min(run.at - run.start, MAX, self._room_for(run))
             run.target = min(block + 1 + window // self._size, -(-size // self._size))
             if run.target > block + 1:
                 run.asked = max(run.asked, block + 1)
@@ -212,7 +212,7 @@ class ReadAhead:
             run.next_begun = True
             self._begin_next(run)
 
-    def _pump(self, run: _Run) -> None:
+    def _pump(self, run: _SequentialRead) -> None:
         if not self._is_worth_asking(run):
             return
         while len(run.flying) < run.lanes and (index := run.take_next(self._size)) is not None:
@@ -221,7 +221,7 @@ class ReadAhead:
                 run.flying.add(index)
                 task.add_done_callback(partial(self._came, run, index, task.get_loop().time()))
 
-    def _is_worth_asking(self, run: _Run) -> bool:
+    def _is_worth_asking(self, run: _SequentialRead) -> bool:
         """Whether enough is wanted, and may be under way, for a request of the size that it ought to have by now."""
         wanted = run.wanted()
         if run.missing is not None or run.target * self._size >= run.opened.content.size:
@@ -231,7 +231,7 @@ class ReadAhead:
             worth = min(run.lanes // _AT_A_TIME, ahead // _AT_A_TIME)
         return min(wanted, run.lanes - len(run.flying)) >= worth
 
-    def _came(self, run: _Run, index: int, started: float, task: asyncio.Task[bytes]) -> None:
+    def _came(self, run: _SequentialRead, index: int, started: float, task: asyncio.Task[bytes]) -> None:
         run.flying.discard(index)
         if task.cancelled() or self._runs.get(id(run.opened)) is not run:
             return
@@ -239,19 +239,19 @@ class ReadAhead:
         if task.exception() is not None or took > _SLOW_SECS:
             run.lanes = max(1, run.lanes // 2)
         elif took < _QUICK_SECS:
-            run.lanes = min(run.lanes + 1, _MOST_LANES if run.missing is None else _GATHERING_LANES)
+            run.lanes = min(run.lanes + 1, _MAX_LANES if run.missing is None else _GATHERING_LANES)
         if task.exception() is not None:
             run.target = run.asked  # no more before somebody has read further
             run.give_up_the_rest()
         self._pump(run)
 
-    def _drop(self, run: _Run) -> None:
+    def _drop(self, run: _SequentialRead) -> None:
         for index in run.flying:
             self._blocks.drop(run.opened, index)
         run.flying.clear()
         run.asked = run.target = 0
 
-    def _begin_next(self, run: _Run) -> None:
+    def _begin_next(self, run: _SequentialRead) -> None:
         following = run.opened.following()
         if following is not None:
             for index in range(min(_NEXT_BLOCKS, -(-following.content.size // self._size))):

@@ -17,8 +17,8 @@ from random import Random
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
-from musicfs.content.audio_region import AudioRegion, Pages, Unavailable, find_audio
-from musicfs.content.checksums import REUSED, Answer, Checksums, Record, blocks_of, digest_of
+from musicfs.content.audio_region import AudioRegion, FilePages, Unavailable, find_audio
+from musicfs.content.checksums import REUSED, Checksums, DigestMatch, Record, blocks_of, digest_of
 from musicfs.content.open_content import OpenContent
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.model import Content, Fingerprint
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 _PROBE = 1024  # bytes of each block, 0.4 %
 _SAMPLES, _SAMPLE = 8, 1024  # before the first block
-_FEWEST_SAMPLES = 3
+_MIN_SAMPLES = 3
 _CONTENTS_IN_MEMORY = 256
-_AGREES = (Answer.NEW, Answer.SAME)
+_AGREES = (DigestMatch.NEW, DigestMatch.SAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Reuse:
         """Records what the block is, for which no origin vouches; False if another is recorded."""
         digest = digest_of(data)
         answer = record.compare(index, digest, data)
-        if answer is Answer.NEW:
+        if answer is DigestMatch.NEW:
             self._checksums.put(record, index, digest, data, REUSED)
         return answer in _AGREES
 
@@ -165,7 +165,7 @@ class Reuse:
             if old_audio is None:
                 continue
             audio = audio or await find_audio(
-                Pages(content.size, lambda offset, size: self._fetch(asking, offset, offset + size))
+                FilePages(content.size, lambda offset, size: self._fetch(asking, offset, offset + size))
             )
             if audio is None:
                 return None
@@ -183,7 +183,7 @@ class Reuse:
             return data
 
         try:
-            return await find_audio(Pages(old.size, get))
+            return await find_audio(FilePages(old.size, get))
         except Unavailable:
             return None
 
@@ -195,7 +195,7 @@ class Reuse:
         places = [match.audio.start + last * number // (_SAMPLES - 1) for number in range(_SAMPLES)]
         cached = [(at, await self._cached(match.old, at + match.shift, at + match.shift + _SAMPLE)) for at in places]
         wanted = [(at, piece) for at, piece in cached if piece is not None]
-        if len(wanted) < _FEWEST_SAMPLES:
+        if len(wanted) < _MIN_SAMPLES:
             return False
         found = await asyncio.gather(*(self._fetch(asking, at, at + _SAMPLE) for at, _ in wanted))
         return found == [piece for _, piece in wanted]

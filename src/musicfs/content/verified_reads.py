@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content.checksums import Answer, Checksums, Record, blocks_of, digest_of
+from musicfs.content.checksums import Checksums, DigestMatch, Record, blocks_of, digest_of
 from musicfs.content.open_content import OpenContent
 from musicfs.content.vote import Statement, Verdict, judge
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
@@ -152,7 +152,7 @@ class CheckedReads:
             if self._quarantined.is_wrong(replica):  # since it was asked
                 return False
             digest = digests[replica] = digest_of(data)
-            return record.compare(index, digest, data) is not Answer.WRONG
+            return record.compare(index, digest, data) is not DigestMatch.WRONG
 
         fetched = await self._failover.fetch(
             opened.replicas if only is None else [only],
@@ -166,7 +166,7 @@ class CheckedReads:
         )
         digest = digests[fetched.replica]
         answer = self._checksums.note(record, index, digest, fetched.data, fetched.replica.origin)
-        if answer in (Answer.DOUBTFUL, Answer.WRONG):
+        if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
             said = Statement(fetched.replica, digest, fetched.data)
             fetched = await self._settle(
                 opened, record, index, said, self._failover.deadline() if until is None else until

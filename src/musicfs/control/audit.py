@@ -17,7 +17,7 @@ audit_log.setLevel(logging.INFO)
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _SHOWN = frozenset({"id", "origin_type", "origin", "priority", "path", "paths", "all", "drain_secs", "rate", "metered"})
-_LONGEST = 200  # characters of one value
+_MAX = 200  # characters of one value
 
 
 @web.middleware
@@ -42,7 +42,7 @@ async def _asked(request: web.Request) -> str:
         body = None
     if isinstance(body, Mapping):
         words += [f"{key}={_shown(body[key])}" if key in _SHOWN else _shown(key) for key in body]
-    return " ".join(words)[: 4 * _LONGEST]
+    return " ".join(words)[: 4 * _MAX]
 
 
 def _outcome(response: web.StreamResponse | None) -> str:
@@ -60,4 +60,4 @@ def _outcome(response: web.StreamResponse | None) -> str:
 def _shown(value: object) -> str:
     """As JSON in ASCII: no line break, no control sequence, no sign that changes the direction of writing."""
     text = json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX else f"{text[:_MAX]}..."

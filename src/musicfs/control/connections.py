@@ -28,9 +28,9 @@ http_log = logging.getLogger(f"{__name__}.http")
 http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 _NAME = "MusicFS"
-_MOST = 64
+_MAX = 64
 _ACCEPTED_AT_ONCE = 16  # then the mount has a turn
-_LONGEST_HEAD = 1 << 20  # bytes that are read before a request is recognised; each of its lines may have 8 KiB
+_MAX_HEAD = 1 << 20  # bytes that are read before a request is recognised; each of its lines may have 8 KiB
 _LINGERING_SECS = 2.0
 _PAUSE_SECS = 1.0
 _MOMENT_SECS = 0.1
@@ -49,24 +49,26 @@ class Limits:
             take the answer to the last one.
     """
 
-    most: int = _MOST
-    most_unknown: int = _MOST // 4
+    most: int = _MAX
+    most_unknown: int = _MAX // 4
     secs: float = 10.0
 
 
 def limits_within(descriptors: int) -> Limits:
     """The limits of a listener in a process that may have so many descriptors: nearly all are for music."""
-    most = max(2, min(_MOST, descriptors // _DESCRIPTORS_PER_CONNECTION))
+    most = max(2, min(_MAX, descriptors // _DESCRIPTORS_PER_CONNECTION))
     return Limits(most, max(1, most // 4))
 
 
-class Connection(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """One client's connection. It is closed when the client takes too long; see `Limits`.
 
     known: whether the client has shown who it is. caller: who that is, for the request that is being answered.
     """
 
-    def __init__(self, server: web.Server, secs: float, known: bool, on_end: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, server: web.Server, secs: float, known: bool, on_end: Callable[[ClientConnection], None]
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -90,7 +92,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if not self._answering:
             self._waiting_bytes += len(data)
-            if self._waiting_bytes > _LONGEST_HEAD:
+            if self._waiting_bytes > _MAX_HEAD:
                 self._abort()
                 return
         super().data_received(data)
@@ -161,9 +163,9 @@ async def within_limits(request: web.Request, handler: Handler) -> web.StreamRes
         connection.finish()
 
 
-def connection_of(request: web.Request) -> Connection:
+def connection_of(request: web.Request) -> ClientConnection:
     """The connection that the request came by."""
-    assert isinstance(request.protocol, Connection)
+    assert isinstance(request.protocol, ClientConnection)
     return request.protocol
 
 
@@ -205,7 +207,7 @@ class Listener:
         self._limits = limits
         self._trusted = trusted
         self._tls = tls
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._pausing: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
@@ -269,13 +271,13 @@ class Listener:
         self._quiet_until = now + _QUIET_SECS
 
     def _take(self, client: socket.socket) -> None:
-        connection = Connection(self._server, self._limits.secs, self._trusted, self._connections.discard)
+        connection = ClientConnection(self._server, self._limits.secs, self._trusted, self._connections.discard)
         self._connections.add(connection)
         task = asyncio.get_running_loop().create_task(self._connect(connection, client))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, connection: Connection, client: socket.socket) -> None:
+    async def _connect(self, connection: ClientConnection, client: socket.socket) -> None:
         try:
             client.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(

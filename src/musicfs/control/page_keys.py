@@ -16,8 +16,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 TICKET_SECS = 120.0
-MOST_WRONG_CODES = 20
-_MOST_TOKENS = 64
+MAX_WRONG_CODES = 20
+_MAX_TOKENS = 64
 # Without I, L, O, 0 and 1, which are easily mistaken; twelve of them are 59 bits.
 _SIGNS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 _ENTRANCE = """<!doctype html>
@@ -77,7 +77,7 @@ class PageKeys:
 
     def use_code(self, given: object) -> str | None:
         """A token for the code, however it is spaced; None for a wrong one, and for any after too many of these."""
-        if self._wrong >= MOST_WRONG_CODES:
+        if self._wrong >= MAX_WRONG_CODES:
             return None
         text = given.upper().replace("-", "").replace(" ", "") if isinstance(given, str) else ""
         if hmac.compare_digest(_bytes(text), _bytes(self.code.replace("-", ""))):
@@ -87,7 +87,7 @@ class PageKeys:
 
     def why_not(self) -> str:
         """Why `use_code` gave nothing, in a sentence."""
-        if self._wrong >= MOST_WRONG_CODES:
+        if self._wrong >= MAX_WRONG_CODES:
             return "Too many wrong codes were given: end `musicfs page` with Ctrl-C, and start it again."
         return "This is not the code that `musicfs page` has printed."
 
@@ -97,7 +97,7 @@ class PageKeys:
 
     def _new_token(self) -> str:
         token = secrets.token_urlsafe(32)
-        self._tokens = [*self._tokens[1 - _MOST_TOKENS :], token]
+        self._tokens = [*self._tokens[1 - _MAX_TOKENS :], token]
         return token
 
     def _end(self, token: str) -> None:

@@ -22,7 +22,7 @@ from yarl import URL
 from musicfs.control.auth import is_ours
 from musicfs.control.connections import Listener, connection_of, limits_within, runner_of, within_limits
 from musicfs.control.page_keys import PageKeys, entrance_page
-from musicfs.control.responses import Refused, error_answer, errors_as_json, json_body
+from musicfs.control.responses import RequestRefused, error_answer, errors_as_json, json_body
 from musicfs.control.routes.page import HEADERS, is_page
 
 _HOST = "127.0.0.1"
@@ -32,7 +32,7 @@ _NO_LIMIT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _CLOSING_SECS = 0.2
 _CONNECTIONS = 48  # to the mount, which grants 64
 _IDLE_SECS = 5.0  # the mount closes what is idle for longer
-_LARGEST_BODY = 4096
+_MAX_BODY = 4096
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -70,7 +70,7 @@ class PageListener:
 
     def _application(self) -> web.Application:
         application = web.Application(
-            middlewares=[within_limits, self._check, errors_as_json], client_max_size=_LARGEST_BODY
+            middlewares=[within_limits, self._check, errors_as_json], client_max_size=_MAX_BODY
         )
         application.router.add_post("/", self._enter)
         application.router.add_post("/page/code", self._take_code)
@@ -97,19 +97,21 @@ class PageListener:
     async def _enter(self, request: web.Request) -> web.Response:
         """The form in the file that the browser was started with: its ticket is changed for a token."""
         if request.content_type != "application/x-www-form-urlencoded":
-            raise Refused(415, "The ticket comes as a form.")
+            raise RequestRefused(415, "The ticket comes as a form.")
         token = self._keys.use_ticket(str((await request.post()).get("ticket", "")))
         if token is None:
-            raise Refused(403, "This ticket is not valid, or was used; `musicfs page` prints a code for the page.")
+            raise RequestRefused(
+                403, "This ticket is not valid, or was used; `musicfs page` prints a code for the page."
+            )
         return web.Response(text=entrance_page(token), content_type="text/html", headers={**HEADERS, **_NO_STORE})
 
     async def _take_code(self, request: web.Request) -> web.Response:
         """The code, which the page has asked for, is changed for a token."""
         if request.content_type != "application/json":  # which no other site's page may send here
-            raise Refused(415, "The code comes as JSON.")
+            raise RequestRefused(415, "The code comes as JSON.")
         token = self._keys.use_code((await json_body(request)).get("code"))
         if token is None:
-            raise Refused(403, self._keys.why_not())
+            raise RequestRefused(403, self._keys.why_not())
         return web.json_response({"token": token}, headers=_NO_STORE)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:

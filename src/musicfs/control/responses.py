@@ -22,7 +22,7 @@ BODY_SECS = 10.0
 """How long the body of a request may take to arrive."""
 
 
-class Refused(MusicFSError):
+class RequestRefused(MusicFSError):
     """The request can't be carried out as it is. status: of the HTTP answer, 4xx."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -40,12 +40,12 @@ B = TypeVar("B", bound=Body)
 
 
 async def json_body(request: web.Request) -> dict[str, object]:
-    """The JSON object that the request carries, an empty one when it carries nothing. Raises `Refused`."""
+    """The JSON object that the request carries, an empty one when it carries nothing. Raises `RequestRefused`."""
     try:
         async with asyncio.timeout(BODY_SECS):
             raw = await request.read()
     except TimeoutError:
-        raise Refused(
+        raise RequestRefused(
             408, f"The body of {request.method} {request.path} did not arrive within {BODY_SECS:g} s."
         ) from None
     try:
@@ -53,38 +53,38 @@ async def json_body(request: web.Request) -> dict[str, object]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Refused(400, f"The body of {request.method} {request.path} is not a JSON object.")
+        raise RequestRefused(400, f"The body of {request.method} {request.path} is not a JSON object.")
     return value
 
 
 async def body_of(request: web.Request, model: type[B]) -> B:
-    """What the request carries, as `json_body`, checked. Raises `Refused`."""
+    """What the request carries, as `json_body`, checked. Raises `RequestRefused`."""
     try:
         return model.model_validate(await json_body(request))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, found["loc"]))
-        raise Refused(400, f"{request.method} {request.path}: {key}: {found['msg']}.") from None
+        raise RequestRefused(400, f"{request.method} {request.path}: {key}: {found['msg']}.") from None
 
 
 def number_of(request: web.Request, name: str, default: int, most: int) -> int:
-    """The whole number, from 1 to `most`, that the query gives `name`. Raises `Refused`."""
+    """The whole number, from 1 to `most`, that the query gives `name`. Raises `RequestRefused`."""
     text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise Refused(400, f"{request.path}: {name} is a whole number from 1 to {most}.")
+        raise RequestRefused(400, f"{request.path}: {name} is a whole number from 1 to {most}.")
     return int(text)
 
 
 def known_origin(app: App, id: str) -> OriginId:
-    """The id of an origin that takes part. Raises `Refused` with 404 and what there is instead."""
+    """The id of an origin that takes part. Raises `RequestRefused` with 404 and what there is instead."""
     if app.registry.get(OriginId(id)) is not None:
         return OriginId(id)
     config = next((config for config in app.config.origins if config.id == id), None)
     if config is not None:
         why = "could not be opened; the log says why" if config.enabled else "is disabled in the configuration"
-        raise Refused(404, f"The origin {id!r} {why}.")
+        raise RequestRefused(404, f"The origin {id!r} {why}.")
     names = ", ".join(origin.id for origin in app.registry.list())
-    raise Refused(404, f"There is no origin {id!r}; there are: {names or 'none'}.")
+    raise RequestRefused(404, f"There is no origin {id!r}; there are: {names or 'none'}.")
 
 
 @web.middleware
@@ -94,7 +94,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
         return error_answer(error.status, f"{request.method} {request.path}: {error.reason}.", headers)
-    except Refused as error:
+    except RequestRefused as error:
         return error_answer(error.status, str(error))
     except MusicFSError as error:
         return error_answer(409, str(error))

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _CLOSING_SECS = 1.0
-_LARGEST_BODY = 64 * 1024
+_MAX_BODY = 64 * 1024
 
 
 class Routes(Protocol):
@@ -132,7 +132,7 @@ class ControlServer:
         listener.start()
 
     async def _runner(self, *middlewares: Middleware) -> web.AppRunner:
-        application = web.Application(middlewares=[within_limits, *middlewares], client_max_size=_LARGEST_BODY)
+        application = web.Application(middlewares=[within_limits, *middlewares], client_max_size=_MAX_BODY)
         application.add_routes([*self.routes, *PageRoutes().routes()])
         application.on_shutdown.append(self._events.close)
         runner = await runner_of(application, shutdown_timeout=_CLOSING_SECS)

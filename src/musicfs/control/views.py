@@ -13,7 +13,7 @@ from typing import Any
 import musicfs
 from musicfs.app.app import App
 from musicfs.cache.store import CacheFailed
-from musicfs.catalog.view import OriginRow, Totals
+from musicfs.catalog.view import OriginRow, TreeTotals
 from musicfs.config.models import OriginConfig
 from musicfs.config.sources import SECRET_KEYS
 from musicfs.control.availability import Elsewhere, ElsewhereCounter
@@ -31,7 +31,7 @@ class Counts:
     """What the catalogue knows. elsewhere: what is left of the music while origins are away; None while that is
     counted."""
 
-    totals: Totals
+    totals: TreeTotals
     origins: Mapping[OriginId, OriginRow]
     elsewhere: Elsewhere | None
 

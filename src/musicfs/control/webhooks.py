@@ -39,7 +39,7 @@ TIMEOUT_SECS = 15.0
 PAUSES_SECS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 300.0)
 """Between attempts; the last for ever. Up to a tenth more or less, so that many senders don't come all at once."""
 GIVEN_UP_SECS = 24 * 3600.0
-MOST_WAITING = 100
+MAX_WAITING = 100
 _JITTER = 0.1
 _PREFIX = "whsec_"
 _GONE = 410
@@ -81,7 +81,7 @@ class _Message:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _DeliveryResult:
     """reason: "" if it was taken. final: asking again would be no use. pause_secs: the least that the server wants."""
 
     reason: str = ""
@@ -120,7 +120,7 @@ class _Target:
             "mount_point": self._source,
             "data": data,
         }
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self._lost += 1
         now = asyncio.get_running_loop().time()
@@ -160,14 +160,14 @@ class _Target:
             log.info("webhook %r at %s takes messages again%s", self.id, self._host, lost)
         self._failing, self._lost = "", 0
 
-    def _tell(self, answer: _Answer) -> None:
+    def _tell(self, answer: _DeliveryResult) -> None:
         """Once, until one is taken: a server that is away for a day is worth one line."""
         what = "nothing is sent there any more" if answer.gone else "refused" if answer.final else "it is tried again"
         level = logging.DEBUG if self._failing else logging.WARNING
         self._failing = answer.reason
         log.log(level, "webhook %r at %s took no message (%s): %s", self.id, self._host, answer.reason, what)
 
-    async def _post(self, message: _Message) -> _Answer:
+    async def _post(self, message: _Message) -> _DeliveryResult:
         """One attempt. What it says never holds the address: many a webhook's is a secret in itself."""
         now = int(time.time())
         headers = {
@@ -186,13 +186,13 @@ class _Target:
             ) as response:
                 return _judged(response)
         except TimeoutError:
-            return _Answer("no answer in time")
+            return _DeliveryResult("no answer in time")
         except aiohttp.ClientConnectorCertificateError:
-            return _Answer("its certificate is not to be trusted")
+            return _DeliveryResult("its certificate is not to be trusted")
         except aiohttp.ClientConnectorError as error:
-            return _Answer(_reason(error.os_error))
+            return _DeliveryResult(_reason(error.os_error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Answer(type(error).__name__)
+            return _DeliveryResult(type(error).__name__)
 
 
 def _reason(error: OSError) -> str:
@@ -201,14 +201,14 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower()
 
 
-def _judged(response: aiohttp.ClientResponse) -> _Answer:
+def _judged(response: aiohttp.ClientResponse) -> _DeliveryResult:
     status = response.status
     if 200 <= status < 300:
-        return _Answer()
+        return _DeliveryResult()
     wanted = response.headers.get("Retry-After", "")
     pause = min(float(wanted), PAUSES_SECS[-1]) if wanted.isascii() and wanted.isdecimal() else 0.0
     final = 300 <= status < 500 and status not in _TRY_AGAIN
-    return _Answer(f"HTTP status {status}", final, status == _GONE, pause)
+    return _DeliveryResult(f"HTTP status {status}", final, status == _GONE, pause)
 
 
 class Webhooks:

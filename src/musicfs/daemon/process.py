@@ -16,7 +16,7 @@ from pathlib import Path
 
 from musicfs import logs
 from musicfs.app.app import DRAIN_SECS, App, open_driver
-from musicfs.app.live_config import Source
+from musicfs.app.live_config import ConfigSource
 from musicfs.app.membership import OpenOrigin
 from musicfs.config.models import Config
 from musicfs.control.unix_socket import Endpoint
@@ -70,7 +70,7 @@ async def _serve(
     config: Config,
     on_mounted: Callable[[App], None],
     open_origin: OpenOrigin,
-    source: Source | None,
+    source: ConfigSource | None,
     notifier: Notifier,
 ) -> None:
     assert config.mount_point is not None
@@ -175,7 +175,7 @@ def serve(
     config: Config,
     on_mounted: Callable[[App], None] = lambda app: None,
     open_origin: OpenOrigin = open_driver,
-    source: Source | None = None,
+    source: ConfigSource | None = None,
 ) -> None:
     """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
 
@@ -198,7 +198,7 @@ def _log_to_file(config: Config, path: Path) -> None:
     logs.begin(logs.settings_of(config.log, "file"), LogFile(path))
 
 
-def serve_in_background(config: Config, source: Source | None = None) -> int:
+def serve_in_background(config: Config, source: ConfigSource | None = None) -> int:
     """Serves in a child process; returns how many files the tree has, once it can be seen.
 
     Raises `UserError` with the child's own words when it can't mount.
@@ -222,7 +222,7 @@ def serve_in_background(config: Config, source: Source | None = None) -> int:
     return int(answer.removeprefix(_MOUNTED))
 
 
-def _background(config: Config, pipe: int, errors: int, source: Source | None) -> int:
+def _background(config: Config, pipe: int, errors: int, source: ConfigSource | None) -> int:
     """The child's life; its exit code. pipe: takes what the parent waits for. errors: the log file."""
 
     def tell(text: str) -> None:

@@ -4,12 +4,11 @@ from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import Fetched
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.health_state import HealthSnapshot, OriginHealthState
-from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import Candidate, OriginRegistry
 from musicfs.federation.router import LatencyStats, Router
 
 __all__ = [
-    "Bandwidth",
     "Candidate",
     "FailoverExecutor",
     "Fetched",
@@ -18,5 +17,6 @@ __all__ = [
     "LatencyStats",
     "OriginHealthState",
     "OriginRegistry",
+    "RateLimit",
     "Router",
 ]

@@ -11,9 +11,9 @@ from typing import Any
 from musicfs.model import Replica
 from musicfs.origin import Origin, Streams
 
-MOST = 1 << 20
+MAX = 1 << 20
 """Bytes of one request; drivers split larger ones."""
-MOST_STREAMED = 4 << 20
+MAX_STREAMED = 4 << 20
 """The same where each part is handed out as it comes."""
 
 
@@ -49,7 +49,7 @@ class _Whole:
             part.bytes.set_result(data)
 
 
-class Merger:
+class Coalescer:
     """Belongs to the event loop's thread. spawn: makes a task that somebody cancels and waits for at the end."""
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, bytes], str], asyncio.Task[bytes]]) -> None:
@@ -71,7 +71,7 @@ class Merger:
 
     def _begin(self, key: tuple[int, Replica], origin: Origin) -> None:
         wholes: list[_Whole] = []
-        most = MOST_STREAMED if isinstance(origin, Streams) else MOST
+        most = MAX_STREAMED if isinstance(origin, Streams) else MAX
         for part in sorted(self._forming.pop(key), key=lambda part: part.offset):
             if part.bytes.done():  # cancelled already
                 continue

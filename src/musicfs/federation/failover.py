@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, OriginFault
 from musicfs.events import EventBus
-from musicfs.federation.coalesce import Merger
-from musicfs.federation.fetch import Check, Fetch, Fetched, Tools, Wanted, always
+from musicfs.federation.coalesce import Coalescer
+from musicfs.federation.fetch import Check, Fetch, Fetched, FetchRequest, Tools, always
 from musicfs.federation.hedge import HedgeBudget
 from musicfs.federation.registry import OriginRegistry, ReadNow
 from musicfs.model import Replica
@@ -32,7 +32,7 @@ class FailoverExecutor:
         self.registry = registry
         self._retry = retry
         budget = HedgeBudget(retry.hedge_share, retry.hedge_burst)
-        self._tools = Tools(registry, retry, bus, budget, self._spawn, Merger(self._spawn), set())
+        self._tools = Tools(registry, retry, bus, budget, self._spawn, Coalescer(self._spawn), set())
         self._reads: set[asyncio.Task[bytes]] = set()
         self._traffic = registry.traffic
 
@@ -68,11 +68,13 @@ class FailoverExecutor:
         replicas: of one content, in any order. check: whether a replica's bytes are the recorded ones; where it
         says no, the replica is quarantined, and the event names `block`. deadline: on the event loop's clock, in
         seconds; by default `patience` from now. background: work of its own, so it keeps to the origin's bandwidth
-        limit first, for as long as that takes unless there is a deadline, and is never hedged. urgent: as in `Wanted`.
-        Raises NoReplicaAvailable, at the deadline at the latest, whatever drivers do. Cancelling it cancels all it
-        has under way.
+        limit first, for as long as that takes unless there is a deadline, and is never hedged. urgent: as in
+        `FetchRequest`.
+
+        Raises NoReplicaAvailable, at the deadline at the latest, whatever drivers do. Cancelling it cancels all it has
+        under way.
         """
-        wanted = Wanted(replicas, offset, size, block, check, background, urgent)
+        wanted = FetchRequest(replicas, offset, size, block, check, background, urgent)
         if not replicas:
             raise NoReplicaAvailable(())
         if not wanted.length_of(replicas[0]):
@@ -88,7 +90,7 @@ class FailoverExecutor:
         """By when a fetch that begins now has to end, on the event loop's clock."""
         return asyncio.get_running_loop().time() + self.patience
 
-    async def _wait_for_bandwidth(self, wanted: Wanted, deadline: float | None) -> None:
+    async def _wait_for_bandwidth(self, wanted: FetchRequest, deadline: float | None) -> None:
         """By the limit of the origin that will be asked first."""
         best = self.registry.route(wanted.replicas)
         if best is None or best.bandwidth is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import EventBus, FailedOver, HedgeWon, ReplicaSuspect
-from musicfs.federation.coalesce import Merger
+from musicfs.federation.coalesce import Coalescer
 from musicfs.federation.hedge import HedgeBudget, hedge_delay
 from musicfs.federation.probe import reason_of
 from musicfs.federation.registry import Candidate, OriginRegistry
@@ -54,7 +54,7 @@ def never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FetchRequest:
     """What a fetch is after: `size` bytes at `offset`, of which `block` is the first block's number.
 
     background: work that nobody will ever wait for.
@@ -84,7 +84,7 @@ class Tools:
     bus: EventBus
     budget: HedgeBudget
     spawn: Callable[[Coroutine[Any, Any, bytes], str], asyncio.Task[bytes]]
-    merger: Merger
+    merger: Coalescer
     reported: set[tuple[str, type[Exception]]]
 
 
@@ -105,7 +105,7 @@ class _Attempt:
 class Fetch:
     """Runs once. Nothing it started is waited for when it ends: losers are cancelled and left to the spawner."""
 
-    def __init__(self, tools: Tools, wanted: Wanted, deadline: float) -> None:
+    def __init__(self, tools: Tools, wanted: FetchRequest, deadline: float) -> None:
         self._tools = tools
         self._wanted = wanted
         self._deadline = deadline

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from musicfs.errors import OriginFailed
 from musicfs.events import AllOriginsUnhealthy, EventBus, HealthChanged
 from musicfs.federation.health_state import NEVER_SEEN, HealthSnapshot, OriginHealthState
-from musicfs.federation.probe import Answer, Prober, reason_of
+from musicfs.federation.probe import Prober, ProbeResult, reason_of
 from musicfs.model import HealthStatus, OriginId, OriginType
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 CLOSING_SECS = 1.0
 STEADY_SECS = 60.0
 FREE_FALLS = 2
-LONGEST_HOLD = 30.0
+MAX_HOLD = 30.0
 GOOD_RUN = 10
 
 
@@ -59,7 +59,7 @@ class _Watched:
             self.falls, self.quiet = 0, False
         self.falls += 1
         self.run = 0
-        return now + min(2.0**self.falls, LONGEST_HOLD) if self.falls > FREE_FALLS else 0.0
+        return now + min(2.0**self.falls, MAX_HOLD) if self.falls > FREE_FALLS else 0.0
 
 
 class HealthMonitor:
@@ -180,7 +180,7 @@ class HealthMonitor:
             self._become(watched, replace(watched.state, status=HealthStatus.DEGRADED, reason=reason))
             watched.prober.wake()
 
-    def _probed(self, watched: _Watched, answer: Answer) -> None:
+    def _probed(self, watched: _Watched, answer: ProbeResult) -> None:
         if self._watched.get(watched.id) is not watched:
             return
         if answer.status is HealthStatus.UNHEALTHY:

@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1
 UNSETTLED_PAUSE = 1.0
-LONGEST_BACKOFF = 30.0
+MAX_BACKOFF = 30.0
 RESTART_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResult:
     """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure. denied: it answered,
     and let nobody in."""
 
@@ -49,7 +49,7 @@ class Prober:
         config: HealthConfig,
         rng: Random,
         state: Callable[[], OriginHealthState],
-        report: Callable[[Answer], None],
+        report: Callable[[ProbeResult], None],
     ) -> None:
         self._origin = origin
         self._config = config
@@ -91,7 +91,7 @@ class Prober:
             self._denials = self._denials + 1 if answer.denied else 0
             self._report(answer)
 
-    async def _ask(self) -> Answer:
+    async def _ask(self) -> ProbeResult:
         time = asyncio.get_running_loop().time
         started = time()
         if self._call is None or self._call.done():
@@ -102,16 +102,16 @@ class Prober:
         latency_ms = (time() - started) * 1000
         if not call.done():
             call.cancel()
-            return Answer(HealthStatus.UNHEALTHY, latency_ms, OriginFault.TIMEOUT.value)
+            return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, OriginFault.TIMEOUT.value)
         if call.cancelled():
-            return Answer(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
+            return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
         if (error := call.exception()) is not None:
             self._log_a_bug(error)
             denied = isinstance(error, OriginFailed) and error.fault is OriginFault.DENIED
-            return Answer(HealthStatus.UNHEALTHY, latency_ms, reason_of(error), denied)
+            return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, reason_of(error), denied)
         if call.result() in (HealthStatus.HEALTHY, HealthStatus.DEGRADED):
-            return Answer(call.result(), latency_ms)
-        return Answer(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
+            return ProbeResult(call.result(), latency_ms)
+        return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
 
     def _log_a_bug(self, error: BaseException) -> None:
         """Drivers raise OriginFailed only; anything else is logged, the first time."""
@@ -156,7 +156,7 @@ class Prober:
         interval = self._config.check_interval_secs
         state = self._state()
         if self._denials:
-            return float(min(2 ** min(self._denials - 1, 9), LONGEST_BACKOFF, interval))
+            return float(min(2 ** min(self._denials - 1, 9), MAX_BACKOFF, interval))
         if state.consecutive_failures:
             return min(UNSETTLED_PAUSE, interval)
         held = state.held_until - asyncio.get_running_loop().time()

@@ -10,7 +10,7 @@ from musicfs.config.models import OriginConfig
 _BURST_SECS = 1.0
 
 
-class Bandwidth:
+class RateLimit:
     """A token bucket that holds a second's worth of bytes. Belongs to one event loop.
 
     rate: bytes per second. everything: reads that somebody waits for are held back too, and not only background work.
@@ -22,7 +22,7 @@ class Bandwidth:
         self._paid_until = -inf  # on the loop's clock: by when all that was granted would be through at this rate
 
     @classmethod
-    def of(cls, config: OriginConfig) -> Bandwidth | None:
+    def of(cls, config: OriginConfig) -> RateLimit | None:
         limit = config.bandwidth_limit
         return None if limit is None else cls(limit, everything=config.bandwidth_limit_all)
 

@@ -12,9 +12,9 @@ from musicfs.events import EventBus, OriginRegistered, OriginUnregistered
 from musicfs.federation.health import HealthMonitor
 from musicfs.federation.health_state import HealthSnapshot
 from musicfs.federation.quarantine import Quarantine
-from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.router import Router
-from musicfs.federation.stats import Traffic
+from musicfs.federation.stats import ReadStats
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origin import Origin, ReadsNow, WatchHandle
 from musicfs.system.tasks import retrieve
@@ -25,7 +25,7 @@ ReadNow = Callable[[Replica, int, int], bytes | memoryview | None]
 
 DEFAULT_TIMEOUT_MS = 5000
 CLOSING_SECS = 5.0
-MOST_RANKINGS = 1024
+MAX_RANKINGS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Candidate:
     metered: bool
     hedge: bool
     status: HealthStatus
-    bandwidth: Bandwidth | None
+    bandwidth: RateLimit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Registered:
     timeout_ms: int
     metered: bool
     hedge: bool
-    bandwidth: Bandwidth | None
+    bandwidth: RateLimit | None
     read_now: ReadNow | None
 
 
@@ -68,7 +68,7 @@ class OriginRegistry:
         self.router = router
         self.monitor = monitor
         self._bus = bus
-        self.traffic = Traffic()
+        self.traffic = ReadStats()
         self._origins: dict[OriginId, _Registered] = {}
         self._watches: defaultdict[OriginId, list[WatchHandle]] = defaultdict(list)
         self.quarantined = Quarantine(bus)
@@ -83,7 +83,7 @@ class OriginRegistry:
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
         metered: bool = False,
         hedge: bool = True,
-        bandwidth: Bandwidth | None = None,
+        bandwidth: RateLimit | None = None,
     ) -> None:
         """The origin takes part from now on, and the registry closes it in the end.
 
@@ -191,7 +191,7 @@ class OriginRegistry:
     def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
         """Kept until a priority, a latency, a state or the set of origins changes: every read asks for one."""
         generations = (self.router.generation, self.monitor.generation)
-        if generations != self._ranked_at or len(self._rankings) > MOST_RANKINGS:
+        if generations != self._ranked_at or len(self._rankings) > MAX_RANKINGS:
             self._rankings.clear()
             self._ranked_at = generations
         ids = tuple([replica.origin for replica in replicas])

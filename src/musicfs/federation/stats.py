@@ -26,7 +26,7 @@ class Histogram:
         self.sum_secs += secs
 
 
-class OriginTraffic:
+class OriginStats:
     """immediate: reads that its disk's page cache answered. fetched: those that were waited for, with what they took.
     bytes: of both. errors: by the value of their fault. hedged: reads that it was asked for since another was late."""
 
@@ -39,9 +39,9 @@ class OriginTraffic:
         self.errors: Counter[str] = Counter()
 
 
-class Traffic(dict[OriginId, OriginTraffic]):
+class ReadStats(dict[OriginId, OriginStats]):
     """By origin; one that was never read is made when it is asked for."""
 
-    def __missing__(self, id: OriginId) -> OriginTraffic:
-        made = self[id] = OriginTraffic()
+    def __missing__(self, id: OriginId) -> OriginStats:
+        made = self[id] = OriginStats()
         return made

@@ -29,7 +29,7 @@ _IDLE_SECS = 30.0
 _ATTEMPTS = 3
 _ENDING_SECS = 3.0
 _KILLING_SECS = 1.0
-_MOST_UNSENT = 16 << 20
+_MAX_UNSENT = 16 << 20
 """Bytes of commands that wait for a worker: one that takes none of so many for a while is replaced."""
 _STALLED_SECS = 10.0
 
@@ -139,7 +139,7 @@ class Library:
         command = pending.command
         if isinstance(command, Scan) and pending.attempts > 1:  # it may have died of a file that it parsed itself
             command = replace(command, careful=True)
-        stalled = self._link.unsent > _MOST_UNSENT and self._link.stalled_secs > _STALLED_SECS
+        stalled = self._link.unsent > _MAX_UNSENT and self._link.stalled_secs > _STALLED_SECS
         self._link.send(Request(number, command))
         if stalled and self._process is not None:
             log.warning("the library worker takes no commands any more; it is ended")

@@ -15,16 +15,16 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from musicfs.catalog.rows import Found
+from musicfs.catalog.rows import ScannedFile
 from musicfs.errors import MusicFSError, ReplicaFailed, first_of
 from musicfs.library.placement import folder_of
 from musicfs.model import DiskFolder, OriginId, Replica, Stat
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.tags.fingerprint import fingerprint
-from musicfs.tags.parser import Examined, FileOnDisk, Gathered, Wanted, begin, examine, examine_files
+from musicfs.tags.parser import Examined, FileOnDisk, Gathered, MissingBytes, begin, examine, examine_files
 
 if TYPE_CHECKING:
-    from musicfs.federation.ratelimit import Bandwidth
+    from musicfs.federation.ratelimit import RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _TOGETHER = 125
 """Files on a disk that a process is given at once: less than a second process costs to start. And a quarter of what the
 scanner gives at once, since there are four processes at most."""
 
-Take = Callable[[Stat, "Found | None"], None]
+Take = Callable[[Stat, "ScannedFile | None"], None]
 """Takes what a file is; None if it has gone or changed since it was listed: the next scan will tell."""
 
 
@@ -69,7 +69,7 @@ class Parsers:
             self._replace(pool)
             return [None] * len(files)
 
-    async def examine(self, *args: *_Arguments) -> Examined | Wanted:
+    async def examine(self, *args: *_Arguments) -> Examined | MissingBytes:
         """As `examine` does, in a process."""
         pool = self._pool
         try:
@@ -85,7 +85,7 @@ class Parsers:
             log.warning("a process that reads tags died; its work is done again")
             self._pool = self._make(None)
 
-    async def _examine_alone(self, *args: *_Arguments) -> Examined | Wanted:
+    async def _examine_alone(self, *args: *_Arguments) -> Examined | MissingBytes:
         pool = self._make(1)
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
@@ -103,7 +103,7 @@ class Parsers:
 class Analyser:
     """Analyses files of any origin, many at a time. limits: on what is read from some of them."""
 
-    def __init__(self, parsers: Parsers, limits: Mapping[OriginId, Bandwidth] | None = None) -> None:
+    def __init__(self, parsers: Parsers, limits: Mapping[OriginId, RateLimit] | None = None) -> None:
         self._parsers = parsers
         self._limits = {} if limits is None else limits
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
@@ -151,7 +151,7 @@ class Analyser:
         except* Exception as failures:
             raise first_of(failures) from None
 
-    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> Found | None:
+    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> ScannedFile | None:
         """What the file is, from what the origin reads of it; see `Take` and `analyse_all`."""
         replica = Replica.of(origin.id, stat)
         gathered = Gathered.nothing(stat.size)
@@ -187,5 +187,5 @@ class Analyser:
         return await asyncio.gather(*(origin.read(replica, offset, size) for offset, size in ranges))
 
 
-def _found(stat: Stat, role: str, answer: Examined) -> Found:
-    return Found(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)
+def _found(stat: Stat, role: str, answer: Examined) -> ScannedFile:
+    return ScannedFile(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)

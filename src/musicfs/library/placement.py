@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from musicfs.catalog.database import storable
-from musicfs.catalog.rows import Copy, Entry, FolderFile
+from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
@@ -23,7 +23,7 @@ from musicfs.texts import normalised
 
 VARIOUS_ARTISTS = "Various Artists"
 # Loose images in a folder of hundreds of albums belong to none of them.
-_MOST_DIRS_FOR_A_SIDECAR = 8
+_MAX_DIRS_FOR_A_SIDECAR = 8
 # Folders of scans and the like beside an album's tracks belong to that album.
 _EXTRAS = re.compile(
     r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
@@ -46,7 +46,7 @@ def folder_of(path: str, role: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Album:
+class _AlbumTags:
     """What an album's tracks say together."""
 
     artist: str | None
@@ -76,7 +76,7 @@ def _album_artist(tracks: Sequence[Tags]) -> str | None:
     return min(a for a in artists if fold(a) == leader)
 
 
-def _albums(files: Mapping[int, Tags]) -> dict[str, _Album]:
+def _albums(files: Mapping[int, Tags]) -> dict[str, _AlbumTags]:
     """The albums of one folder, by folded title; keyed input: content -> tags, so a copy counts once."""
     groups: dict[str, list[Tags]] = {}
     for tags in files.values():
@@ -85,7 +85,7 @@ def _albums(files: Mapping[int, Tags]) -> dict[str, _Album]:
     albums = {}
     for title, tracks in groups.items():
         year = _common(t.year for t in tracks if t.year)
-        albums[title] = _Album(_album_artist(tracks), int(year) if year else None)
+        albums[title] = _AlbumTags(_album_artist(tracks), int(year) if year else None)
     return albums
 
 
@@ -105,12 +105,12 @@ class FolderPlacer:
     template: Template
     files: Sequence[FolderFile]
     homes: Mapping[int, Copy]
-    elsewhere: Mapping[int, Sequence[Entry]]
+    elsewhere: Mapping[int, Sequence[TreeEntry]]
 
-    def entries(self) -> set[Entry]:
+    def entries(self) -> set[TreeEntry]:
         tags = {f.content: self._tags(f) for f in self.files if f.role == "audio" and f.tags is not None}
         albums = _albums(tags)
-        tracks: dict[FolderFile, Entry] = {}
+        tracks: dict[FolderFile, TreeEntry] = {}
         for file in self.files:
             if file.role == "audio":
                 entry = self._track(file, tags.get(file.content), albums)
@@ -126,14 +126,14 @@ class FolderPlacer:
             tags = replace(tags, disc=disc_from_folder(file.path))
         return tags
 
-    def _track(self, file: FolderFile, tags: Tags | None, albums: Mapping[str, _Album]) -> Entry | None:
+    def _track(self, file: FolderFile, tags: Tags | None, albums: Mapping[str, _AlbumTags]) -> TreeEntry | None:
         if self.template.uses("path"):
             return self._by_path(file, tags)
         if tags is None or not _is_tagged(tags):
             return self._untagged(file, tags)
         if self.homes[file.content].replica != file.replica:
             return None
-        album = albums.get(fold(tags.album or ""), _Album(None, tags.year))
+        album = albums.get(fold(tags.album or ""), _AlbumTags(None, tags.year))
         artist = tags.albumartist or (VARIOUS_ARTISTS if tags.compilation else album.artist)
         fields, disc_fields = (
             track_fields(tags, file.path, albumartist=artist, year=album.year, disc_prefix=several)
@@ -145,13 +145,13 @@ class FolderPlacer:
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
         key = "tags:" + storable("\0".join(fold(str(value or "")) for value in identity))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
-        return Entry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
+        return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
-    def _by_path(self, file: FolderFile, tags: Tags | None) -> Entry:
+    def _by_path(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
         parts = self._render(file, tags)
         return self._plain(file, "/".join(parts[:-1]), parts[-1])
 
-    def _untagged(self, file: FolderFile, tags: Tags | None) -> Entry:
+    def _untagged(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
         """Under its own name, in the folder that the template gives what little is known."""
         return self._plain(file, "/".join(self._render(file, tags)[:-1]), _own_name(file.path))
 
@@ -160,14 +160,14 @@ class FolderPlacer:
         return self.template.render(track_fields(known, file.path, albumartist=None, year=None, disc_prefix=False))
 
     @staticmethod
-    def _plain(file: FolderFile, dir: str, name: str) -> Entry:
-        return Entry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
+    def _plain(file: FolderFile, dir: str, name: str) -> TreeEntry:
+        return TreeEntry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
 
-    def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, Entry]) -> Iterable[Entry]:
+    def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, TreeEntry]) -> Iterable[TreeEntry]:
         if not sidecars:
             return
-        beside: dict[str, list[Entry]] = {}
-        by_stem: dict[tuple[str, str], Entry] = {}
+        beside: dict[str, list[TreeEntry]] = {}
+        by_stem: dict[tuple[str, str], TreeEntry] = {}
         for file in self.files:
             if file.role == "audio":
                 for entry in [tracks[file]] if file in tracks else self.elsewhere.get(file.content, ()):
@@ -180,9 +180,9 @@ class FolderPlacer:
     def _sidecar(
         self,
         file: FolderFile,
-        beside: Mapping[str, Sequence[Entry]],
-        by_stem: Mapping[tuple[str, str], Entry],
-    ) -> Iterable[Entry]:
+        beside: Mapping[str, Sequence[TreeEntry]],
+        by_stem: Mapping[tuple[str, str], TreeEntry],
+    ) -> Iterable[TreeEntry]:
         if self.template.uses("path"):
             yield self._by_path(file, None)
             return
@@ -193,16 +193,16 @@ class FolderPlacer:
             extension = path.suffix[1:].lower()
             name, disc_name = (safe_filename(PurePosixPath(n).stem, extension) for n in (own.name, own.disc_name))
             key = f"of:{own.key}.{extension}"
-            yield Entry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
+            yield TreeEntry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
             return
         dirs, inside = self._dirs_for(path, beside)
         for dir in dirs:
             where = "/".join(filter(None, (dir, *inside)))
             name = _own_name(file.path)
-            yield Entry(file.replica, where, name, name, False, "beside:" + fold(name), file.content)
+            yield TreeEntry(file.replica, where, name, name, False, "beside:" + fold(name), file.content)
 
     @staticmethod
-    def _dirs_for(path: PurePosixPath, beside: Mapping[str, Sequence[Entry]]) -> tuple[list[str], tuple[str, ...]]:
+    def _dirs_for(path: PurePosixPath, beside: Mapping[str, Sequence[TreeEntry]]) -> tuple[list[str], tuple[str, ...]]:
         """The tree's directories that a sidecar belongs to, and the subfolder that it keeps ("Scans") in there."""
         folder, inside = str(path.parent), ()  # type: tuple[str, tuple[str, ...]]
         entries = list(beside.get(folder, ()))
@@ -213,7 +213,7 @@ class FolderPlacer:
             parent = str(path.parent.parent)
             entries, inside = list(beside.get(parent, ())), (safe_filename(path.parent.name, ""),)
         dirs = Counter(e.dir for e in entries)
-        if len(dirs) > _MOST_DIRS_FOR_A_SIDECAR:
+        if len(dirs) > _MAX_DIRS_FOR_A_SIDECAR:
             return [], inside
         return sorted(dirs), inside
 

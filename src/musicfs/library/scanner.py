@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from musicfs.catalog.database import is_of_values
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
-from musicfs.catalog.rows import Found
+from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
@@ -52,7 +52,7 @@ class _Progress:
     removed: int = 0
     held: int = 0
     links_left_out: int = 0
-    pending: list[Found] = field(default_factory=list)
+    pending: list[ScannedFile] = field(default_factory=list)
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # number and an example, by what is wrong
     unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
     pending_added: int = 0
@@ -229,7 +229,7 @@ class Scanner:
         self._publish_progress(origin, progress)
 
     async def _read(self, origin: Origin, fresh: _Fresh, progress: _Progress) -> None:
-        def take(stat: Stat, found: Found | None) -> None:
+        def take(stat: Stat, found: ScannedFile | None) -> None:
             if found is None:
                 progress.unfinished.add(stat.path.rpartition("/")[0])
                 return
@@ -257,7 +257,7 @@ class Scanner:
         added -= len(found) - stored
         self._publish(FilesChanged(origin.id, max(added, 0), stored - max(added, 0), 0))
 
-    def _store(self, origin: Origin, found: Sequence[Found]) -> int:
+    def _store(self, origin: Origin, found: Sequence[ScannedFile]) -> int:
         """How many of them could be stored. One that can't be, for whatever reason, is left out, and no other."""
         try:
             with self._catalog.transaction():

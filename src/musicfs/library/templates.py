@@ -25,7 +25,7 @@ FIELDS = (
 _TELLING = ("track", "title", "filename", "path")
 _EXTENSIONS = ("format", "format_upper", "codec", "codec_upper")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_LONGEST = 4096  # characters
+_MAX = 4096  # characters
 _DEEPEST = 20  # brackets
 _SEPARATOR = re.compile(r"[\s\-_.,;:~+&|·•–—]+")
 _TOKEN = re.compile(r"\$\$|\$\{[^}/]*\}|\$[A-Za-z_]\w*|[\[\](){}/$]|[^$\[\](){}/]+")
@@ -167,13 +167,13 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = [(match.start() + 1, match[0]) for match in _TOKEN.finditer(text[:_LONGEST])]
+        self._tokens = [(match.start() + 1, match[0]) for match in _TOKEN.finditer(text[:_MAX])]
         self._next = 0
         self._depth = 0
 
     def components(self) -> tuple[tuple[_Item, ...], ...]:
-        if len(self._text) > _LONGEST:
-            raise TemplateError(f"the template has {len(self._text)} characters; write it with at most {_LONGEST}")
+        if len(self._text) > _MAX:
+            raise TemplateError(f"the template has {len(self._text)} characters; write it with at most {_MAX}")
         if not self._text.strip():
             raise TemplateError("the template is empty; name at least one field, as in '$artist/$title.$format'")
         if self._text.startswith("/"):

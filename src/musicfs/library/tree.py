@@ -15,7 +15,7 @@ from itertools import groupby
 from blake3 import blake3
 
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Entry, Shape
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
 from musicfs.library.templates import Template
@@ -50,7 +50,7 @@ class TreeChanges:
         return bool(self.entries or self.owners)
 
 
-def _tracks(entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
+def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
     """Tells the tracks apart that ask for one name: (what orders them, contents) for each.
 
     Entries with one key are variants of one track, unless some origin holds several of them under different
@@ -108,7 +108,7 @@ def _free_name(name: str, digest: str, taken: Collection[str], counters: dict[st
 
 
 def settle_names(
-    entries: Sequence[Entry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
+    entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
 ) -> list[Shown]:
     """The names of one directory's files: unique also without regard to case, and the same for the same input
     in any order.
@@ -118,7 +118,7 @@ def settle_names(
     get a short tag made from their key.
     """
     several_discs = any(e.discs for e in entries)
-    wanted: dict[str, list[tuple[str, Entry]]] = {}
+    wanted: dict[str, list[tuple[str, TreeEntry]]] = {}
     for entry in entries:
         if entry.content in copies:
             name = entry.disc_name if several_discs else entry.name

@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 _EVERYTHING = ""
 # A file that goes on failing is not scanned again and again.
 _SUSPECT_PAUSE_SECS = 5.0
-_MOST_PATHS = 500
+_MAX_PATHS = 500
 _AGAIN_SECS = 5.0
 _FAILED_PAUSE_SECS = 30.0
 
 
 def collapse(paths: set[str]) -> tuple[str, ...]:
     """The outermost of the paths; too many are better told as everything."""
-    return (_EVERYTHING,) if len(paths) > _MOST_PATHS else tuple(outermost(paths))
+    return (_EVERYTHING,) if len(paths) > _MAX_PATHS else tuple(outermost(paths))
 
 
 class LibraryWatcher:

@@ -26,7 +26,7 @@ from musicfs.config.kinds import open_origin
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
-from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.ratelimit import RateLimit
 from musicfs.library.link import Link
 from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
@@ -54,7 +54,7 @@ class Worker:
         self._link = link
         self._catalog = catalog
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
-        self._limits: dict[OriginId, Bandwidth] = {}
+        self._limits: dict[OriginId, RateLimit] = {}
         analyser = Analyser(parsers, self._limits)
         self._scanner = Scanner(self._catalog, self._builder, analyser, self._publish, self._announce, link.drained)
         self._origins: dict[OriginId, Origin] = {}
@@ -160,7 +160,7 @@ class Worker:
             populated = self._catalog.count_replicas(origin) > 0
             self._origins[origin] = open_origin(config, populated=populated)
             self._limits.pop(origin, None)
-            if (limit := Bandwidth.of(config)) is not None:
+            if (limit := RateLimit.of(config)) is not None:
                 self._limits[origin] = limit
         return self._origins[origin]
 

@@ -21,7 +21,7 @@ class VerifyProgress:
     completed: int = 0
 
 
-class Verification:
+class CacheCheck:
     """One at a time. Belongs to the event loop's thread."""
 
     def __init__(self, store: BlockStore) -> None:

@@ -19,9 +19,9 @@ from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, UserError
 from musicfs.events import EventBus, RotFound, VerificationFinished, VerificationProgress
-from musicfs.federation.ratelimit import Bandwidth
+from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import OriginRegistry
-from musicfs.maintenance.scrub_store import CompareList, Find, ListError, Run, Unchecked
+from musicfs.maintenance.scrub_store import CompareList, Find, ListError, ScrubRun, Unchecked
 from musicfs.model import Content, HealthStatus, OriginId, Replica
 from musicfs.system.sqlite import is_damage
 from musicfs.system.tasks import retrieve
@@ -37,7 +37,7 @@ _TELL_EVERY_SECS = 1.0
 _SAVE_EVERY_SECS = 5.0
 
 
-class Pages(Protocol):
+class ContentPages(Protocol):
     """Contents in the order of their fingerprints. Both methods are called in threads, in any of them."""
 
     def after(self, fingerprint: bytes, limit: int) -> list[Content]:
@@ -48,7 +48,7 @@ class Pages(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class ScrubQueries:
     """What the catalogue tells; `totals` and `file` are called in a thread.
 
     totals: how many replicas there are of what is at or below a path of the tree, and their bytes; None: there is no
@@ -57,12 +57,12 @@ class Catalogue:
     """
 
     totals: Callable[[str], tuple[int, int] | None]
-    pages: Callable[[str], Pages]
+    pages: Callable[[str], ContentPages]
     file: Callable[[int], str | None]
     replicas: Callable[[int], list[Replica]]
 
 
-class Comparison:
+class Scrub:
     """One at a time. It goes on where it was after a restart. Belongs to the event loop's thread.
 
     run: the one under way, else the last; None before the first. finds: by origin and path there.
@@ -70,9 +70,9 @@ class Comparison:
     """
 
     def __init__(
-        self, file: Path, catalogue: Catalogue, reader: Reader, registry: OriginRegistry, bus: EventBus
+        self, file: Path, catalogue: ScrubQueries, reader: Reader, registry: OriginRegistry, bus: EventBus
     ) -> None:
-        self.run: Run | None = None
+        self.run: ScrubRun | None = None
         self.finds: dict[tuple[OriginId, str], Find] = {}
         self.unchecked: dict[tuple[OriginId, str], Unchecked] = {}
         self._list: CompareList | None = CompareList(file)
@@ -80,7 +80,7 @@ class Comparison:
         self._reader = reader
         self._registry = registry
         self._bus = bus
-        self._bandwidth = Bandwidth(DEFAULT_RATE)
+        self._bandwidth = RateLimit(DEFAULT_RATE)
         self._saved = 0  # finds
         self._anew = False
         self._failing = False
@@ -104,7 +104,7 @@ class Comparison:
             self.finds = {(each.origin, each.path): each for each in kept.finds}
             self.unchecked = {(each.origin, each.reason): each for each in kept.unchecked}
             self._saved = len(self.finds)
-            self._bandwidth = Bandwidth(kept.run.rate)
+            self._bandwidth = RateLimit(kept.run.rate)
 
     async def _do_without(self, kept: CompareList, error: ListError) -> None:
         """A damaged file makes way for a new one. Where only its disk fails, or it is locked, it stays as it is."""
@@ -128,7 +128,7 @@ class Comparison:
     def _running(self) -> bool:
         return self.run is not None and self.run.state == "running"
 
-    async def ask(self, path: str, rate: int | None, *, metered: bool = False, anew: bool = False) -> Run:
+    async def ask(self, path: str, rate: int | None, *, metered: bool = False, anew: bool = False) -> ScrubRun:
         """Begins to compare what is at or below the path of the tree, or goes on with that where it was stopped.
 
         rate: bytes per second; None: as before, or the usual one. metered: also at origins whose reads cost money.
@@ -146,19 +146,19 @@ class Comparison:
                 metered = metered or before.metered
                 run = replace(before, rate=rate or before.rate, metered=metered, state="running")
             self.run = run
-            self._bandwidth = Bandwidth(run.rate)
+            self._bandwidth = RateLimit(run.rate)
             if self._work is not None:
                 self._work.cancel()
             self._wake.set()
             await self._save()
             return run
 
-    async def _first(self, before: Run | None, path: str, rate: int | None, *, metered: bool) -> Run:
+    async def _first(self, before: ScrubRun | None, path: str, rate: int | None, *, metered: bool) -> ScrubRun:
         totals = await asyncio.to_thread(self._catalogue.totals, path)
         if totals is None:
             raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
         number = 1 if before is None else before.number + 1
-        return Run(number, path, rate or DEFAULT_RATE, metered, "running", b"", *totals, 0, 0, time.time(), None)
+        return ScrubRun(number, path, rate or DEFAULT_RATE, metered, "running", b"", *totals, 0, 0, time.time(), None)
 
     async def stop(self) -> None:
         """Ends the one under way, if there is one; asked for again, it goes on where it was."""

@@ -51,7 +51,7 @@ COMMIT;
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ScrubRun:
     """One comparison. number: 1 for the first ever. path: below the mount point. rate: bytes per second. state:
     "running", "stopped" or "done". files, bytes: the replicas there were when it began, the done ones have been gone
     through, and position is how far. Times are in seconds since the epoch."""
@@ -94,7 +94,7 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    run: Run
+    run: ScrubRun
     finds: list[Find]
     unchecked: list[Unchecked]
 
@@ -111,7 +111,7 @@ class CompareList:
             row = db.execute("SELECT * FROM run").fetchone()
             if row is None:
                 return None
-            run = Run(*row)
+            run = ScrubRun(*row)
             finds = db.execute("SELECT origin, path, file, block, against FROM finds ORDER BY origin, path")
             unchecked = db.execute("SELECT origin, reason, files, bytes FROM unchecked ORDER BY origin, reason")
             return Kept(
@@ -123,7 +123,7 @@ class CompareList:
                 [Unchecked(OriginId(row[0]), *row[1:]) for row in unchecked],
             )
 
-    def save(self, run: Run, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, anew: bool) -> None:
+    def save(self, run: ScrubRun, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, anew: bool) -> None:
         """In one transaction. finds: those since the last call. unchecked: all. anew: it is another run than before."""
         with self._open() as db:
             if anew:

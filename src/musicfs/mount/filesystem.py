@@ -16,11 +16,11 @@ from itertools import islice
 
 from musicfs.cache.store import BlockStore
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.view import Totals, TreeView
+from musicfs.catalog.view import TreeTotals, TreeView
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.model import OriginId, Replica
-from musicfs.mount.stats import RequestCounts
+from musicfs.mount.stats import RequestStats
 from musicfs.mount.variants import Variants
 
 Attributes = tuple[int, bool, int, int, *tuple[int | None, ...]]
@@ -34,7 +34,7 @@ Row = tuple[int, str, int | None, int, int, *tuple[int | None, ...]]
 """The fields of a `Node`, or of an `OwnedNode`."""
 
 _PAGE = 1024
-_LONGEST_NAME = 255  # bytes, as statfs says
+_MAX_NAME = 255  # bytes, as statfs says
 XATTR_PREFIX = "user.musicfs."
 
 
@@ -90,8 +90,8 @@ class Filesystem:
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
         self._directories: dict[int, _Directory] = {}
-        self.totals = Totals(0, 0, 0)
-        self.counts = RequestCounts()
+        self.totals = TreeTotals(0, 0, 0)
+        self.counts = RequestStats()
         self._ending = False
         self._reading = 0
         self._quiet = asyncio.Event()
@@ -123,7 +123,7 @@ class Filesystem:
 
     def lookup(self, parent: int, name: bytes) -> Attributes | None:
         """The attributes of what `parent` has under `name`; None if it has no such thing."""
-        if len(name) > _LONGEST_NAME:
+        if len(name) > _MAX_NAME:
             raise OSError(errno.ENAMETOOLONG, "the name is too long")
         try:
             row = self._lookup(parent, name.decode("utf-8"))

@@ -42,7 +42,7 @@ _TIMEOUT_SECS = 3600.0
 _READ_AHEAD_KB = 256
 _SESSION_BEGUN_SECS = 0.2
 _FORGETTING_SECS = 2.0
-_MOST_WORKERS = 10_000
+_MAX_WORKERS = 10_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -374,7 +374,7 @@ class FuseMount:
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted, by `stop` or from outside."""
         asyncio.get_running_loop().call_later(_SESSION_BEGUN_SECS, self._raise_read_ahead)
-        await pyfuse3.main(min_tasks=_MOST_WORKERS, max_tasks=_MOST_WORKERS)
+        await pyfuse3.main(min_tasks=_MAX_WORKERS, max_tasks=_MAX_WORKERS)
 
     def stop(self) -> None:
         """Makes `serve` return once the requests under way are answered."""

@@ -9,7 +9,7 @@ from musicfs.catalog.rows import ALSO_WITHOUT_OWNER
 Shown = tuple[int, int, int]
 """st_uid, st_gid and the read bits of st_mode."""
 
-_MOST_REMEMBERED = 4096
+_MAX_REMEMBERED = 4096
 
 
 class Readers:
@@ -28,7 +28,7 @@ class Readers:
         """owner: uid, gid and mode as nodes have them (see ownership.sql); none at all: the file is in no tree."""
         shown = self._known.get(owner)
         if shown is None:
-            if len(self._known) >= _MOST_REMEMBERED:
+            if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
             shown = self._known[owner] = self._shown(*owner)
         return shown

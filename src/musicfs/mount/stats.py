@@ -18,7 +18,7 @@ class Durations(dict[str, Histogram]):
         return made
 
 
-class RequestCounts:
+class RequestStats:
     """Since the mount. took: from when a request was taken up to its answer. waited: reads that were not answered at
     once. errors: by (operation, errno)."""
 

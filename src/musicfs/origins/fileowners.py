@@ -23,7 +23,7 @@ _ENTRY = struct.Struct("<HHI")  # tag, permissions, id
 _ACL_HEAD = 4  # bytes
 _USER, _GROUP_OBJECT, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 _OTHERS_READ, _OTHERS_PASS = 4, 1
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 class Gate(NamedTuple):
@@ -90,7 +90,7 @@ class Ownership:
     def _folder(self, path: str) -> Gate:
         gate = self._folders.get(path)
         if gate is None:
-            if len(self._folders) >= _MOST_REMEMBERED:
+            if len(self._folders) >= _MAX_REMEMBERED:
                 self._folders.clear()
             gate = self._folders[path] = self.gate(path, os.stat(path, follow_symlinks=False))  # noqa: PTH116
         return gate

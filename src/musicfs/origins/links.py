@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Annotated, Literal
 
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 from musicfs.system.linux import READING, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
 Links = Literal["all", "inside", "none"]
 """all: every link is followed. inside: those whose target lies below the origin's folder. none: no link."""
 
-LinksSetting = Annotated[Links | None, Wanted("one of all, inside, none")]
+LinksSetting = Annotated[Links | None, Expected("one of all, inside, none")]
 """None: as the mount's `allow_other` says; `config.settle_links` replaces it."""
 
 _PLACE = os.O_PATH | os.O_CLOEXEC

@@ -22,7 +22,7 @@ NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"
 
 
 @dataclass(slots=True)
-class Folder:
+class FolderListing:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
     linked: folders that are symbolic links. left_out: links that are not to be followed. vanished: it was gone when it
@@ -53,10 +53,10 @@ class Lister:
         self._ownership = Ownership()
         self._gates: dict[str, Gates] = {}  # of the folders that were met and are yet to be listed
 
-    def list(self, under: str, files: bool = True) -> Folder:
+    def list(self, under: str, files: bool = True) -> FolderListing:
         """What `under` holds, sorted by name; without `files`, folders and what is left out. Raises OSError when not
         all can be had."""
-        found = Folder()
+        found = FolderListing()
         prefix = f"{under}/" if under else ""
         gates = self._gates_of(under) if files else None
         try:
@@ -96,7 +96,7 @@ class Lister:
         gates = self._gates.pop(folder, None)
         return self._ownership.on_the_way(os.path.realpath(f"{self._root}/{folder}")) if gates is None else gates
 
-    def _place(self, entry: os.DirEntry[str], path: str, found: Folder, gates: Gates | None) -> None:
+    def _place(self, entry: os.DirEntry[str], path: str, found: FolderListing, gates: Gates | None) -> None:
         """gates: of the folder that it is in; None: nobody asks for owners."""
         linked = entry.is_symlink()
         if linked:

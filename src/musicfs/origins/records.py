@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 _DEEPEST = 16
-_MOST_PARTS = 64
+_MAX_PARTS = 64
 """Elements of one record, and of all that is outside of records."""
 _PIECE = 256 << 10
 """Bytes that expat is given at once. It does not release the interpreter's lock within one piece, and reads a token
@@ -55,7 +55,7 @@ class _Builder(ElementTree.TreeBuilder):
         self._left = most
         self._take = take
         self._depth = 0
-        self._parts = _MOST_PARTS
+        self._parts = _MAX_PARTS
         self._outside = 0
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
@@ -65,7 +65,7 @@ class _Builder(ElementTree.TreeBuilder):
         self._depth += 1
         self._parts -= 1
         if self._depth == 2 and self._is_record(tag):
-            self._outside, self._parts = self._parts + 1, _MOST_PARTS - 1
+            self._outside, self._parts = self._parts + 1, _MAX_PARTS - 1
             self._left -= 1
         if self._depth > _DEEPEST or self._parts < 0 or self._left < 0:
             raise ValueError(f"there is more in it than was asked for, at <{tag[:60]}>")

@@ -29,7 +29,7 @@ from musicfs.system.ownership import (
 
 log = logging.getLogger(__name__)
 
-_MOST_STEPS = 4096  # links may run in a circle
+_MAX_STEPS = 4096  # links may run in a circle
 _NAME = "musicfs"
 _TEMPORARY = Path("/tmp")
 _IN_THE_CACHE = re.compile(r"lock|musicfs\.log(\.\d+)?|[a-z]+\.sqlite.*")
@@ -134,7 +134,7 @@ def canonical(path: Path, stop_at: Collection[Path]) -> Path:
     """`path` without symbolic links, as the mount table has it; nothing at or below `stop_at` is asked."""
     done = Path("/")
     rest = list(reversed(absolute(path).parts[1:]))
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if not rest or done in stop_at:
             break
         part = rest.pop()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from musicfs.tags.containers import STEPS_MOST, TEXT_MOST
 from musicfs.tags.fields import VALUES_MOST, WANTED
-from musicfs.tags.range_file import MOST_AT_ONCE, RangeFile
+from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
 
 
 class Comments(NamedTuple):
@@ -52,6 +52,6 @@ def _number(file: RangeFile, at: int) -> int:
 
 def _length(file: RangeFile, at: int) -> int:
     length = _number(file, at)
-    if length > MOST_AT_ONCE:
+    if length > MAX_AT_ONCE:
         raise ValueError(f"a comment of {length} bytes makes no sense")
     return length

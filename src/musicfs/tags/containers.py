@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from musicfs.tags.fields import VALUES_MOST, WANTED
-from musicfs.tags.range_file import MOST_AT_ONCE, RangeFile
+from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
 
 TEXT_MOST = 64 * 1024
 BODY_MOST = 1024 * 1024
@@ -233,7 +233,7 @@ def ogg_headers(file: RangeFile) -> OggHeaders:
             looked = len(part)
             if short := _without_last_picture(bytes(part), packets[0]):
                 return OggHeaders(packets[0], *short, int.from_bytes(serial, "little"))
-        if len(part) > MOST_AT_ONCE:
+        if len(part) > MAX_AT_ONCE:
             break
     raise ValueError("the Ogg headers are cut short")
 

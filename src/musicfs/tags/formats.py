@@ -1,6 +1,6 @@
 """One reader per audio format, chosen by what the file holds; each reads as little of it as it can.
 
-A reader returns `Found` even when only the tags, or only the stream, could be read. What it raises is turned
+A reader returns `TagValues` even when only the tags, or only the stream, could be read. What it raises is turned
 into `Unreadable` by tags.py.
 """
 
@@ -25,11 +25,11 @@ from mutagen.trueaudio import TrueAudioInfo
 from musicfs.tags import containers
 from musicfs.tags.comments import vorbis_comments
 from musicfs.tags.fields import Values, asf_values, id3_values, mp4_values, named, parse
-from musicfs.tags.range_file import AHEAD, MOST_AT_ONCE, RangeFile, Unreadable
+from musicfs.tags.range_file import AHEAD, MAX_AT_ONCE, RangeFile, Unreadable
 
 
 @dataclass(slots=True)
-class Found:
+class TagValues:
     """What a reader found: tag values as they are written, by the field names of `Tags`, and the stream."""
 
     format: str
@@ -42,7 +42,7 @@ class Found:
     channels: int | None = None
 
 
-def read(file: RangeFile, extension: str) -> Found:
+def read(file: RangeFile, extension: str) -> TagValues:
     """The tags and the stream of `file`; `extension` (lower case) decides only what the content leaves open."""
     if not file.size:
         raise Unreadable("the file is empty")
@@ -57,14 +57,14 @@ def read(file: RangeFile, extension: str) -> Found:
     reader = _reader_of(head) or _reader_by_name(extension, bool(tag))
     if reader is None:
         raise Unreadable("the content is no kind of audio that MusicFS knows")
-    found = reader(Source(file, after_id3, tag, extension))
+    found = reader(TagSource(file, after_id3, tag, extension))
     if not (found.duration_s or found.bitrate or found.bit_depth or found.values):
         raise Unreadable(f"the file looks like {found.format}, but holds neither tags nor audio")
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TagSource:
     """What a reader works on: the file, where its ID3v2 tags end, the lean first of them, and its name's extension."""
 
     file: RangeFile
@@ -73,7 +73,7 @@ class Source:
     extension: str
 
 
-Reader = Callable[[Source], Found]
+Reader = Callable[[TagSource], TagValues]
 
 
 def _reader_of(head: bytes) -> Reader | None:
@@ -92,9 +92,9 @@ def _reader_by_name(extension: str, tagged: bool) -> Reader | None:
     return _mp3 if tagged or extension in ("mp3", "mp2") else None
 
 
-def _flac(source: Source) -> Found:
+def _flac(source: TagSource) -> TagValues:
     file, at = source.file, source.start + 4
-    found = Found("flac", "flac")
+    found = TagValues("flac", "flac")
     stream = None
     for _ in range(containers.STEPS_MOST):
         head = file.read_at(at, 4)
@@ -119,9 +119,9 @@ def _flac(source: Source) -> Found:
     return found
 
 
-def _mp3(source: Source) -> Found:
+def _mp3(source: TagSource) -> TagValues:
     file = source.file
-    found = Found("mp3", "mp3", _id3_and_v1(source) or named(containers.ape_items(file)))
+    found = TagValues("mp3", "mp3", _id3_and_v1(source) or named(containers.ape_items(file)))
     try:
         info = MPEGInfo(file, source.start)
     except MutagenError:
@@ -133,27 +133,27 @@ def _mp3(source: Source) -> Found:
     return found
 
 
-def _aac(source: Source) -> Found:
-    found = Found("aac", "aac", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+def _aac(source: TagSource) -> TagValues:
+    found = TagValues("aac", "aac", _id3_and_v1(source) or named(containers.ape_items(source.file)))
     source.file.seek(0)
     _describe(found, AACInfo(source.file))
     return found
 
 
-def _ogg(source: Source) -> Found:
+def _ogg(source: TagSource) -> TagValues:
     header, comments, size, serial = containers.ogg_headers(source.file)
     granule = containers.ogg_last_granule(source.file, serial)
     if header[:7] == b"\x01vorbis":
         channels, rate, _, nominal = struct.unpack("<BIiI", header[11:24])
-        found = Found("ogg", "vorbis", sample_rate=rate, channels=channels, bitrate=nominal)
+        found = TagValues("ogg", "vorbis", sample_rate=rate, channels=channels, bitrate=nominal)
         skipped, clock = 7, rate
     elif header[:8] == b"OpusHead":
         channels, preskip = struct.unpack("<BH", header[9:12])
-        found = Found("opus", "opus", sample_rate=48000, channels=channels)
+        found = TagValues("opus", "opus", sample_rate=48000, channels=channels)
         skipped, clock, granule = 8, 48000, granule and max(granule - preskip, 0)
     elif header[:5] == b"\x7fFLAC":
         stream = parse(StreamInfo, header[17:51])
-        found = Found("oga", "flac", bit_depth=stream.bits_per_sample)
+        found = TagValues("oga", "flac", bit_depth=stream.bits_per_sample)
         _describe(found, stream)
         skipped, clock = 4, stream.sample_rate
     else:
@@ -164,7 +164,7 @@ def _ogg(source: Source) -> Found:
     return found
 
 
-def _mp4(source: Source) -> Found:
+def _mp4(source: TagSource) -> TagValues:
     skeleton = containers.mp4(source.file)
     if not skeleton:
         raise Unreadable("the MP4 file has no index (moov), as when a download broke off")
@@ -174,7 +174,7 @@ def _mp4(source: Source) -> Found:
     codec = {"mp4a": "aac", "": "aac"}.get(codec, codec)
     if info.codec.lower() in ("mp4a.6b", "mp4a.69"):
         codec = "mp3"
-    found = Found("m4b" if source.extension == "m4b" else "m4a", codec, mp4_values(movie.tags or {}))
+    found = TagValues("m4b" if source.extension == "m4b" else "m4a", codec, mp4_values(movie.tags or {}))
     _describe(found, info)
     if codec in ("alac", "flac"):
         found.bit_depth, found.bitrate = info.bits_per_sample, None  # what is recorded is an upper bound
@@ -182,8 +182,8 @@ def _mp4(source: Source) -> Found:
     return found
 
 
-def _wav(source: Source) -> Found:
-    file, found, data = source.file, Found("wav", "pcm"), 0
+def _wav(source: TagSource) -> TagValues:
+    file, found, data = source.file, TagValues("wav", "pcm"), 0
     byte_rate = 0
     for name, offset, length in containers.chunks(file, "<"):
         if name == b"fmt ":
@@ -219,8 +219,8 @@ def _riff_info(data: bytes) -> dict[str, list[str]]:
     return items
 
 
-def _aiff(source: Source) -> Found:
-    file, found = source.file, Found("aiff", "pcm")
+def _aiff(source: TagSource) -> TagValues:
+    file, found = source.file, TagValues("aiff", "pcm")
     for name, offset, _ in containers.chunks(file, ">"):
         if name == b"COMM":
             channels, frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", file.read_at(offset, 18))
@@ -233,11 +233,11 @@ def _aiff(source: Source) -> Found:
     return found
 
 
-def _wavpack(source: Source) -> Found:
+def _wavpack(source: TagSource) -> TagValues:
     file = source.file
     samples, flags = struct.unpack("<12xI8xI", file.read_at(source.start, 28))
     rate = _WAVPACK_RATES.get(flags >> 23 & 15)
-    found = Found("wv", "wavpack", named(containers.ape_items(file)), sample_rate=rate)
+    found = TagValues("wv", "wavpack", named(containers.ape_items(file)), sample_rate=rate)
     found.channels, found.bit_depth = 1 if flags & 4 else 2, ((flags & 3) + 1) * 8
     if rate and flags >> 31:  # DSD: one-bit samples, counted by eight
         found.sample_rate, found.bit_depth = rate * 8, 1
@@ -246,8 +246,8 @@ def _wavpack(source: Source) -> Found:
     return found
 
 
-def _ape(source: Source) -> Found:
-    found = Found("ape", "ape", named(containers.ape_items(source.file)))
+def _ape(source: TagSource) -> TagValues:
+    found = TagValues("ape", "ape", named(containers.ape_items(source.file)))
     source.file.seek(source.start)
     info = MonkeysAudioInfo(source.file)
     _describe(found, info)
@@ -256,36 +256,36 @@ def _ape(source: Source) -> Found:
     return found
 
 
-def _musepack(source: Source) -> Found:
-    found = Found("mpc", "musepack", named(containers.ape_items(source.file)))
+def _musepack(source: TagSource) -> TagValues:
+    found = TagValues("mpc", "musepack", named(containers.ape_items(source.file)))
     source.file.seek(source.start)
     _describe(found, MusepackInfo(source.file))
     return found
 
 
-def _tta(source: Source) -> Found:
-    found = Found("tta", "tta", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+def _tta(source: TagSource) -> TagValues:
+    found = TagValues("tta", "tta", _id3_and_v1(source) or named(containers.ape_items(source.file)))
     _describe(found, TrueAudioInfo(source.file, source.start))
     found.channels, found.bit_depth = struct.unpack("<HH", source.file.read_at(source.start + 6, 4))
     found.bitrate = _average(source.file.size, found.duration_s)
     return found
 
 
-def _dsf(source: Source) -> Found:
+def _dsf(source: TagSource) -> TagValues:
     pointer, channels, rate, bits, samples = struct.unpack("<20xQ24xIIIQ", source.file.read_at(0, 72))
-    found = Found("dsf", "dsd", sample_rate=rate, channels=channels, bit_depth=bits, bitrate=rate * channels)
+    found = TagValues("dsf", "dsd", sample_rate=rate, channels=channels, bit_depth=bits, bitrate=rate * channels)
     found.duration_s = samples / rate if rate else None
     if pointer:
         found.values = id3_values(containers.id3(source.file, pointer)[0])
     return found
 
 
-def _asf(source: Source) -> Found:
+def _asf(source: TagSource) -> TagValues:
     size = int.from_bytes(source.file.read_at(16, 8), "little")
-    if size > MOST_AT_ONCE:
+    if size > MAX_AT_ONCE:
         raise Unreadable("the ASF header is larger than any real one")
     audio = parse(ASF, fileobj=io.BytesIO(source.file.read_at(0, size)))
-    found = Found("wma", "wma", asf_values(audio.tags))
+    found = TagValues("wma", "wma", asf_values(audio.tags))
     _describe(found, audio.info)
     return found
 
@@ -315,7 +315,7 @@ _WAVPACK_RATES = dict(
 )
 
 
-def _describe(found: Found, info: Any) -> None:
+def _describe(found: TagValues, info: Any) -> None:
     """Copies what mutagen knows of the stream, under the names that its classes share."""
     found.duration_s = getattr(info, "length", None)
     found.bitrate = getattr(info, "bitrate", None)
@@ -327,7 +327,7 @@ def _average(size: int, duration_s: float | None) -> int | None:
     return int(size * 8 / duration_s) if duration_s else None
 
 
-def _id3_and_v1(source: Source) -> Values:
+def _id3_and_v1(source: TagSource) -> Values:
     """The ID3v2 tag before the audio, and what an ID3v1 tag at the end adds to it."""
     last = source.file.read_at(max(source.file.size - 128, 0), 128)
     return id3_values(source.id3 + (last if last[:3] == b"TAG" else b""))

@@ -22,8 +22,8 @@ from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
 from musicfs.tags.tags import read_tags
 
 # A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
-_MOST_BYTES = 64 * 1024 * 1024
-_MOST_ROUNDS = 64
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_ROUNDS = 64
 _AHEAD = 4
 """So many files are open at once."""
 
@@ -38,7 +38,7 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MissingBytes:
     """The bytes that are missing to go on."""
 
     offset: int
@@ -78,7 +78,7 @@ class Gathered:
 
     @property
     def give_up(self) -> bool:
-        return self.rounds > _MOST_ROUNDS or sum(map(len, self.ranges.values())) > _MOST_BYTES
+        return self.rounds > _MAX_ROUNDS or sum(map(len, self.ranges.values())) > _MAX_BYTES
 
 
 def dump_tags(tags: Mapping[str, object]) -> str:
@@ -86,12 +86,12 @@ def dump_tags(tags: Mapping[str, object]) -> str:
     return json.dumps(tags, separators=(",", ":"))
 
 
-def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | Wanted:
+def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | MissingBytes:
     """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
     try:
         return _examine(fingerprint(size, ranges), name, role, size, ranges, give_up)
     except NeedRange as need:
-        return Wanted(need.offset, need.size)
+        return MissingBytes(need.offset, need.size)
 
 
 def _examine(

@@ -23,11 +23,11 @@ PAGE = 4096
 AHEAD = 64 * 1024
 """The least that is asked for at once; as large as the head and the tail that fingerprint.py samples."""
 AHEAD_MOST = 1024 * 1024
-MOST_AT_ONCE = 16 * 1024 * 1024
+MAX_AT_ONCE = 16 * 1024 * 1024
 """No tag needs a single read of more: a larger one is a garbage length."""
-MOST_IN_ALL = 32 * 1024 * 1024
+MAX_IN_ALL = 32 * 1024 * 1024
 """Nothing more is asked for once this much is here: the file is not worth it."""
-MOST_READS = 5_000
+MAX_READS = 5_000
 """Bounds the time a parser spends on a file that sends it in circles."""
 
 
@@ -115,10 +115,10 @@ class RangeFile(io.RawIOBase):
         if offset < 0:
             raise OSError(errno.EINVAL, "read before the start of the file")
         end = min(offset + size, self.size)
-        if end - offset > MOST_AT_ONCE:
+        if end - offset > MAX_AT_ONCE:
             raise OSError(errno.EFBIG, f"a read of {end - offset} bytes makes no sense in a tag")
         self._reads += 1
-        if self._reads > MOST_READS:
+        if self._reads > MAX_READS:
             raise OSError(errno.ELOOP, "too many reads")
         if end <= offset:
             return b""
@@ -161,7 +161,7 @@ class RangeFile(io.RawIOBase):
         following = bisect_right(self._starts, end - 1)
         if following < len(self._starts):
             stop = min(stop, self._starts[following])
-        if self.known + stop - start > MOST_IN_ALL:
+        if self.known + stop - start > MAX_IN_ALL:
             raise OSError(errno.EFBIG, "too much of the file would have to be read")
         raise NeedRange(start, stop - start)
 

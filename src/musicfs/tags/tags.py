@@ -16,7 +16,7 @@ from musicfs.tags.range_file import Unreadable as Unreadable
 from musicfs.texts import normalised
 
 if TYPE_CHECKING:
-    from musicfs.tags.formats import Found
+    from musicfs.tags.formats import TagValues
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
@@ -29,7 +29,7 @@ SIDECAR_EXTENSIONS = frozenset((
     "url",
 ))
 # fmt: on
-MOST_CHARACTERS = 2000
+MAX_CHARACTERS = 2000
 """A longer value is cut: no name is, and the catalogue holds millions of them."""
 
 _NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
@@ -142,7 +142,7 @@ def read_tags(file: RangeFile, name: str) -> Tags:
         raise Unreadable(f"the file is damaged: {detail}") from error
 
 
-def _tags(found: Found) -> Tags:
+def _tags(found: TagValues) -> Tags:
     values = {field: texts for field, raw in found.values.items() if (texts := _clean(raw))}
     track, tracktotal = _number_of(values, "track")
     disc, disctotal = _number_of(values, "disc")
@@ -183,10 +183,10 @@ def _clean(raw: Iterable[str]) -> list[str]:
     """The distinct values that say something, split where a NUL joins several."""
     texts: dict[str, None] = {}
     for joined in raw:
-        for text in joined[: MOST_CHARACTERS * 8].split("\0", _VALUES_MOST):
+        for text in joined[: MAX_CHARACTERS * 8].split("\0", _VALUES_MOST):
             whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
-            few = _MANY_BLANKS.sub(" ", whole[: MOST_CHARACTERS * 2])
-            stripped = normalised(few).strip().strip("\ufeff")[:MOST_CHARACTERS].strip()
+            few = _MANY_BLANKS.sub(" ", whole[: MAX_CHARACTERS * 2])
+            stripped = normalised(few).strip().strip("\ufeff")[:MAX_CHARACTERS].strip()
             if stripped:
                 texts[stripped] = None
         if len(texts) >= _VALUES_MOST:
@@ -199,7 +199,7 @@ def _first(values: Mapping[str, list[str]], field: str) -> str | None:
 
 
 def _people(values: Mapping[str, list[str]], field: str) -> str | None:
-    return "; ".join(values[field])[:MOST_CHARACTERS] if field in values else None
+    return "; ".join(values[field])[:MAX_CHARACTERS] if field in values else None
 
 
 def _date(values: Mapping[str, list[str]]) -> str | None:

@@ -21,7 +21,7 @@ from musicfs.config.secrets import find_secret
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import WatchCallback, WatchHandle
-from musicfs.origins.bounds import MOST_FOLDERS, is_in_reach, is_usable
+from musicfs.origins.bounds import MAX_FOLDERS, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
 from musicfs_webdav.multistatus import QUESTION, Entry, parse, strong, time_of
 from musicfs_webdav.settings import WebdavSettings
@@ -29,11 +29,11 @@ from musicfs_webdav.settings import WebdavSettings
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-_LARGEST_LISTING = 32 << 20
+_MAX_LISTING = 32 << 20
 """Bytes of what is told of one folder: some 600 for each of the most files that are accepted."""
-_LARGEST_PROBE = 64 << 10
+_MAX_PROBE = 64 << 10
 """Bytes of the root's listing that a probe takes: it need not know all that is there."""
-_LARGEST_ERROR = 16 << 10
+_MAX_ERROR = 16 << 10
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 _CLOSING_SECS = 1.0
 _FAR_NS = 2**63 - 1  # a time that could not be kept exactly
@@ -112,7 +112,7 @@ class WebdavOrigin:
                 if not entry.is_folder:
                     yield Stat(prefix + name, entry.size, entry.mtime_ns, entry.etag)
             waiting += [path for name, entry in entries.items() if (path := _folder(prefix, name, entry)) is not None]
-            if len(waiting) > MOST_FOLDERS:
+            if len(waiting) > MAX_FOLDERS:
                 raise self._broken("it has more folders than can be listed")
 
     async def health(self) -> HealthStatus:
@@ -133,14 +133,14 @@ class WebdavOrigin:
 
     async def _list(self, folder: str) -> dict[str, Entry]:
         """What lies in the folder, by its name. Raises OriginFailed for an empty root where there was music."""
-        found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_LARGEST_LISTING))
+        found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_MAX_LISTING))
         if not folder:
             self._note(bool(found))
         return found
 
     async def _look(self) -> None:
         """Raises OriginFailed unless the root can be listed, and is not empty though there was music in it."""
-        entries = await self._propfind("", "/", depth=1, most=_LARGEST_PROBE, cut=True)
+        entries = await self._propfind("", "/", depth=1, most=_MAX_PROBE, cut=True)
         self._note(bool(self._named("", entries)))
 
     def _named(self, folder: str, entries: list[Entry]) -> dict[str, Entry]:
@@ -158,7 +158,7 @@ class WebdavOrigin:
         self._populated = filled
 
     async def _entry(self, path: str) -> Entry:
-        entries = await self._propfind(path, "", depth=0, most=_LARGEST_PROBE)
+        entries = await self._propfind(path, "", depth=0, most=_MAX_PROBE)
         if len(entries) != 1:
             raise self._broken(f"{len(entries)} answers for one file")
         return entries[0]
@@ -251,7 +251,7 @@ class WebdavOrigin:
         complete = {**headers, **await self._access(), "accept-encoding": "identity"}
         url = URL(self._server + quote(path.encode("utf-8", "surrogateescape") or b"/"), encoded=True)
         async with self._session.request(method, url, headers=complete, data=body, allow_redirects=False) as response:
-            data, whole = await _taken(response, most if response.status < 300 else _LARGEST_ERROR)
+            data, whole = await _taken(response, most if response.status < 300 else _MAX_ERROR)
             if not whole and response.status < 300 and not cut:
                 raise self._broken("more was sent than was asked for")
             return Answer(response.status, {name.lower(): v for name, v in response.headers.items()}, data, whole)

@@ -31,11 +31,11 @@ class Entry:
     etag: str | None = None
 
 
-MOST = 50_000
+MAX = 50_000
 """Files and folders in one folder. The protocol has no pages, so that a listing of more than that is refused."""
 
 
-def parse(body: bytes, most: int = MOST, *, whole: bool = True) -> list[Entry]:
+def parse(body: bytes, most: int = MAX, *, whole: bool = True) -> list[Entry]:
     """What is answered, of at most `most` files and folders. Computes for as long as the body is large, so it is for a
     thread.
 

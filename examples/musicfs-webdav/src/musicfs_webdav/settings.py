@@ -8,11 +8,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 
 
 def _address(value: str) -> str:
-    """Without a `Wanted`, whose message would show a password that stands in it."""
+    """Without a `Expected`, whose message would show a password that stands in it."""
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ValueError("the url must be like https://nas.example.net/music")
@@ -27,9 +27,9 @@ class WebdavSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Annotated[str, AfterValidator(_address)]
-    user: Annotated[str | None, Wanted("the user's name on the server")] = None
-    password: Annotated[SecretStr | None, Wanted("a password in quotes")] = None
-    password_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
+    user: Annotated[str | None, Expected("the user's name on the server")] = None
+    password: Annotated[SecretStr | None, Expected("a password in quotes")] = None
+    password_file: Annotated[Path | None, Expected("a file that only you can read")] = None
 
 
 def from_url(url: SplitResult) -> dict[str, object]:

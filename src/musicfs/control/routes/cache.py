@@ -8,8 +8,8 @@ from aiohttp import web
 
 from musicfs.app.app import App
 from musicfs.cache.store import BlockStore
-from musicfs.control.responses import Body, Refused, body_of
-from musicfs.maintenance.cache_check import Verification
+from musicfs.control.responses import Body, RequestRefused, body_of
+from musicfs.maintenance.cache_check import CacheCheck
 
 
 class _Clear(Body):
@@ -50,10 +50,10 @@ class CacheRoutes:
 
     def _store(self) -> BlockStore:
         if self._app.store is None:
-            raise Refused(409, "Nothing is cached on disk, since content_cache_gb is 0; set it to have a cache.")
+            raise RequestRefused(409, "Nothing is cached on disk, since content_cache_gb is 0; set it to have a cache.")
         return self._app.store
 
-    def _verification(self) -> Verification:
+    def _verification(self) -> CacheCheck:
         self._store()
         assert self._app.verification is not None
         return self._app.verification

@@ -9,13 +9,13 @@ import json
 from aiohttp import web
 
 from musicfs.app.app import App
-from musicfs.control.responses import Refused, number_of
+from musicfs.control.responses import RequestRefused, number_of
 from musicfs.events import Event, to_json
 
 HEARTBEAT_SECS = 15.0
-_MOST_STREAMS = 32
+_MAX_STREAMS = 32
 _QUEUE = 1000
-_MOST_RECENT = 200
+_MAX_RECENT = 200
 
 
 class EventRoutes:
@@ -35,13 +35,13 @@ class EventRoutes:
             stream.cancel()
 
     async def _recent(self, request: web.Request) -> web.Response:
-        count = number_of(request, "count", _MOST_RECENT, _MOST_RECENT)
+        count = number_of(request, "count", _MAX_RECENT, _MAX_RECENT)
         return web.json_response({"events": [to_json(event) for event in self._app.history.latest(count)]})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Goes on until the client leaves or the mount ends. Who reads too slowly loses events and is told so."""
-        if len(self._streams) >= _MOST_STREAMS:
-            raise Refused(429, f"{_MOST_STREAMS} listeners follow the events already; close one.")
+        if len(self._streams) >= _MAX_STREAMS:
+            raise RequestRefused(429, f"{_MAX_STREAMS} listeners follow the events already; close one.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         task = asyncio.current_task()
         assert task is not None

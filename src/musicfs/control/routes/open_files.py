@@ -9,7 +9,7 @@ from musicfs.content.open_content import OpenContent
 from musicfs.control.views import Json
 from musicfs.model import HealthStatus
 
-_MOST = 50
+_MAX = 50
 
 
 class PlayingRoutes:
@@ -20,7 +20,7 @@ class PlayingRoutes:
         return [web.get("/open", self._open)]
 
     async def _open(self, request: web.Request) -> web.Response:
-        files = [self._file(path, opened) for path, opened in self._app.filesystem.opened(_MOST)]
+        files = [self._file(path, opened) for path, opened in self._app.filesystem.opened(_MAX)]
         return web.json_response({"files": files})
 
     def _file(self, path: str, opened: OpenContent) -> Json:

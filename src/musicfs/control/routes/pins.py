@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from musicfs.app.app import App
-from musicfs.control.responses import Body, Refused, body_of
+from musicfs.control.responses import Body, RequestRefused, body_of
 from musicfs.errors import UserError
 from musicfs.maintenance.pins import Pins
 
@@ -35,7 +35,7 @@ class PinRoutes:
         try:
             await self._pins().add([path.strip("/") for path in paths])
         except UserError as error:
-            raise Refused(409, str(error)) from None
+            raise RequestRefused(409, str(error)) from None
         return await self._answer()
 
     async def _remove(self, request: web.Request) -> web.Response:
@@ -43,17 +43,17 @@ class PinRoutes:
         try:
             await self._pins().remove([path.strip("/") for path in paths])
         except UserError as error:
-            raise Refused(409, str(error)) from None
+            raise RequestRefused(409, str(error)) from None
         return await self._answer()
 
     async def _answer(self) -> web.Response:
         try:
             views = await self._pins().views()
         except UserError as error:
-            raise Refused(409, str(error)) from None
+            raise RequestRefused(409, str(error)) from None
         return web.json_response({"pins": [asdict(view) for view in views]})
 
     def _pins(self) -> Pins:
         if self._app.pins is None:
-            raise Refused(409, "Nothing can be pinned, since content_cache_gb is 0; set it to have a cache.")
+            raise RequestRefused(409, "Nothing can be pinned, since content_cache_gb is 0; set it to have a cache.")
         return self._app.pins

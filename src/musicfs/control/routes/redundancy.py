@@ -15,7 +15,7 @@ from musicfs.control.responses import known_origin, number_of
 from musicfs.system.lru import Lru
 
 _USUAL_ALBUMS = 200
-_MOST_ALBUMS = 100_000
+_MAX_ALBUMS = 100_000
 _KEPT = 4  # answers
 
 
@@ -30,7 +30,7 @@ class RedundancyRoutes:
         return [web.get("/redundancy", self._redundancy)]
 
     async def _redundancy(self, request: web.Request) -> web.Response:
-        most = number_of(request, "most", _USUAL_ALBUMS, _MOST_ALBUMS)
+        most = number_of(request, "most", _USUAL_ALBUMS, _MAX_ALBUMS)
         origin = known_origin(self._app, request.query["origin"]) if "origin" in request.query else None
         text = await asyncio.shield(self._count(most, origin))
         return web.Response(text=text, content_type="application/json")

@@ -9,17 +9,17 @@ from aiohttp import web
 from pydantic import Field
 
 from musicfs.app.app import App
-from musicfs.control.responses import Body, Refused, body_of
+from musicfs.control.responses import Body, RequestRefused, body_of
 from musicfs.control.views import Json
 from musicfs.errors import UserError
-from musicfs.maintenance.scrub_store import Run
+from musicfs.maintenance.scrub_store import ScrubRun
 
-_MOST_FINDS = 1000
+_MAX_FINDS = 1000
 _SLOWEST, _FASTEST = 10_000, 10**12  # bytes per second
-_NEVER = Run(0, "", 0, False, "never", b"", 0, 0, 0, 0, 0.0, None)
+_NEVER = ScrubRun(0, "", 0, False, "never", b"", 0, 0, 0, 0, 0.0, None)
 
 
-class _Wanted(Body):
+class _ScrubBody(Body):
     path: str = ""
     rate: int | None = Field(None, ge=_SLOWEST, le=_FASTEST)
     metered: bool = False
@@ -42,12 +42,12 @@ class VerifyRoutes:
 
     async def _begin(self, request: web.Request) -> web.Response:
         """Begins, or goes on where it was stopped; done once `state` of GET /verify is not "running" any more."""
-        wanted = await body_of(request, _Wanted)
+        wanted = await body_of(request, _ScrubBody)
         path = "/".join(filter(None, wanted.path.split("/")))
         try:
             await self._app.comparison.ask(path, wanted.rate, metered=wanted.metered, anew=wanted.anew)
         except UserError as error:
-            raise Refused(409, str(error)) from None
+            raise RequestRefused(409, str(error)) from None
         return web.json_response(self._view())
 
     async def _stop(self, request: web.Request) -> web.Response:
@@ -61,6 +61,6 @@ class VerifyRoutes:
         return view | {
             "begun_at": view["begun_at"] or None,
             "found": len(comparison.finds),
-            "finds": [asdict(find) for find in islice(comparison.finds.values(), _MOST_FINDS)],
+            "finds": [asdict(find) for find in islice(comparison.finds.values(), _MAX_FINDS)],
             "unchecked": [asdict(each) for each in comparison.unchecked.values()],
         }

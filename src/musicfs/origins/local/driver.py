@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict
 
 from musicfs.config.kinds import OriginKind
 from musicfs.config.models import OriginConfig
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
 from musicfs.origin import TellLeftOut, WatchCallback, WatchHandle
 from musicfs.origins.links import Below, LinkRefused, LinksSetting
-from musicfs.origins.listing import Folder, Identity, Lister, identity_of
+from musicfs.origins.listing import FolderListing, Identity, Lister, identity_of
 from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
 from musicfs.origins.local.watch import FolderWatch
 from musicfs.system.linux import ON_DISK, filesystem_of, open_cached
@@ -35,7 +35,7 @@ Ts = TypeVarTuple("Ts")
 _OPEN_FILES = 128
 _LISTED_AT_ONCE = 250  # files
 _LISTED_SECS = 0.05
-_LARGEST_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
+_MAX_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
 _BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
@@ -48,7 +48,7 @@ class LocalSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[Path, Wanted("the folder that holds the music")]
+    path: Annotated[Path, Expected("the folder that holds the music")]
     links: LinksSetting = None
 
 
@@ -192,7 +192,7 @@ class LocalOrigin:
     def read_now(self, replica: Replica, offset: int, size: int) -> memoryview | None:
         """See origin.ReadsNow. Never raises: whatever is wrong is for `read` to find and to tell."""
         file = self._held if replica is self._held_for else self._hold(replica)
-        if file is None or not file.now or size > _LARGEST_NOW:
+        if file is None or not file.now or size > _MAX_NOW:
             return None
         self._used = True
         view = self._view
@@ -374,10 +374,10 @@ class LocalOrigin:
             return Lister(self._path, self._below.links).file(under, about)
         return Lister(self._path, self._below.links)
 
-    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> Folder:
+    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> FolderListing:
         """The files of the next folders, and what they leave out: of some more than one, since a thread's turn costs as
         much as a folder."""
-        some = Folder()
+        some = FolderListing()
         until = time.monotonic() + _LISTED_SECS
         while (waiting or linked) and len(some.files) < _LISTED_AT_ONCE and time.monotonic() < until:
             found = self._list(walk, waiting.pop() if waiting else linked.popleft())
@@ -387,7 +387,7 @@ class LocalOrigin:
             linked += found.linked
         return some
 
-    def _list(self, walk: Lister, folder: str) -> Folder:
+    def _list(self, walk: Lister, folder: str) -> FolderListing:
         try:
             found = walk.list(folder)
         except OSError as error:

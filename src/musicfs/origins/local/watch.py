@@ -40,7 +40,7 @@ _MASK = (
 )
 _NO_WATCHES = (errno.ENOSPC, errno.ENOMEM)
 _MANY_FOLDERS = 10_000
-_MOST_PATHS = 10_000  # more in one batch are reported as "anything may have changed"
+_MAX_PATHS = 10_000  # more in one batch are reported as "anything may have changed"
 
 
 class _Shared:
@@ -273,7 +273,7 @@ class FolderWatch:
             self._first = loop.time()
         else:
             self._timer.cancel()
-        if len(self._pending) < _MOST_PATHS:
+        if len(self._pending) < _MAX_PATHS:
             self._pending.add(path)
         else:
             self._pending = {""}

@@ -10,10 +10,10 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import TellFolder, WatchCallback, list_all
-from musicfs.origins.bounds import MOST_FOLDERS
-from musicfs.origins.nfs.files import Files
+from musicfs.origins.bounds import MAX_FOLDERS
+from musicfs.origins.nfs.files import NfsFiles
 from musicfs.origins.nfs.libnfs import Export, Patience
-from musicfs.origins.nfs.pool import Session
+from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
@@ -31,7 +31,7 @@ class NfsOrigin:
         self._timeout = config.timeout_ms / 1000
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
         export = Export(settings.host or "", settings.export or "", settings.port, settings.mount_port)
-        self._files = Files(config.id, export, populated)
+        self._files = NfsFiles(config.id, export, populated)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, self._files.read, replica, offset, size)
@@ -61,7 +61,7 @@ class NfsOrigin:
             for each in found.files:
                 yield each
             waiting += (path for path in reversed(found.folders) if not tell(path, found.times[path]))
-            if len(waiting) > MOST_FOLDERS:
+            if len(waiting) > MAX_FOLDERS:
                 raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", self._files.check_same, root)
 
@@ -76,7 +76,7 @@ class NfsOrigin:
         self._threads.close()
         self._files.close()
 
-    async def _run(self, path: str, call: Callable[[Session, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
+    async def _run(self, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
         """Runs a blocking call in a thread. renewed: it may take as long as answers keep coming."""
         if not _is_inside(path):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")

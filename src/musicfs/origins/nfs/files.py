@@ -10,11 +10,11 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.bounds import is_in_reach, is_usable
-from musicfs.origins.listing import Folder, is_skipped
-from musicfs.origins.nfs.handle_cache import Places
-from musicfs.origins.nfs.libnfs import Attributes, Connection, Export, Patience
-from musicfs.origins.nfs.pool import ExportRefused, Session, Sessions
-from musicfs.origins.nfs.rpc import About, Piece
+from musicfs.origins.listing import FolderListing, is_skipped
+from musicfs.origins.nfs.handle_cache import HandleCache
+from musicfs.origins.nfs.libnfs import Connection, Export, NfsStat64, Patience
+from musicfs.origins.nfs.pool import ExportRefused, NfsPool, NfsSession
+from musicfs.origins.nfs.rpc import NfsAttributes, Piece
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -23,21 +23,21 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
 
 
-class Files:
+class NfsFiles:
     """The methods that take a session are for `call`, which gives them one and translates what they raise."""
 
     def __init__(self, origin: OriginId, export: Export, populated: bool) -> None:
         self._origin = origin
         self._export = export
-        self._sessions = Sessions(export)
-        self._places = Places()
+        self._sessions = NfsPool(export)
+        self._places = HandleCache()
         self._populated = populated
         self._filled: tuple[bytes, int] | None = None  # the root, and its time, when there last was something in it
 
     def close(self) -> None:
         self._sessions.close()
 
-    def call(self, patience: Patience, path: str, call: Callable[[Session, *Ts], T], *args: *Ts) -> T:
+    def call(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts) -> T:
         """What `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
         patience.heard()
         try:
@@ -55,7 +55,7 @@ class Files:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _attempt(self, patience: Patience, path: str, call: Callable[[Session, *Ts], T], args: tuple[*Ts]) -> T:
+    def _attempt(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], args: tuple[*Ts]) -> T:
         with self._sessions.one(patience) as session:
             try:
                 return call(session, *args)
@@ -82,7 +82,7 @@ class Files:
         fault = OriginFault.UNREACHABLE if unreachable else OriginFault.IO
         return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")
 
-    def check_root(self, session: Session) -> bytes:
+    def check_root(self, session: NfsSession) -> bytes:
         """The root's handle. Raises OriginFailed when it was emptied since it was seen with files, and OSError
         with ESTALE when it is gone."""
         about = session.connection.stat("/")
@@ -103,15 +103,15 @@ class Files:
             self._populated, self._filled = True, seen
         return root
 
-    def check_same(self, session: Session, root: bytes) -> None:
+    def check_same(self, session: NfsSession, root: bytes) -> None:
         if self.check_root(session) != root:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
-    def read_ranges(self, session: Session, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    def read_ranges(self, session: NfsSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """As `read` of each (offset, size)."""
         return [self.read(session, replica, offset, size) for offset, size in ranges]
 
-    def read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+    def read(self, session: NfsSession, replica: Replica, offset: int, size: int) -> bytes:
         connection, size = session.connection, min(size, max(0, replica.size - offset))
         certain = True
         try:
@@ -147,28 +147,28 @@ class Files:
             raise OriginFailed(self._origin, OriginFault.IO, detail)
         return data
 
-    def _check_version(self, replica: Replica, about: About) -> None:
+    def _check_version(self, replica: Replica, about: NfsAttributes) -> None:
         if stat.S_ISDIR(about.mode):
             raise ReplicaFailed(self._origin, replica.path, ReplicaFault.MISSING, "it is a folder now")
         if not stat.S_ISREG(about.mode) or (about.size, about.mtime_ns) != (replica.size, replica.mtime_ns):
             raise ReplicaFailed(self._origin, replica.path, ReplicaFault.CHANGED)
 
-    def stat(self, session: Session, path: str) -> Stat:
+    def stat(self, session: NfsSession, path: str) -> Stat:
         about = session.connection.stat(f"/{path}")
         if not stat.S_ISREG(about.mode):
             self.check_root(session)
             raise ReplicaFailed(self._origin, path, ReplicaFault.MISSING, "it is not a file")
         return Stat(path, about.size, about.mtime_ns)
 
-    def begin(self, session: Session, under: str) -> tuple[bytes, Stat | None]:
+    def begin(self, session: NfsSession, under: str) -> tuple[bytes, Stat | None]:
         """The root, and the file that is at `under` unless a folder is."""
         root = self.check_root(session)
         about = session.connection.stat(f"/{under}")
         return root, Stat(under, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
 
-    def list(self, session: Session, root: bytes, folder: str) -> Folder:
+    def list(self, session: NfsSession, root: bytes, folder: str) -> FolderListing:
         """What `folder` holds. Links are left out: what they lead to inside the export is met under its own name."""
-        found = Folder()
+        found = FolderListing()
         try:
             entries = sorted(session.connection.list(f"/{folder}"))
         except OSError as error:
@@ -195,7 +195,7 @@ class Files:
     def _unlisted(self, folder: str) -> OriginFailed:
         return OriginFailed(self._origin, OriginFault.DENIED, f"the folder {folder!r} may not be listed")
 
-    def _look(self, session: Session, path: str) -> Attributes | None:
+    def _look(self, session: NfsSession, path: str) -> NfsStat64 | None:
         """What the listing did not tell; None: it has gone meanwhile."""
         try:
             return session.connection.stat(f"/{path}")

@@ -14,11 +14,11 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from musicfs.origins.nfs.replies import LARGEST, Malformed, Replies
+from musicfs.origins.nfs.replies import MAX, Malformed, Replies
 
 _PIECE = 256 << 10
 _CALL = 4 << 10
-_MOST_TURNS = 1000  # in which libnfs takes a reply that lies before it
+_MAX_TURNS = 1000  # in which libnfs takes a reply that lies before it
 
 
 class Guard:
@@ -37,7 +37,7 @@ class Guard:
             theirs.setblocking(False)
             os.dup2(theirs.fileno(), fd, inheritable=False)
         self._ours.setblocking(False)
-        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)  # as much of it as the system allows
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX)  # as much of it as the system allows
         self._identity = _identity(fd)
         self._unsent = b""
         self._buffer = memoryview(bytearray(_PIECE))  # made once: to make it for each piece would cost more than it
@@ -91,7 +91,7 @@ class Guard:
         while self.guards(self._fd) and _ready(self._fd, select.POLLIN, 0):
             serve()
             turns += 1
-            if turns > _MOST_TURNS:
+            if turns > _MAX_TURNS:
                 raise ConnectionError(errno.EBADMSG, "a reply of the server is not understood")
 
     def _send(self) -> None:

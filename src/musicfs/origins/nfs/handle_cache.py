@@ -12,7 +12,7 @@ from musicfs.origins.nfs.libnfs import Connection
 from musicfs.origins.nfs.rpc import Found
 from musicfs.system.lru import Lru
 
-_MOST = 4096
+_MAX = 4096
 _BELIEVED_SECS = 60.0  # as kernels believe what they know of names on NFS
 
 _Key = tuple[bytes, str]
@@ -28,7 +28,7 @@ class _Known:
     looked_up: int = 0
 
 
-class Places:
+class HandleCache:
     """Handles of folders and files below an export, at most `most`; those unused for longest go first. For any thread.
 
     Handles belong to no connection. One leads to the same file or folder for ever, wherever that is moved, so that
@@ -37,7 +37,7 @@ class Places:
     """
 
     def __init__(
-        self, most: int = _MOST, believed_secs: float = _BELIEVED_SECS, clock: Callable[[], float] = time.monotonic
+        self, most: int = _MAX, believed_secs: float = _BELIEVED_SECS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._believed_secs = believed_secs
         self._clock = clock

@@ -19,23 +19,23 @@ from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from musicfs.model import stored_ns
-from musicfs.origins.bounds import MOST_NAMES
+from musicfs.origins.bounds import MAX_NAMES
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.guard import Guard
-from musicfs.origins.nfs.rpc import About, Call, Found, Piece
+from musicfs.origins.nfs.rpc import Found, NfsAttributes, NfsCall, Piece
 
 T = TypeVar("T")
 
 SONAMES = ("libnfs.so.13", "libnfs.so.14")
 """Releases 4 and 5, whose interfaces are the same as far as it is used here; release 6 changed them."""
 
-_MOST_GROUPS = 16  # RFC 5531
+_MAX_GROUPS = 16  # RFC 5531
 _NEIGHBOURS = 16 << 10  # bytes of an answer that tells some of a folder: about 80 names
-_LEAST_READ, _LARGEST_READ = 4 << 10, 1 << 20  # bytes of one call, whatever the server says that it takes
+_MIN_READ, _MAX_READ = 4 << 10, 1 << 20  # bytes of one call, whatever the server says that it takes
 _LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
 
 
-class Attributes(c.Structure):
+class NfsStat64(c.Structure):
     """struct nfs_stat_64."""
 
     _fields_ = [(name, c.c_uint64) for name in (
@@ -56,7 +56,7 @@ class Attributes(c.Structure):
         return stored_ns(self.mtime * 10**9 + self.mtime_nsec)
 
 
-class Entry(NamedTuple):
+class NfsEntry(NamedTuple):
     """What a folder holds under one name. mode: 0 when the server did not tell the attributes."""
 
     name: str
@@ -75,12 +75,12 @@ class _Timeval(c.Structure):
     _fields_ = [("sec", c.c_long), ("usec", c.c_long)]
 
 
-class _Entry(c.Structure):
+class _NfsDirent(c.Structure):
     """struct nfsdirent."""
 
 
-_Entry._fields_ = [
-    ("next", c.POINTER(_Entry)), ("name", c.c_char_p), ("inode", c.c_uint64), ("type", c.c_uint32),
+_NfsDirent._fields_ = [
+    ("next", c.POINTER(_NfsDirent)), ("name", c.c_char_p), ("inode", c.c_uint64), ("type", c.c_uint32),
     ("mode", c.c_uint32), ("size", c.c_uint64), ("atime", _Timeval), ("mtime", _Timeval), ("ctime", _Timeval),
     ("uid", c.c_uint32), ("gid", c.c_uint32), ("nlink", c.c_uint32), ("dev", c.c_uint64), ("rdev", c.c_uint64),
     ("blksize", c.c_uint64), ("blocks", c.c_uint64), ("used", c.c_uint64),
@@ -119,7 +119,7 @@ def load() -> c.CDLL:
         ("nfs_get_rpc_context", context, (context,)),
         *((f"rpc_nfs3_{call}_async", c.c_int, (context, _Replied, c.c_void_p, c.c_void_p)) for call in _RAW_CALLS),
         ("nfs_opendir_async", c.c_int, (context, text, *done)),
-        ("nfs_readdir", c.POINTER(_Entry), (context, handle)),
+        ("nfs_readdir", c.POINTER(_NfsDirent), (context, handle)),
         ("nfs_closedir", None, (context, handle)),
     ):
         function = getattr(library, name)
@@ -199,7 +199,7 @@ class Connection:
             raise MemoryError("libnfs has no memory for a connection")
         url = self._lib.nfs_parse_url_dir(self._nfs, self._options().encode())
         self._lib.nfs_destroy_url(url)
-        groups = os.getgroups()[:_MOST_GROUPS]
+        groups = os.getgroups()[:_MAX_GROUPS]
         array = (c.c_uint32 * len(groups))(*groups)
         who = self._lib.libnfs_authunix_create(b"musicfs", os.geteuid(), os.getegid(), len(groups), array)
         self._lib.nfs_set_auth(self._nfs, who)  # the library's own choice has no groups
@@ -234,7 +234,7 @@ class Connection:
         if self._guard is not None:
             self._guard.close()
 
-    def stat(self, path: str) -> Attributes:
+    def stat(self, path: str) -> NfsStat64:
         """Links are followed, within the export."""
         return self._perform(_attributes, self._lib.nfs_stat64_async, os.fsencode(path))
 
@@ -259,14 +259,14 @@ class Connection:
         self._lib.nfs_close(self._nfs, file)
         return found
 
-    def get_attributes(self, file: bytes) -> About:
+    def get_attributes(self, file: bytes) -> NfsAttributes:
         return self._granted([rpc.get_attributes(file)])[0]
 
     def read(self, file: bytes, offset: int, size: int) -> Sequence[Piece]:
         """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
 
         It is asked for all of them at once, each as large as it takes."""
-        most = min(max(_LEAST_READ, self._lib.nfs_get_readmax(self._nfs)), _LARGEST_READ)
+        most = min(max(_MIN_READ, self._lib.nfs_get_readmax(self._nfs)), _MAX_READ)
         sizes = [min(most, size - start) for start in range(0, size, most)]
         calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
         found = self._granted(calls)
@@ -275,7 +275,7 @@ class Connection:
         short = (number for number, piece in enumerate(found) if len(piece.data) < sizes[number])
         return found[: next(short, len(found)) + 1]
 
-    def list(self, path: str) -> list[Entry]:
+    def list(self, path: str) -> list[NfsEntry]:
         """All that is in a folder, in no order."""
         folder = self._perform(_pointer, self._lib.nfs_opendir_async, os.fsencode(path))
         found = []
@@ -284,7 +284,7 @@ class Connection:
             if about.name is None:
                 continue
             mtime_ns = stored_ns(about.mtime.sec * 10**9 + about.mtime_nsec)
-            found.append(Entry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
+            found.append(NfsEntry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
         self._lib.nfs_closedir(self._nfs, folder)
         return [entry for entry in found if entry.name not in (".", "..")]
 
@@ -319,7 +319,7 @@ class Connection:
         except Exception:
             return None, -errno.EIO
 
-    def _granted(self, calls: Sequence[Call[T]]) -> Sequence[T]:
+    def _granted(self, calls: Sequence[NfsCall[T]]) -> Sequence[T]:
         """What is answered to all of them. Raises the first refusal."""
         replies = self._ask(calls)
         for reply in replies:
@@ -327,7 +327,7 @@ class Connection:
                 raise reply
         return replies
 
-    def _ask(self, calls: Sequence[Call[Any]]) -> Sequence[Any]:
+    def _ask(self, calls: Sequence[NfsCall[Any]]) -> Sequence[Any]:
         """Sends the calls all at once, and serves the connection until they are answered; refusals among the answers
         are OSErrors."""
         context = self._lib.nfs_get_rpc_context(self._nfs)
@@ -369,7 +369,7 @@ class Connection:
             for reply in guard.take():
                 self.patience.heard()
                 guard.hand_over(reply, lambda: self._let(select.POLLIN))
-        if guard.replies.names > MOST_NAMES:
+        if guard.replies.names > MAX_NAMES:
             raise ConnectionError(errno.E2BIG, "the server lists more names in one folder than any has")
         if not self.patience.left() and self._waits:
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
@@ -416,6 +416,6 @@ def _pointer(_status: int, data: int | None) -> int:
     return data
 
 
-def _attributes(_status: int, data: int | None) -> Attributes:
+def _attributes(_status: int, data: int | None) -> NfsStat64:
     assert data is not None
-    return Attributes.from_buffer_copy(c.string_at(data, c.sizeof(Attributes)))
+    return NfsStat64.from_buffer_copy(c.string_at(data, c.sizeof(NfsStat64)))

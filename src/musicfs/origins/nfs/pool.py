@@ -16,7 +16,7 @@ class ExportRefused(OSError):
 
 
 @dataclass(eq=False)
-class Session:
+class NfsSession:
     """A connection. For one thread at a time.
 
     used: there were calls on it before; what it knows of the root may be old.
@@ -26,16 +26,16 @@ class Session:
     used: bool = False
 
 
-class Sessions:
+class NfsPool:
     """The sessions of one export. For any thread."""
 
     def __init__(self, export: Export) -> None:
         self._export = export
-        self._idle: list[Session] = []
+        self._idle: list[NfsSession] = []
         self._closed = False
 
     @contextmanager
-    def one(self, patience: Patience) -> Iterator[Session]:
+    def one(self, patience: Patience) -> Iterator[NfsSession]:
         """A session for the calls within. What they raise decides whether it is kept: a failed connection is not,
         nor one whose root the server has forgotten."""
         session = self._take(patience)
@@ -65,7 +65,7 @@ class Sessions:
         self._closed = True
         self.forget()
 
-    def _take(self, patience: Patience) -> Session:
+    def _take(self, patience: Patience) -> NfsSession:
         while self._idle:
             try:
                 session = self._idle.pop()
@@ -77,7 +77,7 @@ class Sessions:
             session.connection.close()
         return self._mount(patience)
 
-    def _mount(self, patience: Patience) -> Session:
+    def _mount(self, patience: Patience) -> NfsSession:
         connection = Connection(self._export, patience)
         try:
             connection.mount()
@@ -87,9 +87,9 @@ class Sessions:
         except OSError as error:
             connection.close()
             raise ExportRefused(error.errno, error.strerror) from error
-        return Session(connection)
+        return NfsSession(connection)
 
-    def _put(self, session: Session, fit: bool = True) -> None:
+    def _put(self, session: NfsSession, fit: bool = True) -> None:
         if not fit:
             session.connection.close()
             return

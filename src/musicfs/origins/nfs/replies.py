@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 _RPCBIND, NFS, _MOUNT = 100000, 100003, 100005
 _MARK = 0x80000000
-LARGEST = 2 << 20
+MAX = 2 << 20
 """Bytes of a record. No call asks for so much."""
-_MOST_FRAGMENTS = 1000  # of one record
+_MAX_FRAGMENTS = 1000  # of one record
 _ATTRIBUTES = 84  # bytes of fattr3
-_LONGEST_HANDLE = 64
-_LONGEST_LINK = 4096
-_MOST_FLAVOURS = 64
+_MAX_HANDLE = 64
+_MAX_LINK = 4096
+_MAX_FLAVOURS = 64
 READDIRPLUS = 17
 _SMALL_PAGE = 50
 """Names that a page with fewer counts for: so no server sends such pages for long."""
@@ -28,7 +28,7 @@ class Malformed(Exception):
     """The server's reply is none. The message is a part of a sentence."""
 
 
-class Call(NamedTuple):
+class Procedure(NamedTuple):
     program: int
     procedure: int
 
@@ -41,7 +41,7 @@ class Replies:
 
     def __init__(self) -> None:
         self.names = 0
-        self._asked: dict[bytes, Call] = {}
+        self._asked: dict[bytes, Procedure] = {}
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self._record = bytearray()
@@ -57,7 +57,7 @@ class Replies:
             call = bytes(self._outgoing[4 : 4 + size])
             del self._outgoing[: 4 + size]
             program, procedure = (int.from_bytes(call[at : at + 4], "big") for at in (12, 20))
-            self._asked[call[:4]] = Call(program, procedure)
+            self._asked[call[:4]] = Procedure(program, procedure)
 
     def take(self, data: bytes | memoryview) -> list[bytes]:
         """The records that are complete by now, each as one fragment. Raises Malformed."""
@@ -66,7 +66,7 @@ class Replies:
         while len(self._incoming) >= 4:
             head = int.from_bytes(self._incoming[:4], "big")
             size = head & ~_MARK
-            if size + len(self._record) > LARGEST:
+            if size + len(self._record) > MAX:
                 raise Malformed("is too large")
             if len(self._incoming) < 4 + size:
                 break
@@ -79,7 +79,7 @@ class Replies:
             self._record += self._incoming[4 : 4 + size]
             del self._incoming[: 4 + size]
             self._fragments += 1
-            if self._fragments > _MOST_FRAGMENTS:
+            if self._fragments > _MAX_FRAGMENTS:
                 raise Malformed("comes in too many pieces")
             if head & _MARK:
                 found.append(self._complete())
@@ -134,10 +134,10 @@ class _Cursor:
             self.skip(_ATTRIBUTES)
 
     def handle(self) -> None:
-        self.opaque(_LONGEST_HANDLE)
+        self.opaque(_MAX_HANDLE)
 
 
-def _checked(call: Call, record: bytes) -> int:
+def _checked(call: Procedure, record: bytes) -> int:
     """The names in the reply, which is well-formed, and follows a head of 4 bytes. Raises Malformed."""
     reply = _Cursor(record, 8)
     if reply.word() != 1:
@@ -193,18 +193,18 @@ def _looked_up(reply: _Cursor) -> None:
 
 def _link(reply: _Cursor) -> None:
     reply.attributes()
-    reply.opaque(_LONGEST_LINK)
+    reply.opaque(_MAX_LINK)
 
 
 def _data(reply: _Cursor) -> None:
     reply.attributes()
     reply.skip(8)
-    reply.opaque(LARGEST)
+    reply.opaque(MAX)
 
 
 def _mounted(reply: _Cursor) -> None:
     reply.handle()
-    if (flavours := reply.word()) > _MOST_FLAVOURS:
+    if (flavours := reply.word()) > _MAX_FLAVOURS:
         raise Malformed(f"knows {flavours} ways to say who asks")
     reply.skip(4 * flavours)
 
@@ -217,7 +217,7 @@ def _listed(reply: _Cursor, more: bool) -> int:
     while reply.flag():
         count += 1
         reply.skip(8)
-        reply.opaque(LARGEST)  # a name that is too long costs only itself
+        reply.opaque(MAX)  # a name that is too long costs only itself
         reply.skip(8)
         if more:
             reply.attributes()
@@ -227,14 +227,14 @@ def _listed(reply: _Cursor, more: bool) -> int:
     return max(count, _SMALL_PAGE)
 
 
-_RESULTS: dict[Call, Callable[[_Cursor], int | None]] = {
-    Call(NFS, 0): _fixed(0), Call(_MOUNT, 0): _fixed(0), Call(_RPCBIND, 0): _fixed(0),
-    Call(NFS, 1): _nfs(_fixed(_ATTRIBUTES), refused=False),
-    Call(NFS, 3): _nfs(_looked_up), Call(NFS, 4): _nfs(_after_attributes(4)), Call(NFS, 5): _nfs(_link),
-    Call(NFS, 6): _nfs(_data), Call(NFS, 16): _nfs(lambda reply: _listed(reply, False)),
-    Call(NFS, READDIRPLUS): _nfs(lambda reply: _listed(reply, True)),
-    Call(NFS, 18): _nfs(_after_attributes(52)), Call(NFS, 19): _nfs(_after_attributes(48)),
-    Call(NFS, 20): _nfs(_after_attributes(24)),
-    Call(_MOUNT, 1): _nfs(_mounted, refused=False), Call(_MOUNT, 3): _fixed(0),
-    Call(_RPCBIND, 3): _fixed(4),
+_RESULTS: dict[Procedure, Callable[[_Cursor], int | None]] = {
+    Procedure(NFS, 0): _fixed(0), Procedure(_MOUNT, 0): _fixed(0), Procedure(_RPCBIND, 0): _fixed(0),
+    Procedure(NFS, 1): _nfs(_fixed(_ATTRIBUTES), refused=False),
+    Procedure(NFS, 3): _nfs(_looked_up), Procedure(NFS, 4): _nfs(_after_attributes(4)), Procedure(NFS, 5): _nfs(_link),
+    Procedure(NFS, 6): _nfs(_data), Procedure(NFS, 16): _nfs(lambda reply: _listed(reply, False)),
+    Procedure(NFS, READDIRPLUS): _nfs(lambda reply: _listed(reply, True)),
+    Procedure(NFS, 18): _nfs(_after_attributes(52)), Procedure(NFS, 19): _nfs(_after_attributes(48)),
+    Procedure(NFS, 20): _nfs(_after_attributes(24)),
+    Procedure(_MOUNT, 1): _nfs(_mounted, refused=False), Procedure(_MOUNT, 3): _fixed(0),
+    Procedure(_RPCBIND, 3): _fixed(4),
 }  # fmt: skip

@@ -28,7 +28,7 @@ _ERRORS = {63: errno.ENAMETOOLONG, 69: errno.EDQUOT, 70: errno.ESTALE, 71: errno
 _LAST_COMMON_ERROR = 31  # up to here the numbers are the same
 
 
-class About(NamedTuple):
+class NfsAttributes(NamedTuple):
     """A file's attributes. mode: its kind as in st_mode, without permissions."""
 
     mode: int
@@ -40,11 +40,11 @@ class Piece(NamedTuple):
     """Of a file. about: the file when they were read, None when the server does not tell."""
 
     data: bytes
-    about: About | None
+    about: NfsAttributes | None
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class NfsCall(Generic[T]):
     """One of libnfs's functions by `name`, what it is given, and what makes an answer of the memory at an address,
     which belongs to the library: if that is the server's refusal, an OSError, not raised."""
 
@@ -63,7 +63,7 @@ class _Time(c.Structure):
     _fields_ = [("secs", c.c_uint32), ("nsecs", c.c_uint32)]
 
 
-class _Attributes(c.Structure):
+class _Fattr3(c.Structure):
     """fattr3."""
 
     _fields_ = [
@@ -76,7 +76,7 @@ class _Attributes(c.Structure):
 class _MaybeAttributes(c.Structure):
     """post_op_attr."""
 
-    _fields_ = [("follow", c.c_uint32), ("attributes", _Attributes)]
+    _fields_ = [("follow", c.c_uint32), ("attributes", _Fattr3)]
 
 
 class _Lookup(c.Structure):
@@ -84,10 +84,10 @@ class _Lookup(c.Structure):
 
 
 class _LookupDone(c.Structure):
-    class _Ok(c.Structure):
+    class _LookupOk(c.Structure):
         _fields_ = [("handle", _Bytes), ("about", _MaybeAttributes)]
 
-    _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
+    _fields_ = [("status", c.c_uint32), ("ok", _LookupOk)]
 
 
 class _Read(c.Structure):
@@ -95,19 +95,19 @@ class _Read(c.Structure):
 
 
 class _ReadDone(c.Structure):
-    class _Ok(c.Structure):
+    class _ReadOk(c.Structure):
         _fields_ = [("about", _MaybeAttributes), ("count", c.c_uint32), ("eof", c.c_uint32), ("bytes", _Bytes)]
 
-    _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
+    _fields_ = [("status", c.c_uint32), ("ok", _ReadOk)]
 
 
 class _GetattrDone(c.Structure):
     """Its question is _Bytes, a handle."""
 
-    class _Ok(c.Structure):
-        _fields_ = [("about", _Attributes)]
+    class _GetattrOk(c.Structure):
+        _fields_ = [("about", _Fattr3)]
 
-    _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
+    _fields_ = [("status", c.c_uint32), ("ok", _GetattrOk)]
 
 
 class _List(c.Structure):
@@ -119,42 +119,42 @@ class _List(c.Structure):
     ]  # fmt: skip
 
 
-class _Entry(c.Structure):
+class _EntryPlus3(c.Structure):
     """entryplus3."""
 
 
-_Entry._fields_ = [
+_EntryPlus3._fields_ = [
     ("fileid", c.c_uint64), ("name", c.c_char_p), ("cookie", c.c_uint64), ("about", _MaybeAttributes),
-    ("follows", c.c_uint32), ("handle", _Bytes), ("next", c.POINTER(_Entry)),
+    ("follows", c.c_uint32), ("handle", _Bytes), ("next", c.POINTER(_EntryPlus3)),
 ]  # fmt: skip
 
 
 class _ListDone(c.Structure):
-    class _Ok(c.Structure):
-        _fields_ = [("about", _MaybeAttributes), ("verifier", c.c_char * 8), ("first", c.POINTER(_Entry))]
+    class _ListOk(c.Structure):
+        _fields_ = [("about", _MaybeAttributes), ("verifier", c.c_char * 8), ("first", c.POINTER(_EntryPlus3))]
 
-    _fields_ = [("status", c.c_uint32), ("ok", _Ok)]
+    _fields_ = [("status", c.c_uint32), ("ok", _ListOk)]
 
 
-Found = tuple[bytes, About | None]
+Found = tuple[bytes, NfsAttributes | None]
 """The handle, and what it is, if the server tells."""
 
 
-def look_up(folder: bytes, name: str) -> Call[Found]:
-    return Call("lookup", _Lookup(_bytes(folder), os.fsencode(name)), _looked_up)
+def look_up(folder: bytes, name: str) -> NfsCall[Found]:
+    return NfsCall("lookup", _Lookup(_bytes(folder), os.fsencode(name)), _looked_up)
 
 
-def list_some(folder: bytes, most: int) -> Call[dict[str, Found]]:
+def list_some(folder: bytes, most: int) -> NfsCall[dict[str, Found]]:
     """Of what the folder holds, as much as goes into `most` bytes, by name; those without a handle left out."""
-    return Call("readdirplus", _List(_bytes(folder), 0, b"", most, most), _listed)
+    return NfsCall("readdirplus", _List(_bytes(folder), 0, b"", most, most), _listed)
 
 
-def read(file: bytes, offset: int, size: int) -> Call[Piece]:
-    return Call("read", _Read(_bytes(file), offset, size), _has_read)
+def read(file: bytes, offset: int, size: int) -> NfsCall[Piece]:
+    return NfsCall("read", _Read(_bytes(file), offset, size), _has_read)
 
 
-def get_attributes(file: bytes) -> Call[About]:
-    return Call("getattr", _bytes(file), _got_attributes)
+def get_attributes(file: bytes) -> NfsCall[NfsAttributes]:
+    return NfsCall("getattr", _bytes(file), _got_attributes)
 
 
 def _looked_up(address: int) -> Found | OSError:
@@ -180,7 +180,7 @@ def _has_read(address: int) -> Piece | OSError:
     return _refusal(done.status) or Piece(_taken(done.ok.bytes), _maybe(done.ok.about))
 
 
-def _got_attributes(address: int) -> About | OSError:
+def _got_attributes(address: int) -> NfsAttributes | OSError:
     done = _GetattrDone.from_address(address)
     return _refusal(done.status) or _about(done.ok.about)
 
@@ -194,13 +194,13 @@ def _taken(found: _Bytes) -> bytes:
     return c.string_at(found.data, found.length) if found.length else b""
 
 
-def _maybe(found: _MaybeAttributes) -> About | None:
+def _maybe(found: _MaybeAttributes) -> NfsAttributes | None:
     return _about(found.attributes) if found.follow else None
 
 
-def _about(found: _Attributes) -> About:
+def _about(found: _Fattr3) -> NfsAttributes:
     mtime_ns = stored_ns(found.mtime.secs * 10**9 + found.mtime.nsecs)
-    return About(_KINDS.get(found.type, _PIPE), found.size, mtime_ns)
+    return NfsAttributes(_KINDS.get(found.type, _PIPE), found.size, mtime_ns)
 
 
 def _refusal(status: int) -> OSError | None:

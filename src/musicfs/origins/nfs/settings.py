@@ -8,10 +8,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 from musicfs.origins.links import LinksSetting
 
-_Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Wanted("a whole number from 1 to 65535")]
+_Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, Expected("a whole number from 1 to 65535")]
 
 
 class NfsSettings(BaseModel):
@@ -23,16 +23,18 @@ class NfsSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[Path | None, Wanted("the folder at which the export is mounted")] = None
-    host: Annotated[Annotated[str, Field(min_length=1)] | None, Wanted("the name or the address of the server")] = None
+    path: Annotated[Path | None, Expected("the folder at which the export is mounted")] = None
+    host: Annotated[Annotated[str, Field(min_length=1)] | None, Expected("the name or the address of the server")] = (
+        None
+    )
     export: Annotated[
-        Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None, Wanted("the exported folder, from the / on")
+        Annotated[str, Field(pattern=r"^/[^\x00]*$")] | None, Expected("the exported folder, from the / on")
     ] = None
     port: _Port = None
     mount_port: _Port = None
     links: LinksSetting = None
     version: Annotated[
-        Literal[3], Wanted("3; an export that has version 4 alone is to be mounted, and given by its path")
+        Literal[3], Expected("3; an export that has version 4 alone is to be mounted, and given by its path")
     ] = 3
 
     @model_validator(mode="after")

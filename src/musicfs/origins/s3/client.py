@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from aiohttp.client import _RequestContextManager
 
 _CLOSING_SECS = 1.0
-_LARGEST_ERROR = 16 << 10
+_MAX_ERROR = 16 << 10
 """Bytes of an error's answer that are taken; Amazon's have 1 KB, and what is beyond is of no interest."""
-_LEAST_RATE = 16 << 10
+_MIN_RATE = 16 << 10
 """Bytes that have to come within the patience, or else the whole answer does not come in time."""
 _BUFFER = 512 << 10
 """Bytes of an answer that may wait to be taken, about; with aiohttp's own 64 KiB the connection is paused again and
@@ -35,7 +35,7 @@ Take = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class S3Response:
     """headers: by names in lower case. body: of a HEAD, empty."""
 
     status: int
@@ -70,8 +70,8 @@ class Bucket:
 
     async def ask(
         self, method: str, key: str = "", query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None, *, most: int = 0, begin: Callable[[Answer], Take] | None = None,
-    ) -> Answer:  # fmt: skip
+        headers: Mapping[str, str] | None = None, *, most: int = 0, begin: Callable[[S3Response], Take] | None = None,
+    ) -> S3Response:  # fmt: skip
         """The answer to a request for `key`, or for the bucket itself, whatever its status.
 
         most: the longest body of a success, in bytes. begin: is given the answer to a request for a range as soon as
@@ -86,7 +86,7 @@ class Bucket:
             async with asyncio.timeout(self._patience) as patience:
                 signer = await self._chain.get(self._threads)
                 async with self._request(signer, method, key, query or {}, headers or {}) as response:
-                    head = Answer(response.status, _headers(response), b"")
+                    head = S3Response(response.status, _headers(response), b"")
                     if begin is not None and response.status == 206:
                         await self._pass_on(response, most, patience, begin(head))
                         return head
@@ -150,10 +150,10 @@ class Bucket:
         if response.method == "HEAD":
             return
         refused = response.status >= 300
-        limit = _LARGEST_ERROR if refused else most
+        limit = _MAX_ERROR if refused else most
         size = 0
         now = asyncio.get_running_loop().time
-        latest = now() + self._patience * (1 + limit / _LEAST_RATE)
+        latest = now() + self._patience * (1 + limit / _MIN_RATE)
         async for piece in response.content.iter_any():
             patience.reschedule(min(latest, now() + self._patience))
             size += len(piece)

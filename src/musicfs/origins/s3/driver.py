@@ -10,7 +10,7 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import HandOut, WatchCallback, WatchHandle
-from musicfs.origins.s3.client import Answer, Bucket, Take
+from musicfs.origins.s3.client import Bucket, S3Response, Take
 from musicfs.origins.s3.credentials import KeyChain
 from musicfs.origins.s3.listing import (
     PAGE,
@@ -28,11 +28,11 @@ from musicfs.origins.s3.settings import S3Settings, from_url, server_of
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 _PROBED = 2  # keys: one may stand for the prefix itself
-_LARGEST_PROBE = 64 << 10
-_LARGEST_PAGE = 4 << 20
+_MAX_PROBE = 64 << 10
+_MAX_PAGE = 4 << 20
 """Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be written as three, and some 400 bytes
 about each. Amazon's real ones have 300 KB."""
-_MOST_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
+_MAX_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
 _REMEDIES = {
     "SignatureDoesNotMatch": "the secret key is wrong",
@@ -63,7 +63,7 @@ class S3Origin:
         total = sum(sizes)
         parts = Parts(sizes, hand_out)
 
-        def begin(head: Answer) -> Take:
+        def begin(head: S3Response) -> Take:
             self._check(replica, offset, head)
             return parts.take
 
@@ -141,8 +141,8 @@ class S3Origin:
         return answer.body
 
     async def _get(
-        self, replica: Replica, offset: int, size: int, begin: Callable[[Answer], Take] | None = None
-    ) -> Answer:
+        self, replica: Replica, offset: int, size: int, begin: Callable[[S3Response], Take] | None = None
+    ) -> S3Response:
         """A success. begin: as `Bucket.ask` has it."""
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
         if replica.etag is not None:
@@ -152,7 +152,7 @@ class S3Origin:
             raise await self._failure(replica.path, answer)
         return answer
 
-    def _check(self, replica: Replica, offset: int, answer: Answer) -> None:
+    def _check(self, replica: Replica, offset: int, answer: S3Response) -> None:
         """Raises unless it is of this version of the file, and begins at `offset`. The body need not be there yet."""
         first, whole = self._place(answer)
         now = self._described(replica.path, answer, whole)
@@ -164,7 +164,7 @@ class S3Origin:
     def _other_range(self) -> OriginFailed:
         return OriginFailed(self.id, OriginFault.IO, "another range was sent than was asked for")
 
-    def _place(self, answer: Answer) -> tuple[int, int]:
+    def _place(self, answer: S3Response) -> tuple[int, int]:
         """Where the body begins in the file, and the file's size."""
         if answer.status == 200:
             return 0, len(answer.body)
@@ -173,7 +173,7 @@ class S3Origin:
             raise OriginFailed(self.id, OriginFault.IO, "a range was sent without its place")
         return int(found[1]), int(found[2])
 
-    def _described(self, path: str, answer: Answer, size: int) -> Stat:
+    def _described(self, path: str, answer: S3Response, size: int) -> Stat:
         try:
             mtime_ns = time_of(answer.headers.get("last-modified", ""))
         except (ValueError, OverflowError):
@@ -182,7 +182,7 @@ class S3Origin:
 
     async def _look(self) -> None:
         """Raises OriginFailed unless the bucket can be listed, and is not empty though files of it are known."""
-        page = await self._page(self._query(self._root, _PROBED), _PROBED, _LARGEST_PROBE)
+        page = await self._page(self._query(self._root, _PROBED), _PROBED, _MAX_PROBE)
         self._note(any(entry.path != self._root for entry in page.entries))
 
     def _note(self, any_keys: bool) -> None:
@@ -194,12 +194,12 @@ class S3Origin:
         query = self._query(prefix, PAGE)
         empty = 0
         while True:
-            page = await self._page(query, PAGE, _LARGEST_PAGE)
+            page = await self._page(query, PAGE, _MAX_PAGE)
             yield page
             if page.following is None:
                 return
             empty = 0 if page.entries else empty + 1
-            if page.following == query.get("continuation-token") or empty > _MOST_EMPTY:
+            if page.following == query.get("continuation-token") or empty > _MAX_EMPTY:
                 raise OriginFailed(self.id, OriginFault.IO, "the listing goes in circles")
             query["continuation-token"] = page.following
 
@@ -220,7 +220,7 @@ class S3Origin:
         except WorkersUnavailable as error:
             raise OriginFailed(self.id, error.fault, str(error)) from None
 
-    async def _failure(self, path: str, answer: Answer) -> MusicFSError:
+    async def _failure(self, path: str, answer: S3Response) -> MusicFSError:
         """Whom to blame for a request that was refused: the origin, or only the file."""
         if answer.status in (412, 416):
             return ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
@@ -234,7 +234,7 @@ class S3Origin:
             return ReplicaFailed(self.id, path, ReplicaFault.MISSING)
         return ReplicaFailed(self.id, path, ReplicaFault.DENIED, error_code(answer.body))
 
-    def _refusal(self, answer: Answer, what: str) -> OriginFailed:
+    def _refusal(self, answer: S3Response, what: str) -> OriginFailed:
         code = error_code(answer.body)
         if answer.status in (401, 403) or code in _EXPIRED:
             self._keys.forget()

@@ -17,7 +17,7 @@ from musicfs.origins.records import read_records
 
 PAGE = 1000
 """Keys that a page may have: more than that no server may give."""
-_LONGEST_TOKEN = 8 << 10
+_MAX_TOKEN = 8 << 10
 _HELD_MOST = 10_000
 _ALL_HELD_MOST = 50_000
 
@@ -46,7 +46,7 @@ def parse_page(body: bytes, most: int = PAGE) -> Page:
         return Page(entries, None)
     if not following:
         raise ValueError("more is to come, but there is no token for it")
-    if len(following) > _LONGEST_TOKEN:
+    if len(following) > _MAX_TOKEN:
         raise ValueError("its token for the next page is too long")
     return Page(entries, following)
 

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
 
 from musicfs.config.models import Bool
-from musicfs.config.sources import SECRET_KEYS, Wanted
+from musicfs.config.sources import SECRET_KEYS, Expected
 from musicfs.origin import server_name
 from musicfs.origins.s3.listing import is_name
 
@@ -31,7 +31,7 @@ def _prefix(value: str) -> str:
 
 
 def _endpoint(value: str) -> str:
-    """Without a `Wanted`, whose message would show a password that stands in it."""
+    """Without a `Expected`, whose message would show a password that stands in it."""
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ValueError("the endpoint must be a URL such as https://s3.example.net or http://nas:9000")
@@ -48,7 +48,7 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bucket: Annotated[str, AfterValidator(_bucket), Wanted("the name of the bucket")]
+    bucket: Annotated[str, AfterValidator(_bucket), Expected("the name of the bucket")]
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
     region: str | None = None
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None

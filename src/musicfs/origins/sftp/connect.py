@@ -13,7 +13,7 @@ from musicfs.config.models import OriginConfig
 from musicfs.config.secret_variables import variable_of
 from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, UserError
-from musicfs.origins.sftp.session import Session
+from musicfs.origins.sftp.session import SftpSession
 from musicfs.origins.sftp.settings import SftpSettings
 from musicfs.texts import said
 
@@ -31,7 +31,7 @@ class Dialler:
         self._settings = settings
         self._timeout = config.timeout_ms / 1000
 
-    async def __call__(self) -> Session:
+    async def __call__(self) -> SftpSession:
         """A new connection. Raises OriginFailed, with what to do about it."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -44,14 +44,14 @@ class Dialler:
         except Exception as error:
             raise self._failure(error) from error
 
-    async def _dial(self) -> Session:
+    async def _dial(self) -> SftpSession:
         # In a thread: to load the library, to parse files and to ask a keyring takes its time.
         options = await asyncio.to_thread(self._options)
         from asyncssh import connect
 
         connection = await connect(**options)
         try:
-            return Session(connection, await connection.start_sftp_client(path_encoding=None), self._timeout)
+            return SftpSession(connection, await connection.start_sftp_client(path_encoding=None), self._timeout)
         except BaseException:
             connection.abort()
             raise
@@ -138,18 +138,20 @@ class Dialler:
         return program + (f" -p {settings.port}" if settings.port else "") + f" {user}{settings.host}"
 
 
-class Sessions:
+class SftpPool:
     """A few connections to one server, made when they are needed and again when they have died."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Session]], most: int, closed: Callable[[], OriginFailed]) -> None:
+    def __init__(
+        self, dial: Callable[[], Awaitable[SftpSession]], most: int, closed: Callable[[], OriginFailed]
+    ) -> None:
         self._dial = dial
         self._most = most
         self.closed = False
         self._failure_of_closed = closed
-        self._sessions: list[Session] = []
-        self._dialling: asyncio.Task[Session] | None = None
+        self._sessions: list[SftpSession] = []
+        self._dialling: asyncio.Task[SftpSession] | None = None
 
-    async def take(self) -> Session:
+    async def take(self) -> SftpSession:
         """The one that has least to do. Raises what dialling does, to all that wait for the same attempt."""
         if self.closed:
             raise self._failure_of_closed()
@@ -166,16 +168,16 @@ class Sessions:
         return best
 
     @property
-    def living(self) -> list[Session]:
+    def living(self) -> list[SftpSession]:
         return [session for session in self._sessions if session.alive]
 
-    def _another(self) -> asyncio.Task[Session]:
+    def _another(self) -> asyncio.Task[SftpSession]:
         if self._dialling is None:
             self._dialling = asyncio.create_task(self._connect())
             self._dialling.add_done_callback(self._dialled)
         return self._dialling
 
-    async def _connect(self) -> Session:
+    async def _connect(self) -> SftpSession:
         session = await self._dial()
         if self.closed:
             session.abort()
@@ -183,7 +185,7 @@ class Sessions:
         self._sessions.append(session)
         return session
 
-    def _dialled(self, task: asyncio.Task[Session]) -> None:
+    def _dialled(self, task: asyncio.Task[SftpSession]) -> None:
         self._dialling = None
         if not task.cancelled():
             task.exception()  # told to whoever waits; nobody need

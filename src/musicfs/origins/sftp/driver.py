@@ -12,10 +12,10 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import TellFolder, WatchCallback, WatchHandle, list_all, server_name
-from musicfs.origins.bounds import MOST_FOLDERS
-from musicfs.origins.sftp.connect import Dialler, Sessions
-from musicfs.origins.sftp.listing import Listed, Place, Walk, is_file, is_folder, to_wire, version_of
-from musicfs.origins.sftp.session import Session, all_of
+from musicfs.origins.bounds import MAX_FOLDERS
+from musicfs.origins.sftp.connect import Dialler, SftpPool
+from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, to_wire, version_of
+from musicfs.origins.sftp.session import SftpSession, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
 from musicfs.texts import said
 
@@ -43,11 +43,11 @@ class SftpOrigin:
         self._timeout = config.timeout_ms / 1000
         self._turns = asyncio.Semaphore(config.pool_size)
         most = min(_CONNECTIONS, config.pool_size)
-        self._sessions = Sessions(Dialler(config, settings), most, self._closed)
+        self._sessions = SftpPool(Dialler(config, settings), most, self._closed)
         self._checked = 0.0
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        async def read(session: Session) -> bytes:
+        async def read(session: SftpSession) -> bytes:
             return await self._read(session, replica, offset, size)
 
         return await self._perform(replica.path, read)
@@ -55,13 +55,13 @@ class SftpOrigin:
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """See origin.ReadsRanges: all are asked for at once, and take one turn."""
 
-        async def read(session: Session) -> list[bytes]:
+        async def read(session: SftpSession) -> list[bytes]:
             return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
 
         return await self._perform(replica.path, read)
 
     async def stat(self, path: str) -> Stat:
-        async def stat(session: Session) -> Stat:
+        async def stat(session: SftpSession) -> Stat:
             about = await session.stat(self._full(path))
             if not is_file(about):
                 raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
@@ -83,7 +83,7 @@ class SftpOrigin:
             yield start
             return
         walk, place = start
-        waiting, linked = [place], deque[Place]()
+        waiting, linked = [place], deque[SftpFolder]()
         running: deque[asyncio.Task[Listed]] = deque()
         try:
             while waiting or running or linked:
@@ -97,7 +97,7 @@ class SftpOrigin:
                     yield file
                 waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, tell))
                 linked += (each for each in found.linked if _is_wanted(walk, each, tell))
-                if len(waiting) + len(linked) > MOST_FOLDERS:
+                if len(waiting) + len(linked) > MAX_FOLDERS:
                     detail = f"{self._shown} has more folders than can be listed"
                     raise OriginFailed(self.id, OriginFault.IO, detail)
         finally:
@@ -122,7 +122,7 @@ class SftpOrigin:
         await self._sessions.aclose()
 
     async def _perform(
-        self, path: str, call: Callable[[Session], Awaitable[T]], *, waits: bool = True, patient: bool = False
+        self, path: str, call: Callable[[SftpSession], Awaitable[T]], *, waits: bool = True, patient: bool = False
     ) -> T:
         """What the call gives, in time, its failures translated.
 
@@ -140,7 +140,7 @@ class SftpOrigin:
             detail = f"no answer from {self._shown} within {self._timeout:g} s"
             raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from error
 
-    async def _translated(self, path: str, call: Callable[[Session], Awaitable[T]]) -> T:
+    async def _translated(self, path: str, call: Callable[[SftpSession], Awaitable[T]]) -> T:
         session = await self._sessions.take()
         async with session.call():
             try:
@@ -150,7 +150,7 @@ class SftpOrigin:
             except Exception as error:
                 raise await self._failure(session, path, error) from error
 
-    async def _failure(self, session: Session, path: str, error: Exception) -> MusicFSError:
+    async def _failure(self, session: SftpSession, path: str, error: Exception) -> MusicFSError:
         """Whom to blame for `error`: the origin, or only the file at `path`."""
         from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
 
@@ -167,7 +167,7 @@ class SftpOrigin:
         fault = ReplicaFault.MISSING if isinstance(error, SFTPNoSuchFile) else ReplicaFault.DENIED
         return ReplicaFailed(self.id, path, fault, said(error.reason))
 
-    def _origin_failure(self, session: Session, error: Exception) -> OriginFailed:
+    def _origin_failure(self, session: SftpSession, error: Exception) -> OriginFailed:
         from asyncssh import Error, SFTPConnectionLost, SFTPError, SFTPNoConnection
 
         if self._sessions.closed:
@@ -188,7 +188,7 @@ class SftpOrigin:
 
     # Calls
 
-    async def _read(self, session: Session, replica: Replica, offset: int, size: int) -> bytes:
+    async def _read(self, session: SftpSession, replica: Replica, offset: int, size: int) -> bytes:
         from asyncssh import SFTPFailure
 
         path, size = self._full(replica.path), max(0, min(size, replica.size - offset))
@@ -210,7 +210,7 @@ class SftpOrigin:
         if not is_file(about) or version_of(about) != (replica.size, replica.mtime_ns):
             raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
 
-    async def _begin(self, session: Session, under: str) -> Stat | tuple[Walk, Place]:
+    async def _begin(self, session: SftpSession, under: str) -> Stat | tuple[Walk, SftpFolder]:
         """The file at `under`, or a walk from the folder."""
         await self._check_root(session)
         about = await session.stat(self._full(under))
@@ -219,10 +219,10 @@ class SftpOrigin:
         walk = Walk(self._root, await session.realpath(self._root))
         return walk, walk.place(under, await session.realpath(self._full(under)))
 
-    async def _list(self, walk: Walk, place: Place) -> Listed:
+    async def _list(self, walk: Walk, place: SftpFolder) -> Listed:
         return await self._perform("", lambda session: self._listed(session, walk, place), patient=True)
 
-    async def _listed(self, session: Session, walk: Walk, place: Place) -> Listed:
+    async def _listed(self, session: SftpSession, walk: Walk, place: SftpFolder) -> Listed:
         from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
         try:
@@ -235,7 +235,7 @@ class SftpOrigin:
             detail = f"the folder {place.path or self._shown!r} can't be listed: {error.reason}"
             raise OriginFailed(self.id, fault, detail) from error
 
-    async def _check_vanished(self, session: Session, place: Place) -> None:
+    async def _check_vanished(self, session: SftpSession, place: SftpFolder) -> None:
         from asyncssh import SFTPNoSuchFile
 
         await self._check_root(session)
@@ -245,7 +245,7 @@ class SftpOrigin:
             return
         raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {place.path!r} went and came while listed")
 
-    async def _check_root(self, session: Session) -> None:
+    async def _check_root(self, session: SftpSession) -> None:
         """Raises OriginFailed when the root is away, or emptied since it was seen with files."""
         from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
 
@@ -268,7 +268,7 @@ class SftpOrigin:
         return self._root + b"/" + to_wire(path) if path else self._root
 
 
-def _is_wanted(walk: Walk, place: Place, tell: TellFolder) -> bool:
+def _is_wanted(walk: Walk, place: SftpFolder, tell: TellFolder) -> bool:
     if not walk.is_new(place):
         tell(place.path, None)  # it is not listed under this name, so nothing is to be known of it
         return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from musicfs.model import Stat, stored_ns
 from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
-from musicfs.origins.sftp.session import Child, Session
+from musicfs.origins.sftp.session import Child, SftpSession
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs
@@ -52,7 +52,7 @@ def time_of(about: SFTPAttrs | Child) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SftpFolder:
     """A folder. path: as it is listed, from the root. real: without links, at the server. beyond: a link led there.
 
     mtime_ns: when a name in it last changed, if the server tells.
@@ -69,8 +69,8 @@ class Listed:
     """What a folder holds. linked: folders that are links."""
 
     files: list[Stat] = field(default_factory=list)
-    folders: list[Place] = field(default_factory=list)
-    linked: list[Place] = field(default_factory=list)
+    folders: list[SftpFolder] = field(default_factory=list)
+    linked: list[SftpFolder] = field(default_factory=list)
 
 
 class Walk:
@@ -85,11 +85,11 @@ class Walk:
         self._real_root = real_root
         self._seen = {real_root}  # only what links lead to: the rest is met once by itself
 
-    def place(self, under: str, real: bytes) -> Place:
+    def place(self, under: str, real: bytes) -> SftpFolder:
         """Where a walk begins."""
-        return Place(under, real, beyond=not self._is_met(real))
+        return SftpFolder(under, real, beyond=not self._is_met(real))
 
-    def is_new(self, place: Place) -> bool:
+    def is_new(self, place: SftpFolder) -> bool:
         """Whether the folder was not listed before; from now on it was."""
         if not place.beyond:
             return True
@@ -97,7 +97,7 @@ class Walk:
         self._seen.add(place.real)
         return new
 
-    async def list(self, session: Session, place: Place) -> Listed:
+    async def list(self, session: SftpSession, place: SftpFolder) -> Listed:
         """What the folder holds, by name. Raises what the session does when not all can be had."""
         from asyncssh import FILEXFER_TYPE_SYMLINK, FILEXFER_TYPE_UNKNOWN
 
@@ -112,7 +112,7 @@ class Walk:
                 found.files.append(Stat(path, *version_of(child)))
             elif is_folder(child):
                 if not is_skipped(name):
-                    found.folders.append(Place(path, place.real + b"/" + child.name, place.beyond, time_of(child)))
+                    found.folders.append(SftpFolder(path, place.real + b"/" + child.name, place.beyond, time_of(child)))
             elif child.type == FILEXFER_TYPE_SYMLINK:
                 links.append(path)
             elif child.type == FILEXFER_TYPE_UNKNOWN:
@@ -128,13 +128,13 @@ class Walk:
         return self._root + b"/" + to_wire(path) if path else self._root
 
     @staticmethod
-    def _add(found: Listed, led_to: Stat | Place | None) -> None:
+    def _add(found: Listed, led_to: Stat | SftpFolder | None) -> None:
         if isinstance(led_to, Stat):
             found.files.append(led_to)
         elif led_to is not None:
             found.linked.append(led_to)
 
-    async def _follow(self, session: Session, place: Place, path: str) -> Stat | Place | None:
+    async def _follow(self, session: SftpSession, place: SftpFolder, path: str) -> Stat | SftpFolder | None:
         """The file or the folder that the link at `path` leads to; None for one that leads nowhere, or home."""
         from asyncssh import SFTPNoSuchFile
 
@@ -149,7 +149,7 @@ class Walk:
         if is_file(about):
             return Stat(path, *version_of(about))
         if is_folder(about) and not is_skipped(path.rpartition("/")[2]):
-            return Place(path, real, True, time_of(about))
+            return SftpFolder(path, real, True, time_of(about))
         return None
 
     def _is_met(self, real: bytes) -> bool:

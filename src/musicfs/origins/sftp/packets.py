@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncssh import SFTPClient
 
-LARGEST_READ = 255 << 10
+MAX_READ = 255 << 10
 """Bytes of a file asked for at once: what OpenSSH gives at most."""
-_LARGEST = 256 << 10
+_MAX = 256 << 10
 """Bytes of a packet, as OpenSSH has it for both sides."""
-_MOST_NAMES = 4096
+_MAX_NAMES = 4096
 """In one packet. OpenSSH sends a hundred."""
 _STATUS, _HANDLE, _DATA, _NAME = 101, 102, 103, 104
-_LARGEST_OF = {_STATUS: 16 << 10, _HANDLE: 1 << 10, _DATA: _LARGEST, _NAME: _LARGEST}
-_LARGEST_OTHER = 16 << 10
+_MAX_OF = {_STATUS: 16 << 10, _HANDLE: 1 << 10, _DATA: _MAX, _NAME: _MAX}
+_MAX_OTHER = 16 << 10
 
 
 def bound(client: SFTPClient) -> None:
@@ -34,7 +34,7 @@ class _BoundedReader:
         return getattr(self._reader, name)
 
     async def readexactly(self, size: int) -> bytes:
-        if size > _LARGEST:
+        if size > _MAX:
             raise _too_large(size)
         data: bytes = await self._reader.readexactly(size)
         if size > 4:
@@ -43,9 +43,9 @@ class _BoundedReader:
 
 
 def _check(packet: bytes) -> None:
-    if len(packet) > _LARGEST_OF.get(packet[0], _LARGEST_OTHER):
+    if len(packet) > _MAX_OF.get(packet[0], _MAX_OTHER):
         raise _too_large(len(packet))
-    if packet[0] == _NAME and int.from_bytes(packet[5:9], "big") > _MOST_NAMES:
+    if packet[0] == _NAME and int.from_bytes(packet[5:9], "big") > _MAX_NAMES:
         raise _too_large(len(packet))
 
 

@@ -10,8 +10,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from musicfs.model import Replica
-from musicfs.origins.bounds import LARGEST_LISTING, MOST_NAMES
-from musicfs.origins.sftp.packets import LARGEST_READ, bound
+from musicfs.origins.bounds import MAX_LISTING, MAX_NAMES
+from musicfs.origins.sftp.packets import MAX_READ, bound
 from musicfs.system.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OPEN_FILES = 64  # of one connection; OpenSSH allows about a thousand
 _UNTOLD_READ = 32 << 10  # bytes that every server must be able to answer, for those that do not tell their limit
 _ENDING_SECS = 1.0
 _PEEKED = 100  # names that are looked at to find some: a folder begins with two for itself and the one above
-_LONGEST_PATH = 4096
+_MAX_PATH = 4096
 
 
 class Child(NamedTuple):
@@ -63,7 +63,7 @@ class _Asked:
         self.wanted = True
 
 
-class Session:
+class SftpSession:
     """Raises what asyncssh raises; `connect.py` makes them and `driver.py` translates.
 
     patience: seconds of complete silence, with something asked, after which it counts as dead.
@@ -110,7 +110,7 @@ class Session:
 
     async def realpath(self, path: bytes) -> bytes:
         real = self._heard(await self._client.realpath(path))
-        if len(real) > _LONGEST_PATH:
+        if len(real) > _MAX_PATH:
             raise ValueError(f"the server gave a path of {len(real)} bytes")
         return real
 
@@ -145,7 +145,7 @@ class Session:
                     size += len(name)
                 if len(found) == asked.most or not asked.wanted:
                     break
-                if listed > (_PEEKED if asked.most else MOST_NAMES) or size > LARGEST_LISTING:
+                if listed > (_PEEKED if asked.most else MAX_NAMES) or size > MAX_LISTING:
                     raise ValueError(f"more names than any folder has are listed in {folder[-200:]!r}")
         return found
 
@@ -175,7 +175,7 @@ class Session:
 
     async def read(self, file: RemoteFile, offset: int, size: int) -> tuple[bytes, SFTPAttrs]:
         """The bytes, fewer only at the end of the file, and its attributes at a time after they were read."""
-        limit = min(max(self._client.limits.max_read_len, _UNTOLD_READ), LARGEST_READ)
+        limit = min(max(self._client.limits.max_read_len, _UNTOLD_READ), MAX_READ)
         pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
         # Servers answer in order, so that attributes asked for last are no older than the bytes.
         asked = [self._piece(file, at, length) for at, length in pieces]

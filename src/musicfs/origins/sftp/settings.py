@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 
 
 class SftpSettings(BaseModel):
@@ -16,16 +16,16 @@ class SftpSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: Annotated[str, Field(min_length=1), Wanted("the name or address of the server")]
-    path: Annotated[str, Field(min_length=1), Wanted("the folder on the server, such as /srv/music, or ~/music")]
-    port: Annotated[int | None, Field(ge=1, le=65535), Wanted("a port from 1 to 65535")] = None
-    user: Annotated[str | None, Field(min_length=1), Wanted("the user's name on the server")] = None
-    key_file: Annotated[Path | None, Wanted("the file with the private key")] = None
-    known_hosts: Annotated[Path | None, Wanted("a file of host keys, as ssh has them")] = None
-    password: Annotated[SecretStr | None, Wanted("a password in quotes")] = None
-    password_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
-    passphrase: Annotated[SecretStr | None, Wanted("the key's passphrase in quotes")] = None
-    passphrase_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
+    host: Annotated[str, Field(min_length=1), Expected("the name or address of the server")]
+    path: Annotated[str, Field(min_length=1), Expected("the folder on the server, such as /srv/music, or ~/music")]
+    port: Annotated[int | None, Field(ge=1, le=65535), Expected("a port from 1 to 65535")] = None
+    user: Annotated[str | None, Field(min_length=1), Expected("the user's name on the server")] = None
+    key_file: Annotated[Path | None, Expected("the file with the private key")] = None
+    known_hosts: Annotated[Path | None, Expected("a file of host keys, as ssh has them")] = None
+    password: Annotated[SecretStr | None, Expected("a password in quotes")] = None
+    password_file: Annotated[Path | None, Expected("a file that only you can read")] = None
+    passphrase: Annotated[SecretStr | None, Expected("the key's passphrase in quotes")] = None
+    passphrase_file: Annotated[Path | None, Expected("a file that only you can read")] = None
 
 
 def remote_path(path: str) -> str:

@@ -13,10 +13,10 @@ from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import TellFolder, WatchCallback, list_all
-from musicfs.origins.bounds import MOST_FOLDERS, MOST_NAMES, is_in_reach, is_usable
+from musicfs.origins.bounds import MAX_FOLDERS, MAX_NAMES, is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.smb.errors import Login
-from musicfs.origins.smb.files import Files, Folder, is_addressable
+from musicfs.origins.smb.files import SmbFiles, SmbListing, is_addressable
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings
 from musicfs.origins.smb.wire import Identity
@@ -44,16 +44,16 @@ class SmbOrigin:
         self._populated = populated
         self._timeout = config.timeout_ms / 1000
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
-        self._files: Files | None = None
-        self._connecting: asyncio.Task[Files] | None = None
+        self._files: SmbFiles | None = None
+        self._connecting: asyncio.Task[SmbFiles] | None = None
         self._leaving = Tasks(log, quiet=(Exception,))
         self._closed = False
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        return await self._run(replica.path, Files.read, replica, offset, size)
+        return await self._run(replica.path, SmbFiles.read, replica, offset, size)
 
     async def stat(self, path: str) -> Stat:
-        return await self._run(path, Files.stat, path)
+        return await self._run(path, SmbFiles.stat, path)
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
         return self._scan(under, list_all)
@@ -63,7 +63,7 @@ class SmbOrigin:
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
-        root, file = await self._run(under, Files.begin, under)
+        root, file = await self._run(under, SmbFiles.begin, under)
         if file is not None:
             yield file
             return
@@ -78,7 +78,7 @@ class SmbOrigin:
             try:
                 while more and folder.about.identity not in above:  # what is listed above itself is a link: no end
                     listed += len(folder.entries)
-                    if listed > MOST_NAMES or len(below) + len(waiting) > MOST_FOLDERS:
+                    if listed > MAX_NAMES or len(below) + len(waiting) > MAX_FOLDERS:
                         detail = f"the folder {path!r} lists more names than any folder has"
                         raise OriginFailed(self.id, OriginFault.IO, detail)
                     for entry in folder.entries:
@@ -89,16 +89,16 @@ class SmbOrigin:
                             yield Stat(name, entry.size, entry.mtime_ns)
                         elif not is_skipped(entry.name) and not tell(name, entry.mtime_ns):
                             below.append(name)
-                    more = await self._on(files, Files.turn, folder)
+                    more = await self._on(files, SmbFiles.turn, folder)
             finally:
                 if more:
                     self._leave_later(files, folder)
             chain = above | {folder.about.identity} if folder.about.identity else above
             waiting += [(name, chain) for name in reversed(below)]
-        await self._run("", Files.check_same, root)
+        await self._run("", SmbFiles.check_same, root)
 
     async def health(self) -> HealthStatus:
-        await self._run("", Files.check_root)
+        await self._run("", SmbFiles.check_root)
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> None:
@@ -112,13 +112,13 @@ class SmbOrigin:
 
     # Running what blocks
 
-    async def _run(self, path: str, call: Callable[[Files, *Ts, Deadline], T], *args: *Ts) -> T:
+    async def _run(self, path: str, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
         """Runs a blocking call over the connection, which is made first if need be."""
         if not is_addressable(path):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "no file of a share can have this path")
         return await self._on(None, call, *args)
 
-    async def _on(self, files: Files | None, call: Callable[[Files, *Ts, Deadline], T], *args: *Ts) -> T:
+    async def _on(self, files: SmbFiles | None, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
         """The same over one particular connection."""
         deadline = Deadline(self._patience)
         try:
@@ -138,7 +138,7 @@ class SmbOrigin:
         """Seconds for a thread: less than for its caller, who is then told why, and finds the thread free again."""
         return self._timeout - min(0.1, self._timeout / 10)
 
-    async def _connected(self) -> Files:
+    async def _connected(self) -> SmbFiles:
         files = self._files
         if files is not None and files.alive:
             return files
@@ -149,12 +149,12 @@ class SmbOrigin:
             self._connecting.add_done_callback(self._has_connected)
         return await asyncio.shield(self._connecting)
 
-    def _has_connected(self, task: asyncio.Task[Files]) -> None:
+    def _has_connected(self, task: asyncio.Task[SmbFiles]) -> None:
         self._connecting = None
         if not task.cancelled():
             task.exception()  # those who waited have it, if there are any left
 
-    def _connect(self) -> Files:
+    def _connect(self) -> SmbFiles:
         """In a thread."""
         login = self._login()
         before = self._files
@@ -163,7 +163,7 @@ class SmbOrigin:
         share = Share(login, self._patience, self._config.pool_size)
         populated = before.populated if before is not None else self._populated
         # Known before it is made, so that closing the origin ends this too.
-        self._files = files = Files(self.id, share, self._prefix, populated)
+        self._files = files = SmbFiles(self.id, share, self._prefix, populated)
         if self._closed:
             files.close()
         try:
@@ -184,10 +184,12 @@ class SmbOrigin:
         user = f"{settings.domain}\\{settings.user}" if settings.domain else settings.user
         return Login(settings.host or "", settings.port, settings.share or "", user, password)
 
-    def _leave_later(self, files: Files, folder: Folder) -> None:
+    def _leave_later(self, files: SmbFiles, folder: SmbListing) -> None:
         """Whoever leaves a scan half way does not wait for the folder to be closed."""
-        self._leaving.spawn(self._on(files, Files.leave, folder), f"leaving a scan of {self.id}")
+        self._leaving.spawn(self._on(files, SmbFiles.leave, folder), f"leaving a scan of {self.id}")
 
 
-def _open_folder(files: Files, path: str, root: Identity | None, deadline: Deadline) -> tuple[Files, Folder | None]:
+def _open_folder(
+    files: SmbFiles, path: str, root: Identity | None, deadline: Deadline
+) -> tuple[SmbFiles, SmbListing | None]:
     return files, files.open_folder(path, root, deadline)

@@ -28,7 +28,7 @@ class ShareLost(Exception):
         self.fault = fault
 
 
-class Refused(Exception):
+class StatusRefused(Exception):
     """The server is well and says no. status: its NtStatus."""
 
     def __init__(self, status: int) -> None:
@@ -66,7 +66,7 @@ def lost(login: Login, error: Exception) -> ShareLost:
 
 
 def _refused(login: Login, status: int) -> ShareLost:
-    why = Refused(status)
+    why = StatusRefused(status)
     if status == NtStatus.STATUS_BAD_NETWORK_NAME:
         return ShareLost(OriginFault.UNREACHABLE, f"{login.host} has no share {login.share!r}")
     if status in _DENIED:

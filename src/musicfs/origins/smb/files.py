@@ -9,7 +9,7 @@ from smbprotocol.header import NtStatus
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.errors import Refused, ShareLost
+from musicfs.origins.smb.errors import ShareLost, StatusRefused
 from musicfs.origins.smb.session import Deadline, Share
 
 _MISSING = frozenset(
@@ -28,15 +28,15 @@ _BROKEN = frozenset({0xC000003E, 0xC000003F, 0xC0000185, 0xC0000032})  # errors 
 
 
 @dataclass(slots=True)
-class Folder:
+class SmbListing:
     """A folder whose listing is under way. entries: the page at hand."""
 
     path: str
-    about: wire.About
-    entries: list[wire.Entry]
+    about: wire.SmbAttributes
+    entries: list[wire.SmbEntry]
 
 
-class Files:
+class SmbFiles:
     """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as origin.Origin says.
 
     populated: it is known to have had files.
@@ -80,7 +80,7 @@ class Files:
                     raise OriginFailed(self._id, OriginFault.IO, detail)
                 if not left:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
-        except (Refused, ShareLost) as error:
+        except (StatusRefused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
 
     # Looking
@@ -88,7 +88,7 @@ class Files:
     def stat(self, path: str, deadline: Deadline) -> Stat:
         try:
             about = self._share.look(self._full(path), deadline)
-        except (Refused, ShareLost) as error:
+        except (StatusRefused, ShareLost) as error:
             raise self._failure(path, error, deadline) from error
         return _stat(path, about.version)
 
@@ -99,7 +99,7 @@ class Files:
             about, entries = self._share.peek(self._full(""), deadline)
         except ShareLost as lost:
             raise OriginFailed(self._id, lost.fault, str(lost)) from lost
-        except Refused as refused:
+        except StatusRefused as refused:
             if refused.status not in _DENIED:
                 self.close()  # a server may keep a folder that has come back from whoever saw it go
             fault = OriginFault.DENIED if refused.status in _DENIED else OriginFault.UNREACHABLE
@@ -119,30 +119,30 @@ class Files:
             return root, None
         try:
             about = self._share.look(self._full(under), deadline, folder=None)
-        except (Refused, ShareLost) as error:
+        except (StatusRefused, ShareLost) as error:
             raise self._failure(under, error, deadline) from error
         return root, None if about.is_folder else _stat(under, about.version)
 
-    def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> Folder | None:
+    def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> SmbListing | None:
         """The folder with its first page; None: it has gone, and the root is still there."""
         try:
             about, entries = self._share.list_folder(self._full(path), deadline)
         except ShareLost as lost:
             raise OriginFailed(self._id, lost.fault, str(lost)) from lost
-        except Refused as refused:
+        except StatusRefused as refused:
             if refused.status in _MISSING:
                 self.check_same(root, deadline)
                 return None
             raise self._not_listed(path, refused) from refused
-        return Folder(path, about, entries)
+        return SmbListing(path, about, entries)
 
-    def turn(self, folder: Folder, deadline: Deadline) -> bool:
+    def turn(self, folder: SmbListing, deadline: Deadline) -> bool:
         """Fetches the next page; False when there is none, and then the folder is closed."""
         try:
             entries = self._share.list_on(folder.about.handle, deadline)
         except ShareLost as lost:
             raise OriginFailed(self._id, lost.fault, str(lost)) from lost
-        except Refused as refused:
+        except StatusRefused as refused:
             raise self._not_listed(folder.path, refused) from refused
         if entries is None:
             self.leave(folder, deadline)
@@ -150,20 +150,20 @@ class Files:
         folder.entries = entries
         return True
 
-    def leave(self, folder: Folder, deadline: Deadline) -> None:
+    def leave(self, folder: SmbListing, deadline: Deadline) -> None:
         self._share.shut(folder.about.handle, deadline)
 
     def check_same(self, root: wire.Identity | None, deadline: Deadline) -> None:
         if self.check_root(deadline) != root:
             raise OriginFailed(self._id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
-    def _not_listed(self, path: str, refused: Refused) -> OriginFailed:
+    def _not_listed(self, path: str, refused: StatusRefused) -> OriginFailed:
         fault = OriginFault.DENIED if refused.status in _DENIED else _fault(refused)
         return OriginFailed(self._id, fault, f"the folder {path or self._prefix!r} can't be listed: {refused}")
 
     # Failures
 
-    def _failure(self, path: str, error: Refused | ShareLost, deadline: Deadline) -> MusicFSError:
+    def _failure(self, path: str, error: StatusRefused | ShareLost, deadline: Deadline) -> MusicFSError:
         """Whom to blame for `error`: the origin, or only the file at `path`."""
         if isinstance(error, ShareLost):
             return OriginFailed(self._id, error.fault, str(error))
@@ -191,5 +191,5 @@ def _stat(path: str, version: wire.Version) -> Stat:
     return Stat(path, version.size, version.mtime_ns)
 
 
-def _fault(refused: Refused) -> OriginFault:
+def _fault(refused: StatusRefused) -> OriginFault:
     return OriginFault.IO if refused.status in _BROKEN else OriginFault.UNREACHABLE

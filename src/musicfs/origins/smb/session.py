@@ -25,7 +25,7 @@ from smbprotocol.tree import TreeConnect
 
 from musicfs.errors import OriginFault
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.errors import Login, Refused, ShareLost, lost
+from musicfs.origins.smb.errors import Login, ShareLost, StatusRefused, lost
 from musicfs.origins.smb.transport import Transport
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ Answer = tuple[int, bytes]
 """The status, and what else the server said."""
 
 
-class _Connection(Connection):
+class _TransportConnection(Connection):
     """The library's, over our transport: it offers no way to be given one, and makes its own while it connects."""
 
     def __init__(self, ours: Transport, login: Login) -> None:
@@ -82,7 +82,7 @@ class Share:
         self._timeout = timeout
         self._requests = requests
         self._transport = Transport(login.host, login.port, timeout)
-        self._connection: Any = _Connection(self._transport, login)
+        self._connection: Any = _TransportConnection(self._transport, login)
         self._chunk = self._page = wire.CREDIT
         self._turn = threading.Condition()
         self._session_id = 0
@@ -138,7 +138,7 @@ class Share:
 
     # What a share can do
 
-    def look(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.About:
+    def look(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.SmbAttributes:
         """What is at `name` (below the share, with backslashes). folder: as in wire.open_message."""
         return self._visit(wire.open_message(name, folder=folder, only_look=True), [], deadline)[0]
 
@@ -161,37 +161,37 @@ class Share:
             raise ShareLost(OriginFault.IO, detail)
         return data, about.version, self._understood(wire.version, _good(answers[-1]))
 
-    def peek(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
+    def peek(self, name: str, deadline: Deadline) -> tuple[wire.SmbAttributes, list[wire.SmbEntry]]:
         """A folder, and how its listing begins: with more than its own two entries if there are more."""
         page = wire.list_message(wire.RELATED, _PEEK)
         about, answers = self._visit(wire.open_message(name, folder=True), [page], deadline)
         return about, self._entries(answers[0]) or []
 
-    def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.About, list[wire.Entry]]:
+    def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.SmbAttributes, list[wire.SmbEntry]]:
         """A folder, to be shut, and the first page of its listing."""
         messages = [wire.open_message(name, folder=True), wire.list_message(wire.RELATED, self._page)]
         opening, page = self._exchange(messages, deadline, related=True)
         about = self._understood(wire.opened, _good(opening))
         try:
             return about, self._entries(page) or []
-        except Refused:
+        except StatusRefused:
             self.shut(about.handle, deadline)
             raise
 
-    def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.Entry] | None:
+    def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.SmbEntry] | None:
         """The next page of an open folder's listing; None: there are no more."""
         return self._entries(self._exchange([wire.list_message(handle, self._page)], deadline)[0])
 
     def shut(self, handle: bytes, deadline: Deadline) -> None:
         """Failing to close a file is no failure of what it was opened for."""
-        with suppress(Refused, ShareLost):
+        with suppress(StatusRefused, ShareLost):
             self._exchange([wire.close_message(handle)], deadline)
 
     # Requests and answers
 
     def _visit(
         self, opening: Structure, questions: list[Structure], deadline: Deadline
-    ) -> tuple[wire.About, list[Answer]]:
+    ) -> tuple[wire.SmbAttributes, list[Answer]]:
         """Opens, asks and closes, in one round trip."""
         messages = [opening, *questions, wire.close_message(wire.RELATED)]
         opened, *answers, closed = self._exchange(messages, deadline, related=True)
@@ -275,7 +275,7 @@ class Share:
             detail = f"{self._login.host}: the server's answer makes no sense ({error})"
             raise ShareLost(OriginFault.IO, detail) from error
 
-    def _entries(self, answer: Answer) -> list[wire.Entry] | None:
+    def _entries(self, answer: Answer) -> list[wire.SmbEntry] | None:
         """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
         if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
             return None
@@ -291,9 +291,9 @@ class Share:
 def _good(answer: Answer) -> bytes:
     status, data = answer
     if status != NtStatus.STATUS_SUCCESS:
-        raise Refused(status)
+        raise StatusRefused(status)
     return data
 
 
-def _all_listed(data: bytes) -> list[wire.Entry]:
+def _all_listed(data: bytes) -> list[wire.SmbEntry]:
     return list(wire.listed(data))

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote
 from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
-from musicfs.config.sources import Wanted
+from musicfs.config.sources import Expected
 from musicfs.origins.links import LinksSetting
 
 STANDARD_PORT = 445
@@ -25,16 +25,16 @@ class SmbSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[Path | None, Wanted("the folder at which the share is mounted")] = None
-    host: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the name or the address of the server")] = None
-    share: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the name of the share")] = None
-    port: Annotated[int, Ge(1), Le(65535), Wanted("a whole number from 1 to 65535")] = STANDARD_PORT
-    user: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the user's name on the server")] = None
-    domain: Annotated[Annotated[str, MinLen(1)] | None, Wanted("the user's domain")] = None
+    path: Annotated[Path | None, Expected("the folder at which the share is mounted")] = None
+    host: Annotated[Annotated[str, MinLen(1)] | None, Expected("the name or the address of the server")] = None
+    share: Annotated[Annotated[str, MinLen(1)] | None, Expected("the name of the share")] = None
+    port: Annotated[int, Ge(1), Le(65535), Expected("a whole number from 1 to 65535")] = STANDARD_PORT
+    user: Annotated[Annotated[str, MinLen(1)] | None, Expected("the user's name on the server")] = None
+    domain: Annotated[Annotated[str, MinLen(1)] | None, Expected("the user's domain")] = None
     links: LinksSetting = None
-    prefix: Annotated[str, Wanted("a folder below the share")] = ""
-    password: Annotated[SecretStr | None, Wanted("a text in quotes")] = None
-    password_file: Annotated[Path | None, Wanted("a file that only you can read")] = None
+    prefix: Annotated[str, Expected("a folder below the share")] = ""
+    password: Annotated[SecretStr | None, Expected("a text in quotes")] = None
+    password_file: Annotated[Path | None, Expected("a file that only you can read")] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> SmbSettings:

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from smbprotocol.structure import Structure
 
-_LARGEST = 2 << 20  # bytes of one packet; no request asks for so much
+_MAX = 2 << 20  # bytes of one packet; no request asks for so much
 _HEADER = 64
 _ENCRYPTED = b"\xfdSMB"
 _ECHO = b"\x0d\0"  # in a header, the command of which the answer says nothing
-_MOST_TOGETHER = 16  # answers in one packet; we send at most four questions in one
+_MAX_TOGETHER = 16  # answers in one packet; we send at most four questions in one
 
 
 class Transport:
@@ -75,7 +75,7 @@ class Transport:
         with self._receiving:
             length = self._receive(4, timeout)
             size = int.from_bytes(length, "big")
-            if size > _LARGEST:
+            if size > _MAX:
                 raise ConnectionError(f"a packet of {size} bytes was announced")
             packet = self._receive(size, None) if length else b""
             if packet:
@@ -92,7 +92,7 @@ class Transport:
         while step := int.from_bytes(packet[at + 20 : at + 24], "little"):
             at += step
             count += 1
-            if step < _HEADER or count > _MOST_TOGETHER:
+            if step < _HEADER or count > _MAX_TOGETHER:
                 raise ConnectionError("the parts of the server's answer overlap, or are too many")
 
     def _receive(self, count: int, idle: float | None) -> bytes:

@@ -63,7 +63,7 @@ class Version(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class SmbAttributes:
     """A file or folder as it was when it was opened. identity: where the server tells it."""
 
     handle: bytes
@@ -73,7 +73,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SmbEntry:
     """One line of a folder's listing."""
 
     name: str
@@ -164,11 +164,11 @@ def leaves_open(messages: Sequence[Structure]) -> bool:
 # Answers
 
 
-def opened(data: bytes) -> About:
+def opened(data: bytes) -> SmbAttributes:
     written, changed, size, attributes, handle, start, length = _CREATED.unpack_from(data)
     contexts = _within(data, start - _HEADER, length) if start else b""
     version = Version(size, nanoseconds(written), nanoseconds(changed))
-    return About(handle, version, bool(attributes & _FOLDER), _identity(contexts))
+    return SmbAttributes(handle, version, bool(attributes & _FOLDER), _identity(contexts))
 
 
 def bytes_read(data: bytes) -> bytes:
@@ -180,7 +180,7 @@ def version(data: bytes) -> Version:
     return Version(size, nanoseconds(written), nanoseconds(changed))
 
 
-def listed(data: bytes) -> Iterator[Entry]:
+def listed(data: bytes) -> Iterator[SmbEntry]:
     """The entries of a page, the folder itself (".") and the one above it among them.
 
     What has a name that no request could give is left out, and so are links that a client would have to follow.
@@ -190,7 +190,7 @@ def listed(data: bytes) -> Iterator[Entry]:
         step, written, size, attributes, length, tag = _ENTRY.unpack_from(page, at)
         name = _name(_within(page, at + _ENTRY.size, length))
         if name and not (attributes & _REPARSE and tag in _LINKS):
-            yield Entry(name, size, nanoseconds(written), bool(attributes & _FOLDER))
+            yield SmbEntry(name, size, nanoseconds(written), bool(attributes & _FOLDER))
         at += _step(step, _ENTRY.size + length)
 
 
