@@ -160,7 +160,7 @@ class PinCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationProgress(Event):
+class ScrubProgress(Event):
     """Copies are being read and compared: `done_files` of `files` have been gone through, `found` of them differ."""
 
     path: str
@@ -172,7 +172,7 @@ class VerificationProgress(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class RotFound(Event):
+class ScrubMismatch(Event):
     """A verification met a copy that is not what it ought to be. file: where the tree shows it, if it does. against:
     the origin that it disagrees with, where nobody can tell which is right; None: its bytes are known to be wrong."""
 
@@ -184,7 +184,7 @@ class RotFound(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationFinished(Event):
+class ScrubFinished(Event):
     """Every copy at or below this path of the tree was gone through; `unchecked` of them could not be read."""
 
     path: str

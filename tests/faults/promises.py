@@ -83,7 +83,7 @@ def listing(root: Path) -> dict[str, int]:
 def recorded(database: Path) -> int:
     """The number of contents that are recorded whole."""
     with closing(sqlite3.connect(database)) as connection:
-        return sum(all(vouchers) for (vouchers,) in connection.execute("SELECT vouchers FROM contents"))
+        return sum(all(witnesses) for (witnesses,) in connection.execute("SELECT vouchers FROM contents"))
 
 
 class World:

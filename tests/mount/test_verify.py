@@ -107,7 +107,7 @@ def test_rot_is_found_by_file_origin_and_block_across_a_restart(here: Place) -> 
         assert (find["path"], find["file"], find["block"]) == ("2.wav", f"{ALBUM}/02 - Song 2.wav", ROTTEN)
         assert {find["origin"], find["against"]} == {"near", "far"}
         assert view["unchecked"] == []
-        mount.wait_for("VerificationFinished", files=16, found=1, unchecked=0)
+        mount.wait_for("ScrubFinished", files=16, found=1, unchecked=0)
         for name in "origin", "replicas":
             song = mount.path / find["file"]
             assert here.call(os.getxattr, song, f"user.musicfs.{name}").decode() == find["against"]

@@ -49,9 +49,9 @@ def there(disk: BlockDisk, content: Content) -> list[int]:
     """The blocks that can be read; fails if one that is listed reads as other bytes."""
     loaded = disk.load(content.fingerprint)
     good = []
-    for number, seals in loaded.blocks:
+    for number, sums in loaded.blocks:
         assert loaded.file is not None
-        data = read_block(loaded.file, content.size, number, seals)
+        data = read_block(loaded.file, content.size, number, sums)
         assert data in (None, bytes_of(content, number))
         good += [number] if data is not None else []
     return good

@@ -14,7 +14,7 @@ from musicfs.content import checkloads
 from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
-from musicfs.content.vote import Statement, Verdict, judge
+from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import EventBus, ReplicaQuarantined, ReplicasDisagree
 from musicfs.model import Content, Fingerprint, OriginId, Replica
@@ -229,15 +229,15 @@ async def test_what_two_have_shown_is_held_against_a_third_at_once() -> None:
 # The verdict
 
 
-def says(origin: str, digest: bytes) -> Statement:
-    return Statement(Replica(OriginId(origin), PATH, 1, 1), digest, digest)
+def says(origin: str, digest: bytes) -> Vote:
+    return Vote(Replica(OriginId(origin), PATH, 1, 1), digest, digest)
 
 
 OLD, NEW, OTHER = b"old", b"new", b"other"
 
 
 @pytest.mark.parametrize(
-    ("recorder", "said", "digest", "vouching", "wrong", "disputed"),
+    ("witness", "said", "digest", "vouching", "wrong", "disputed"),
     [
         ("a", [("b", NEW), ("a", OLD)], OLD, "a", "", "b"),
         ("a", [("b", NEW)], OLD, "a", "", "b"),
@@ -256,15 +256,15 @@ OLD, NEW, OTHER = b"old", b"new", b"other"
     ],
 )
 def test_the_verdict(
-    recorder: str | None,
+    witness: str | None,
     said: list[tuple[str, bytes]],
     digest: bytes,
     vouching: str | None,
     wrong: str,
     disputed: str,
 ) -> None:
-    found: Verdict = judge(OLD, None if recorder is None else OriginId(recorder), [says(*each) for each in said])
-    assert (found.digest, found.recorder) == (digest, vouching)
+    found: VoteResult = count_votes(OLD, None if witness is None else OriginId(witness), [says(*each) for each in said])
+    assert (found.digest, found.witness) == (digest, vouching)
     assert [replica.origin for replica in found.wrong] == list(wrong)
     assert [replica.origin for replica in found.disputed] == list(disputed)
     assert (found.data is None) == (digest not in [each for _, each in said])

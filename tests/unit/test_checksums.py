@@ -47,11 +47,11 @@ async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:
     assert await note(made, 2, GOOD, A) is DigestMatch.NEW
     assert await note(made, 2, GOOD, A) is DigestMatch.SAME
     assert await note(made, 2, BAD, B) is DigestMatch.DOUBTFUL
-    assert made.recorder(await made.record(SONG), 2) == A
+    assert made.witness(await made.record(SONG), 2) == A
     assert await note(made, 2, GOOD, B) is DigestMatch.SAME
     assert await note(made, 2, BAD, A) is DigestMatch.WRONG
     assert await note(made, 1, BAD, A) is DigestMatch.NEW
-    assert made.recorder(await made.record(SONG), 2) is None
+    assert made.witness(await made.record(SONG), 2) is None
 
 
 async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
@@ -63,11 +63,11 @@ async def test_all_of_it_outlives_a_restart(tmp_path: Path) -> None:
     quarantine.dispute(replica(B), 5, replica(A))
     await made.aclose()
     made, quarantine = started(tmp_path / "checksums")
-    assert made.recorder(await made.record(SONG), 0) == B
+    assert made.witness(await made.record(SONG), 0) == B
     assert await note(made, 0, BAD, A) is DigestMatch.DOUBTFUL
     assert await note(made, 1, BAD, A) is DigestMatch.WRONG
-    assert (await made.record(SONG)).is_sealed(0, GOOD)
-    assert not (await made.record(SONG)).is_sealed(0, BAD)
+    assert (await made.record(SONG)).has_checksum(0, GOOD)
+    assert not (await made.record(SONG)).has_checksum(0, BAD)
     assert await note(made, 2, GOOD, A) is DigestMatch.NEW
     assert set(quarantine.held.values()) == {SetAside(replica(A), 4), SetAside(replica(B), 5, A)}
     quarantine.free(A)
@@ -191,12 +191,12 @@ async def test_more_origins_than_have_numbers_stop_nothing(tmp_path: Path) -> No
     await made.aclose()
     made, _ = started(tmp_path / "checksums")
 
-    async def recorder(number: int) -> OriginId | None:
+    async def witness(number: int) -> OriginId | None:
         record = await made.record(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
-        return made.recorder(record, 0)
+        return made.witness(record, 0)
 
-    assert [await recorder(number) for number in (0, 100, 252)] == [several[0], several[100], several[252]]
-    assert {await recorder(number) for number in range(253, 300)} == {OriginId("")}
+    assert [await witness(number) for number in (0, 100, 252)] == [several[0], several[100], several[252]]
+    assert {await witness(number) for number in range(253, 300)} == {OriginId("")}
     await made.aclose()
 
 
@@ -248,7 +248,7 @@ async def test_many_contents_that_are_asked_for_while_the_disk_hangs_take_little
         hanging.answer.set()
     while not (record := await made.record(SONG)).is_known:
         await asyncio.sleep(0.001)
-    assert record.is_sealed(0, GOOD)
+    assert record.has_checksum(0, GOOD)
     await made.aclose()
 
 

@@ -116,7 +116,7 @@ async def test_a_copy_that_has_rotted_is_found_listed_and_counts_for_no_place(ap
     assert listed.search(out)
     assert listed.search((await run("redundancy"))[1])
     assert [(row["path"], row["block"]) for row in await table(run) if row["what"] == "differs"] == [("long.wav", "2")]
-    recent = [event for event in (await api.get("/events/recent"))["events"] if event["event"] == "RotFound"]
+    recent = [event for event in (await api.get("/events/recent"))["events"] if event["event"] == "ScrubMismatch"]
     assert [(event["origin"], event["path"], event["block"]) for event in recent] == [("b", "long.wav", 2)]
 
 

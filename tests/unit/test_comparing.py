@@ -16,7 +16,7 @@ from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import ReplicaFault, UserError
-from musicfs.events import RotFound, VerificationFinished, VerificationProgress
+from musicfs.events import ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation import RateLimit
 from musicfs.maintenance.scrub import Scrub, ScrubQueries
 from musicfs.maintenance.scrub_store import CompareList, Find, Unchecked
@@ -93,8 +93,8 @@ async def ended(comparison: Scrub) -> Scrub:
     return comparison
 
 
-def told(made: Federation) -> list[RotFound]:
-    return made.published(RotFound)
+def told(made: Federation) -> list[ScrubMismatch]:
+    return made.published(ScrubMismatch)
 
 
 def unchecked(comparison: Scrub) -> list[Unchecked]:
@@ -113,8 +113,8 @@ async def test_copies_that_agree_are_read_whole_and_nothing_is_found(tmp_path: P
         assert [sorted(call.offset for call in origin.calls) for origin in made.origins] == [
             [0, BLOCK_SIZE, 2 * BLOCK_SIZE]
         ] * 2
-        assert made.published(VerificationFinished) == [VerificationFinished("", 2, 0, 0)]
-        assert made.published(VerificationProgress)
+        assert made.published(ScrubFinished) == [ScrubFinished("", 2, 0, 0)]
+        assert made.published(ScrubProgress)
 
 
 @virtual_time
@@ -124,8 +124,8 @@ async def test_of_three_the_rotten_one_is_told_by_file_origin_and_block(tmp_path
         await comparison.ask("", FAST)
         await ended(comparison)
         assert list(comparison.finds.values()) == [Find(A, PATH, FILE, IN_ROT, None)]
-        assert told(made) == [RotFound(A, PATH, FILE, IN_ROT, None)]
-        assert made.published(VerificationFinished) == [VerificationFinished("", 3, 1, 0)]
+        assert told(made) == [ScrubMismatch(A, PATH, FILE, IN_ROT, None)]
+        assert made.published(ScrubFinished) == [ScrubFinished("", 3, 1, 0)]
 
 
 @virtual_time
@@ -134,7 +134,7 @@ async def test_of_two_that_differ_it_is_told_that_nobody_knows_which_is_right(tm
     async with federation(*origins) as made, comparing(made, tmp_path / "v") as comparison:
         await comparison.ask("", FAST)
         await ended(comparison)
-        assert told(made) == [RotFound(B, PATH, FILE, IN_ROT, A)]
+        assert told(made) == [ScrubMismatch(B, PATH, FILE, IN_ROT, A)]
 
 
 @virtual_time
@@ -146,10 +146,10 @@ async def test_a_copy_that_is_the_only_one_is_compared_with_what_was_read_before
         origin.data = ROTTEN
         await comparison.ask("", FAST)
         await ended(comparison)
-        assert told(made) == [RotFound(A, PATH, FILE, IN_ROT, None)]
+        assert told(made) == [ScrubMismatch(A, PATH, FILE, IN_ROT, None)]
         await comparison.ask("", FAST)  # and again as long as it is so
         await ended(comparison)
-        assert told(made) == [RotFound(A, PATH, FILE, IN_ROT, None)] * 2
+        assert told(made) == [ScrubMismatch(A, PATH, FILE, IN_ROT, None)] * 2
         assert comparison.run is not None
         assert comparison.run.number == 3
 
@@ -164,7 +164,7 @@ async def test_an_origin_that_is_away_is_left_out_and_named(tmp_path: Path) -> N
         await ended(comparison)
         assert unchecked(comparison) == [Unchecked(B, "unhealthy", 1, len(DATA))]
         assert origins[1].calls == []
-        assert made.published(VerificationFinished) == [VerificationFinished("", 2, 0, 1)]
+        assert made.published(ScrubFinished) == [ScrubFinished("", 2, 0, 1)]
 
 
 @virtual_time
@@ -255,7 +255,7 @@ async def test_after_a_restart_it_goes_on_in_the_file_where_it_was(tmp_path: Pat
             run = comparison.run
             assert (run.number, run.rate, run.done_files, run.state) == (1, 300_000, 18, "done")
         assert [len(origin.calls) - before for origin, before in zip(origins, seen, strict=True)][1:] == [9, 9]
-        assert made.published(VerificationFinished) == [VerificationFinished("", 18, 1, 0)]
+        assert made.published(ScrubFinished) == [ScrubFinished("", 18, 1, 0)]
 
 
 @virtual_time

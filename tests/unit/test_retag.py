@@ -301,7 +301,7 @@ async def test_a_block_that_was_reused_has_no_say_against_an_origin_that_shows_i
         assert await reader.read(OpenContent(content, made.replicas), 0, len(data)) == data
         assert made.published(ReplicaQuarantined) == []
     assert record.digest(0) == digest_of(right)
-    assert [checksums.recorder(record, index) for index in (0, 1)] == ["nas", "nas"], "one origin is no two"
+    assert [checksums.witness(record, index) for index in (0, 1)] == ["nas", "nas"], "one origin is no two"
 
 
 @virtual_time

@@ -384,3 +384,10 @@ def test_a_webhook_that_is_wrong_is_told_and_nothing_of_it_shown(write: Write, t
     (told,) = problems(write(ORIGIN + f"[[webhooks]]\n{table}\n"))
     assert words in told
     assert "hush" not in told
+
+
+def test_event_names_of_an_earlier_version_stand_for_the_present_ones() -> None:
+    hook = WebhookConfig.model_validate(
+        {"id": "phone", "url": "http://127.0.0.1/", "events": ["RotFound", "VerificationFinished", "HealthChanged"]}
+    )
+    assert hook.events == ("ScrubMismatch", "ScrubFinished", "HealthChanged")

@@ -39,10 +39,10 @@ from musicfs.events import (
     PinCompleted,
     ReplicaQuarantined,
     ReplicasDisagree,
-    RotFound,
     ScanFinished,
     ScanProgress,
-    VerificationFinished,
+    ScrubFinished,
+    ScrubMismatch,
 )
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
@@ -75,7 +75,7 @@ _TIDY_SECS = 60.0
 _SWITCHING_SECS = 5.0
 _REMEMBERED = (
     HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
-    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, RotFound, VerificationFinished,
+    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, ScrubMismatch, ScrubFinished,
 )  # fmt: skip
 
 

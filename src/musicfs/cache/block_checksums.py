@@ -13,25 +13,25 @@ BLOCK_SIZE = 256 * 1024
 """The unit of fetching and caching, in bytes; blocks lie on a fixed grid."""
 PIECE_SIZE = 16 * 1024
 PIECES = BLOCK_SIZE // PIECE_SIZE
-SEAL_SIZE = 8
+CHECKSUM_SIZE = 8
 
 
-def seal_of(data: bytes | memoryview) -> bytes:
+def block_checksum(data: bytes | memoryview) -> bytes:
     """The seal of all of it at once."""
     return xxh3_64_digest(data)
 
 
-def seals_of(block: bytes) -> bytes:
+def piece_checksums(block: bytes) -> bytes:
     """The seals of all pieces of a block, of which the last may be shorter."""
     view = memoryview(block)
     return b"".join(xxh3_64_digest(view[at : at + PIECE_SIZE]) for at in range(0, len(view), PIECE_SIZE))
 
 
-def holds(view: memoryview, seals: bytes | bytearray, piece: int) -> bool:
-    """Whether `view`, which begins with the piece number `piece`, is what `seals` (of all pieces from 0) say."""
-    seal = piece * SEAL_SIZE
+def matches(view: memoryview, sums: bytes | bytearray, piece: int) -> bool:
+    """Whether `view`, which begins with the piece number `piece`, is what `sums` (of all pieces from 0) say."""
+    seal = piece * CHECKSUM_SIZE
     for at in range(0, len(view), PIECE_SIZE):
-        if xxh3_64_digest(view[at : at + PIECE_SIZE]) != seals[seal : seal + SEAL_SIZE]:
+        if xxh3_64_digest(view[at : at + PIECE_SIZE]) != sums[seal : seal + CHECKSUM_SIZE]:
             return False
-        seal += SEAL_SIZE
+        seal += CHECKSUM_SIZE
     return True

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from musicfs.cache.block_checksums import BLOCK_SIZE, holds, seals_of
+from musicfs.cache.block_checksums import BLOCK_SIZE, matches, piece_checksums
 from musicfs.cache.index import BlockIndex, BlockIndexView, Indexed, IndexFailed, IndexTotals, last_block, on_disk
 from musicfs.model import Content, Fingerprint
 from musicfs.system.linux import punch_hole
@@ -177,7 +177,7 @@ class BlockDisk:
     def damaged(self, fingerprint: Fingerprint, size: int) -> tuple[int, list[int]]:
         """How many blocks of a content there are, and those that can't be read as they ought to be."""
         loaded = self.load(fingerprint)
-        bad = [number for number, seals in loaded.blocks if not _readable(loaded.file, size, number, seals)]
+        bad = [number for number, sums in loaded.blocks if not _readable(loaded.file, size, number, sums)]
         return len(loaded.blocks), bad
 
     def after(self, content: int) -> list[Indexed]:
@@ -305,11 +305,11 @@ class BlockDisk:
     def _store(self, index: BlockIndex, fitting: Sequence[NewBlock], changes: Changes) -> None:
         for block in fitting:
             self._write(block)
-        stored = [(block, seals_of(block.data)) for block in fitting]
+        stored = [(block, piece_checksums(block.data)) for block in fitting]
         with index.transaction():
-            for block, seals in stored:
-                index.add(block.content.fingerprint, block.content.size, block.number, seals, time.time())
-        changes.stored.extend((block.content.fingerprint, block.number, seals) for block, seals in stored)
+            for block, sums in stored:
+                index.add(block.content.fingerprint, block.content.size, block.number, sums, time.time())
+        changes.stored.extend((block.content.fingerprint, block.number, sums) for block, sums in stored)
 
     def _write(self, block: NewBlock) -> None:
         file = BlockFile(open_private(self._path(block.content.fingerprint), os.O_RDWR | os.O_CREAT))
@@ -342,17 +342,17 @@ def _fingerprint(name: str) -> Fingerprint:
         return Fingerprint(b"")
 
 
-def read_block(file: BlockFile, size: int, number: int, seals: bytes) -> bytes | None:
+def read_block(file: BlockFile, size: int, number: int, sums: bytes) -> bytes | None:
     """A block of a content of `size` bytes; None when it is not what its seals say."""
     start = number * BLOCK_SIZE
     data = os.pread(file.fd, min(BLOCK_SIZE, size - start), start)
     whole = len(data) == min(BLOCK_SIZE, size - start)
-    return data if whole and holds(memoryview(data), seals, 0) else None
+    return data if whole and matches(memoryview(data), sums, 0) else None
 
 
-def _readable(file: BlockFile | None, size: int, number: int, seals: bytes) -> bool:
+def _readable(file: BlockFile | None, size: int, number: int, sums: bytes) -> bool:
     try:
-        return file is not None and read_block(file, size, number, seals) is not None
+        return file is not None and read_block(file, size, number, sums) is not None
     except OSError:
         return False
 

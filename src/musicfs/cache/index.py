@@ -203,10 +203,10 @@ class BlockIndex(BlockIndexView):
 
     # Within a transaction:
 
-    def add(self, fingerprint: Fingerprint, size: int, number: int, seals: bytes, used: float) -> None:
+    def add(self, fingerprint: Fingerprint, size: int, number: int, sums: bytes, used: float) -> None:
         """Adds a block that is not there yet."""
         content = self._row_of(fingerprint, size, used)
-        self._db.execute("INSERT INTO blocks (content, number, seals) VALUES (?, ?, ?)", (content, number, seals))
+        self._db.execute("INSERT INTO blocks (content, number, seals) VALUES (?, ?, ?)", (content, number, sums))
         self._account(content, size, [number], +1)
 
     def remove(self, content: Indexed, numbers: Sequence[int]) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from musicfs.cache.block_checksums import PIECE_SIZE, PIECES, SEAL_SIZE
+from musicfs.cache.block_checksums import CHECKSUM_SIZE, PIECE_SIZE, PIECES
 from musicfs.cache.disk import BlockFile, Changes, LoadedIndex
 from musicfs.cache.index import last_block
 from musicfs.model import Content, Fingerprint
@@ -19,31 +19,31 @@ class KnownContent:
     """One of them. present: a byte for each block; seals: of all its pieces; touched: it was read since that was
     last asked."""
 
-    __slots__ = ("_lost", "file", "present", "seals", "touched")
+    __slots__ = ("_lost", "file", "present", "sums", "touched")
 
     def __init__(self, size: int, loaded: LoadedIndex) -> None:
         self.file: BlockFile | None = loaded.file
         self.touched = bool(loaded.blocks)
         self.present = bytearray(last_block(size) + 1)
-        self.seals = bytearray(-(-size // PIECE_SIZE) * SEAL_SIZE if loaded.file else 0)
+        self.sums = bytearray(-(-size // PIECE_SIZE) * CHECKSUM_SIZE if loaded.file else 0)
         self._lost = [] if loaded.file else [number for number, _ in loaded.blocks]
         if loaded.file is not None:
-            for number, seals in loaded.blocks:
-                self.add(number, seals)
+            for number, sums in loaded.blocks:
+                self.add(number, sums)
 
     def take_lost(self) -> list[int]:
         """The blocks whose file was missing, the first time that this is asked."""
         lost, self._lost = self._lost, []
         return lost
 
-    def add(self, number: int, seals: bytes) -> None:
-        at = number * PIECES * SEAL_SIZE
-        self.seals[at : at + len(seals)] = seals
+    def add(self, number: int, sums: bytes) -> None:
+        at = number * PIECES * CHECKSUM_SIZE
+        self.sums[at : at + len(sums)] = sums
         self.present[number] = 1
 
-    def seals_of(self, number: int) -> bytes:
-        at = number * PIECES * SEAL_SIZE
-        return bytes(self.seals[at : at + PIECES * SEAL_SIZE])
+    def piece_checksums(self, number: int) -> bytes:
+        at = number * PIECES * CHECKSUM_SIZE
+        return bytes(self.sums[at : at + PIECES * CHECKSUM_SIZE])
 
 
 class KnownBlocks:
@@ -101,12 +101,12 @@ class KnownBlocks:
         for fingerprint, number in changes.removed:
             if (known := self._contents.get(fingerprint)) is not None:
                 known.present[number] = 0
-        for fingerprint, number, seals in changes.stored:
+        for fingerprint, number, sums in changes.stored:
             known = self._contents.get(fingerprint)
             if known is not None and known.file is None:
                 del self._contents[fingerprint]  # it has a file now
             elif known is not None:
-                known.add(number, seals)
+                known.add(number, sums)
 
     def take_used(self) -> dict[Fingerprint, float]:
         """When contents were used last that were since this was last asked, in seconds since the epoch."""

@@ -15,7 +15,7 @@ from os import RWF_NOWAIT, preadv
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, holds
+from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, matches
 from musicfs.cache.breaker import CircuitBreaker
 from musicfs.cache.disk import BlockDisk, Changes, LoadedIndex, NewBlock, read_block
 from musicfs.cache.index import Indexed, IndexFailed, last_block
@@ -141,7 +141,7 @@ class BlockStore:
             self._now = False  # the filesystem can't, or fails: `read` finds out, and works in any case
             return None
         # What is wrong, or not in memory as a whole, is for `read` to find and to tell.
-        if done != length or not holds(view, known.seals, piece):
+        if done != length or not matches(view, known.sums, piece):
             return None
         known.touched = True
         self._known.note_read(content.fingerprint)
@@ -184,9 +184,9 @@ class BlockStore:
     async def _read(self, known: KnownContent, content: Content, number: int) -> bytes | None:
         if known.file is None or not known.present[number]:
             return None
-        seals = known.seals_of(number)
+        sums = known.piece_checksums(number)
         try:
-            data = await self._readers.run(read_block, known.file, content.size, number, seals)
+            data = await self._readers.run(read_block, known.file, content.size, number, sums)
         except OSError as error:
             self._trouble.fails(_reason(error))
             data = None

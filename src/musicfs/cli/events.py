@@ -88,13 +88,13 @@ def sentence(event: Mapping[str, Any]) -> str:
             return f"{complete:,} of {counted(tracks, 'track')} of {path or 'all'} are here to stay"
         case {"event": "PinCompleted", "path": path}:
             return f"all of {path or 'the mount'} is here to stay"
-        case {"event": "VerificationProgress", "done_files": done, "files": files, "found": found}:
+        case {"event": "ScrubProgress", "done_files": done, "files": files, "found": found}:
             return f"{done:,} of {counted(files, 'copy', 'copies')} verified; {found:,} differ"
-        case {"event": "RotFound", "origin": origin, "path": path, "block": block, "against": None}:
+        case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": block, "against": None}:
             return f"{origin}: {path} is damaged in block {block}"
-        case {"event": "RotFound", "origin": origin, "path": path, "block": block, "against": against}:
+        case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": block, "against": against}:
             return f"{origin}: {path} differs from the copy at {against} in block {block}"
-        case {"event": "VerificationFinished", "files": files, "found": found, "unchecked": unchecked}:
+        case {"event": "ScrubFinished", "files": files, "found": found, "unchecked": unchecked}:
             return f"{counted(files, 'copy', 'copies')} verified: {found:,} differ, {unchecked:,} could not be read"
         case {"event": "EventsDropped", "count": count}:
             return f"{counted(count, 'event')} lost here, for they were not read in time"

@@ -233,10 +233,19 @@ def _http_url(value: SecretStr) -> SecretStr:
     return value
 
 
+_FORMER_EVENT_NAMES = {
+    "VerificationProgress": "ScrubProgress",
+    "RotFound": "ScrubMismatch",
+    "VerificationFinished": "ScrubFinished",
+}
+
+
 def _event_names(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value or not EVENT_NAMES.issuperset(value):
+    """The names, those of an earlier version replaced by the present ones."""
+    names = tuple(_FORMER_EVENT_NAMES.get(name, name) for name in value)
+    if not names or not EVENT_NAMES.issuperset(names):
         raise ValueError("not all of them are events")
-    return value
+    return names
 
 
 EVENT_NAMES = frozenset(kind.__name__ for kind in Event.__subclasses__()) - {EventsDropped.__name__}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from musicfs.cache.block_checksums import BLOCK_SIZE, SEAL_SIZE, seal_of
+from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_checksum
 from musicfs.content.checkloads import CheckLoads, Row
 from musicfs.content.checkstore import CheckStore, StoreError
 from musicfs.federation.quarantine import Quarantine
@@ -65,20 +65,20 @@ class Record:
     nobody, an origin by its number, or confirmed. is_known: False: it stands for one that could not be read, so it says
     nothing, and what is noted in it is not kept."""
 
-    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "seals", "vouchers")
+    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "sums", "witnesses")
 
     def __init__(
-        self, fingerprint: bytes, digests: bytearray, seals: bytearray, vouchers: bytearray, is_known: bool = True
+        self, fingerprint: bytes, digests: bytearray, sums: bytearray, witnesses: bytearray, is_known: bool = True
     ) -> None:
         self.is_known = is_known
         self.fingerprint = fingerprint
         self.digests = digests
-        self.seals = seals
-        self.vouchers = vouchers
+        self.sums = sums
+        self.witnesses = witnesses
 
-    def is_sealed(self, index: int, data: bytes | memoryview) -> bool:
+    def has_checksum(self, index: int, data: bytes | memoryview) -> bool:
         """Whether the block, of which something is recorded, is the recorded one as far as its seal tells."""
-        return seal_of(data) == self.seals[index * SEAL_SIZE : (index + 1) * SEAL_SIZE]
+        return block_checksum(data) == self.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE]
 
     def digest(self, index: int) -> bytes | None:
         """The recorded digest of a block, if there is one."""
@@ -86,17 +86,17 @@ class Record:
         return None if digest == _NO_DIGEST else digest
 
     def is_confirmed(self, index: int) -> bool:
-        return self.vouchers[index] == _CONFIRMED
+        return self.witnesses[index] == _CONFIRMED
 
     def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> DigestMatch:
         """How the block `data`, whose digest this is, compares with what is recorded."""
-        voucher = self.vouchers[index]
-        if voucher == _NOBODY:
+        witness = self.witnesses[index]
+        if witness == _NOBODY:
             return DigestMatch.NEW
         recorded = self.digest(index)
-        if recorded == digest or (recorded is None and self.is_sealed(index, data)):
+        if recorded == digest or (recorded is None and self.has_checksum(index, data)):
             return DigestMatch.SAME
-        return DigestMatch.WRONG if voucher == _CONFIRMED else DigestMatch.DOUBTFUL
+        return DigestMatch.WRONG if witness == _CONFIRMED else DigestMatch.DOUBTFUL
 
 
 class Checksums:
@@ -200,12 +200,12 @@ class Checksums:
         if answer is DigestMatch.NEW:
             self.put(record, index, digest, data, origin)
         elif answer is DigestMatch.SAME:
-            recorder = self.recorder(record, index)
-            alone = recorder in (origin, REUSED)
-            if record.digest(index) is None or recorder == REUSED:
+            witness = self.witness(record, index)
+            alone = witness in (origin, REUSED)
+            if record.digest(index) is None or witness == REUSED:
                 self.put(record, index, digest, data, origin if alone else None)
             elif not alone and not record.is_confirmed(index):
-                self.vouch(record, index, None)
+                self.set_witness(record, index, None)
         return answer
 
     def seal(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
@@ -213,24 +213,24 @@ class Checksums:
         self.put(record, index, _NO_DIGEST, data, origin)
 
     def put(
-        self, record: Record, index: int, digest: bytes, data: bytes | memoryview, recorder: OriginId | None
+        self, record: Record, index: int, digest: bytes, data: bytes | memoryview, witness: OriginId | None
     ) -> None:
-        """Records the digest and the seal of the block `data`, whatever was recorded. recorder: as in `vouch`."""
+        """Records the digest and the seal of the block `data`, whatever was recorded. recorder: as in `set_witness`."""
         record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = digest
-        record.seals[index * SEAL_SIZE : (index + 1) * SEAL_SIZE] = seal_of(data)
-        self.vouch(record, index, recorder)
+        record.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE] = block_checksum(data)
+        self.set_witness(record, index, witness)
 
-    def vouch(self, record: Record, index: int, recorder: OriginId | None) -> None:
+    def set_witness(self, record: Record, index: int, witness: OriginId | None) -> None:
         """recorder: who alone vouches for what is recorded of the block; None: it is confirmed."""
-        record.vouchers[index] = _CONFIRMED if recorder is None else self._number(recorder)
+        record.witnesses[index] = _CONFIRMED if witness is None else self._number(witness)
         if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record
             self._flush_soon()
 
-    def recorder(self, record: Record, index: int) -> OriginId | None:
+    def witness(self, record: Record, index: int) -> OriginId | None:
         """Who alone vouches for the recorded digest of the block; None where it is confirmed, or there is none."""
-        voucher = record.vouchers[index]
-        return None if voucher in (_NOBODY, _CONFIRMED) else self._origins[voucher - 1]
+        witness = record.witnesses[index]
+        return None if witness in (_NOBODY, _CONFIRMED) else self._origins[witness - 1]
 
     def _number(self, origin: OriginId) -> int:
         number = self._numbers.get(origin)
@@ -268,7 +268,7 @@ class Checksums:
             return
         changed, self._changed = self._changed, {}
         rows = [
-            (key, bytes(record.digests), bytes(record.seals), bytes(record.vouchers)) for key, record in changed.items()
+            (key, bytes(record.digests), bytes(record.sums), bytes(record.witnesses)) for key, record in changed.items()
         ]
         aside = None
         if self._quarantine is not None and self._quarantine_changed:
@@ -306,7 +306,7 @@ class Checksums:
 
 def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Record:
     """row: what is recorded; None, or of another length than the content's: nothing is."""
-    sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, SEAL_SIZE, 1))
+    sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, CHECKSUM_SIZE, 1))
     is_right = row is not None and tuple(map(len, row)) == sizes
-    digests, seals, vouchers = map(bytearray, row if row is not None and is_right else sizes)
-    return Record(content.fingerprint, digests, seals, vouchers, is_known)
+    digests, sums, witnesses = map(bytearray, row if row is not None and is_right else sizes)
+    return Record(content.fingerprint, digests, sums, witnesses, is_known)

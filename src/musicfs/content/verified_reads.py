@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content.checksums import Checksums, DigestMatch, Record, blocks_of, digest_of
 from musicfs.content.open_content import OpenContent
-from musicfs.content.vote import Statement, Verdict, judge
+from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import Fetched, always
@@ -65,7 +65,7 @@ class CheckedReads:
         if opened.checked.find(0, first, last + 1) < 0:
             return self._failover.read_now(routed, offset, size)
         record, inside = opened.record, first == last and offset % BLOCK_SIZE
-        if inside and size < _STREAMING and record is not None and not record.vouchers[first]:
+        if inside and size < _STREAMING and record is not None and not record.witnesses[first]:
             # As `_check_now` has it, but at once: whoever jumps about in a file asks often.
             return self._failover.read_now(routed, offset, size)
         return self._check_now(opened, routed, offset, size)
@@ -97,7 +97,7 @@ class CheckedReads:
             opened.awaits_record = True
             return None
         first, end = offset // BLOCK_SIZE, min(offset + size + BLOCK_SIZE - 1, total + BLOCK_SIZE - 1) // BLOCK_SIZE
-        known = any(record.vouchers[first:end])
+        known = any(record.witnesses[first:end])
         base, stop = first * BLOCK_SIZE, min(end * BLOCK_SIZE, total)
         whole = offset == base and offset + size >= stop
         if not known and size < _STREAMING and not whole:
@@ -109,9 +109,9 @@ class CheckedReads:
             if opened.checked[index]:
                 continue
             block = blocks[index * BLOCK_SIZE - base : (index + 1) * BLOCK_SIZE - base]
-            if not record.vouchers[index]:
+            if not record.witnesses[index]:
                 self._checksums.seal(record, index, block, routed[1].origin)
-            elif not record.is_sealed(index, block):
+            elif not record.has_checksum(index, block):
                 return None
             opened.checked[index] = 1
         self._held = opened, base, blocks
@@ -130,7 +130,7 @@ class CheckedReads:
         """The block of that number, in bytes that are the recorded ones.
 
         A replica that disagrees with what two have shown is quarantined, and another is asked. Where one origin alone
-        has vouched for the recorded ones, all are heard, and `judge` decides. Raises `NoReplicaAvailable` when no
+        has vouched for the recorded ones, all are heard, and `count_votes` decides. Raises `NoReplicaAvailable` when no
         replica has the bytes within the deadline. Where the record can't be read, the bytes are given as they are, and
         nothing is recorded; but with `only`, `NoReplicaAvailable` is raised then.
 
@@ -167,7 +167,7 @@ class CheckedReads:
         digest = digests[fetched.replica]
         answer = self._checksums.note(record, index, digest, fetched.data, fetched.replica.origin)
         if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
-            said = Statement(fetched.replica, digest, fetched.data)
+            said = Vote(fetched.replica, digest, fetched.data)
             fetched = await self._settle(
                 opened, record, index, said, self._failover.deadline() if until is None else until
             )
@@ -176,7 +176,7 @@ class CheckedReads:
         return fetched
 
     async def _settle(
-        self, opened: OpenContent, record: Record, index: int, doubtful: Statement, deadline: float
+        self, opened: OpenContent, record: Record, index: int, doubtful: Vote, deadline: float
     ) -> Fetched:
         """Hears every replica, the doubtful one again, and does as the verdict says."""
         self._quarantined.reopen(opened.replicas)
@@ -185,11 +185,11 @@ class CheckedReads:
         said = [each for each in heard if not self._quarantined.is_wrong(each.replica)]
         if not said:
             raise self._disagree(heard)
-        recorder = self._checksums.recorder(record, index)
-        sealed = (each.digest for each in said if record.is_sealed(index, each.data))
+        witness = self._checksums.witness(record, index)
+        sealed = (each.digest for each in said if record.has_checksum(index, each.data))
         recorded = record.digest(index) or next(sealed, b"")
         if record.is_confirmed(index):  # meanwhile, by another read
-            verdict = Verdict(
+            vote_result = VoteResult(
                 recorded,
                 None,
                 next((each for each in said if each.digest == recorded), None),
@@ -198,22 +198,22 @@ class CheckedReads:
             )
         else:
             serving = {replica.origin for replica in opened.replicas if replica not in self._quarantined.held}
-            verdict = judge(recorded, recorder if recorder in serving else None, said)
-        if verdict.data is None:
-            self._checksums.vouch(record, index, verdict.recorder)
+            vote_result = count_votes(recorded, witness if witness in serving else None, said)
+        if vote_result.data is None:
+            self._checksums.set_witness(record, index, vote_result.witness)
         else:
-            self._checksums.put(record, index, verdict.digest, verdict.data.data, verdict.recorder)
+            self._checksums.put(record, index, vote_result.digest, vote_result.data.data, vote_result.witness)
             self._on_replaced(opened.content, index)
-        for replica in verdict.wrong:
+        for replica in vote_result.wrong:
             self._failover.registry.quarantine(replica, index)
-        for replica in verdict.disputed:
-            self._quarantined.dispute(replica, index, self._opponent(opened, verdict, recorder))
-        if verdict.data is None:
+        for replica in vote_result.disputed:
+            self._quarantined.dispute(replica, index, self._opponent(opened, vote_result, witness))
+        if vote_result.data is None:
             raise self._disagree(said)
-        return Fetched(verdict.data.data, verdict.data.replica)
+        return Fetched(vote_result.data.data, vote_result.data.replica)
 
     @staticmethod
-    def _disagree(said: Sequence[Statement]) -> NoReplicaAvailable:
+    def _disagree(said: Sequence[Vote]) -> NoReplicaAvailable:
         causes: list[MusicFSError] = [
             ReplicaFailed(each.replica.origin, each.replica.path, ReplicaFault.CORRUPT, "the replicas disagree")
             for each in said
@@ -221,25 +221,25 @@ class CheckedReads:
         return NoReplicaAvailable(causes)
 
     @staticmethod
-    def _opponent(opened: OpenContent, verdict: Verdict, recorder: str | None) -> Replica:
+    def _opponent(opened: OpenContent, vote_result: VoteResult, witness: str | None) -> Replica:
         """Who goes on serving: whoever has shown the bytes that count, or was the first to."""
-        if verdict.data is not None:
-            return verdict.data.replica
-        return next(replica for replica in opened.replicas if replica.origin == recorder)
+        if vote_result.data is not None:
+            return vote_result.data.replica
+        return next(replica for replica in opened.replicas if replica.origin == witness)
 
-    async def _hear(self, opened: OpenContent, index: int, doubtful: Statement, deadline: float) -> list[Statement]:
+    async def _hear(self, opened: OpenContent, index: int, doubtful: Vote, deadline: float) -> list[Vote]:
         """What the replicas show of the block now, the doubtful one first; those that don't answer in time say
         nothing, except it, whose first word counts then."""
         offset = index * BLOCK_SIZE
         size = min(BLOCK_SIZE, opened.content.size - offset)
         until = min(asyncio.get_running_loop().time() + _HEARING_SECS, deadline)
 
-        async def ask(replica: Replica) -> Statement | None:
+        async def ask(replica: Replica) -> Vote | None:
             try:
                 fetched = await self._failover.fetch([replica], offset, size, deadline=until)
             except NoReplicaAvailable:
                 return doubtful if replica == doubtful.replica else None
-            return Statement(replica, digest_of(fetched.data), fetched.data)
+            return Vote(replica, digest_of(fetched.data), fetched.data)
 
         others = [replica for replica in opened.replicas if replica != doubtful.replica]
         answers = await asyncio.gather(*map(ask, (doubtful.replica, *others)))

@@ -10,7 +10,7 @@ from musicfs.model import OriginId, Replica
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class Vote:
     """What one replica shows of the block now."""
 
     replica: Replica
@@ -19,19 +19,19 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VoteResult:
     """digest: what is recorded from now on. recorder: who alone vouches for it; None: it is confirmed. data: the bytes,
     if a replica that can be reached has them. wrong: replicas that are outvoted, or contradict what they said before.
     disputed: replicas as credible as the ones that serve."""
 
     digest: bytes
-    recorder: OriginId | None
-    data: Statement | None
+    witness: OriginId | None
+    data: Vote | None
     wrong: tuple[Replica, ...]
     disputed: tuple[Replica, ...]
 
 
-def judge(recorded: bytes, recorder: OriginId | None, said: Sequence[Statement]) -> Verdict:
+def count_votes(recorded: bytes, witness: OriginId | None, said: Sequence[Vote]) -> VoteResult:
     """Each replica has a vote; so has the record, on behalf of an origin that does not repeat it now. Of two that
     have as many votes the recorded one wins, and else the one named first.
 
@@ -39,8 +39,8 @@ def judge(recorded: bytes, recorder: OriginId | None, said: Sequence[Statement])
     said: at least one.
     """
     votes = Counter(each.digest for each in said)
-    repeated = any(each.digest == recorded and each.replica.origin == recorder for each in said)
-    if recorder is not None and not repeated:
+    repeated = any(each.digest == recorded and each.replica.origin == witness for each in said)
+    if witness is not None and not repeated:
         votes[recorded] += 1
     # max() takes the first of equals, and a Counter keeps the order in which it met them.
     winner = max(votes, key=lambda digest: (votes[digest], digest == recorded))
@@ -49,9 +49,9 @@ def judge(recorded: bytes, recorder: OriginId | None, said: Sequence[Statement])
     disputed: list[Replica] = []
     for each in said:
         if each.digest != winner:
-            equal = votes[each.digest] == votes[winner] and each.replica.origin != recorder
+            equal = votes[each.digest] == votes[winner] and each.replica.origin != witness
             (disputed if equal else wrong).append(each.replica)
-    alone = recorder if winner == recorded else None
+    alone = witness if winner == recorded else None
     if alone is None and serving is not None:
         alone = serving.replica.origin
-    return Verdict(winner, None if votes[winner] > 1 else alone, serving, tuple(wrong), tuple(disputed))
+    return VoteResult(winner, None if votes[winner] > 1 else alone, serving, tuple(wrong), tuple(disputed))

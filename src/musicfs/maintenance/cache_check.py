@@ -9,7 +9,7 @@ from musicfs.cache.store import BlockStore, CacheFailed
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyProgress:
+class CacheCheckProgress:
     """Of the verification under way, else of the last: blocks are how many there were when it began; corrupt ones have
     been dropped. error: why it ended early. completed: how many verifications have ended since the start."""
 
@@ -25,14 +25,14 @@ class CacheCheck:
     """One at a time. Belongs to the event loop's thread."""
 
     def __init__(self, store: BlockStore) -> None:
-        self.progress = VerifyProgress()
+        self.progress = CacheCheckProgress()
         self._store = store
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> int:
         """Begins one, unless one is under way; the number that `progress.completed` reaches by it."""
         if not self.progress.running:
-            self.progress = VerifyProgress(running=True, completed=self.progress.completed)
+            self.progress = CacheCheckProgress(running=True, completed=self.progress.completed)
             self._task = asyncio.create_task(self._run())
         return self.progress.completed + 1
 

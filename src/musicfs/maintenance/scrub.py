@@ -18,7 +18,7 @@ from musicfs.content.checksums import blocks_of
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, UserError
-from musicfs.events import EventBus, RotFound, VerificationFinished, VerificationProgress
+from musicfs.events import EventBus, ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import OriginRegistry
 from musicfs.maintenance.scrub_store import CompareList, Find, ListError, ScrubRun, Unchecked
@@ -37,7 +37,7 @@ _TELL_EVERY_SECS = 1.0
 _SAVE_EVERY_SECS = 5.0
 
 
-class ContentPages(Protocol):
+class ContentPager(Protocol):
     """Contents in the order of their fingerprints. Both methods are called in threads, in any of them."""
 
     def after(self, fingerprint: bytes, limit: int) -> list[Content]:
@@ -57,7 +57,7 @@ class ScrubQueries:
     """
 
     totals: Callable[[str], tuple[int, int] | None]
-    pages: Callable[[str], ContentPages]
+    pages: Callable[[str], ContentPager]
     file: Callable[[int], str | None]
     replicas: Callable[[int], list[Replica]]
 
@@ -203,7 +203,7 @@ class Scrub:
         now = self.run
         self.run = replace(now, state="done", files=now.done_files, bytes=now.done_bytes, ended_at=time.time())
         unchecked = sum(each.files for each in self.unchecked.values())
-        self._bus.publish(VerificationFinished(path, now.done_files, len(self.finds), unchecked))
+        self._bus.publish(ScrubFinished(path, now.done_files, len(self.finds), unchecked))
         await self._save()
 
     def _advance(self, content: Content, replicas: Sequence[Replica]) -> None:
@@ -223,7 +223,7 @@ class Scrub:
         if now >= self._next_word:
             self._next_word = now + _TELL_EVERY_SECS
             self._bus.publish(
-                VerificationProgress(run.path, run.files, run.done_files, run.bytes, run.done_bytes, len(self.finds))
+                ScrubProgress(run.path, run.files, run.done_files, run.bytes, run.done_bytes, len(self.finds))
             )
         if now >= self._next_save or (self._saved < len(self.finds) and not self._failing):
             await self._save()
@@ -293,7 +293,7 @@ class Scrub:
                 continue  # the comparison was interrupted in this very file
             file = await asyncio.to_thread(self._catalogue.file, content.id)
             find = self.finds[key] = Find(*key, file, aside.block, aside.against)
-            self._bus.publish(RotFound(find.origin, find.path, find.file, find.block, find.against))
+            self._bus.publish(ScrubMismatch(find.origin, find.path, find.file, find.block, find.against))
 
     async def _save(self) -> None:
         """Goes on in memory if the disk fails: that must not end the comparison."""
