@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -40,6 +39,9 @@ class OwnedNode(NamedTuple):
     uid: int | None
     gid: int | None
     mode: int | None
+
+
+OwnedRow = tuple[int, str, int | None, int, int, int | None, int | None, int | None]
 
 
 class OriginRow(NamedTuple):
@@ -127,26 +129,25 @@ class TreeView:
 
     # The same with owners, for a mount that other users see: the queries above are to stay as short as they are.
 
-    def owned_lookup(self, parent: int, name: str) -> OwnedNode | None:
-        """As `lookup`."""
-        row = self._execute(
+    def owned_lookup(self, parent: int, name: str) -> OwnedRow | None:
+        """As `lookup`: the fields of an `OwnedNode`."""
+        row: OwnedRow | None = self._execute(
             f"SELECT {_OWNED} FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (parent, name)
         ).fetchone()
-        return OwnedNode(*row) if row else None
+        return row
 
     def owned_node(self, ino: int) -> OwnedNode | None:
         """As `node`."""
         row = self._execute(f"SELECT {_OWNED} FROM nodes WHERE ino = ?", (ino,)).fetchone()
         return OwnedNode(*row) if row else None
 
-    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedNode]:
-        """As `children`."""
-        rows = self._execute(
+    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedRow]:
+        """As `children`: fields of `OwnedNode`."""
+        return self._execute(
             f"SELECT {_OWNED} FROM nodes INDEXED BY nodes_by_parent"
             " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
             (parent, after, limit),
-        )
-        return list(starmap(OwnedNode, rows))
+        ).fetchall()
 
     def parent(self, ino: int) -> int:
         row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()

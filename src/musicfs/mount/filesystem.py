@@ -80,6 +80,7 @@ class Filesystem:
         owners: bool = False,
     ) -> None:
         self._tree = tree
+        self._owners = owners
         self._lookup: Callable[[int, str], Row | None] = tree.owned_lookup if owners else tree.lookup
         self._node: Callable[[int], Row | None] = tree.owned_node if owners else tree.node
         self._children: Callable[[int, int, int], Sequence[Row]] = tree.owned_children if owners else tree.children
@@ -131,7 +132,9 @@ class Filesystem:
             return None
         if row is None:
             return None
-        return row[0], row[2] is None, *row[3:]
+        if self._owners:
+            return row[0], row[2] is None, *row[3:]
+        return row[0], row[2] is None, row[3], row[4]  # a slice would cost a tenth of the lookup
 
     def getattr(self, ino: int) -> Attributes:
         row = self._node(ino)
