@@ -176,7 +176,7 @@ class Show:
         self._stage.musicfs("why", f"Music/{path}")
 
     def _check(self, good: bool, text: str) -> None:
-        self._screen.vote_result(good, text)
+        self._screen.verdict(good, text)
         if not good:
             self.failures.append(text)
 

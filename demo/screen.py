@@ -25,7 +25,7 @@ class Screen:
     def command(self, text: str) -> None:
         self.say(f"$ {text}", "cyan")
 
-    def vote_result(self, good: bool, text: str) -> None:
+    def verdict(self, good: bool, text: str) -> None:
         self.say(f"{self.styled('✓', 'green') if good else self.styled('✗', 'red')} {text}")
 
     def progress(self, done: float, text: str, *, keep: bool = False) -> None:

@@ -56,7 +56,7 @@ class Ledger:
     def takes_part(self, origin: str) -> bool:
         return self._in[origin] < inf
 
-    def count_votes(self, found: Mapping[str, Any]) -> None:
+    def record(self, found: Mapping[str, Any]) -> None:
         """One line of a reader's."""
         with self._lock:
             did = found["did"]

@@ -176,7 +176,7 @@ def _readers(world: World, seed: int) -> Iterator[Callable[[], list[str]]]:
         assert reader.stdout is not None
         for line in reader.stdout:
             heard[number] = time.monotonic()
-            world.ledger.count_votes(json.loads(line))
+            world.ledger.record(json.loads(line))
 
     readers, threads = [], []
     for number in range(_READERS):

@@ -123,7 +123,7 @@ def test_times_and_sizes_of_any_value_are_numbers(times: int) -> None:
 
 
 @contextmanager
-def sending(*pieces: bytes, matches: bool = True) -> Iterator[Transport]:
+def sending(*pieces: bytes, holds: bool = True) -> Iterator[Transport]:
     """A transport whose server sends these. holds: it sends nothing more, and keeps the connection open."""
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
@@ -134,7 +134,7 @@ def sending(*pieces: bytes, matches: bool = True) -> Iterator[Transport]:
             with connection:
                 for piece in pieces:
                     connection.sendall(piece)
-                if matches:
+                if holds:
                     done.wait(30)
 
     thread = threading.Thread(target=serve, daemon=True)

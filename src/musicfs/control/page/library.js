@@ -1,4 +1,4 @@
-// How safe the music is: in how many places it lives, what the cache matches, and what is open now.
+// How safe the music is: in how many places it lives, what the cache holds, and what is open now.
 
 import { bar } from "./charts.js";
 import { byId, el, render } from "./dom.js";
@@ -67,10 +67,10 @@ export function showCache(view) {
   render(byId("cache"), view, () => {
     const share = view.limit > 0 ? Math.min(1, view.bytes / view.limit) : 0;
     const pinned = view.limit > 0 ? Math.min(share, view.pinned_bytes / view.limit) : 0;
-    const matches = `${size(view.bytes)} of ${size(view.limit)}, of ${counted(view.contents, "file")}`;
+    const holds = `${size(view.bytes)} of ${size(view.limit)}, of ${counted(view.contents, "file")}`;
     return [
-      bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache matches ${matches}.`),
-      el("p", {}, `Holds ${matches}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
+      bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache holds ${holds}.`),
+      el("p", {}, `Holds ${holds}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
       el("p", {}, view.hits > 0 ? `Answered ${Math.ceil((100 * view.hits) / (view.hits + view.misses))} % of what it was asked.` : "Was not needed yet."),
       view.working ? null : el("p", { class: "bad" }, "It rests: its disk is full or fails. Music plays on without it."),
     ].filter((child) => child !== null);

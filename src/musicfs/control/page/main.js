@@ -6,7 +6,7 @@ import { byId, el, render, setText } from "./dom.js";
 import { remember, showEvents } from "./events.js";
 import { nameOf, showCache, showCopies, showOpen } from "./library.js";
 import { addSample, showOrigins, showTimeline } from "./origins.js";
-import { advice, summary, vote_result, visible } from "./words.js";
+import { advice, summary, verdict, visible } from "./words.js";
 
 const EVERY_MS = 2_000;
 const RARELY_MS = 20_000;
@@ -44,14 +44,14 @@ async function look() {
 function show(status, cache, open) {
   const now = Date.now() / 1000;
   const time = { now, secs: span(status.uptime_secs) };
-  const said = vote_result(status, cache);
-  byId("vote_result").dataset.state = said.state;
+  const said = verdict(status, cache);
+  byId("verdict").dataset.state = said.state;
   document.documentElement.dataset.state = said.state;
-  setText(byId("vote_result"), said.vote_result);
+  setText(byId("verdict"), said.verdict);
   setText(byId("story"), visible(said.story));
   setText(byId("summary"), summary(status));
   setText(byId("mount-point"), visible(status.mount_point));
-  document.title = `${said.vote_result} MusicFS`;
+  document.title = `${said.verdict} MusicFS`;
   const sentences = advice(status).map(visible);
   render(byId("advice"), sentences, () => sentences.map((text) => el("li", {}, text)));
   for (const origin of status.origins) addSample(samples, origin, now);
@@ -102,15 +102,15 @@ function lost(error) {
     refused = true;
     byId("main").hidden = true;
     byId("token-form").hidden = false;
-    byId("vote_result").dataset.state = "unknown";
-    setText(byId("vote_result"), "Who is there?");
+    byId("verdict").dataset.state = "unknown";
+    setText(byId("verdict"), "Who is there?");
     setText(byId("story"), "");
     setText(byId("connection"), "");
     return;
   }
-  byId("vote_result").dataset.state = "bad";
+  byId("verdict").dataset.state = "bad";
   document.documentElement.dataset.state = "unknown";
-  setText(byId("vote_result"), "MusicFS does not answer.");
+  setText(byId("verdict"), "MusicFS does not answer.");
   setText(byId("story"), "The mount has ended, or its page has; what is below was true before. This page keeps trying.");
   setText(byId("connection"), "Not connected.");
 }

@@ -18,7 +18,7 @@ function create(origin) {
     el("figure", {},
       el("div", { class: "chart" }),
       el("figcaption", {}, el("span", { class: "key typical" }, "typical ", el("b")), el("span", { class: "key slowest" }, "slowest ", el("b")))),
-    el("p", { class: "matches" }),
+    el("p", { class: "holds" }),
     el("p", { class: "scan" }),
     el("progress", { "aria-label": `Scan of ${visible(origin.id)}`, hidden: "" }));
 }
@@ -34,7 +34,7 @@ function update(card, origin, samples, serving, time) {
   setText(slowest, ms(origin.p99_ms));
   const last = samples.at(-1)?.at ?? 0;
   render(find(".chart"), [samples.length, last, time.secs], () => [latency(visible(origin.id), samples, time)]);
-  setText(find(".matches"), `${counted(origin.files, "file")}, ${size(origin.bytes)}`);
+  setText(find(".holds"), `${counted(origin.files, "file")}, ${size(origin.bytes)}`);
   setText(find(".scan"), scan(origin));
   find("progress").hidden = origin.scan.state !== "scanning";
 }

@@ -45,22 +45,22 @@ export function isAway(origin) {
 }
 
 /** The answer to "is my music fine?": state is fine, covered, partly, bad or unknown. */
-export function vote_result(status, cache) {
+export function verdict(status, cache) {
   const origins = status.origins.filter((origin) => origin.enabled);
-  if (origins.length === 0) return { state: "unknown", vote_result: "No place takes part yet.", story: "" };
+  if (origins.length === 0) return { state: "unknown", verdict: "No place takes part yet.", story: "" };
   const away = origins.filter(isAway);
   if (away.length === origins.length) return nothingAnswers(away, cache);
   if (away.length > 0) return someAway(away, origins.filter((origin) => !isAway(origin)), cache);
   const waiting = origins.filter((origin) => origin.health === "unknown");
   if (waiting.length > 0) {
-    return { state: "unknown", vote_result: "Nearly there.", story: `Waiting for the first answer of ${names(waiting)}.` };
+    return { state: "unknown", verdict: "Nearly there.", story: `Waiting for the first answer of ${names(waiting)}.` };
   }
   const degraded = origins.filter((origin) => origin.health === "degraded");
   if (degraded.length > 0) {
     const story = degraded.map((origin) => `${origin.id} is not at its best: ${origin.reason}.`).join(" ");
-    return { state: "covered", vote_result: "Everything plays.", story };
+    return { state: "covered", verdict: "Everything plays.", story };
   }
-  return { state: "fine", vote_result: "Everything plays.", story: firstScan(origins) };
+  return { state: "fine", verdict: "Everything plays.", story: firstScan(origins) };
 }
 
 function names(origins) {
@@ -84,9 +84,9 @@ function hasMusic(cache) {
 function nothingAnswers(away, cache) {
   const gone = `${names(away)} ${verb(away, "does", "do")} not answer.`;
   if (hasMusic(cache)) {
-    return { state: "bad", vote_result: "Only the cache plays.", story: `${gone} What the cache matches plays on; all else is listed and waits.` };
+    return { state: "bad", verdict: "Only the cache plays.", story: `${gone} What the cache holds plays on; all else is listed and waits.` };
   }
-  return { state: "bad", vote_result: "Nothing plays.", story: `${gone} Your music stays listed and waits.` };
+  return { state: "bad", verdict: "Nothing plays.", story: `${gone} Your music stays listed and waits.` };
 }
 
 function someAway(away, others, cache) {
@@ -95,18 +95,18 @@ function someAway(away, others, cache) {
   const helpers = others.map((origin) => origin.id);
   const uncounted = away.some((origin) => origin.also_elsewhere === null);
   if (uncounted) {
-    return { state: "covered", vote_result: "Most of it plays.", story: `${gone}; ${listed(helpers)} ${verb(helpers, "serves what it also has", "serve what they also have")}.` };
+    return { state: "covered", verdict: "Most of it plays.", story: `${gone}; ${listed(helpers)} ${verb(helpers, "serves what it also has", "serve what they also have")}.` };
   }
   const files = sum(away, "files");
   const elsewhere = sum(away, "also_elsewhere");
   if (elsewhere >= files) {
     const servers = hasMusic(cache) ? [...helpers, "the cache"] : helpers;
-    return { state: "covered", vote_result: "Everything plays.", story: `${gone}; ${its} music is served by ${listed(servers)}.` };
+    return { state: "covered", verdict: "Everything plays.", story: `${gone}; ${its} music is served by ${listed(servers)}.` };
   }
-  const rest = hasMusic(cache) ? "what the cache matches plays all the same" : `the others wait for ${verb(away, "it", "them")}`;
+  const rest = hasMusic(cache) ? "what the cache holds plays all the same" : `the others wait for ${verb(away, "it", "them")}`;
   const most = elsewhere > 0 ? `${number.format(elsewhere)} of ${its} ${counted(files, "file")} ${elsewhere === 1 ? "is" : "are"} served by ${listed(helpers)}; ${rest}.`
     : `${its === "its" ? "Its" : "Their"} ${counted(files, "file")} ${files === 1 ? "is" : "are"} nowhere else; ${rest}.`;
-  return { state: "partly", vote_result: "Some of your music waits.", story: `${gone}. ${most}` };
+  return { state: "partly", verdict: "Some of your music waits.", story: `${gone}. ${most}` };
 }
 
 function sum(items, key) {
