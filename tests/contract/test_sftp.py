@@ -121,7 +121,7 @@ async def test_the_users_own_known_hosts_are_believed_too(env: SftpEnv, home: Pa
     assert await lets_in(env, known_hosts=home / "other")
 
 
-async def test_host_keys_are_checked_even_where_ssh_is_told_not_to(env: SftpEnv, home: Path) -> None:
+async def test_host_keys_are_checked_even_where_the_configuration_of_ssh_says_no(env: SftpEnv, home: Path) -> None:
     (home / ".ssh").mkdir()
     (home / ".ssh/config").write_text("UserKnownHostsFile none\nStrictHostKeyChecking no\n")
     assert (await refused(env, known_hosts=None)).fault is OriginFault.DENIED

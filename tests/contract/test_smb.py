@@ -238,7 +238,7 @@ async def test_guests_read_what_is_open_to_them_and_nothing_else(env: SmbEnv) ->
     assert failed.value.fault is OriginFault.DENIED
 
 
-async def test_who_is_not_known_there_is_denied_and_not_taken_for_a_guest(env: SmbEnv) -> None:
+async def test_an_unknown_user_is_denied_and_not_taken_for_a_guest(env: SmbEnv) -> None:
     """Many servers make guests of them, whose connections nobody signs."""
     with pytest.raises(OriginFailed, match="does not know 'stranger'") as failed:
         await (await env.open(share="open", user="stranger")).health()

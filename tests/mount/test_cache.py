@@ -194,7 +194,7 @@ def fetched_of(server: Sshd) -> int:
     return total
 
 
-def test_a_song_that_was_tagged_anew_costs_its_tags(here: Place, server: Sshd, nas: dict[str, object]) -> None:
+def test_a_song_with_new_tags_costs_only_its_tags(here: Place, server: Sshd, nas: dict[str, object]) -> None:
     music = here.origins / "nas"
     song = make_audio(music / "5.flac", seconds=30, seed=5, tags={"title": "Old", "artist": "Artist", "album": "Album"})
     with Mount(here, {"nas": music}, nas=nas, health=QUICK) as mount:

@@ -108,7 +108,7 @@ def test_a_read_that_is_under_way_finishes_before_the_mount_ends(here: Place) ->
         gone(mount)
 
 
-def test_whoever_waits_for_bytes_gets_an_error_when_the_mount_has_to_end_at_once(here: Place) -> None:
+def test_a_reader_that_waits_gets_an_error_when_the_mount_must_end_at_once(here: Place) -> None:
     """Not at the deadline, which is minutes away; and from the first request to end on, nothing is opened."""
     switch = here.base / "switch"
     switch.write_text("")

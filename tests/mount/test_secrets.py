@@ -226,7 +226,7 @@ def mistakes(told: Told, folder: Path) -> None:
         told.note("a refused configuration", "".join(traceback.format_exception(failed.value)))
 
 
-async def test_no_secret_is_told(
+async def test_no_secret_appears_in_any_output(
     here: Place, tables: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told = Told()

@@ -48,7 +48,7 @@ def test_no_other_program_of_the_user_reads_passwords_out_of_a_parse_process() -
         assert pool.submit(_dumpable).result(60) == 0
 
 
-async def test_a_file_that_kills_its_parser_is_told_of_and_the_others_are_parsed() -> None:
+async def test_a_file_that_kills_its_parser_is_reported_and_the_others_are_parsed() -> None:
     parsers = Parsers(DeadlyPool)
     data = b"not music"
     names = ["a.jpg", "b.jpg", "deadly.flac", "c.jpg", "d.jpg"]

@@ -205,7 +205,7 @@ async def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("fault", [errno.EIO, errno.EROFS, errno.ENOSPC])
-async def test_a_failing_disk_is_told_once_and_caching_resumes(
+async def test_a_failing_disk_is_reported_once_and_caching_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     monkeypatch.setattr(breaker, "_TRY_AGAIN_SECS", (0.0, 0.0))

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_files_that_are_damaged_are_begun_anew(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_damaged_files_are_replaced_by_new_ones(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [f"{name}.sqlite" for name in ("catalog", "checksums", "blocks", "pins")]
     for name in names:
         (folder / "cache" / name).write_bytes(b"x" * 10_000)

@@ -119,7 +119,7 @@ async def test_one_that_is_outvoted_while_it_is_away_is_quarantined_when_it_is_b
 
 
 @virtual_time
-async def test_a_record_that_its_own_origin_takes_back_is_replaced_and_nobody_quarantined() -> None:
+async def test_a_record_that_its_own_origin_takes_back_is_replaced_and_no_copy_quarantined() -> None:
     first, second = FakeOrigin("a", data=ROTTEN), FakeOrigin("b", data=DATA)
     async with federation(first, second) as made:
         reader, file = reader_of(made), opened(made)
@@ -134,7 +134,7 @@ async def test_a_record_that_its_own_origin_takes_back_is_replaced_and_nobody_qu
 
 
 @virtual_time
-async def test_who_is_found_to_lie_in_one_block_has_no_say_in_those_that_were_asked_for_at_once() -> None:
+async def test_an_origin_that_lies_in_one_block_has_no_say_in_blocks_requested_at_the_same_time() -> None:
     liar, other = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA, read_outcome=UNREACHABLE)
     async with federation(liar, other) as made:
         reader, file = reader_of(made), opened(made)
@@ -150,7 +150,7 @@ async def test_who_is_found_to_lie_in_one_block_has_no_say_in_those_that_were_as
 
 
 @virtual_time
-async def test_who_is_found_to_lie_is_not_believed_in_what_it_was_asked_before() -> None:
+async def test_an_origin_that_lies_is_not_believed_in_earlier_requests() -> None:
     """Neither where nothing is known yet."""
     liar = FakeOrigin("a", data=DATA)
     async with federation(liar) as made:
@@ -163,7 +163,7 @@ async def test_who_is_found_to_lie_is_not_believed_in_what_it_was_asked_before()
 
 
 @virtual_time
-async def test_one_wrong_answer_that_is_not_repeated_is_nobodys_end() -> None:
+async def test_one_wrong_answer_that_is_not_repeated_quarantines_no_copy() -> None:
     first, second = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA)
     async with federation(first, second) as made:
         reader, file = reader_of(made), opened(made, first)
@@ -184,7 +184,7 @@ async def test_the_word_of_an_origin_that_has_no_part_any_more_counts_for_nothin
 
 
 @virtual_time
-async def test_what_was_set_aside_in_a_dispute_serves_when_its_opponent_can_not_any_more() -> None:
+async def test_what_was_set_aside_in_a_dispute_serves_when_its_opponent_no_longer_can() -> None:
     first, second = FakeOrigin("a", data=DATA), FakeOrigin("b", data=ROTTEN)
     async with federation(first, second) as made:
         reader = reader_of(made)
@@ -336,7 +336,7 @@ class CountingLocal(FakeLocal):
 
 
 @virtual_time
-async def test_a_handle_checks_each_block_once_and_anew_when_another_disk_serves() -> None:
+async def test_a_handle_checks_each_block_once_and_again_when_another_disk_serves() -> None:
     first, second = CountingLocal("a", DATA), CountingLocal("b", ROTTEN)
     async with federation(first, second) as made:
         await made.probe_all()

@@ -118,7 +118,7 @@ async def test_copies_that_agree_are_read_whole_and_nothing_is_found(tmp_path: P
 
 
 @virtual_time
-async def test_of_three_the_rotten_one_is_told_by_file_origin_and_block(tmp_path: Path) -> None:
+async def test_of_three_the_rotten_one_is_reported_by_file_origin_and_block(tmp_path: Path) -> None:
     origins = [FakeOrigin("a", data=ROTTEN), FakeOrigin("b", data=DATA), FakeOrigin("c", data=DATA)]
     async with federation(*origins) as made, comparing(made, tmp_path / "v") as comparison:
         await comparison.ask("", FAST)
@@ -129,7 +129,7 @@ async def test_of_three_the_rotten_one_is_told_by_file_origin_and_block(tmp_path
 
 
 @virtual_time
-async def test_of_two_that_differ_it_is_told_that_nobody_knows_which_is_right(tmp_path: Path) -> None:
+async def test_of_two_that_differ_it_reports_that_neither_is_known_to_be_right(tmp_path: Path) -> None:
     origins = FakeOrigin("a", data=DATA), FakeOrigin("b", data=ROTTEN)
     async with federation(*origins) as made, comparing(made, tmp_path / "v") as comparison:
         await comparison.ask("", FAST)
@@ -213,7 +213,7 @@ async def test_it_reads_no_faster_than_it_was_told_and_than_an_origin_allows(tmp
 
 
 @virtual_time
-async def test_it_waits_while_anything_is_read_for_somebody(tmp_path: Path) -> None:
+async def test_it_waits_while_a_program_reads(tmp_path: Path) -> None:
     playing, other = FakeOrigin("a", data=DATA), FakeOrigin("b", data=DATA)
     async with federation(playing, other) as made:
         reader = Reader(made.executor, recent_blocks=0)

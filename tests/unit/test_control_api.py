@@ -143,7 +143,7 @@ def test_the_description_is_valid_openapi() -> None:
 # Over TCP
 
 
-async def test_over_tcp_it_answers_only_who_knows_the_token(api: Running) -> None:
+async def test_over_tcp_it_answers_only_clients_that_know_the_token(api: Running) -> None:
     url = _url(api) + "/status"
     assert await _status(url) == 401
     assert await _status(url, Authorization="Bearer wrong") == 401
@@ -201,7 +201,7 @@ async def test_a_page_that_has_its_own_name_lead_here_is_refused(api: Running) -
         assert await _status(_url(api) + "/status", Authorization=f"Bearer {TOKEN}", Host=host) == answer, host
 
 
-async def test_a_token_that_nobody_gave_is_made_for_this_user_alone() -> None:
+async def test_a_token_that_is_not_configured_is_made_for_this_user_alone() -> None:
     with tempfile.TemporaryDirectory(prefix="mfs-", dir="/tmp") as name:
         folder = Path(name)
         (folder / "a").mkdir()

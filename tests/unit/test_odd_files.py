@@ -139,7 +139,7 @@ BAD: dict[str, Callable[[], Stat]] = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_file_that_can_not_be_kept_is_left_out_and_told_of_once(
+async def test_a_file_that_can_not_be_kept_is_left_out_and_reported_once(
     library: ScannedLibrary, music: Path, bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd(library, music, BAD[bad](), BAD[bad]())

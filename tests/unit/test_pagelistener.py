@@ -115,7 +115,7 @@ def test_a_path_is_of_the_page_only_to_the_letter() -> None:
     assert not any(map(is_page, ("", "/page/", "/page/main.js/", "/page/main.js\n", "/page/..", "/page/a/b.js")))
 
 
-async def test_who_comes_by_another_name_is_refused(listener: PageListener, keys: PageKeys) -> None:
+async def test_a_request_by_another_name_is_refused(listener: PageListener, keys: PageKeys) -> None:
     bearer = _bearer(keys)
     for host in ("evil.example", "evil@127.0.0.1", "127.0.0.1.evil.example", "127.0.0.1@evil", "127.0.0.1:80:80", ""):
         for path in ("/", "/status"):

@@ -203,7 +203,7 @@ CASES: list[tuple[str, Retag]] = [
 
 
 @pytest.mark.parametrize(("name", "retag"), CASES, ids=[f"{name}-{retag.__name__}" for name, retag in CASES])
-async def test_a_file_tagged_anew_costs_its_tags(songs: Path, tmp_path: Path, name: str, retag: Retag) -> None:
+async def test_a_file_with_new_tags_costs_only_its_tags(songs: Path, tmp_path: Path, name: str, retag: Retag) -> None:
     song = tmp_path / name
     shutil.copyfile(songs / name, song)
     retag(song)
@@ -248,7 +248,7 @@ async def test_other_audio_under_the_same_tags_is_fetched_whole(songs: Path, tmp
         assert_nothing_reused(await play_retagged(tmp_path / f"cache-{kind}", old, new), new)
 
 
-async def test_flac_whose_header_tells_of_other_samples_is_fetched_whole(songs: Path, tmp_path: Path) -> None:
+async def test_flac_whose_header_names_other_samples_is_fetched_whole(songs: Path, tmp_path: Path) -> None:
     """One sample was changed, the frames around it are as long as before: only the MD5 in the header tells."""
     song = tmp_path / "song.flac"
     shutil.copyfile(songs / "plain.flac", song)

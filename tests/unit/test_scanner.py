@@ -109,7 +109,7 @@ async def test_a_scan_reads_a_small_part_of_each_file(library: ScannedLibrary, a
     assert 0 < origin.bytes_read < 300_000
 
 
-async def test_an_interrupted_scan_is_taken_up_where_it_stopped_and_removes_nothing(
+async def test_an_interrupted_scan_resumes_where_it_stopped_and_removes_nothing(
     library: ScannedLibrary, a: Path
 ) -> None:
     for number in range(12):
@@ -278,7 +278,7 @@ async def test_a_path_template_shows_the_union_of_the_origins_folders(tmp_path: 
         assert library.paths() == real
 
 
-async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held_and_told_once(
+async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held_and_reported_once(
     library: ScannedLibrary, a: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(5):
@@ -404,7 +404,7 @@ async def test_another_copy_speaks_for_a_content_when_the_first_goes(library: Sc
     assert [o for o, _ in library.replicas("Artist/Album (1999) [FLAC]/01 - Title 1.flac")] == ["b"]
 
 
-async def test_an_origin_that_is_not_configured_any_more_takes_its_own_files_and_brings_them_back(
+async def test_an_origin_that_is_no_longer_configured_takes_its_own_files_and_brings_them_back(
     library: ScannedLibrary, a: Path, b: Path
 ) -> None:
     make_album(a / "shared", "Artist", "Shared", 2)
