@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 
 from musicfs.cache import disk as blockdisk
-from musicfs.cache import index as blockindex
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.disk import FOLDER, INDEX, BlockDisk, Changes, NewBlock, read_block
-from musicfs.cache.index import BlockIndex, IndexFailed
+from musicfs.cache.index import BlockIndex
 from musicfs.model import Content
 from musicfs.system.linux import punch_hole
-from musicfs.system.sqlite import connect_wal
+from musicfs.system.sqlite import Database, SqliteError
 from tests.support.blocks import blocks_of, bytes_of, content_of, disk_usage
 
 ROOMY = 1 << 30
@@ -161,7 +160,7 @@ def test_an_index_that_is_damaged_begins_anew(tmp_path: Path, damage: str) -> No
         disk_index.close()
     with opened(tmp_path) as disk:
         for _ in range(2):  # a broken page may be met only when it is used
-            with suppress(IndexFailed):
+            with suppress(SqliteError):
                 disk.write(blocks_of(content))
         assert there(disk, content) == [0, 1, 2]
         assert taken(disk) == disk_usage(tmp_path)
@@ -217,12 +216,14 @@ def kill_at(step: int) -> None:
         instant()
         return half + pwrite(fd, data[half:], at + half)
 
-    def traced(path: Path) -> sqlite3.Connection:
-        db = connect_wal(path)
+    connect = Database.connect
+
+    def traced(database: Database) -> sqlite3.Connection:
+        db = connect(database)
         db.set_trace_callback(lambda statement: instant() if WRITES.match(statement) else None)
         return db
 
-    blockindex.connect_wal = traced  # type: ignore[assignment, attr-defined]
+    Database.connect = traced  # type: ignore[assignment, method-assign]
     os.open = stepping(os.open)
     os.pwrite = halved  # type: ignore[assignment]
     blockdisk.punch_hole = stepping(punch_hole)  # type: ignore[attr-defined]

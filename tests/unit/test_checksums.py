@@ -122,7 +122,7 @@ async def test_a_file_that_can_not_be_used_is_replaced(
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 99")
     made, _ = started(path)
-    assert "they are recorded anew" in caplog.text
+    assert "they are recorded again" in caplog.text
     await note(made, 0, GOOD, A)
     await made.aclose()
     made, _ = started(path)

@@ -85,7 +85,7 @@ def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:
 
 
 DOES_IO = {
-    "ClientSession", "connect", "connect_wal", "exists", "mkdir", "open", "read_bytes", "read_text", "read_toml",
+    "ClientSession", "connect", "exists", "mkdir", "open", "read_bytes", "read_text", "read_toml",
     "unlink", "write_bytes", "write_text",
 }  # fmt: skip
 

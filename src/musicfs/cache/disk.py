@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, matches, piece_checksums
-from musicfs.cache.index import BlockIndex, BlockIndexView, Indexed, IndexFailed, IndexTotals, last_block, on_disk
+from musicfs.cache.index import BlockIndex, BlockIndexView, Indexed, IndexTotals, index_database, last_block, on_disk
 from musicfs.model import Content, Fingerprint
 from musicfs.system.linux import punch_hole
 from musicfs.system.ownership import make_private, open_private
-from musicfs.system.sqlite import is_damage, remove
+from musicfs.system.sqlite import SqliteError, is_damage
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Changes:
 class BlockDisk:
     """folder: of the cache. limit: the most bytes that blocks may take on disk.
 
-    What writes raises OSError or `IndexFailed` when the disk fails or is full, and has changed nothing then but what it
+    What writes raises OSError or `SqliteError` when the disk fails or is full, and has changed nothing then but what it
     removed to make room.
     """
 
@@ -90,7 +90,7 @@ class BlockDisk:
             return
         try:
             self._open()
-        except IndexFailed as error:
+        except SqliteError as error:
             if not is_damage(error):
                 raise
             log.warning("The cache's index can't be used (%s): the cache begins anew, empty.", error)
@@ -163,7 +163,7 @@ class BlockDisk:
     # From any thread:
 
     def load(self, fingerprint: Fingerprint) -> LoadedIndex:
-        """What there is of a content. Raises OSError or `IndexFailed` when the disk fails."""
+        """What there is of a content. Raises OSError or `SqliteError` when the disk fails."""
         content = self.find(fingerprint)
         if content is None or self._view is None:
             return LoadedIndex()
@@ -231,7 +231,7 @@ class BlockDisk:
             raise
 
     def _begin_anew(self) -> None:
-        with contextlib.suppress(IndexFailed):
+        with contextlib.suppress(SqliteError):
             self.close()
         discard(self._base)
         self._damaged = False
@@ -359,5 +359,5 @@ def _readable(file: BlockFile | None, size: int, number: int, sums: bytes) -> bo
 
 def discard(folder: Path) -> None:
     """Removes the cache of blocks, as far as that is possible."""
-    remove(folder / INDEX)
+    index_database(folder / INDEX).remove()
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

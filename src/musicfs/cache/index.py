@@ -15,12 +15,8 @@ from typing import NamedTuple, Self
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.model import Fingerprint
-from musicfs.system.sqlite import UnknownVersion, connect_wal
+from musicfs.system.sqlite import Database, transaction
 
-IndexFailed = sqlite3.Error
-"""What everything here may raise when the disk fails or is full."""
-
-_VERSION = 1
 _DISK_UNIT = 4096
 _SCHEMA = """
 CREATE TABLE contents (
@@ -47,6 +43,10 @@ CREATE TABLE blocks (
 CREATE TABLE state (clean INTEGER NOT NULL); -- 1: the last process that wrote here has ended in order
 INSERT INTO state VALUES (1);
 """
+
+
+def index_database(path: Path) -> Database:
+    return Database(path, (_SCHEMA,))
 
 
 def on_disk(size: int, number: int) -> int:
@@ -103,7 +103,7 @@ class BlockIndexView:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Of the index at `path`. Blocks. Raises sqlite3.Error."""
-        return cls(connect_wal(path))
+        return cls(index_database(path).connect())
 
     def close(self) -> None:
         self._db.close()
@@ -147,9 +147,8 @@ class BlockIndex(BlockIndexView):
     @classmethod
     def open(cls, path: Path) -> Self:
         """Also makes the index if it is missing. From here on it is not clean until `leave` says so."""
-        index = super().open(path)
+        index = cls(index_database(path).open())
         try:
-            index._prepare()
             index._begin()
         except BaseException:
             index.close()
@@ -162,13 +161,6 @@ class BlockIndex(BlockIndexView):
         totals = self.totals()
         self.edge, self.middle = totals.edge, totals.middle
 
-    def _prepare(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE;\n{_SCHEMA}\nPRAGMA user_version = {_VERSION};\nCOMMIT;")
-        elif version != _VERSION:
-            raise UnknownVersion(version, _VERSION)
-
     def leave(self, *, clean: bool) -> None:
         """Closes it; clean: the files hold what it says and nothing else."""
         try:
@@ -178,15 +170,12 @@ class BlockIndex(BlockIndexView):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         before = self.edge, self.middle
         try:
-            yield
-            self._db.execute("COMMIT")
+            with transaction(self._db):
+                yield
         except BaseException:
             self.edge, self.middle = before
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
             raise
 
     @property

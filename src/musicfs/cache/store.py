@@ -18,12 +18,13 @@ from typing import Any, TypeVar, TypeVarTuple
 from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, matches
 from musicfs.cache.breaker import CircuitBreaker
 from musicfs.cache.disk import BlockDisk, Changes, LoadedIndex, NewBlock, read_block
-from musicfs.cache.index import Indexed, IndexFailed, last_block
+from musicfs.cache.index import Indexed, last_block
 from musicfs.cache.resident import KnownBlocks, KnownContent
 from musicfs.cache.write_queue import WriteQueue
 from musicfs.errors import MusicFSError
 from musicfs.events import EventBus
 from musicfs.model import Content, Fingerprint
+from musicfs.system.sqlite import SqliteError
 from musicfs.system.tasks import Tasks
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
@@ -38,7 +39,7 @@ _READ_SECS = 1.0  # then an origin is asked: a disk that hangs must not make mus
 _CLOSING_SECS = 2.0
 _TOUCH_EVERY_SECS = 5.0
 
-_FAILURES = (OSError, IndexFailed)
+_FAILURES = (OSError, SqliteError)
 
 
 class CacheFailed(MusicFSError):
@@ -275,7 +276,7 @@ class BlockStore:
         """How much of the content's blocks is there, 0 to 1; 0 of an empty content. In microseconds."""
         try:
             indexed = self.disk.find(content.fingerprint)
-        except IndexFailed:
+        except SqliteError:
             indexed = None
         return indexed.blocks / (last_block(content.size) + 1) if indexed is not None else 0.0
 

@@ -14,6 +14,7 @@ from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.predecessors import note_predecessor
 from musicfs.catalog.rows import NO_OWNER, Compared, Copy, FileRow, FolderFile, ScannedFile, Shape, TreeEntry
 from musicfs.model import OriginId, Owner, Replica, Stat
+from musicfs.system.sqlite import transaction
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
 
@@ -36,13 +37,8 @@ class Catalog:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def _many(self, sql: str, values: Iterable[object]) -> Iterator[tuple]:  # type: ignore[type-arg]
         """Runs `sql`, which has `IN (%s)`, over `values` in chunks."""

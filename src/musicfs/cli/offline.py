@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 from random import Random
 from typing import Any
 
-from musicfs.catalog.database import CATALOG, CatalogError, prepare_catalog
+from musicfs.catalog.database import CATALOG, prepare_catalog
 from musicfs.catalog.view import OriginRow, TreeView
 from musicfs.cli.output import warn
 from musicfs.config.kinds import open_origin
@@ -23,6 +23,7 @@ from musicfs.library.client import Library
 from musicfs.model import OriginId
 from musicfs.system import hardening
 from musicfs.system.runtime import claim_cache, lock_cache
+from musicfs.system.sqlite import SqliteError
 
 
 def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
@@ -34,7 +35,7 @@ def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
     try:
         with closing(TreeView.open(path, 1)) as view:
             return {row.id: row for row in view.origins()}
-    except CatalogError:
+    except SqliteError:
         return {}
 
 

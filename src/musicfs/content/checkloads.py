@@ -6,8 +6,9 @@ import asyncio
 import threading
 from queue import SimpleQueue
 
-from musicfs.content.checkstore import CheckStore, StoreError
+from musicfs.content.checkstore import CheckStore
 from musicfs.system.lru import Lru
+from musicfs.system.sqlite import SqliteError
 
 Row = tuple[bytes, bytes, bytes]
 
@@ -27,7 +28,7 @@ class Load:
     def __init__(self, fingerprint: bytes) -> None:
         self.fingerprint = fingerprint
         self.row: Row | None = None
-        self.error: StoreError | None = None
+        self.error: SqliteError | None = None
         self.event: asyncio.Event | None = None
         self.done = False
         self.pending = threading.Lock()
@@ -103,7 +104,7 @@ class CheckLoads:
         while (load := self._queue.get()) is not None:
             try:
                 load.row = self._store.load(load.fingerprint)
-            except StoreError as error:
+            except SqliteError as error:
                 load.error = error
             load.done = True
             load.pending.release()

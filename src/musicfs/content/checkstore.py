@@ -10,14 +10,10 @@ from pathlib import Path
 
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica
-from musicfs.system.sqlite import UnknownVersion, connect_wal, is_damage, remove
-
-StoreError = sqlite3.Error
+from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
 
 _CLOSING_SECS = 1.0
-_VERSION = 1
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_SCHEMA = """
 -- What is known of a content's blocks. digests: 16 bytes each; seals: 8 each; vouchers: 1 each, see checksums.py.
 CREATE TABLE contents (
     fingerprint BLOB PRIMARY KEY,
@@ -40,8 +36,6 @@ CREATE TABLE quarantine (
     against  TEXT,                -- NULL: its bytes are wrong; else the origin that it disagrees with
     PRIMARY KEY (origin, path)
 ) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
-COMMIT;
 """
 
 
@@ -49,53 +43,41 @@ class CheckStore:
     """`write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the thread of
     `open`.
 
-    All methods raise `StoreError` when the file is damaged or its disk fails.
+    All methods raise `SqliteError` when the file is damaged or its disk fails.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = Database(path, (_SCHEMA,), cache_kb=1024)
         self._reading: sqlite3.Connection | None = None
         self._writing: sqlite3.Connection | None = None
         self._loading = threading.Lock()
 
     def open(self) -> str | None:
         """Makes the file ready. One that is damaged or of another version is replaced; the result says so then."""
-        warning = None
-        try:
-            self._connect()
-        except StoreError as error:
-            if not is_damage(error):
-                raise
-            self.give_up(error)
-            warning = f"The checksums in {self.path} can't be used ({error}); they are recorded anew."
-            self._connect()
-        return warning
-
-    def _connect(self) -> None:
-        self._writing = _connection(self.path)
-        version = self._writing.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise UnknownVersion(version, _VERSION)
-        if version == 0:
-            self._writing.executescript(_SCHEMA)
-        self._reading = _connection(self.path)
+        damage = self._database.prepare(keep=False)
+        self._writing = self._database.connect()
+        self._reading = self._database.connect()
+        if damage is None:
+            return None
+        return f"The checksums in {self.path} can't be used ({damage.error}); they are recorded again."
 
     def close(self) -> None:
         """A load that hangs keeps its connection."""
         is_free = self._loading.acquire(timeout=_CLOSING_SECS)
         for connection in (self._reading if is_free else None, self._writing):
             if connection is not None:
-                with contextlib.suppress(StoreError):
+                with contextlib.suppress(SqliteError):
                     connection.close()
         self._reading = self._writing = None
         if is_free:
             self._loading.release()
 
-    def give_up(self, error: StoreError) -> None:
+    def give_up(self, error: SqliteError) -> None:
         """Closes the file, and removes it if it is what failed: the next start makes another."""
         self.close()
         if is_damage(error):
-            remove(self.path)
+            self._database.remove()
 
     def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
         """The content's digests, seals and vouchers."""
@@ -128,8 +110,7 @@ class CheckStore:
         """In one transaction. contents: (fingerprint, digests, seals, vouchers) of those that changed. quarantine: all
         that is in it; None: it is as before."""
         assert self._writing is not None
-        with self._writing:
-            self._writing.execute("BEGIN IMMEDIATE")
+        with transaction(self._writing):
             self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))
             self._writing.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", contents)
             if quarantine is not None:
@@ -140,10 +121,6 @@ class CheckStore:
                     for r in (each.replica,)
                 ]
                 self._writing.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    return connect_wal(path, cache_kb=1024)
 
 
 def _encoded(path: str) -> bytes:

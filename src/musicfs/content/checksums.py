@@ -17,11 +17,11 @@ from blake3 import blake3
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_checksum
 from musicfs.content.checkloads import CheckLoads, Row
-from musicfs.content.checkstore import CheckStore, StoreError
+from musicfs.content.checkstore import CheckStore
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
 from musicfs.system.lru import Lru
-from musicfs.system.sqlite import is_damage
+from musicfs.system.sqlite import SqliteError, is_damage
 from musicfs.system.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Checksums:
             for id in self._store.origins():
                 self._number(OriginId(id))
             quarantine.restore(self._store.set_aside())
-        except StoreError as error:
+        except SqliteError as error:
             self._give_up(error)
             return
         self._loads = CheckLoads(self._store)
@@ -277,7 +277,7 @@ class Checksums:
         origins: Iterable[str] = tuple(self._origins)
         try:
             await self._writer.run(self._store.write, rows, origins, aside)
-        except StoreError as error:
+        except SqliteError as error:
             if is_damage(error):
                 self._give_up(error)
                 return
@@ -290,7 +290,7 @@ class Checksums:
         else:
             self._failing = False
 
-    def _give_up(self, error: StoreError) -> None:
+    def _give_up(self, error: SqliteError) -> None:
         """Goes on in memory: a cache disk that fails must not stop the music."""
         store, self._store = self._store, None
         loads, self._loads = self._loads, None

@@ -20,7 +20,6 @@ from dataclasses import replace
 from socket import socket
 
 from musicfs import logs
-from musicfs.catalog.database import CatalogError
 from musicfs.catalog.writer import Catalog
 from musicfs.config.kinds import open_origin
 from musicfs.config.models import OriginConfig
@@ -36,6 +35,7 @@ from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
 from musicfs.origin import Origin
 from musicfs.system import hardening
+from musicfs.system.sqlite import SqliteError
 from musicfs.system.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Worker:
             result = await self._run(request.command)
         except MusicFSError as failure:
             error = str(failure)
-        except CatalogError as failure:
+        except SqliteError as failure:
             error = f"the catalogue can't be written ({failure}); see to the disk of the cache folder"
         except Exception as failure:
             log.exception("the library worker could not carry out %r", request.command)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from musicfs.model import Content, Fingerprint
-from musicfs.system.sqlite import connect, is_damage
+from musicfs.system.sqlite import Database, SqliteError, transaction
 
 log = logging.getLogger(__name__)
-
-PinListFailed = sqlite3.Error
-"""What everything here may raise when the disk fails or is full."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pins (
@@ -32,10 +28,11 @@ CREATE TABLE IF NOT EXISTS contents (
 
 
 class PinList:
-    """The file at `path`. Every call opens it, blocks, and raises `PinListFailed` when the disk fails."""
+    """The file at `path`. Every call opens it, blocks, and raises `SqliteError` when the disk fails."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # Files of the first versions have these tables and the version 0.
+        self._database = Database(path, (_SCHEMA,), wal=False)
 
     def load(self) -> dict[str, dict[Fingerprint, Content]]:
         """The pins, oldest first. The contents have no id of the catalogue's yet: it is 0.
@@ -44,23 +41,17 @@ class PinList:
         """
         try:
             return self._load()
-        except PinListFailed as error:
-            if not is_damage(error):
-                raise
-            aside = self._path.with_name(f"{self._path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
-            try:
-                self._path.rename(aside)
-            except OSError as failed:
-                raise sqlite3.OperationalError(f"{error}, and it can't be set aside: {failed.strerror}") from error
+        except SqliteError as error:
+            damage = self._database.replace(error, keep=True)
             log.warning(
-                "The list of pins can't be used (%s); it was kept as %s, and nothing is pinned now: pin again what is"
-                " to stay on this disk.",
-                error, aside,
+                "The list of pins can't be used (%s); it was kept as %s, and nothing is pinned now: pin again what must"
+                " stay on this disk.",
+                damage.error, damage.kept,
             )  # fmt: skip
             return {}
 
     def _load(self) -> dict[str, dict[Fingerprint, Content]]:
-        with self._open() as db:
+        with closing(self._database.open()) as db:
             pins: dict[str, dict[Fingerprint, Content]] = {
                 path: {} for (path,) in db.execute("SELECT path FROM pins ORDER BY id")
             }
@@ -71,7 +62,7 @@ class PinList:
 
     def save(self, path: str, contents: Iterable[Content]) -> None:
         """Adds the pin, or replaces what it consists of."""
-        with self._open() as db:
+        with self._writing() as db:
             db.execute("INSERT INTO pins (path) VALUES (?) ON CONFLICT (path) DO NOTHING", (path,))
             (pin,) = db.execute("SELECT id FROM pins WHERE path = ?", (path,)).fetchone()
             db.execute("DELETE FROM contents WHERE pin = ?", (pin,))
@@ -79,13 +70,11 @@ class PinList:
             db.executemany("INSERT OR IGNORE INTO contents (pin, fingerprint, size) VALUES (?, ?, ?)", rows)
 
     def remove(self, path: str) -> None:
-        with self._open() as db:
+        with self._writing() as db:
             db.execute("DELETE FROM contents WHERE pin = (SELECT id FROM pins WHERE path = ?)", (path,))
             db.execute("DELETE FROM pins WHERE path = ?", (path,))
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(connect(self._path, isolation_level="DEFERRED")) as db:
-            db.executescript(_SCHEMA)
-            with db:
-                yield db
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._database.open()) as db, transaction(db):
+            yield db

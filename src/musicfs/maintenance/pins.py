@@ -21,8 +21,9 @@ from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, UserError
 from musicfs.events import EventBus, PinCompleted, PinProgress
-from musicfs.maintenance.pin_store import PinList, PinListFailed
+from musicfs.maintenance.pin_store import PinList
 from musicfs.model import Content, Fingerprint, Replica
+from musicfs.system.sqlite import SqliteError
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Pins:
         """Reads what is pinned. A disk that fails is logged, and asked again later: music plays without its pins."""
         try:
             self._pins = await asyncio.to_thread(self._list.load)
-        except PinListFailed as error:
+        except SqliteError as error:
             if not self._unknown:
                 log.warning("The list of pins can't be read (%s): nothing is fetched for them until it can.", error)
             self._unknown = str(error)
@@ -142,7 +143,7 @@ class Pins:
     async def _write(self, call: Callable[[*Ts], None], *args: *Ts) -> None:
         try:
             await asyncio.to_thread(call, *args)
-        except PinListFailed as error:
+        except SqliteError as error:
             raise UserError(
                 f"The list of pins can't be written ({error}); see to the disk of the cache folder."
             ) from error
@@ -164,7 +165,7 @@ class Pins:
                 if self._stale and not self._unknown:
                     await self._refresh()
                 done = await self._fetch_all() and not self._unknown
-            except (CacheFailed, PinListFailed):
+            except (CacheFailed, SqliteError):
                 done = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_SECS if done else wait):

@@ -21,9 +21,9 @@ from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, User
 from musicfs.events import EventBus, ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import OriginRegistry
-from musicfs.maintenance.scrub_store import CompareList, Find, ListError, ScrubRun, Unchecked
+from musicfs.maintenance.scrub_store import CompareList, Find, ScrubRun, Unchecked
 from musicfs.model import Content, HealthStatus, OriginId, Replica
-from musicfs.system.sqlite import is_damage
+from musicfs.system.sqlite import SqliteError, is_damage
 from musicfs.system.tasks import retrieve
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Scrub:
         assert self._list is not None
         try:
             kept = await asyncio.to_thread(self._list.load)
-        except ListError as error:
+        except SqliteError as error:
             await self._do_without(self._list, error)
             return
         if kept is not None:
@@ -106,7 +106,7 @@ class Scrub:
             self._saved = len(self.finds)
             self._bandwidth = RateLimit(kept.run.rate)
 
-    async def _do_without(self, kept: CompareList, error: ListError) -> None:
+    async def _do_without(self, kept: CompareList, error: SqliteError) -> None:
         """A damaged file makes way for a new one. Where only its disk fails, or it is locked, it stays as it is."""
         if is_damage(error):
             log.warning("What `musicfs verify` has found so far can't be read (%s); it begins again.", error)
@@ -312,13 +312,13 @@ class Scrub:
             except asyncio.CancelledError:
                 await asyncio.wait({saving})  # what is saved later must come later
                 raise
-            except ListError as error:
+            except SqliteError as error:
                 self._saved, self._anew = min(self._saved, before), self._anew or anew
                 self._note_failure(error)
             else:
                 self._failing = False
 
-    def _note_failure(self, error: ListError) -> None:
+    def _note_failure(self, error: SqliteError) -> None:
         """A lock or a full disk may pass, so the next save tries again; a damaged file is left to the next start."""
         if is_damage(error):
             self._list = None

@@ -9,13 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musicfs.model import OriginId
-from musicfs.system.sqlite import UnknownVersion, connect, remove
+from musicfs.system.sqlite import Database, transaction
 
-ListError = sqlite3.Error
-
-_VERSION = 1
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_SCHEMA = """
 CREATE TABLE run (                          -- one row at most: the comparison under way, else the last
     number     INTEGER NOT NULL,
     path       TEXT NOT NULL,               -- below the mount point; '' is all of it
@@ -45,8 +41,6 @@ CREATE TABLE unchecked (
     bytes  INTEGER NOT NULL,
     PRIMARY KEY (origin, reason)
 ) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
-COMMIT;
 """
 
 
@@ -100,14 +94,18 @@ class Kept:
 
 
 class CompareList:
-    """The file at `path`. Every call opens it, blocks, and raises `ListError` when it is damaged or its disk fails."""
+    """The file at `path`. Every call opens it and blocks.
+
+    All methods raise `SqliteError` when the file is damaged or its disk fails.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = Database(path, (_SCHEMA,), wal=False)
 
     def load(self) -> Kept | None:
         """None: nothing was ever compared."""
-        with self._open() as db:
+        with closing(self._database.open()) as db:
             row = db.execute("SELECT * FROM run").fetchone()
             if row is None:
                 return None
@@ -125,7 +123,7 @@ class CompareList:
 
     def save(self, run: ScrubRun, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, anew: bool) -> None:
         """In one transaction. finds: those since the last call. unchecked: all. anew: it is another run than before."""
-        with self._open() as db:
+        with self._writing() as db:
             if anew:
                 db.execute("DELETE FROM finds")
             db.execute("DELETE FROM run")
@@ -144,15 +142,9 @@ class CompareList:
             )
 
     def remove(self) -> None:
-        remove(self.path)
+        self._database.remove()
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(connect(self.path, isolation_level="DEFERRED")) as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                db.executescript(_SCHEMA)
-            elif version != _VERSION:
-                raise UnknownVersion(version, _VERSION)
-            with db:
-                yield db
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._database.open()) as db, transaction(db):
+            yield db
