@@ -155,13 +155,10 @@ class TreeBuilder:
         """Places the album folders and settles every directory that this, or `dirs`, touches."""
         dirty = set(dirs)
         queue = set(folders)
-        done: set[bytes] = set()
-        while queue:
-            folder = queue.pop()
-            done.add(folder)
-            touched, others = self._place(folder)
+        while queue:  # comes to an end: where a folder's tracks belong does not depend on other folders' entries
+            touched, others = self._place(queue.pop())
             dirty |= touched
-            queue |= others - done
+            queue |= others
         changes = TreeChanges()
         while dirty:
             self._again.clear()
@@ -182,21 +179,9 @@ class TreeBuilder:
         new = FolderPlacer(self._template, files, homes, elsewhere).entries()
         old = self._catalog.entries_of_folder(folder)
         self._catalog.replace_entries(old - new, new - old)
-        # A content whose first copy is elsewhere is placed from there; that folder must know of it.
-        others = {
-            home.folder
-            for content, home in homes.items()
-            if home.folder != folder and not any(e.replica == home.replica for e in placed.get(content, ()))
-        }
-        # And one whose first copy has just become one of ours leaves where it was placed from.
-        ours = {e.content for e in new - old}
-        others |= {
-            copy.folder
-            for content in ours
-            for entry in elsewhere.get(content, ())
-            for copy in copies[content]
-            if copy.replica == entry.replica
-        }
+        # A track that moves takes its other copies out of where they had placed it, and the files beside them along.
+        moved = {e.content for e in old ^ new} & {f.content for f in files if f.role == "audio"}
+        others = {copy.folder for content in moved for copy in copies[content]} - {folder}
         # The same place asked for by another copy needs settling too: the variants' ranks may have changed.
         dirs = {e.dir for e in old ^ new} | {e.dir for c in contents for e in placed.get(c, ())}
         return dirs | {e.dir for e in new}, others
