@@ -226,6 +226,20 @@ async def test_what_two_have_shown_is_held_against_a_third_at_once() -> None:
         assert len(origins[0].calls) == calls
 
 
+@virtual_time
+async def test_what_two_have_shown_needs_no_other_vote_against_a_third() -> None:
+    """The next replica is asked, and no other: one that hangs would hold up the read."""
+    origins = [FakeOrigin(id, data=DATA) for id in "abcd"]
+    async with federation(*origins) as made:
+        reader = reader_of(made)
+        await played(reader, opened(made, origins[0]))
+        await played(reader, opened(made, origins[1]))
+        origins[2].data = ROTTEN
+        before = [len(origin.calls) for origin in origins]
+        assert await reader.read(opened(made, *origins[2:]), 300_000, 10) == DATA[300_000:300_010]
+        assert [len(origin.calls) for origin in origins] == [*before[:2], before[2] + 1, before[3] + 1]
+
+
 # The verdict
 
 

@@ -350,6 +350,15 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
 
 
 @virtual_time
+async def test_readers_that_are_not_read_ahead_for_take_no_memory() -> None:
+    """Three hundred that look at the beginning of a file each, as programs that read tags do."""
+    ahead = ReadAhead(Begun(), BLOCK_SIZE, lambda opened: False)
+    for number in range(300):
+        ahead.note(OpenContent(Content(number, Fingerprint(bytes(32)), 1 << 30), []), 0, PIECE, here=True)
+    assert ahead.room == 0
+
+
+@virtual_time
 async def test_memory_is_bounded_however_many_read_and_given_back_when_they_end() -> None:
     origin = FarOrigin("a", data=DATA)
     async with federation(origin) as made:

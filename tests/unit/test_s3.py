@@ -235,6 +235,21 @@ async def test_a_machine_is_not_asked_for_the_keys_of_another_store(machine: lis
     assert machine == []
 
 
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ("access_key_id", "MUSICFS_CLOUD_SECRET_ACCESS_KEY"),
+        ("secret_access_key", "MUSICFS_CLOUD_ACCESS_KEY_ID"),
+    ],
+)
+async def test_half_of_an_access_key_is_an_error_that_names_the_other_half_and_no_machine_is_asked(
+    machine: list[str], given: str, lacking: str
+) -> None:
+    with pytest.raises(UserError, match=f"half of the access key is missing: set {lacking}$"):
+        await look(**{given: "x" * 20})
+    assert machine == []
+
+
 # Patience
 
 

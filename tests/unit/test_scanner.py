@@ -220,6 +220,22 @@ async def test_a_compilation_without_an_album_artist_is_filed_under_various_arti
     assert folders == {"Various Artists/Hits (1972) [FLAC]"}
 
 
+@pytest.mark.parametrize(
+    ("artists", "folder"),
+    [(["Abba", "Abba", "Beck", "Cream"], "Various Artists"), (["Abba", "Abba", "Beck"], "Abba")],
+    ids=["half of the tracks", "more than half"],
+)
+async def test_an_album_is_its_most_frequent_artists_only_if_more_than_half_of_it_is(
+    library: ScannedLibrary, a: Path, artists: list[str], folder: str
+) -> None:
+    for number, artist in enumerate(artists):
+        tags = {"title": f"T{number}", "artist": artist, "album": "Hits", "track": number + 1}
+        make_audio(a / "Hits" / f"{number}.flac", seed=number, tags=tags)
+    library.configure({"a": a})
+    await library.scan()
+    assert {path.split("/")[0] for path in library.paths()} == {folder}
+
+
 async def test_guests_do_not_split_an_album(library: ScannedLibrary, a: Path) -> None:
     for number, artist in enumerate(["Beck", "Beck feat. Cream", "Beck"]):
         tags = {"title": f"T{number}", "artist": artist, "album": "Odelay", "track": number + 1}
@@ -302,6 +318,19 @@ async def test_a_real_deletion_of_a_little_goes_and_of_much_is_held_and_reported
     assert (result.removed, result.removals_held) == (8, 0)
     assert len(library.paths()) == 8
     assert not library.catalog.accepts_removals("a")
+
+
+@pytest.mark.parametrize("tracks", [2, 3])
+async def test_the_loss_of_all_files_of_a_small_origin_is_held(library: ScannedLibrary, a: Path, tracks: int) -> None:
+    """So few may go otherwise. A file that no player shows is left, so that the root is not empty."""
+    make_album(a / "1", "Artist", "Album", tracks)
+    (a / "notes.odt").write_bytes(b"")
+    library.configure({"a": a})
+    await library.scan()
+    shutil.rmtree(a / "1")
+    (result,) = await library.scan()
+    assert (result.removed, result.removals_held) == (0, tracks)
+    assert len(library.paths()) == tracks
 
 
 async def test_a_big_removal_that_a_watch_sees_piece_by_piece_is_held_too(library: ScannedLibrary, a: Path) -> None:

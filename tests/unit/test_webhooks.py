@@ -171,6 +171,7 @@ async def test_a_server_that_fails_is_asked_again_after_growing_waits_and_gets_a
     wanted = [*PAUSES_SECS, *[PAUSES_SECS[-1]] * (failures - len(PAUSES_SECS))]
     assert naps.taken == [pytest.approx(pause, rel=0.1) for pause in wanted]
     assert tuple(sorted(PAUSES_SECS)) == PAUSES_SECS
+    assert {pause > nominal for pause, nominal in zip(naps.taken, wanted, strict=True)} == {True, False}, "spread"
 
 
 async def test_a_server_that_asks_for_a_pause_gets_it_within_limits(receiver: Receiver) -> None:
@@ -242,7 +243,18 @@ async def test_two_webhooks_do_not_wait_for_each_other(receiver: Receiver) -> No
             assert paths(await receiver.count(2)) == ["a", "b"]
 
 
-@pytest.mark.parametrize("status", [302, 400, 404])
+@pytest.mark.parametrize("status", [200, 202, 299])
+async def test_every_2xx_takes_the_message(receiver: Receiver, status: int) -> None:
+    receiver.always = status
+    naps = Naps()
+    async with sending(hook(receiver.url), naps=naps) as bus:
+        bus.publish(failover("a"))
+        bus.publish(failover("b"))
+        assert paths(await receiver.count(2)) == ["a", "b"]
+    assert naps.taken == []
+
+
+@pytest.mark.parametrize("status", [300, 302, 400, 404])
 async def test_what_is_refused_is_not_sent_again_and_the_next_is_sent(
     receiver: Receiver, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:

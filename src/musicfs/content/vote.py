@@ -51,7 +51,6 @@ def count_votes(recorded: bytes, witness: OriginId | None, said: Sequence[Vote])
         if each.digest != winner:
             equal = votes[each.digest] == votes[winner] and each.replica.origin != witness
             (disputed if equal else wrong).append(each.replica)
-    alone = witness if winner == recorded else None
-    if alone is None and serving is not None:
-        alone = serving.replica.origin
+    # With a single vote: of the one that repeats it, or of the record.
+    alone = witness if serving is None else serving.replica.origin
     return VoteResult(winner, None if votes[winner] > 1 else alone, serving, tuple(wrong), tuple(disputed))
