@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,14 @@ from tests.support.servers.swift import Swift
 
 # A shell has what runs in its background ignore Ctrl-C, and so would all programs that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """That of most systems, whatever a test's command made of it: commands close theirs to other users."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -18,14 +17,6 @@ from musicfs.cli.main import cli, main
 from musicfs.errors import ConfigError, UserError
 from tests.support.commands import Commands, commands
 from tests.unit.test_docs import parse
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """`main` changes that of its process, which is this one here."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture
