@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -218,6 +219,26 @@ async def test_close_while_the_watch_is_being_opened_leaves_no_descriptor(watche
     await asyncio.sleep(0)
     watch.close()
     assert not await starting
+    assert descriptors() == before
+
+
+async def test_a_start_that_is_cancelled_while_a_thread_opens_the_watch_leaves_no_descriptor(watched: Watched) -> None:
+    before = descriptors()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> INotify:
+        begun.set()
+        assert go_on.wait(30)
+        return INotify()  # type: ignore[no-untyped-call]
+
+    starting = asyncio.create_task(watched.watch(inotify=slowly))
+    assert await asyncio.to_thread(begun.wait, 30)
+    starting.cancel()
+    await asyncio.wait({starting})
+    go_on.set()
+    async with asyncio.timeout(30):
+        while watched.threads.blocked:
+            await asyncio.sleep(0.001)
     assert descriptors() == before
 
 

@@ -112,7 +112,7 @@ class FolderWatch:
         """Watches every folder there is; False, after one warning and `close`, where that can't be done."""
         try:
             # In a thread: when it is first used, the library runs a program to find the C library.
-            shared = _Shared(await self._threads.run(self._make))
+            shared = _Shared(await self._threads.run(self._make, undo=INotify.close))
             if self._closed:
                 shared.leave()
                 return False
