@@ -45,6 +45,22 @@ _MAX_PATH = 4096
 _NO_NAMES = frozenset((b"", b".", b".."))
 
 
+def encode_path(path: str) -> bytes:
+    """The bytes of a path at an origin or in the catalogue; surrogate escapes become the bytes that they stand for.
+
+    On a disk of this machine names are in the system's encoding: `os.fsencode` is for them.
+
+    Raises:
+        UnicodeEncodeError: The path has a surrogate that stands for no byte.
+    """
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode_path(path: bytes) -> str:
+    """The inverse of `encode_path`: bytes that are not UTF-8 become surrogate escapes."""
+    return path.decode("utf-8", "surrogateescape")
+
+
 def stored_ns(ns: float) -> int:
     """A time in nanoseconds since the epoch as it is kept and compared: a signed number of 64 bits.
 
@@ -107,7 +123,7 @@ class Stat:
         if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
             return "size is negative or above 2^63-1 bytes"
         try:
-            path = self.path.encode("utf-8", "surrogateescape")
+            path = encode_path(self.path)
         except UnicodeEncodeError:
             return "name is no Unicode"
         if len(path) > _MAX_PATH or (len(path) > _MAX_NAME and max(map(len, path.split(b"/"))) > _MAX_NAME):

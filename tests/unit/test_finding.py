@@ -9,7 +9,7 @@ from sqlite3 import Connection
 import pytest
 
 from musicfs.catalog import queries
-from musicfs.catalog.database import connect
+from musicfs.catalog.database import ROOT_INO, connect
 from musicfs.catalog.queries import ContentPages, find_contents
 from musicfs.model import Content
 from tests.support.audio import make_album
@@ -79,3 +79,26 @@ async def test_pages_that_are_closed_are_empty(library: ScannedLibrary, tmp_path
     assert pages.after(b"", 5)
     pages.close()
     assert pages.after(b"", 5) == []
+
+
+async def test_a_path_leads_to_its_inode_and_the_inode_back_to_the_path(library: ScannedLibrary) -> None:
+    view = library.view_now()
+    for path in library.paths():
+        folder = path.rpartition("/")[0]
+        for each in (path, folder):
+            ino = view.find(each)
+            assert ino is not None
+            assert view.path(ino) == each
+        assert view.find(f"/{folder}//") == view.find(folder)
+        assert view.find(f"{path}/more") is None
+    assert view.find("") == ROOT_INO
+    assert view.path(ROOT_INO) == ""
+
+
+@pytest.mark.parametrize("path", ["Nothing", "Artist/Nothing", "\udcff", "Artist/\udcff/x"])
+async def test_a_path_that_is_not_there_leads_nowhere(library: ScannedLibrary, path: str) -> None:
+    assert library.view_now().find(path) is None
+
+
+async def test_an_inode_that_is_gone_has_no_path(library: ScannedLibrary) -> None:
+    assert library.view_now().path(10**9) == ""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from musicfs.catalog import queries, redundancy
 from musicfs.catalog.folder_times import FolderTimes
-from musicfs.model import OriginId, Replica, Stat, ns_of, stored_ns
+from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path, ns_of, stored_ns
 from musicfs.origin import ReadsNow
 from musicfs.origins.s3.listing import parse_page, time_of
 from tests.support.commands import make_album
@@ -80,6 +80,11 @@ def test_whatever_a_time_is_it_can_be_kept_and_is_then_kept_as_it_is(ns: float) 
 @given(st.datetimes(timezones=st.none() | st.timezones()))
 def test_every_date_has_a_time(when: datetime) -> None:
     assert MIN <= ns_of(when) <= MAX
+
+
+@given(st.binary())
+def test_whatever_bytes_a_path_has_come_back_from_its_text(path: bytes) -> None:
+    assert encode_path(decode_path(path)) == path
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:

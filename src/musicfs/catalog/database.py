@@ -20,14 +20,6 @@ _BUSY_SECS = 10.0
 ROOT_INO = 1
 
 
-def encode_path(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def decode_path(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
-
-
 def is_of_values(error: Exception) -> bool:
     """Whether the values of a statement caused the error, and not the catalogue's file or its disk."""
     of_values = sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError

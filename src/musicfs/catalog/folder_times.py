@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 
-from musicfs.catalog.database import encode_path
+from musicfs.model import encode_path
 
 _SETTLING_SECS = 3.0
 _FAR_NS = 2**63 - 1

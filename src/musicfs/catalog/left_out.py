@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from musicfs.catalog.database import decode_path, encode_path
+from musicfs.model import decode_path, encode_path
 
 _BELOW = "(path = :path OR (path > :first AND path < :last))"
 

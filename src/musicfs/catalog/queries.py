@@ -10,6 +10,7 @@ from sqlite3 import Connection
 from threading import Lock
 
 from musicfs.catalog.database import ROOT_INO, connect
+from musicfs.catalog.paths import find_inode
 from musicfs.model import Content, Fingerprint, OriginId
 
 _CACHE_MB = 2
@@ -41,7 +42,7 @@ def find_contents(
     known: dict[Fingerprint, Content] = {}
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         for path in paths:
-            ino = _find(db, path)
+            ino = find_inode(db, path)
             if ino is not None:
                 rows = db.execute(_BELOW, (ino,))
                 below[path] = [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
@@ -60,7 +61,7 @@ def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
     """How many files the configured origins have of what is at or below the path of the tree, of all variants, and
     their bytes; of all that there is where the path is "". None: there is no such path. Blocks."""
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
-        ino = _find(db, path)
+        ino = find_inode(db, path)
         if ino is None:
             return None
         sql = f"SELECT count(*), CAST(total(r.size) AS INTEGER) FROM {_REPLICAS}"
@@ -115,7 +116,7 @@ class ContentPages:
             "CREATE TEMP TABLE wanted (fingerprint BLOB PRIMARY KEY, id INTEGER NOT NULL, size INTEGER NOT NULL)"
             " WITHOUT ROWID"
         )
-        ino = _find(db, self._path)
+        ino = find_inode(db, self._path)
         self._is_all = ino == ROOT_INO
         if ino is not None and not self._is_all:
             db.execute(
@@ -136,25 +137,11 @@ def shown_at(db: Connection, content: int) -> str | None:
     """As `path_of`."""
     found: list[tuple[int, str]] = []
     for (dir,) in db.execute("SELECT DISTINCT dir FROM entries WHERE content = ? ORDER BY dir", (content,)).fetchall():
-        parent = _find(db, dir)
+        parent = find_inode(db, dir)
         if parent is not None:
             rows = db.execute("SELECT shown, name FROM nodes WHERE parent = ? AND content = ?", (parent, content))
             found += [(shown, f"{dir}/{name}" if dir else name) for shown, name in rows]
     return max(found, key=lambda each: each[0])[1] if found else None
-
-
-def _find(db: Connection, path: str) -> int | None:
-    ino = ROOT_INO
-    for name in filter(None, path.split("/")):
-        try:
-            sql = "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1"
-            row = db.execute(sql, (ino, name)).fetchone()
-        except UnicodeEncodeError:  # the tree has no names that are not Unicode
-            row = None
-        if row is None:
-            return None
-        ino = row[0]
-    return ino
 
 
 _UNREACHED = """

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
-from musicfs.catalog.database import ROOT_INO, connect, encode_path
+from musicfs.catalog.database import connect
+from musicfs.catalog.paths import find_path
 from musicfs.catalog.queries import shown_at
 from musicfs.federation.quarantine import SetAside
+from musicfs.model import encode_path
 
 _MAX_ALBUMS = 200
 _CACHE_MB = 8
@@ -121,7 +123,7 @@ def count(
         ).fetchone()
         rows = db.execute(_ALBUMS, {"origin": origin, "most": most})
         albums = [
-            AlbumAtRisk(_path(db, ino), tracks, alone, size, tuple(sorted(ids.split(","))))
+            AlbumAtRisk(find_path(db, ino), tracks, alone, size, tuple(sorted(ids.split(","))))
             for ino, tracks, alone, size, ids in rows
         ]
         losses = [Loss(*row) for row in db.execute(_IF_LOST)]
@@ -151,11 +153,3 @@ def _set_aside(db: Connection, aside: Sequence[SetAside]) -> list[Difference]:
             db.execute("INSERT OR IGNORE INTO aside VALUES (?)", row[:1])
             found.append(Difference(its.origin, its.path, shown_at(db, row[1]), each.block, each.against))
     return sorted(found, key=lambda each: (each.origin, each.path))
-
-
-def _path(db: Connection, ino: int) -> str:
-    names: list[str] = []
-    while ino != ROOT_INO:
-        ino, name = db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        names.insert(0, name)
-    return "/".join(names)

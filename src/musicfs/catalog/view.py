@@ -11,9 +11,10 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from musicfs.catalog.database import ROOT_INO, connect, decode_path
+from musicfs.catalog.database import ROOT_INO, connect
+from musicfs.catalog.paths import find_inode, find_path
 from musicfs.catalog.predecessors import find_predecessors
-from musicfs.model import Content, Fingerprint, OriginId, Replica
+from musicfs.model import Content, Fingerprint, OriginId, Replica, decode_path
 
 _OWNED = "ino, name, content, size, mtime_ns, uid, gid, mode"
 
@@ -152,6 +153,14 @@ class TreeView:
     def parent(self, ino: int) -> int:
         row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
         return int(row[0]) if row and row[0] else ROOT_INO
+
+    def find(self, path: str) -> int | None:
+        """The inode number of what is shown at the path, which is relative to the mount point; None: nothing."""
+        return find_inode(self._db, path)
+
+    def path(self, ino: int) -> str:
+        """The path of an inode, relative to the mount point; "" for the root and for an inode that is gone."""
+        return find_path(self._db, ino)
 
     def following(self, ino: int) -> int | None:
         """The file that comes next by name, in the same folder and with the same extension."""

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from musicfs.catalog.database import connect, decode_path, encode_path, storable
+from musicfs.catalog.database import connect, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.predecessors import note_predecessor
 from musicfs.catalog.rows import NO_OWNER, Compared, Copy, FileRow, FolderFile, ScannedFile, Shape, TreeEntry
-from musicfs.model import OriginId, Owner, Replica, Stat
+from musicfs.model import OriginId, Owner, Replica, Stat, decode_path, encode_path
 from musicfs.system.sqlite import transaction
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from musicfs.federation.quarantine import SetAside
-from musicfs.model import OriginId, Replica
+from musicfs.model import OriginId, Replica, decode_path, encode_path
 from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
 
 _CLOSING_SECS = 1.0
@@ -97,7 +97,7 @@ class CheckStore:
         assert self._reading is not None
         rows = self._reading.execute("SELECT origin, path, size, mtime_ns, etag, block, against FROM quarantine")
         return [
-            SetAside(Replica(OriginId(row[0]), _decoded(row[1]), *row[2:5]), row[5], row[6] and OriginId(row[6]))
+            SetAside(Replica(OriginId(row[0]), decode_path(row[1]), *row[2:5]), row[5], row[6] and OriginId(row[6]))
             for row in rows
         ]
 
@@ -116,16 +116,8 @@ class CheckStore:
             if quarantine is not None:
                 self._writing.execute("DELETE FROM quarantine")
                 rows = [
-                    (r.origin, _encoded(r.path), r.size, r.mtime_ns, r.etag, each.block, each.against)
+                    (r.origin, encode_path(r.path), r.size, r.mtime_ns, r.etag, each.block, each.against)
                     for each in quarantine
                     for r in (each.replica,)
                 ]
                 self._writing.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-
-
-def _encoded(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def _decoded(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from musicfs.app.app import App
-from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.view import Node
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
@@ -31,15 +30,10 @@ def why(app: App, path: str) -> Json:
 
 
 def _find(app: App, path: str) -> Node:
-    node = Node(ROOT_INO, "", None, 0, 0)
-    for name in filter(None, path.split("/")):
-        try:
-            row = app.tree.lookup(node.ino, name)
-        except UnicodeEncodeError:  # the tree has no names that are not Unicode
-            row = None
-        if row is None:
-            raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
-        node = Node(*row)
+    ino = app.tree.find(path)
+    node = app.tree.node(ino) if ino is not None else None
+    if node is None:
+        raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
     return node
 
 

@@ -19,7 +19,7 @@ from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
 from musicfs.library.templates import Template
-from musicfs.model import Owner
+from musicfs.model import Owner, encode_path
 from musicfs.tags.names import with_suffix_tag
 
 _SHORTEST_TAG = 6  # digits, of names that are told apart
@@ -137,7 +137,7 @@ def settle_names(
                 shown.append(Shown(name, tuple(ranked)))
     tagged: dict[str, int] = {}
     for name, track, ranked in collided:
-        name = _free_name(name, blake3(track.encode("utf-8", "surrogateescape")).hexdigest(), taken, tagged)
+        name = _free_name(name, blake3(encode_path(track)).hexdigest(), taken, tagged)
         taken.add(fold(name))
         shown.append(Shown(name, tuple(ranked)))
     return shown

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from musicfs.model import OriginId
+from musicfs.model import OriginId, decode_path, encode_path
 from musicfs.system.sqlite import Database, transaction
 
 _SCHEMA = """
@@ -115,7 +115,7 @@ class CompareList:
             return Kept(
                 replace(run, metered=bool(run.metered)),
                 [
-                    Find(OriginId(o), path.decode("utf-8", "surrogateescape"), file, block, a and OriginId(a))
+                    Find(OriginId(o), decode_path(path), file, block, a and OriginId(a))
                     for o, path, file, block, a in finds
                 ],
                 [Unchecked(OriginId(row[0]), *row[1:]) for row in unchecked],
@@ -134,7 +134,7 @@ class CompareList:
                     run.done_files, run.done_bytes, run.begun_at, run.ended_at,
                 ),
             )  # fmt: skip
-            rows = [(f.origin, f.path.encode("utf-8", "surrogateescape"), f.file, f.block, f.against) for f in finds]
+            rows = [(f.origin, encode_path(f.path), f.file, f.block, f.against) for f in finds]
             db.executemany("INSERT OR REPLACE INTO finds VALUES (?, ?, ?, ?, ?)", rows)
             db.execute("DELETE FROM unchecked")
             db.executemany(

@@ -111,14 +111,7 @@ class Filesystem:
     def opened(self, most: int) -> list[tuple[str, OpenContent]]:
         """What is open now, the newest first: each file once, by its path in the tree, at most so many."""
         newest = {file.attributes[0]: file.opened for file in islice(reversed(self._files.values()), most)}
-        return [(self._path(ino), opened) for ino, opened in newest.items()]
-
-    def _path(self, ino: int) -> str:
-        names: list[str] = []
-        while ino != ROOT_INO and (node := self._tree.node(ino)) is not None:
-            names.insert(0, node.name)
-            ino = self._tree.parent(ino)
-        return "/".join(names)
+        return [(self._tree.path(ino), opened) for ino, opened in newest.items()]
 
     # names and attributes
 

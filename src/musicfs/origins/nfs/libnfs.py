@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
-from musicfs.model import stored_ns
+from musicfs.model import decode_path, encode_path, stored_ns
 from musicfs.origins.bounds import MAX_NAMES
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.guard import Guard
@@ -203,7 +203,7 @@ class Connection:
         array = (c.c_uint32 * len(groups))(*groups)
         who = self._lib.libnfs_authunix_create(b"musicfs", os.geteuid(), os.getegid(), len(groups), array)
         self._lib.nfs_set_auth(self._nfs, who)  # the library's own choice has no groups
-        host, path = self._export.host.encode(), os.fsencode(self._export.path)
+        host, path = self._export.host.encode(), encode_path(self._export.path)
         self._perform(_nothing, self._lib.nfs_mount_async, host, path)
         self._mounted = True
 
@@ -236,7 +236,7 @@ class Connection:
 
     def stat(self, path: str) -> NfsStat64:
         """Links are followed, within the export."""
-        return self._perform(_attributes, self._lib.nfs_stat64_async, os.fsencode(path))
+        return self._perform(_attributes, self._lib.nfs_stat64_async, encode_path(path))
 
     def look_up(self, folder: bytes, name: str) -> Found:
         """What a folder has under the name. Links are not followed.
@@ -253,7 +253,7 @@ class Connection:
 
     def walk(self, path: str) -> bytes:
         """The handle of a file. Links are followed, as by `stat`."""
-        file = self._perform(_pointer, self._lib.nfs_open_async, os.fsencode(path), os.O_RDONLY)
+        file = self._perform(_pointer, self._lib.nfs_open_async, encode_path(path), os.O_RDONLY)
         handle = self._lib.nfs_get_fh(file).contents
         found = c.string_at(handle.data, handle.length)
         self._lib.nfs_close(self._nfs, file)
@@ -277,14 +277,14 @@ class Connection:
 
     def list(self, path: str) -> list[NfsEntry]:
         """All that is in a folder, in no order."""
-        folder = self._perform(_pointer, self._lib.nfs_opendir_async, os.fsencode(path))
+        folder = self._perform(_pointer, self._lib.nfs_opendir_async, encode_path(path))
         found = []
         while entry := self._lib.nfs_readdir(self._nfs, folder):
             about = entry.contents
             if about.name is None:
                 continue
             mtime_ns = stored_ns(about.mtime.sec * 10**9 + about.mtime_nsec)
-            found.append(NfsEntry(os.fsdecode(about.name), about.mode if about.type else 0, about.size, mtime_ns))
+            found.append(NfsEntry(decode_path(about.name), about.mode if about.type else 0, about.size, mtime_ns))
         self._lib.nfs_closedir(self._nfs, folder)
         return [entry for entry in found if entry.name not in (".", "..")]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from musicfs.model import stored_ns
+from musicfs.model import decode_path, encode_path, stored_ns
 from musicfs.origins.bounds import is_usable
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ Found = tuple[bytes, NfsAttributes | None]
 
 
 def look_up(folder: bytes, name: str) -> NfsCall[Found]:
-    return NfsCall("lookup", _Lookup(_bytes(folder), os.fsencode(name)), _looked_up)
+    return NfsCall("lookup", _Lookup(_bytes(folder), encode_path(name)), _looked_up)
 
 
 def list_some(folder: bytes, most: int) -> NfsCall[dict[str, Found]]:
@@ -169,8 +169,8 @@ def _listed(address: int) -> dict[str, Found] | OSError:
     found, at = {}, done.ok.first
     while at:
         entry = at.contents
-        if entry.follows and entry.name and is_usable(os.fsdecode(entry.name)):
-            found[os.fsdecode(entry.name)] = _taken(entry.handle), _maybe(entry.about)
+        if entry.follows and entry.name and is_usable(decode_path(entry.name)):
+            found[decode_path(entry.name)] = _taken(entry.handle), _maybe(entry.about)
         at = entry.next
     return found
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, encode_path
 from musicfs.origin import TellFolder, WatchCallback, WatchHandle, list_all, server_name
 from musicfs.origins.bounds import MAX_FOLDERS
 from musicfs.origins.sftp.connect import Dialler, SftpPool
-from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, to_wire, version_of
+from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, version_of
 from musicfs.origins.sftp.session import SftpSession, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
 from musicfs.texts import said
@@ -37,7 +37,7 @@ class SftpOrigin:
         self.id: OriginId = config.id
         self.kind: OriginType = config.origin_type
         settings = SftpSettings.model_validate(dict(config.settings))
-        self._root = to_wire(remote_path(settings.path))
+        self._root = encode_path(remote_path(settings.path))
         self._shown = f"{settings.host}:{settings.path}"
         self._populated = populated
         self._timeout = config.timeout_ms / 1000
@@ -265,7 +265,7 @@ class SftpOrigin:
         self._populated = self._populated or not empty
 
     def _full(self, path: str) -> bytes:
-        return self._root + b"/" + to_wire(path) if path else self._root
+        return self._root + b"/" + encode_path(path) if path else self._root
 
 
 def _is_wanted(walk: Walk, place: SftpFolder, tell: TellFolder) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from musicfs.model import Stat, stored_ns
+from musicfs.model import Stat, decode_path, encode_path, stored_ns
 from musicfs.origins.bounds import is_in_reach, is_usable
 from musicfs.origins.listing import is_skipped
 from musicfs.origins.sftp.session import Child, SftpSession
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 _LINKS_AT_ONCE = 32
 _NAME = itemgetter(0)
-
-
-def to_wire(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def from_wire(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
 
 
 def is_file(about: SFTPAttrs | Child) -> bool:
@@ -104,7 +96,7 @@ class Walk:
         found = Listed()
         links = []
         for child in sorted(await session.names(self.full(place.path)), key=_NAME):
-            name = from_wire(child.name)
+            name = decode_path(child.name)
             path = f"{place.path}/{name}" if place.path else name
             if not is_usable(name) or not is_in_reach(path):
                 continue
@@ -125,7 +117,7 @@ class Walk:
         return found
 
     def full(self, path: str) -> bytes:
-        return self._root + b"/" + to_wire(path) if path else self._root
+        return self._root + b"/" + encode_path(path) if path else self._root
 
     @staticmethod
     def _add(found: Listed, led_to: Stat | SftpFolder | None) -> None:
@@ -161,4 +153,4 @@ class Walk:
 
 
 def _folders_of(path: bytes) -> Iterable[str]:
-    return map(from_wire, path.split(b"/")[:-1])
+    return map(decode_path, path.split(b"/")[:-1])

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from musicfs.model import Replica
+from musicfs.model import Replica, encode_path
 from musicfs.origins.bounds import MAX_LISTING, MAX_NAMES
 from musicfs.origins.sftp.packets import MAX_READ, bound
 from musicfs.system.tasks import Tasks
@@ -288,4 +288,4 @@ async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 def _name_of(child: SFTPName) -> bytes:
     name = child.filename
-    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    return name if isinstance(name, bytes) else encode_path(name)
