@@ -96,9 +96,9 @@ def test_origins_are_changed_in_the_file_while_nothing_is_mounted(user: Commands
     file = _config(user, user.home / "music", "# mine")
     for words, done in (
         (("add", user.home / "nas"), f"Origin 'nas' is added to {file}."),
-        (("set-priority", "nas", "7"), f"{file} says priority = 7 for origin 'nas' now."),
-        (("disable", "nas"), f"{file} says enabled = false for origin 'nas' now."),
-        (("remove", "laptop"), f"Origin 'laptop' is taken out of {file}."),
+        (("set-priority", "nas", "7"), f"{file} now has priority = 7 for origin 'nas'."),
+        (("disable", "nas"), f"{file} now has enabled = false for origin 'nas'."),
+        (("remove", "laptop"), f"Origin 'laptop' is removed from {file}."),
     ):
         assert user("origin", *words, "--config", file).stdout == f"{done}\n"
     [nas] = load(config_file=file).config.origins

@@ -247,7 +247,7 @@ def test_what_happens_can_be_followed_until_a_shutdown_that_open_files_do_not_hi
             if event["event"] == "HealthChanged" and event["origin"] == "nas" and event["after"] == "unhealthy":
                 break
         done = user("status")
-        assert done.stdout.splitlines()[1].startswith("Next: bring back nas; then `musicfs origin check`")
+        assert done.stdout.splitlines()[1].startswith("Next: bring back nas; MusicFS notices")
         assert user.json("shutdown") == {"mount_point": str(mount_point), "ended": True}
         _, told = follower.communicate(timeout=60)
         assert (follower.returncode, told) == (0, "musicfs: the mount has ended.\n")

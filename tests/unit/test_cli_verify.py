@@ -100,8 +100,8 @@ async def table(run: Any) -> list[dict[str, str]]:
 
 async def test_a_copy_that_has_rotted_is_found_listed_and_counts_for_no_place(api: Running, run: Any) -> None:
     code, out, _ = await run("verify")
-    assert (code, "All that was read is as it ought to be." in out) == (0, True)
-    assert "9 copies of the whole mount gone through" in out
+    assert (code, "Every copy that was read is intact." in out) == (0, True)
+    assert "Done: 9 copies of the whole mount, " in out
     rot(api.folder / "b" / "long.wav", 700_000)
     code, out, _ = await run("verify", "--json")
     view = json.loads(out)
@@ -124,7 +124,7 @@ async def test_it_is_begun_looked_at_and_stopped_and_reads_what_it_was_told_to(a
     assert "Nothing has been verified yet" in (await run("verify", "--status"))[1]
     code, out, _ = await run("verify", "--no-wait", "--rate", "10kB/s")
     assert code == 0
-    assert out.startswith("Under way: ")
+    assert out.startswith("Running: ")
     assert "10.0 kB/s at most" in out
     code, out, _ = await run("verify", "--stop", "--json")
     assert (code, json.loads(out)["state"]) == (0, "stopped")

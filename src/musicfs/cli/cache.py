@@ -1,4 +1,4 @@
-"""`musicfs cache`: what of the music is kept on this machine's disk."""
+"""`musicfs cache`: the music that is cached on this machine's disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CLEARING_SECS = 300.0
 
 @click.group()
 def cache() -> None:
-    """The cache on disk, which plays what was read before when its origins are away."""
+    """Show, clear or check the cache on disk."""
 
 
 @cache.command()
 @click.argument("mount_point", type=PATH, required=False)
 @json_option
 def stats(mount_point: Path | None, as_json: bool) -> None:
-    """Show how much is cached, and how often that helped.
+    """Show how much is cached, and how often the cache helped.
 
     \b
     Example:
@@ -50,10 +50,10 @@ def stats(mount_point: Path | None, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("--all", "everything", is_flag=True, help="Remove what is pinned as well; it stays pinned.")
+@click.option("--all", "everything", is_flag=True, help="Also remove what is pinned; it stays pinned.")
 @json_option
 def clear(mount_point: Path | None, everything: bool, as_json: bool) -> None:
-    """Remove what is cached, except for what is pinned.
+    """Remove what is cached, but not what is pinned.
 
     \b
     Examples:
@@ -70,14 +70,14 @@ def clear(mount_point: Path | None, everything: bool, as_json: bool) -> None:
     say(f"Removed {size_text(answer['removed_bytes'])}{kept}.")
 
 
-@cache.command()
+@cache.command(short_help="Read everything that is cached, and drop damaged blocks.")
 @click.argument("mount_point", type=PATH, required=False)
 @json_option
 @click.pass_context
 def verify(context: click.Context, mount_point: Path | None, as_json: bool) -> None:
-    """Read everything that is cached, and drop what is damaged; the exit code is 1 if anything was.
+    """Read everything that is cached, and drop damaged blocks. The exit code is 1 if a block was damaged.
 
-    What is dropped is fetched again when it is played.
+    MusicFS fetches a dropped block again when it is played.
 
     \b
     Example:
@@ -97,7 +97,12 @@ def verify(context: click.Context, mount_point: Path | None, as_json: bool) -> N
     elif view["error"]:
         warn(f"The cache could not be read to its end: {view['error']}.")
     elif view["corrupt"]:
-        say(Word(f"{view['corrupt']:,} of {counted(view['checked'], 'block')} were damaged, and are dropped.", "red"))
+        say(
+            Word(
+                f"{view['corrupt']:,} of {counted(view['checked'], 'block')} were damaged, and MusicFS dropped them.",
+                "red",
+            )
+        )
     else:
         say(f"{counted(view['checked'], 'block')} checked; none is damaged.")
     if view["error"] or view["corrupt"]:

@@ -1,4 +1,4 @@
-"""`musicfs config check`: whether a configuration is valid, without mounting anything."""
+"""`musicfs config check`: checks a configuration without mounting anything."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from musicfs.errors import ConfigError, UsageError
 
 @click.group()
 def config() -> None:
-    """The configuration file."""
+    """Check a configuration file."""
 
 
-@config.command()
+@config.command(short_help="Check FILE, and print every problem at once.")
 @click.argument("file", type=PATH)
 @json_option
 @click.pass_context
 def check(context: click.Context, file: Path, as_json: bool) -> None:
-    """Check FILE and tell every problem at once; the exit code is 2 if there are any.
+    """Check FILE, and print every problem at once. The exit code is 2 if it has a problem.
 
     \b
     Example:

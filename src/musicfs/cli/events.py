@@ -1,4 +1,4 @@
-"""`musicfs events`: what happens inside, in sentences or as JSON."""
+"""`musicfs events`: what happens in a mount, in sentences or as JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from musicfs.cli.output import Word, counted, ms_text, say, warn
 _STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
-@click.command()
+@click.command(short_help="Show recent failovers and changes of health, or follow everything.")
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line; docs/EVENTS.md has their fields.")
+@click.option("-f", "--follow", is_flag=True, help="Show everything that happens from now on, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line; docs/EVENTS.md has the fields.")
 def events(mount_point: Path | None, follow: bool, as_json: bool) -> None:
-    """Show the last changes of health, failovers and the like, and with --follow everything that happens.
+    """Show the last failovers, changes of health and the like; with --follow, everything that happens from now on.
 
     \b
     Examples:
@@ -53,12 +53,12 @@ def _print(event: dict[str, Any], as_json: bool) -> None:
 
 
 def sentence(event: Mapping[str, Any]) -> str:
-    """What happened, in words; for events that this does not know, their name and fields."""
+    """Returns an event as a sentence; an event that this version does not know, as its name and fields."""
     match event:
         case {"event": "HealthChanged", "origin": origin, "after": after, "reason": reason}:
             return f"{origin} is {after}" + (f": {reason}" if reason else "")
         case {"event": "AllOriginsUnhealthy"}:
-            return "no origin answers any more"
+            return "no origin answers"
         case {"event": "FailedOver", "path": path, "source": source, "target": target, "reason": why, "gap_ms": gap}:
             return f"{target} took over from {source} ({why}) after {ms_text(gap)}: {path}"
         case {"event": "HedgeWon", "path": path, "late": late, "winner": winner}:
@@ -68,15 +68,15 @@ def sentence(event: Mapping[str, Any]) -> str:
         case {"event": "ReplicaQuarantined", "origin": origin, "path": path}:
             return f"{origin}: the bytes of {path} are not what they were; this copy serves no more"
         case {"event": "ReplicasDisagree", "origin": origin, "path": path, "other": other}:
-            return f"{path}: the copies at {origin} and {other} differ; that of {origin} goes on serving"
+            return f"{path}: the copies at {origin} and {other} differ; the one at {origin} keeps serving"
         case {"event": "CacheStopped", "reason": reason}:
-            return f"nothing more is cached on disk ({reason}); music plays on uncached"
+            return f"caching on disk has stopped ({reason}); music plays on uncached"
         case {"event": "CacheResumed"}:
-            return "music is cached on disk again"
+            return "caching on disk has resumed"
         case {"event": "OriginRegistered", "origin": origin, "priority": priority}:
             return f"{origin} takes part, with priority {priority}"
         case {"event": "OriginUnregistered", "origin": origin}:
-            return f"{origin} takes part no more"
+            return f"{origin} no longer takes part"
         case {"event": "ScanProgress", "origin": origin, "listed": listed, "read": read}:
             return f"scanning {origin}: {counted(listed, 'file')} listed, {read:,} read"
         case {"event": "ScanFinished", "origin": origin, "error": str(error)}:
@@ -85,9 +85,9 @@ def sentence(event: Mapping[str, Any]) -> str:
             what = f"{origin} has been scanned" if event["event"] == "ScanFinished" else origin
             return f"{what}: {a:,} added, {c:,} changed, {r:,} removed"
         case {"event": "PinProgress", "path": path, "complete": complete, "tracks": tracks}:
-            return f"{complete:,} of {counted(tracks, 'track')} of {path or 'all'} are here to stay"
+            return f"{complete:,} of {counted(tracks, 'track')} of {path or 'the mount'} are pinned on this disk"
         case {"event": "PinCompleted", "path": path}:
-            return f"all of {path or 'the mount'} is here to stay"
+            return f"all of {path or 'the mount'} is pinned on this disk"
         case {"event": "ScrubProgress", "done_files": done, "files": files, "found": found}:
             return f"{done:,} of {counted(files, 'copy', 'copies')} verified; {found:,} differ"
         case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": block, "against": None}:
@@ -97,6 +97,6 @@ def sentence(event: Mapping[str, Any]) -> str:
         case {"event": "ScrubFinished", "files": files, "found": found, "unchecked": unchecked}:
             return f"{counted(files, 'copy', 'copies')} verified: {found:,} differ, {unchecked:,} could not be read"
         case {"event": "EventsDropped", "count": count}:
-            return f"{counted(count, 'event')} lost here, for they were not read in time"
+            return f"{counted(count, 'event')} lost: this command reads too slowly"
     fields = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("event", "at"))
     return f"{event['event']}: {fields}"

@@ -1,4 +1,7 @@
-"""The command `musicfs`: its group, and what becomes of every failure. Start-up is light: commands import late."""
+"""The command `musicfs`: the group of all commands, and how failures are printed.
+
+Start-up is light: commands import what they need when they run.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _ALLOCATIONS = 100_000
 
 @dataclass
 class CommandContext:
-    """What one run of the program was told besides its command."""
+    """The options of one run that belong to no single command."""
 
     debug: bool = False
 
@@ -49,7 +52,7 @@ def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) 
 
 
 _DEBUG = click.Option(
-    ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Show the details of internal errors."
+    ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Show the details of an internal error."
 )
 
 
@@ -59,13 +62,13 @@ _DEBUG = click.Option(
 )
 @click.version_option(musicfs.__version__, prog_name="musicfs", message="%(prog)s %(version)s")
 def cli() -> None:
-    """One read-only music folder, organised by tags, over music that lives in several places.
+    """One read-only music folder, organised by tags, over music in several places.
 
     \b
-    Mount two folders as one; the first is preferred, the second serves when the first is away:
+    Mount two folders as one. MusicFS prefers the first; the second serves while the first is away:
       musicfs mount ~/Tunes --origin ~/Music --origin /mnt/nas/music
     \b
-    Is everything fine? Which copy of this track plays, and why?
+    Is my music fine? Which copy of this track plays, and why?
       musicfs status
       musicfs why ~/Tunes/Artist/Album/01\\ -\\ Song.flac
     \b
@@ -73,7 +76,7 @@ def cli() -> None:
       musicfs config check ~/.config/musicfs.toml
       musicfs mount --config ~/.config/musicfs.toml
     \b
-    And when you are done:
+    When you are done:
       musicfs unmount ~/Tunes
     """
 
@@ -86,7 +89,7 @@ for _command in (
 
 
 def _accept_debug_everywhere(command: click.Command) -> None:
-    """People add it at the end of the line that failed."""
+    """Adds `--debug` to each command: people append it to the line that failed."""
     command.params.append(_DEBUG)
     if isinstance(command, click.Group):
         for inner in command.commands.values():
@@ -97,29 +100,29 @@ _accept_debug_everywhere(cli)
 
 
 def _explain_mount_points(command: click.Command) -> None:
-    """Most commands ask a running mount, and mean the only one if none is named."""
+    """Adds to the help of each command that asks a running mount what MOUNT_POINT means."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             _explain_mount_points(inner)
         return
     takes_one = any(isinstance(each, click.Argument) and each.name == "mount_point" for each in command.params)
     if takes_one and command is not mount and not command.epilog:
-        command.epilog = "MOUNT_POINT may be left out when there is one mount, and may be any path inside it."
+        command.epilog = "MOUNT_POINT may be any path inside the mount. Leave it out if there is only one mount."
 
 
 _explain_mount_points(cli)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code; prints failures as sentences, never as tracebacks."""
+    """Runs one command and returns its exit code. Prints failures as sentences, never as tracebacks."""
     leave_working_folder()
-    # Loading modules makes no garbage: to look for some again and again is a fifth of the time that it takes.
+    # Loading modules makes no garbage, and looking for garbage again and again takes a fifth of the loading time.
     gc.set_threshold(_ALLOCATIONS)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     hardening.restrict_umask()
-    # What the commands have to say of failures they print; a mount's process sets up a log of its own.
+    # The commands print their failures themselves; the process of a mount sets up its own log.
     logging.getLogger("musicfs").addHandler(logging.NullHandler())
     logging.getLogger("musicfs.system.runtime").addHandler(_Warnings(logging.WARNING))
     session = CommandContext()
@@ -129,11 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         warn("interrupted.")
         return _INTERRUPTED
-    except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: its message is its help
+    except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: the message is its help
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.ClickException as error:
-        return _tell_usage(error)
+        return _print_usage(error)
     except UserError as error:
         for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
             warn(problem)
@@ -152,13 +155,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Warnings(logging.Handler):
-    """Prints what is logged where no command is at hand that could print it."""
+    """Prints warnings that are logged where no command can print them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         warn(f"warning: {record.getMessage()}")
 
 
-def _tell_usage(error: click.ClickException) -> int:
+def _print_usage(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "musicfs"
     hint = f" `{path} --help` shows how." if isinstance(error, click.UsageError) else ""
@@ -168,6 +171,6 @@ def _tell_usage(error: click.ClickException) -> int:
 
 
 def _drop_output() -> None:
-    """Whoever read our output has gone; what is still buffered must not be an error at exit."""
+    """Drops buffered output: its reader is gone, and flushing it at exit must not fail."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

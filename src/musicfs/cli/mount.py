@@ -1,4 +1,4 @@
-"""`musicfs mount` and `musicfs unmount`."""
+"""`musicfs mount`, `unmount`, `shutdown` and `reload`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RELOADING_SECS = 60.0
 def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, **settings: Any) -> None:
     """Mount your music on MOUNT_POINT, an empty or new folder.
 
-    It can be browsed at once; scanning goes on in the background, and so does MusicFS.
+    You can browse it at once. The command returns; MusicFS goes on serving and scanning in the background.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def mount(mount_point: Path | None, foreground: bool, config_file: Path | None, 
         raise UsageError("Say where to mount: musicfs mount FOLDER, or mount_point in the configuration.")
     for warning in (*loaded.warnings, *check_paths(config), *missing_libraries(config)):
         warn(f"warning: {warning}")
-    runtime_dir()  # to warn of it here, and not in the log of the mount
+    runtime_dir()  # now: it warns here, and not in the log of the mount
     if foreground:
         _in_foreground(config, source)
     else:
@@ -73,7 +73,7 @@ def _in_foreground(config: Config, source: ConfigSource) -> None:
     from musicfs.daemon.process import log_to_stderr, serve
 
     log_to_stderr(config)
-    os.chdir(WORKING_FOLDER)  # As in the background: a mount must not depend on where it was started.
+    os.chdir(WORKING_FOLDER)  # As in the background: a mount must not depend on the folder where it started.
     serve(config, lambda app: click.echo(f"Mounted on {config.mount_point}; Ctrl-C unmounts it."), source=source)
 
 
@@ -85,18 +85,20 @@ def _in_background(config: Config, source: ConfigSource) -> None:
 
 
 def _greeting(mount_point: Path, files: int) -> str:
-    known = f"{counted(files, 'file')} known, scanning for changes" if files else "your music appears as it is scanned"
+    known = (
+        f"{counted(files, 'file')} known, scanning for changes" if files else "your music appears while the scan runs"
+    )
     return f"Mounted on {mount_point}: {known}. Next: `ls {shlex.quote(str(mount_point))}`, `musicfs status`."
 
 
-@click.command(short_help="Read the configuration again, and apply what is different.")
+@click.command(short_help="Read the configuration file again, and apply what changed.")
 @click.argument("mount_point", type=PATH, required=False)
 @click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
 def reload(mount_point: Path | None, config_file: Path | None) -> None:
-    """Have the mount on MOUNT_POINT, or the only one there is, read its configuration file again.
+    """Make the mount on MOUNT_POINT, or the only mount, read its configuration file again.
 
-    Origins that are new, gone or different, priorities, and the settings of health and retry take effect at once. If
-    the file has a problem, nothing changes.
+    New, removed and changed origins, priorities, and the settings of health and retry take effect at once. If the file
+    has a problem, nothing changes.
 
     \b
     Examples:
@@ -109,13 +111,15 @@ def reload(mount_point: Path | None, config_file: Path | None) -> None:
         say(sentence)
 
 
-@click.command(short_help="Unmount MOUNT_POINT, and wait until that is done.")
+@click.command(short_help="Unmount MOUNT_POINT, and wait until its process has ended.")
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("--lazy", is_flag=True, help="Take it away even while it is in use; it ends when the last file closes.")
+@click.option(
+    "--lazy", is_flag=True, help="Unmount even while files are open; the process ends when the last file closes."
+)
 def unmount(mount_point: Path | None, lazy: bool) -> None:
-    """Unmount MOUNT_POINT, or the only mount there is, and wait until its process has ended.
+    """Unmount MOUNT_POINT, or the only mount, and wait until its process has ended.
 
-    Clears away what a crash left behind, too.
+    It also removes a mount that a crash left behind.
 
     \b
     Example:
@@ -135,24 +139,24 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
     if pid is None:
         client.socket.unlink(missing_ok=True)
     elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 20):
-        _tell_still_running(client.mount_point, pid, lazy)
+        _report_running(client.mount_point, pid, lazy)
         return
     say(f"Unmounted {client.mount_point}.")
 
 
-@click.command(short_help="End a mount, once the reads under way are over.")
+@click.command(short_help="Unmount also while files are open; running reads may finish.")
 @click.argument("mount_point", type=PATH, required=False)
 @click.option(
     "--drain", "drain_secs", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="SECONDS",
-    help="How long the reads under way may go on.",
+    help="How long running reads may take.",
 )  # fmt: skip
 @click.option("--config", "config_file", type=PATH, metavar="FILE", help="Find the mount by its configuration.")
 @json_option
 def shutdown(mount_point: Path | None, drain_secs: float, config_file: Path | None, as_json: bool) -> None:
-    """End the mount on MOUNT_POINT, or the only one there is, also while files of it are open.
+    """End the mount on MOUNT_POINT, or the only mount, also while its files are open.
 
-    Nothing can be opened any more, the reads under way may finish, then it is unmounted. Ctrl-C, or a second
-    `musicfs shutdown`, ends it at once. `musicfs unmount` refuses while files are open.
+    No file can be opened from now on, running reads may finish, and then MusicFS unmounts. Ctrl-C, or a second
+    `musicfs shutdown`, ends the mount at once. `musicfs unmount` refuses while files are open.
 
     \b
     Example:
@@ -180,16 +184,16 @@ def shutdown(mount_point: Path | None, drain_secs: float, config_file: Path | No
 
 
 def _place(mount_point: Path | None, config_file: Path | None) -> Path | None:
-    """The mount point that was named, or that the configuration file names."""
+    """Returns the mount point of the command line, or else of the configuration file."""
     if mount_point is not None or config_file is None:
         return mount_point
     place = load(config_file=config_file).config.mount_point
     if place is None:
-        raise UsageError(f"{config_file} names no mount_point: say which mount is meant.")
+        raise UsageError(f"{config_file} has no mount_point; name the mount: `musicfs COMMAND MOUNT_POINT`.")
     return place
 
 
-def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:
+def _report_running(mount_point: Path, pid: int, lazy: bool) -> None:
     if not lazy:
         raise UserError(f"{mount_point} is unmounted, but its process {pid} has not ended yet; `kill {pid}` ends it.")
     say(f"Unmounted {mount_point}; process {pid} ends when the last open file is closed.")
@@ -198,7 +202,7 @@ def _tell_still_running(mount_point: Path, pid: int, lazy: bool) -> None:
 def _ended(pid: int, within_secs: float) -> bool:
     try:
         process = os.pidfd_open(pid)
-    except OSError:  # it has ended already, or is of another namespace
+    except OSError:  # it has ended already, or belongs to another namespace
         return True
     try:
         return bool(select.select([process], [], [], within_secs)[0])

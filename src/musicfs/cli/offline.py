@@ -1,4 +1,4 @@
-"""What the commands do without a mount, in this process: scan, probe, look into the catalogue."""
+"""What commands do without a mount, in their own process: scan, probe, read the catalogue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from musicfs.system.sqlite import SqliteError
 
 
 def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
-    """What the catalogue says of the origins; nothing when there is none, or none of this version."""
+    """Returns what the catalogue knows of each origin: nothing if there is no catalogue of this version."""
     path = config.cache_dir / CATALOG
     if not path.exists():
         return {}
@@ -40,13 +40,18 @@ def catalogued(config: Config) -> Mapping[OriginId, OriginRow]:
 
 
 def list_origins(config: Config) -> list[dict[str, Any]]:
+    """Returns the configured origins as `musicfs origin list --json` prints them, preferred ones first."""
     rows = catalogued(config)
     ordered = sorted(config.origins, key=lambda origin: origin.priority)
     return [views.configured_origin(origin, rows.get(origin.id), NEVER_SEEN) for origin in ordered]
 
 
 def check_origins(config: Config, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """One probe of each of the origins. Raises `UserError` for an id that is not configured."""
+    """Probes each of the origins once.
+
+    Raises:
+        UserError: an id is not configured.
+    """
     known = {origin.id: origin for origin in config.origins}
     for id in ids:
         if id not in known:
@@ -75,7 +80,7 @@ async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIter
         catalog = config.cache_dir / CATALOG
         if warning := prepare_catalog(catalog):
             warn(f"warning: {warning}")
-        logging.getLogger().setLevel(logging.ERROR)  # of the worker, too: the results say the rest
+        logging.getLogger().setLevel(logging.ERROR)  # also that of the worker: the results have the rest
         bus = EventBus()
         bus.listen(listen)
         library = Library(config, catalog, bus, lambda changes: None)
@@ -88,10 +93,18 @@ async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIter
 def scan_origins(
     config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], *, accept_removals: bool = False
 ) -> list[dict[str, Any]]:
-    """Scans the origins one after the other; a failure of one is in its result.
+    """Scans the origins one after the other.
 
-    listen: takes the scans' events. accept_removals: what is gone there goes from the catalogue. Raises `UserError`
-    when the cache folder is in use.
+    Args:
+        ids: The origins to scan.
+        listen: Receives the events of the scans.
+        accept_removals: Removes what is gone from the origins from the catalogue, however much it is.
+
+    Returns:
+        The results as `musicfs scan --json` prints them. A scan that failed says so in its result.
+
+    Raises:
+        UserError: the cache folder is in use.
     """
     hardening.hide_memory()
     return asyncio.run(_scan(config, ids, listen, accept_removals))
@@ -103,7 +116,7 @@ async def _scan(
     async with _library(config, listen) as library:
         results = []
         for id in ids:
-            listen(ScanProgress(id, 0, 0, 0))  # the first of the worker's own may be a while away
+            listen(ScanProgress(id, 0, 0, 0))  # the worker may take a while to report its first
             results.append(await _scan_one(library, id, accept_removals))
         return results
 

@@ -1,4 +1,4 @@
-"""The options that make up a configuration, and the configuration that they make up."""
+"""Command-line options that several commands share, and the configuration that they make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Path(click.ParamType):  # type: ignore[type-arg]
-    """click's own asks the filesystem about every path, which hangs at a hung mount."""
+    """A path. click's own type asks the filesystem about every path, which hangs at a hung mount."""
 
     name = "path"
 
@@ -40,7 +40,7 @@ PATH = _Path()
 
 
 def complete_origin(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The ids of the running mounts' origins."""
+    """Completes the ids of the running mounts' origins."""
     from musicfs.control.client import running_mounts
 
     ids: set[str] = set()
@@ -62,12 +62,12 @@ def json_option(command: F) -> F:
 def settings_options(command: F) -> F:
     """--origin, --config, --cache-dir and --template."""
     for option in (
-        click.option("--template", metavar="TEXT", help="How the tree is laid out, by tags."),
-        click.option("--cache-dir", type=PATH, metavar="DIR", help="Keep catalogue, cache and log here."),
+        click.option("--template", metavar="TEXT", help="Lay out the tree by this template of tags."),
+        click.option("--cache-dir", type=PATH, metavar="DIR", help="Keep the catalogue, the cache and the log here."),
         config_option,
         click.option(
             "--origin", "origins", multiple=True, metavar="PATH",
-            help="A folder with music, or ID=PATH; repeat it, preferred ones first.",
+            help="A folder or URL with music, or ID=PATH. Repeat it for more; name preferred ones first.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -79,11 +79,11 @@ def log_options(command: F) -> F:
     for option in (
         click.option("-v", "--verbose", count=True, help="Log more; -vv logs everything."),
         click.option(
-            "--log-format", type=click.Choice(["text", "json"]), help="Sentences, or one JSON object a line.",
+            "--log-format", type=click.Choice(["text", "json"]), help="Log sentences, or one JSON object a line.",
         ),
         click.option(
             "--log-level", "log_levels", multiple=True, metavar="[PART=]LEVEL",
-            help="What is logged: debug, info, warning or error; of one part, such as origins.sftp=debug, if repeated.",
+            help="Log from this level on: debug, info, warning or error. Repeat it for parts: origins.sftp=debug.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -104,7 +104,11 @@ def load(
     template: str | None = None,
     allow_other: bool = False,
 ) -> LoadedConfig:
-    """The configuration from all of its places. Raises ConfigError with every problem."""
+    """Loads the configuration from the options, the environment and the file.
+
+    Raises:
+        ConfigError: it has problems; the error lists all of them.
+    """
     return load_with(
         config_file,
         overrides_of(
@@ -124,7 +128,7 @@ def overrides_of(
     log_format: str | None = None,
     verbose: int = 0,
 ) -> dict[str, object]:
-    """What the command line says, by dotted keys. Paths are absolute."""
+    """Returns the settings of the command line by their dotted keys. Paths are absolute."""
     overrides: dict[str, object] = {}
     if mount_point is not None:
         overrides["mount_point"] = real(mount_point)
@@ -149,19 +153,23 @@ def overrides_of(
 
 
 def source_of(config_file: Path | None, overrides: Mapping[str, object]) -> ConfigSource:
-    """Where a running mount reads its configuration again, whichever its working folder is."""
+    """Returns where a running mount reads its configuration again, in any working folder."""
     from musicfs.app.live_config import ConfigSource
 
     return ConfigSource(config_file_of(config_file) if configured(config_file) else None, overrides, load_with)
 
 
 def config_file_of(named: Path | None) -> Path:
-    """The absolute path of the file that is named by the option, or by the environment if not."""
+    """Returns the absolute path of the file that the option names, or else the environment."""
     return absolute(named or Path(os.environ["MUSICFS_CONFIG"]))
 
 
 def load_with(file: Path | None, overrides: Mapping[str, object]) -> LoadedConfig:
-    """As `load`, with the settings by their dotted names."""
+    """Loads the configuration, with the command line's settings by their dotted keys.
+
+    Raises:
+        ConfigError: it has problems; the error lists all of them.
+    """
     from musicfs.config.load import LoadedConfig, load_config
 
     loaded = load_config(file, overrides=overrides, environ=os.environ, check_template=_check_template)
@@ -183,7 +191,7 @@ def _check_template(text: str) -> None:
 
 
 def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:
-    """The tables that the --origin options stand for, with priorities in their order."""
+    """Returns the tables of `[[origins]]` that the --origin options mean, with priorities in their order."""
     from musicfs.config.load import origin_from_argument
 
     tables: list[dict[str, object]] = []
@@ -193,7 +201,7 @@ def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:
 
 
 def real(path: Path) -> Path:
-    """The path as the mount table has it; see runtime.canonical."""
+    """Returns the path as the mount table spells it, without asking a mount, which might hang."""
     from musicfs.mount import mount_points
     from musicfs.system.runtime import canonical
 
@@ -201,7 +209,7 @@ def real(path: Path) -> Path:
 
 
 def nested(config: Config) -> list[str]:
-    """Sentences about origins that the mount would hide, or that would hold the mount."""
+    """Returns a sentence for each origin that the mount would hide, or that would contain the mount."""
     if config.mount_point is None:
         return []
     return [

@@ -1,4 +1,4 @@
-"""`musicfs origin ...`: the places that music comes from."""
+"""`musicfs origin`: the places that music comes from."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "unknown
 
 
 def _target_options(command: F) -> F:
-    mount = click.option("--mount", "mount_point", type=PATH, metavar="M", help="The mount to ask, if several run.")
+    mount = click.option("--mount", "mount_point", type=PATH, metavar="M", help="Ask this mount, if several run.")
     return mount(config_option(command))
 
 
 def _target(mount_point: Path | None, config_file: Path | None) -> ControlClient | Config:
-    """The mount to ask, or the configuration to work with if one was named and no mount was."""
+    """Returns the mount to ask, or the configuration if the command line names one and no mount."""
     from musicfs.control.client import NotRunning, find_mount
 
     if mount_point is None and config_file is not None:
@@ -54,7 +54,7 @@ def _target(mount_point: Path | None, config_file: Path | None) -> ControlClient
 
 @click.group()
 def origin() -> None:
-    """The places that your music comes from."""
+    """List, check and change the places that your music comes from."""
 
 
 @origin.command("list", short_help="List the origins, preferred ones first.")
@@ -96,7 +96,7 @@ def health_word(origin: dict[str, Any]) -> Word:
     return Word(text, STYLES[text])
 
 
-@origin.command()
+@origin.command(short_help="Check now whether origins answer.")
 @click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_origin)
 @_target_options
 @json_option
@@ -104,7 +104,7 @@ def health_word(origin: dict[str, Any]) -> Word:
 def check(
     context: click.Context, ids: Sequence[str], mount_point: Path | None, config_file: Path | None, as_json: bool
 ) -> None:
-    """Look now whether each origin ID answers, or all of them. The exit code is 1 if one is not healthy.
+    """Check now whether each origin ID answers, or every origin. The exit code is 1 if one is not healthy.
 
     \b
     Examples:
@@ -142,14 +142,14 @@ def _details(state: dict[str, Any]) -> str:
     return f", answered in {ms_text(state['latency_ms'])}" if state["latency_ms"] is not None else ""
 
 
-@origin.command("accept-removals", short_help="Let what is gone from an origin go from the tree.")
+@origin.command("accept-removals", short_help="Remove from the tree what is gone from an origin.")
 @click.argument("id", shell_complete=complete_origin)
 @_target_options
 @json_option
 def accept_removals(id: str, mount_point: Path | None, config_file: Path | None, as_json: bool) -> None:
-    """Confirm that what is gone from the origin ID may go from the tree, and scan it.
+    """Confirm that what is gone from the origin ID may leave the tree, and scan the origin.
 
-    When many files vanish from an origin at once, MusicFS keeps them in the tree until you say so.
+    When many files vanish from an origin at once, MusicFS keeps them in the tree until you confirm.
 
     \b
     Example:
@@ -160,10 +160,10 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None,
 
     target = _target(mount_point, config_file)
     if isinstance(target, ControlClient):
-        begun = target.post(_path(id, "accept-removals"))
+        started = target.post(_path(id, "accept-removals"))
         if not as_json:
-            say(f"Scanning {id}; {counted(begun['removals_held'], 'file')} that were kept may go now.")
-        results = follow(target, {id: begun["scan"]}, lambda *_: None)
+            say(f"Scanning {id}; {counted(started['removals_held'], 'file')} that MusicFS kept may go now.")
+        results = follow(target, {id: started["scan"]}, lambda *_: None)
     else:
         if id not in [o.id for o in target.origins if o.enabled]:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(o.id for o in target.origins)}.")
@@ -173,12 +173,17 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None,
         click.get_current_context().exit(1)
 
 
-@origin.command(short_help="Add an origin, to the mount and to its configuration file.")
+@origin.command(short_help="Add an origin to the mount and to its configuration file.")
 @click.argument("where", metavar="URL")
-@click.option("--id", "id_", metavar="ID", help="Its name; made from the URL otherwise.")
-@click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="Lower is preferred; after all others else.")
+@click.option("--id", "id_", metavar="ID", help="Its name. The default is made from the URL.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another setting, as in the file; repeat it for more."
+    "--priority",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Lower is preferred. The default puts it after all others.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another setting, as in the file. Repeat it for more."
 )
 @_target_options
 def add(
@@ -189,9 +194,9 @@ def add(
     mount_point: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Add the origin at URL, which may be a folder's path, to a running mount and to its configuration file.
+    """Add the origin at URL, or in a folder, to a running mount and to its configuration file.
 
-    Without a mount, it is added to the file alone. Nothing that is shown already changes its name.
+    Without a mount, the command only changes the file. Files that are already in the tree keep their names.
 
     \b
     Examples:
@@ -203,13 +208,13 @@ def add(
 
     def table(ids: Sequence[str]) -> dict[str, object]:
         found = origin_from_argument(where if id_ is None else f"{id_}={where}", ids) | _settings(settings)
-        del found["priority"]  # it stands for the place among several options
+        del found["priority"]  # it ranks several --origin options among each other
         return found if priority is None else found | {"priority": priority}
 
     def ask(mount: ControlClient) -> Answer:
         new = table([o["id"] for o in mount.get("/origins")["origins"]])
-        told = {key: str(value) if isinstance(value, Path) else value for key, value in new.items()}
-        return mount.post("/origins", told, timeout_secs=_CHANGE_SECS)
+        body = {key: str(value) if isinstance(value, Path) else value for key, value in new.items()}
+        return mount.post("/origins", body, timeout_secs=_CHANGE_SECS)
 
     def edit(file: ConfigFile, config: Config) -> str:
         new = {"priority": lowest_priority(config.origins)} | table([origin.id for origin in config.origins])
@@ -223,18 +228,18 @@ def _settings(arguments: Sequence[str]) -> dict[str, object]:
     pairs = [text.partition("=") for text in arguments]
     for key, equals, _ in pairs:
         if not equals:
-            raise UsageError(f"--set {key}: say KEY=VALUE.")
+            raise UsageError(f"--set {key}: write KEY=VALUE.")
     return {key: value for key, _, value in pairs}
 
 
-@origin.command(short_help="Take an origin out of the mount and its configuration file.")
+@origin.command(short_help="Remove an origin from the mount and from its configuration file.")
 @click.argument("id", shell_complete=complete_origin)
 @_target_options
 def remove(id: str, mount_point: Path | None, config_file: Path | None) -> None:
-    """Take the origin ID out of a running mount and out of its configuration file.
+    """Remove the origin ID from a running mount and from its configuration file.
 
-    What plays from it goes on from another origin that has the same file. Tracks that only it had go from the tree,
-    and come back with it. Nothing at the origin itself is touched.
+    What plays from it continues from another origin that has the same file. Tracks that only it had leave the tree,
+    and come back with it. Nothing at the origin itself changes.
 
     \b
     Example:
@@ -243,16 +248,16 @@ def remove(id: str, mount_point: Path | None, config_file: Path | None) -> None:
 
     def edit(file: ConfigFile, config: Config) -> str:
         file.remove(id)
-        return f"Origin {id!r} is taken out of {file.path}."
+        return f"Origin {id!r} is removed from {file.path}."
 
     _change(mount_point, config_file, lambda mount: mount.delete(_path(id), timeout_secs=_CHANGE_SECS), edit, id)
 
 
-@origin.command(short_help="Let an origin take part again.")
+@origin.command(short_help="Use a disabled origin again.")
 @click.argument("id", shell_complete=complete_origin)
 @_target_options
 def enable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
-    """Let the origin ID take part again, in a running mount and by its configuration file.
+    """Use the origin ID again, in a running mount and in its configuration file.
 
     \b
     Example:
@@ -261,11 +266,11 @@ def enable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
     _set(id, "enable", None, ("enabled", True), mount_point, config_file)
 
 
-@origin.command(short_help="Leave an origin out, without forgetting its settings.")
+@origin.command(short_help="Stop using an origin, but keep its settings.")
 @click.argument("id", shell_complete=complete_origin)
 @_target_options
 def disable(id: str, mount_point: Path | None, config_file: Path | None) -> None:
-    """Leave the origin ID out of a running mount, as `remove` does, but keep its settings for `enable`.
+    """Stop using the origin ID, as `remove` does, but keep its settings for `enable`.
 
     \b
     Example:
@@ -274,12 +279,12 @@ def disable(id: str, mount_point: Path | None, config_file: Path | None) -> None
     _set(id, "disable", None, ("enabled", False), mount_point, config_file)
 
 
-@origin.command("set-priority", short_help="Say which origin is preferred.")
+@origin.command("set-priority", short_help="Set which origin is preferred.")
 @click.argument("id", shell_complete=complete_origin)
 @click.argument("priority", type=click.IntRange(0, 255), metavar="N")
 @_target_options
 def set_priority(id: str, priority: int, mount_point: Path | None, config_file: Path | None) -> None:
-    """Give the origin ID the priority N, from 0 to 255; lower is preferred. Open files follow it, too.
+    """Give the origin ID the priority N, from 0 to 255. Lower is preferred. Open files follow it, too.
 
     \b
     Example:
@@ -296,12 +301,21 @@ def _set(
     mount_point: Path | None,
     config_file: Path | None,
 ) -> None:
-    """action, body: what the mount is asked. setting: what the file says by that."""
+    """Changes one setting of an origin, in the mount or in the file.
+
+    Args:
+        id: The origin.
+        action: The last part of the path of the request to the mount.
+        body: The body of that request.
+        setting: The key and the value that the request writes into the file.
+        mount_point: The mount that the command line names.
+        config_file: The configuration file that the command line names.
+    """
     key, value = setting
 
     def edit(file: ConfigFile, config: Config) -> str:
         file.set(id, key, value)
-        return f"{file.path} says {key} = {str(value).lower()} for origin {id!r} now."
+        return f"{file.path} now has {key} = {str(value).lower()} for origin {id!r}."
 
     _change(mount_point, config_file, lambda m: m.post(_path(id, action), body, timeout_secs=_CHANGE_SECS), edit, id)
 
@@ -313,9 +327,14 @@ def _change(
     edit: Callable[[ConfigFile, Config], str],
     id: str | None = None,
 ) -> None:
-    """Has the running mount make the change and write it down; without one, edits the file that is named.
+    """Makes a change: the running mount makes it and writes it to its file; without a mount, this edits the file.
 
-    edit: makes the change, and says what was done. id: of the origin that the file has to have.
+    Args:
+        mount_point: The mount that the command line names.
+        config_file: The configuration file that the command line names.
+        ask: Asks the mount to make the change.
+        edit: Makes the change in the file, and returns a sentence that says so.
+        id: The origin that the file must have.
     """
     from musicfs.config.edit import ConfigFile
 
@@ -342,7 +361,7 @@ def _change(
 
 
 def _mount_to_change(mount_point: Path | None, config_file: Path | None) -> ControlClient | None:
-    """The mount that is named, or that of the configuration that is named; None: there is just the file."""
+    """Returns the mount that the command line names, or that of the configuration; None if there is only the file."""
     from musicfs.control.client import NotRunning, find_mount
 
     if mount_point is None and config_file is not None:

@@ -18,14 +18,14 @@ _GAP = "  "
 
 
 class Word(NamedTuple):
-    """Text with a style of rich's, which a pipe does without."""
+    """Text with a style of rich. A pipe gets the text alone."""
 
     text: str
     style: str = ""
 
 
 def say(*words: str | Word) -> None:
-    """One line on standard output."""
+    """Prints one line on standard output."""
     if not sys.stdout.isatty():
         print("".join(printable(_word(word).text) for word in words))
         return
@@ -36,18 +36,18 @@ def say(*words: str | Word) -> None:
 
 
 def warn(sentence: str) -> None:
-    """One line on standard error; with a priority where that is systemd's journal."""
+    """Prints one line on standard error, with a priority if that is systemd's journal."""
     journal = "JOURNAL_STREAM" in os.environ and place_of_stderr() == "journal"
     print(f"{'<4>' if journal else ''}musicfs: {printable(sentence)}", file=sys.stderr)
 
 
 def say_json(value: object) -> None:
-    """ASCII only, so that no terminal, pipe or locale can spoil it; bytes that are no UTF-8 as lone surrogates."""
+    """Prints JSON in ASCII, which no terminal, pipe or locale spoils. Bytes that are no UTF-8 are lone surrogates."""
     print(json.dumps(value, indent=2, ensure_ascii=True))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str | Word]], right: Sequence[int] = ()) -> None:
-    """A table; `right` are the columns of numbers."""
+    """Prints a table. `right` has the numbers of the columns that are aligned to the right."""
     words = [[_word(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(header, words, right)
@@ -85,12 +85,12 @@ def _console() -> Console:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """1 file, 1,234 files."""
+    """Returns a number with its noun: 1 file, 1,234 files."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def size_text(size: float) -> str:
-    """Bytes as people say them: 1.2 GB."""
+    """Returns a size in bytes as people write it: 1.2 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 999.5 or unit == "TB":
             break
@@ -99,7 +99,7 @@ def size_text(size: float) -> str:
 
 
 def duration_text(secs: float) -> str:
-    """The largest unit alone: 5 s, 3 min, 2 h, 4 days."""
+    """Returns a duration in its largest unit: 5 s, 3 min, 2 h, 4 days."""
     for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
         if secs >= length:
             number = int(secs // length)
@@ -108,4 +108,5 @@ def duration_text(secs: float) -> str:
 
 
 def ms_text(ms: float | None) -> str:
+    """Returns milliseconds as people write them: 0.4 ms, 123 ms; `-` for None."""
     return "-" if ms is None else f"{ms:.1f} ms" if ms < 99.5 else f"{ms:.0f} ms"

@@ -21,16 +21,18 @@ _LOOK_SECS = 0.2
 
 @click.command(short_help="Show the status page in a browser.")
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen on this port of 127.0.0.1, not on any free one.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Listen on this port of 127.0.0.1, instead of any free one."
+)
 @click.option("--no-browser", is_flag=True, help="Only print the address and the code.")
 def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
     """Show the status page in a browser: every place, what happened, and how safe your music is.
 
-    The page is there until Ctrl-C, at an address of this machine. It changes nothing. The browser that is started needs
-    nothing else; any other asks for the code that is printed.
+    The page is there until Ctrl-C, at an address of this machine. It changes nothing. This command starts your browser
+    and logs it in; any other browser asks for the code that is printed.
 
     \b
-    Example, and from another machine:
+    Examples, the second from another machine:
       musicfs page
       ssh -L 8384:127.0.0.1:8384 nas musicfs page --port 8384 --no-browser
     """
@@ -40,11 +42,13 @@ def page(mount_point: Path | None, port: int | None, no_browser: bool) -> None:
 
     client = find_mount(mount_point)
     client.get("/status")  # fails now, and with a sentence, when the mount does not answer
-    os.chdir(WORKING_FOLDER)  # The browser starts there, too.
+    os.chdir(WORKING_FOLDER)  # The browser starts in this folder, too.
     try:
         asyncio.run(_serve(client.socket, port or 0, no_browser))
     except OSError as error:
-        raise UserError(f"The page can't be had at port {port} of 127.0.0.1: {error.strerror or error}.") from error
+        raise UserError(
+            f"The page can't be shown at port {port} of 127.0.0.1: {error.strerror or error}; choose another `--port`."
+        ) from error
     except KeyboardInterrupt:
         say("")
 
@@ -68,12 +72,12 @@ async def _serve(socket: Path, port: int, no_browser: bool) -> None:
         starting = None if no_browser else asyncio.create_task(_start_browser(socket.parent, address, keys))
         await ended.wait()
         if starting is not None:
-            starting.cancel()  # which takes its file away
+            starting.cancel()  # which removes its file
             await asyncio.gather(starting, return_exceptions=True)
 
 
 async def _start_browser(folder: Path, address: str, keys: PageKeys) -> None:
-    """Starts it with a file, whose name is all that a command line shows; the file goes once it was used."""
+    """Starts the browser with a file, so that a command line shows only its name; removes the file after its use."""
     import asyncio
 
     from musicfs.control.page_keys import pass_file
@@ -82,8 +86,8 @@ async def _start_browser(folder: Path, address: str, keys: PageKeys) -> None:
     try:
         with pass_file(folder, address, ticket) as path:
             if await asyncio.to_thread(click.launch, path.as_uri()):
-                say("No browser could be started: open the address in one, and give it the code.")
-            while keys.is_waiting(ticket):  # noqa: ASYNC110 (until it is used, or too old)
+                say("No browser could be started: open the address in a browser, and enter the code.")
+            while keys.is_waiting(ticket):  # noqa: ASYNC110 (until the ticket is used or too old)
                 await asyncio.sleep(_LOOK_SECS)
     except OSError as error:
-        say(f"No browser could be started ({error.strerror or error}): open the address, and give it the code.")
+        say(f"No browser could be started ({error.strerror or error}): open the address, and enter the code.")

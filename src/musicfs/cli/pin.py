@@ -1,4 +1,4 @@
-"""`musicfs pin`, `unpin` and `pins`: what is to be on this machine's disk whatever happens."""
+"""`musicfs pin`, `unpin` and `pins`: what stays on this machine's disk, whatever happens to its origins."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PINNING_SECS = 120.0
 _paths = click.argument("paths", metavar="PATH...", type=PATH, nargs=-1, required=True)
 
 
-@click.command(short_help="Have tracks, albums or folders on this disk whatever happens.")
+@click.command(short_help="Fetch tracks, albums or folders, and keep them on this disk.")
 @_paths
-@click.option("--wait", is_flag=True, help="Return once all of it is here, and show how far that is.")
+@click.option("--wait", is_flag=True, help="Show the progress, and return when everything is on this disk.")
 @json_option
 def pin(paths: tuple[Path, ...], wait: bool, as_json: bool) -> None:
-    """Fetch what is at or below each PATH of a mount, and keep it on this disk until it is unpinned.
+    """Fetch what is at or below each PATH of a mount, and keep it on this disk until you unpin it.
 
     \b
     Example:
@@ -45,11 +45,11 @@ def pin(paths: tuple[Path, ...], wait: bool, as_json: bool) -> None:
         say(f"{each['path'] or 'All of it'}: {_progress(each)}.")
 
 
-@click.command(short_help="End what `pin` began.")
+@click.command(short_help="Let pinned files leave this disk when the room is needed.")
 @_paths
 @json_option
 def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Let what was pinned at each PATH go from this disk when its room is needed.
+    """Unpin what was pinned at each PATH: it leaves this disk when the room is needed.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def unpin(paths: tuple[Path, ...], as_json: bool) -> None:
     say(f"Unpinned; {counted(len(answer['pins']), 'pin')} left.")
 
 
-@click.command(short_help="Show what is pinned, and how much of it is here.")
+@click.command(short_help="Show what is pinned, and how much of it is on this disk.")
 @click.argument("mount_point", type=PATH, required=False)
 @json_option
 def pins(mount_point: Path | None, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def pins(mount_point: Path | None, as_json: bool) -> None:
 
 
 def _inside(paths: tuple[Path, ...]) -> tuple[Any, list[str]]:
-    """The mount that the paths are in, and the paths below its mount point."""
+    """Returns the mount that the paths are in, and the paths relative to its mount point."""
     from musicfs.cli.options import real
     from musicfs.control.client import NotRunning, find_mount
 
@@ -103,9 +103,9 @@ def _inside(paths: tuple[Path, ...]) -> tuple[Any, list[str]]:
         try:
             client = find_mount(path)
         except NotRunning as error:
-            raise UserError(f"{path} lies in no mount; give the path of a file or folder inside one.") from error
+            raise UserError(f"{path} is in no mount; give the path of a file or folder inside one.") from error
         if found is not None and client.mount_point != found.mount_point:
-            raise UserError("The paths lie in several mounts; name those of one at a time.")
+            raise UserError("The paths are in several mounts; give the paths of one mount at a time.")
         found = client
         assert client.mount_point is not None
         relative = real(path).relative_to(client.mount_point)

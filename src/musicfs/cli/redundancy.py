@@ -22,14 +22,15 @@ _COLUMNS = ("what", "path", "origin", "tracks", "bytes", "block", "against")
 
 @click.command(short_help="Show what lives in one place only, and which copies differ.")
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("--if-lost", "origin", metavar="ID", help="List the albums that would lose something with this origin.")
+@click.option("--if-lost", "origin", metavar="ID", help="List the albums that would lose tracks with this origin.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print one table for spreadsheets; docs/CLI.md describes it.")
 @json_option
 def redundancy(mount_point: Path | None, origin: str | None, as_csv: bool, as_json: bool) -> None:
-    """Show in how many places your music lives, which albums live in one only, and what would be lost with each origin.
+    """Show in how many places your music lives, which albums live in one place only, and what you would lose with each
+    origin.
 
-    Copies whose bytes are not what they ought to be are listed, too, and count for no place; `musicfs verify` looks
-    for them. What is cached or pinned on this disk is no place either.
+    It also lists damaged copies, which count for no place; `musicfs verify` finds them. What is cached or pinned on
+    this disk counts for no place either.
 
     \b
     Examples:
@@ -52,12 +53,12 @@ def redundancy(mount_point: Path | None, origin: str | None, as_csv: bool, as_js
     else:
         _print(view, origin)
     if more > 0:
-        warn(f"{counted(more, 'album')} more are left out here.")
+        warn(f"{counted(more, 'more album')} not listed.")
 
 
 def _print(view: dict[str, Any], origin: str | None) -> None:
     if not view["places"]:
-        say("No music is known yet; `musicfs scan` looks for it.")
+        say("MusicFS knows no music yet; `musicfs scan` finds it.")
         return
     for each in view["places"]:
         places = each["places"]
@@ -95,7 +96,7 @@ def _print_losses(view: dict[str, Any], origin: str | None) -> None:
 
 
 def print_differing(differing: list[dict[str, Any]]) -> None:
-    """The copies whose bytes are not what they ought to be."""
+    """Prints the copies that are damaged, or differ from another copy."""
     if not differing:
         return
     say("")
@@ -134,5 +135,5 @@ def _print_csv(view: dict[str, Any], origin: str | None) -> None:
 
 
 def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: a quote stands before such, as people write it themselves."""
+    """Returns a cell that no spreadsheet takes for a formula: it puts a quote before such text, as people do."""
     return f"'{printable(text)}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(text)

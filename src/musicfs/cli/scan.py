@@ -1,4 +1,4 @@
-"""`musicfs scan`: in this process when nothing is mounted, else by asking the mount and looking on."""
+"""`musicfs scan`: asks the mount to scan and shows the progress; without a mount, scans in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from musicfs.events import Event
 
 Show = Callable[[str, int, int, int], None]
-"""Takes an origin and its scan's counts so far: listed, read, unreadable."""
+"""Shows the counts of an origin's scan so far: listed, read, unreadable."""
 
 _LOOK_EVERY_SECS = 0.25
 _SCAN_SECS = 60.0
@@ -31,16 +31,16 @@ _SCAN_SECS = 60.0
 @click.command()
 @click.argument("mount_point", type=PATH, required=False)
 @settings_options
-@click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option: follow fewer links.")
+@click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option, which follows fewer links.")
 @json_option
 @click.pass_context
 def scan(
     context: click.Context, /, mount_point: Path | None, as_json: bool, config_file: Path | None, **settings: Any
 ) -> None:
-    """Look for new, changed and removed music now.
+    """Find new, changed and removed music now.
 
-    A running mount is asked to; without one the scan runs here, for the configuration that is named, and the next
-    mount starts with what it found. Only new and changed files are read.
+    If a mount runs, it scans. Otherwise this command scans the origins of the options or the configuration, and the
+    next mount starts with what it found. A scan reads only new and changed files.
 
     \b
     Examples:
@@ -70,7 +70,7 @@ def _scan_configured(config: Config) -> list[dict[str, Any]]:
 
 
 def scan_here_or_by_mount(config: Config, ids: Sequence[str], *, accept_removals: bool = False) -> list[dict[str, Any]]:
-    """Scans in this process, or, when a mount has the cache folder, by that mount."""
+    """Scans in this process; if a mount uses the cache folder, that mount scans."""
     from musicfs.cli.offline import catalogued, scan_origins
     from musicfs.events import ScanProgress
     from musicfs.model import OriginId
@@ -100,13 +100,13 @@ def _mount_that_uses(cache_dir: Path) -> ControlClient | None:
 
 
 def scan_by_mount(client: ControlClient, origin: str | None, show: Show) -> list[dict[str, Any]]:
-    """Has the mount scan one origin, or all, and returns the results once it has."""
-    begun = client.post("/scan", {} if origin is None else {"origin": origin})["scans"]
-    return follow(client, {scan["origin"]: scan["completed"] for scan in begun}, show)
+    """Makes the mount scan one origin, or all, and returns the results when it is done."""
+    started = client.post("/scan", {} if origin is None else {"origin": origin})["scans"]
+    return follow(client, {scan["origin"]: scan["completed"] for scan in started}, show)
 
 
 def follow(client: ControlClient, wanted: Mapping[str, int], show: Show) -> list[dict[str, Any]]:
-    """Waits until each origin's scans have come to the number that is wanted of it."""
+    """Waits until each origin has completed the wanted number of scans, and returns the last results."""
     for origin in wanted:
         show(origin, 0, 0, 0)
     while True:
@@ -123,7 +123,7 @@ def _result(origin: str, scan: dict[str, Any] | None) -> dict[str, Any]:
     from musicfs.control.views import unfinished
 
     if scan is None:
-        return {"origin": origin, **unfinished("the origin was taken away meanwhile")}
+        return {"origin": origin, **unfinished("the origin was removed during the scan")}
     return {"origin": origin, **(scan["last"] or unfinished(scan["error"] or "it did not complete"))}
 
 
@@ -147,7 +147,7 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
             say(Word(f"{result['error']}.", "red"), " Nothing was removed.")
         if held := result["removals_held"]:
             say(f"{held:,} files are gone from {result['origin']} but kept, because that is many at once.")
-            say(f"  If it is right: `musicfs origin accept-removals {result['origin']}`.")
+            say(f"  If you removed them: `musicfs origin accept-removals {result['origin']}`.")
         if links := result["links_left_out"]:
             said = (
                 f"{counted(links, 'symbolic link')} of {result['origin']} {'is' if links == 1 else 'are'} not followed"
@@ -157,9 +157,10 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 
 @contextmanager
 def _progress(expected: Mapping[str, int]) -> Iterator[Show]:
-    """A bar per origin while scanning, on a terminal; a line per origin elsewhere.
+    """Shows the progress of scans: a bar for each origin on a terminal, a line for each origin elsewhere.
 
-    expected: how many files were known of each origin before.
+    Args:
+        expected: How many files of each origin the catalogue knew before.
     """
     if not sys.stderr.isatty():
         yield _Lines()
@@ -185,12 +186,12 @@ def _progress(expected: Mapping[str, int]) -> Iterator[Show]:
 
 
 class _Lines:
-    """Says once of each origin that it is being scanned."""
+    """Prints one line for each origin when its scan starts."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None:
-        if origin not in self._told:
-            self._told.add(origin)
+        if origin not in self._printed:
+            self._printed.add(origin)
             warn(f"scanning {origin}")

@@ -1,4 +1,4 @@
-"""`musicfs status`: how the music of a running mount is, and what to do."""
+"""`musicfs status`: whether the music of a running mount is fine, and if not, what to do."""
 
 from __future__ import annotations
 
@@ -79,35 +79,32 @@ def _any_cached(view: dict[str, Any]) -> bool:
 
 
 def _unreached(view: dict[str, Any]) -> str:
-    """How much can't be played, while origins are away."""
+    """Says how much can't be played while origins are away."""
     if view["unreached"] is None:
-        return "How much can't be played is being counted; ask again in a moment."
+        return "MusicFS is counting the files that can't be played; ask again in a moment."
     cached = view["unreached"]["cached"]
     lost = view["unreached"]["files"] - cached
     parts = []
     if lost:
-        parts.append(
-            f"{counted(lost, 'file')} can't be played now: not cached as a whole, and at no origin that answers."
-        )
+        parts.append(f"{counted(lost, 'file')} can't be played now: not cached whole, and at no origin that answers.")
     if cached:
         parts.append(f"{counted(cached, 'file')} can be played from the cache alone.")
     return " ".join(parts)
 
 
 def _next_step(view: dict[str, Any]) -> str:
-    """What to do first when not all is well; the details of each origin follow further below."""
+    """Says what to do first when something is wrong; the details of each origin follow below."""
     origins = [o for o in view["origins"] if o["enabled"]]
     away = [o for o in origins if o["health"] == "unhealthy"]
     if away:
-        names = " and ".join(o["id"] for o in away) if len(away) < 3 else f"the {len(away)} that are away"
-        return f"bring back {names}; then `musicfs origin check` looks at once, MusicFS by itself within seconds."
+        names = " and ".join(o["id"] for o in away) if len(away) < 3 else f"the {len(away)} origins that are away"
+        return f"bring back {names}; MusicFS notices within seconds, or at once with `musicfs origin check`."
     for origin in origins:
         if origin["removals_held"]:
-            return (
-                f"say whether what is gone from {origin['id']} may go: `musicfs origin accept-removals {origin['id']}`."
-            )
+            id = origin["id"]
+            return f"if you removed the files that are gone from {id}: `musicfs origin accept-removals {id}`."
         if origin["scan"]["state"] == "failed":
-            return f"mend what kept {origin['id']} from being scanned, then `musicfs scan`."
+            return f"fix what made the scan of {origin['id']} fail, then `musicfs scan`."
     return ""
 
 
@@ -125,7 +122,7 @@ def _scan_word(origin: dict[str, Any]) -> Word:
 
 
 def advice(origin: dict[str, Any]) -> list[str]:
-    """What to know and to do about an origin with which not all is well."""
+    """Returns what is wrong with an origin, and what to do about it."""
     id = origin["id"]
     lines = []
     if origin["enabled"] and origin["reason"]:
@@ -133,18 +130,21 @@ def advice(origin: dict[str, Any]) -> list[str]:
         lines += ["", f"{id} ({origin['location']}) is {origin['health']}: {origin['reason']}{checks}."]
     if origin["health"] == "unhealthy":
         lines.append(f"  {_what_still_plays(origin)}")
-        lines.append(f"  Bring it back, then: `musicfs origin check {id}`. MusicFS notices by itself, too.")
+        lines.append(f"  Bring it back; MusicFS notices within seconds, or at once with `musicfs origin check {id}`.")
     elif origin["scan"]["error"]:
-        lines += ["", f"The last scan of {id} failed, nothing was removed: {origin['scan']['error']}."]
+        lines += ["", f"The last scan of {id} failed and removed nothing: {origin['scan']['error']}."]
         lines.append("  `musicfs scan` tries again.")
     if held := origin["removals_held"]:
-        lines += ["", f"{counted(held, 'file')} are gone from {id} but kept in the tree, because that is many at once."]
-        lines.append(f"  If it is right: `musicfs origin accept-removals {id}`.")
+        lines += [
+            "",
+            f"{counted(held, 'file')} {_are(held)} gone from {id} but kept in the tree, because that is many at once.",
+        ]
+        lines.append(f"  If you removed them: `musicfs origin accept-removals {id}`.")
     return lines + left_out(origin)
 
 
 def left_out(origin: dict[str, Any]) -> list[str]:
-    """What is not shown of an origin because of its setting `links`, and what to do about it."""
+    """Returns what the setting `links` hides of an origin, and what to do about it."""
     links = origin["links_left_out"]
     if not links:
         return []
@@ -152,19 +152,23 @@ def left_out(origin: dict[str, Any]) -> list[str]:
     went = origin["files_left_out"]
     lines = [
         "",
-        f"{counted(links, 'symbolic link')} of {origin['id']} {which} {'is' if links == 1 else 'are'} not followed,"
+        f"{counted(links, 'symbolic link')} of {origin['id']} {which} {_are(links)} not followed,"
         f' because its setting is links = "{origin["links"]}".',
     ]
     if went:
-        lines.append(f"  {counted(went, 'file')} that used to be shown {'is' if went == 1 else 'are'} hidden by that.")
+        lines.append(f"  {counted(went, 'file')} that used to be shown {_are(went)} hidden by that.")
     lines.append('  To show what they lead to, to all who see the mount, set links = "all" for this origin.')
     return lines
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _what_still_plays(origin: dict[str, Any]) -> str:
     elsewhere, files = origin["also_elsewhere"], origin["files"]
     if not files:
-        return "No music of it is known yet."
+        return "MusicFS knows no music of it yet."
     if elsewhere is None:
         return "Its music stays listed."
     if elsewhere == files:

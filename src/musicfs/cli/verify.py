@@ -1,4 +1,4 @@
-"""`musicfs verify`: has the mount read all copies and compare them, and looks on."""
+"""`musicfs verify`: makes the mount read all copies and compare them, and shows the progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Show = Callable[[dict[str, Any]], None]
 
 _LOOK_EVERY_SECS = 0.5
-_BEGINNING_SECS = 60.0
+_START_SECS = 60.0
 _SLOWEST, _FASTEST = 10_000, 10**12  # bytes per second
 
 
@@ -39,12 +39,14 @@ def _rate(context: click.Context, parameter: click.Parameter, value: str | None)
 
 @click.command(short_help="Read all copies in the background, and compare them.")
 @click.argument("path", type=PATH, required=False)
-@click.option("--rate", metavar="RATE", callback=_rate, help="Read at most so much, such as 40MB/s.  [default: 10MB/s]")
-@click.option("--metered", is_flag=True, help="Read also where that costs money, such as a bucket of S3.")
-@click.option("--anew", is_flag=True, help="Begin at the beginning, and not where it was stopped.")
-@click.option("--no-wait", is_flag=True, help="Return at once; it goes on in the background.")
-@click.option("--status", "look", is_flag=True, help="Show how far it is and what it has found; begin nothing.")
-@click.option("--stop", is_flag=True, help="End it; the next `verify` of the same PATH goes on where it was.")
+@click.option(
+    "--rate", metavar="RATE", callback=_rate, help="Read at most this much, such as 40MB/s.  [default: 10MB/s]"
+)
+@click.option("--metered", is_flag=True, help="Also read origins where reads cost money, such as a bucket of S3.")
+@click.option("--anew", is_flag=True, help="Start from the beginning, and not where the last one stopped.")
+@click.option("--no-wait", is_flag=True, help="Return at once; the mount goes on in the background.")
+@click.option("--status", "look", is_flag=True, help="Show the progress and the results; start nothing.")
+@click.option("--stop", is_flag=True, help="Stop it; the next `verify` of the same PATH continues there.")
 @json_option
 @click.pass_context
 def verify(
@@ -58,13 +60,13 @@ def verify(
     stop: bool,
     as_json: bool,
 ) -> None:
-    """Read every copy of what is at or below PATH and compare the copies block by block, to find rotten ones.
+    """Read every copy of what is at or below PATH, and compare the copies block by block to find damaged ones.
 
-    The mount does it in the background, slowly and after whatever is played, and goes on after a restart; without PATH
-    it reads all there is. Ctrl-C stops looking on, and nothing else. What is found to be damaged serves no more until
-    its file changes. Origins that are away are left out, and named at the end. The exit code is 1 if anything differs.
+    The mount does this in the background, slowly and after whatever is played, and continues after a restart. Without
+    PATH it reads everything. Ctrl-C only ends this display. A damaged copy no longer serves until its file changes. The
+    result names the origins that were away and not read. The exit code is 1 if a copy differs.
 
-    Not to be confused with `musicfs cache verify`, which reads the cache on this disk.
+    Another command, `musicfs cache verify`, reads the cache on this disk.
 
     \b
     Examples:
@@ -81,7 +83,7 @@ def verify(
         view = client.post("/verify/stop")
     else:
         wanted = {"path": inside, "rate": rate, "metered": metered, "anew": anew}
-        view = client.post("/verify", wanted, timeout_secs=_BEGINNING_SECS)
+        view = client.post("/verify", wanted, timeout_secs=_START_SECS)
         if not no_wait:
             view = _watch(client, view["number"])
     if as_json:
@@ -93,7 +95,7 @@ def verify(
 
 
 def _mount_of(path: Path | None) -> tuple[ControlClient, str]:
-    """The mount that the path is in, and the path below its mount point."""
+    """Returns the mount that the path is in, and the path relative to its mount point."""
     from musicfs.cli.options import real
     from musicfs.control.client import find_mount
 
@@ -114,23 +116,23 @@ def _watch(client: ControlClient, number: int) -> dict[str, Any]:
                 show(view)
                 time.sleep(_LOOK_EVERY_SECS)
     except NotRunning as error:
-        raise UserError("The mount has ended; the next one goes on verifying where it was.") from error
+        raise UserError("The mount has ended; the next mount continues to verify where this one stopped.") from error
     except KeyboardInterrupt:
-        warn("the mount goes on verifying; `musicfs verify --status` looks again, `musicfs verify --stop` ends it.")
+        warn("the mount goes on verifying; `musicfs verify --status` shows how far, `musicfs verify --stop` stops it.")
         raise
     return view
 
 
 def _print(view: dict[str, Any]) -> None:
     if view["state"] == "never":
-        say("Nothing has been verified yet; `musicfs verify` begins.")
+        say("Nothing has been verified yet; `musicfs verify` starts.")
         return
     what = view["path"] or "the whole mount"
     done, size = counted(view["done_files"], "copy", "copies"), size_text(view["done_bytes"])
     if view["state"] == "done":
-        say(f"{done} of {what} gone through, {size}, {_ago(view['ended_at'])}.")
+        say(f"Done: {done} of {what}, {size}, {_ago(view['ended_at'])}.")
     else:
-        word = "Under way" if view["state"] == "running" else "Stopped"
+        word = "Running" if view["state"] == "running" else "Stopped"
         rate = f"{size_text(view['rate'])}/s at most"
         say(f"{word}: {view['done_files']:,} of {counted(view['files'], 'copy', 'copies')} of {what}, {size}; {rate}.")
     for each in view["unchecked"]:
@@ -144,7 +146,7 @@ def _print(view: dict[str, Any]) -> None:
         if view["found"] > len(view["finds"]):
             say(f"and {view['found'] - len(view['finds']):,} more.")
     elif view["state"] == "done":
-        say(Word("All that was read is as it ought to be.", "green"))
+        say(Word("Every copy that was read is intact.", "green"))
 
 
 def _ago(at: float | None) -> str:
@@ -153,7 +155,7 @@ def _ago(at: float | None) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Show]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Shows a bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda view: None
         return
@@ -161,15 +163,15 @@ def _progress() -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("verifying"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("verifying"), BarColumn(bar_width=24), TextColumn("{task.fields[counts]}", markup=False),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None, told="")
+        task = bars.add_task("", total=None, counts="")
 
         def show(view: dict[str, Any]) -> None:
             total = max(view["bytes"], view["done_bytes"]) or None
-            told = f"{view['done_files']:,} of {counted(view['files'], 'copy', 'copies')}, {view['found']:,} differ"
-            bars.update(task, total=total, completed=view["done_bytes"], told=told)
+            counts = f"{view['done_files']:,} of {counted(view['files'], 'copy', 'copies')}, {view['found']:,} differ"
+            bars.update(task, total=total, completed=view["done_bytes"], counts=counts)
 
         yield show

@@ -1,4 +1,4 @@
-"""`musicfs why`: where a file of the mount comes from, and why from there."""
+"""`musicfs why`: which copy of a file plays, and why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def why(path: Path, as_json: bool) -> None:
     try:
         client = find_mount(path)
     except NotRunning as error:
-        raise UserError(f"{path} lies in no mount; give the path of a file inside one.") from error
+        raise UserError(f"{path} is in no mount; give the path of a file inside one.") from error
     assert client.mount_point is not None
     inside = real(path).relative_to(client.mount_point)
     view = client.get("/why", {"path": "" if inside == Path() else str(inside)})
