@@ -103,6 +103,17 @@ def test_every_file_of_the_project_that_is_named_exists(page: Path) -> None:
         assert any(ROOT.glob(name)), f"{page.name} names {name}"
 
 
+def test_every_module_that_the_architecture_names_exists() -> None:
+    package = ROOT / "src/musicfs"
+    rooms = "|".join(each.name for each in package.iterdir() if each.is_dir())
+    text = (ROOT / "docs/ARCHITECTURE.md").read_text()
+    named = re.findall(rf"`((?:{rooms})/[\w/.]+)`", text)
+    assert len(named) > 30
+    assert [name for name in named if not (package / name).exists()] == []
+    files = {path.name for path in package.rglob("*")}
+    assert [name for name in re.findall(r"`(\w+\.(?:py|sql))`", text) if name not in files] == []
+
+
 def commands(text: str) -> Iterator[str]:
     """The command lines of `musicfs` in code: of blocks, of indented lines, and in backticks."""
     blocks = [body for language, body in BLOCK.findall(text) if language in ("", "sh", "bash", "console")]
