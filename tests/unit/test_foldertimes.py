@@ -150,7 +150,7 @@ def test_a_time_is_believed_only_when_it_was_the_same_for_some_seconds(tmp_path:
 
         def listed(*mtimes: int | None) -> list[bool]:
             times = FolderTimes(db, 1, lambda: now)
-            left_out = [times.tell(str(n), mtime) for n, mtime in enumerate(mtimes)]
+            left_out = [times.add(str(n), mtime) for n, mtime in enumerate(mtimes)]
             times.keep(())
             return left_out
 

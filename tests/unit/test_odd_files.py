@@ -217,8 +217,8 @@ async def test_a_folder_of_a_time_that_can_not_be_kept_is_listed_each_time(libra
     for _ in range(3):
         with library.catalog.transaction():
             times = FolderTimes(library.catalog._db, 1, lambda: float(next(clock)))
-            assert not times.tell("far", 10**30)
-            assert not times.tell("nowhere", MAX)
+            assert not times.add("far", 10**30)
+            assert not times.add("nowhere", MAX)
             times.keep(())
 
 

@@ -62,8 +62,7 @@ class Changing:
         del self.files[origin, path]
         catalog = self._library.catalog
         with catalog.transaction():
-            catalog.begin_seen()
-            self._library.builder.update(*catalog.remove_replicas(catalog.unseen(origin, path)))
+            self._library.builder.update(*catalog.remove_replicas(list(catalog.replicas_under(origin, path))))
 
     def enable(self, *origins: str) -> None:
         catalog = self._library.catalog

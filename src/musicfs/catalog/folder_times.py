@@ -17,7 +17,7 @@ _FAR_NS = 2**63 - 1
 
 
 class FolderTimes:
-    """The folders that one scan of everything meets. `tell` is for the origin; the scan calls the others.
+    """The folders that one scan of everything meets. The origin calls `add`, the scan calls the others.
 
     A change may hide in the coarseness of a time: two within one second look like one. So a folder's time counts only
     if it was the same at two listings some seconds apart. No clock is compared with another machine's.
@@ -33,7 +33,7 @@ class FolderTimes:
         )
         db.execute("DELETE FROM met")
 
-    def tell(self, folder: str, mtime_ns: int | None) -> bool:
+    def add(self, folder: str, mtime_ns: int | None) -> bool:
         """Notes a folder that is about to be listed; whether all in it is known, so that it need not be."""
         if mtime_ns is not None and not abs(mtime_ns) < _FAR_NS:
             mtime_ns = None  # It could not be kept exactly.

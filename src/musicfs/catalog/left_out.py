@@ -12,7 +12,7 @@ _BELOW = "(path = :path OR (path > :first AND path < :last))"
 
 
 class LeftOutLinks:
-    """The links that one scan leaves out. `tell` is for the origin; the scan calls the others.
+    """The links that one scan leaves out. The origin calls `add`; the scan calls the others.
 
     They are gathered in a table and not in memory, since there may be as many as there are files.
     """
@@ -23,7 +23,7 @@ class LeftOutLinks:
         db.execute("CREATE TEMP TABLE IF NOT EXISTS met_links (path BLOB PRIMARY KEY) WITHOUT ROWID")
         db.execute("DELETE FROM met_links")
 
-    def tell(self, link: str) -> None:
+    def add(self, link: str) -> None:
         """Notes a link that is left out."""
         self._db.execute("INSERT OR IGNORE INTO met_links VALUES (?)", (encode_path(link),))
 

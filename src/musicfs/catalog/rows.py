@@ -75,11 +75,12 @@ class FileRow(NamedTuple):
 class Compared(NamedTuple):
     """How an origin's files differ from what the catalogue has of them.
 
-    fresh: files that it does not have in this version, with whether it has another. owners: by the numbers of replicas,
-    whom they belong to now, where that is another than before.
+    fresh: files that it does not have in this version, with whether it has another version. known: the numbers of the
+    replicas that it has in any version. owners: the new owner of each replica, by its number, that changed hands.
     """
 
     fresh: list[tuple[Stat, bool]]
+    known: list[int]
     owners: list[tuple[int, Owner | None]]
 
 

@@ -25,7 +25,6 @@ class Catalog:
     def __init__(self, db: sqlite3.Connection) -> None:
         """db: of a catalogue; this closes it."""
         self._db = db
-        self._seen = bytearray()  # by a replica's number; a million of them must not cost more than a megabyte
 
     @classmethod
     def open(cls, path: Path, cache_mb: int = 32) -> Catalog:
@@ -121,24 +120,24 @@ class Catalog:
 
     # replicas
 
-    def begin_seen(self) -> None:
-        """Begins a scan: none of the replicas that the catalogue has now was seen by it, and all that come were."""
-        newest = self._db.execute("SELECT max(id) FROM replicas").fetchone()[0]
-        self._seen = bytearray((newest or 0) + 1)
+    def newest_replica(self) -> int:
+        """The highest number of a replica; 0 if there is none."""
+        return self._db.execute("SELECT max(id) FROM replicas").fetchone()[0] or 0
 
     def compare(self, origin: str, listed: Sequence[Stat]) -> Compared:
-        """How the files that an origin lists differ from what is here. Those of them that are here were seen."""
+        """How the files that an origin lists differ from its replicas in the catalogue."""
         stats = {encode_path(stat.path): stat for stat in listed}
         rows = self._many(
             "SELECT r.path, r.id, r.size, r.mtime_ns, r.etag, r.uid, r.gid, r.mode FROM replicas r"
             f" WHERE r.origin = {self._origin(origin)} AND r.path IN (%s)",
             stats,
         )
+        known: list[int] = []
         changed: set[bytes] = set()
         owners: list[tuple[int, Owner | None]] = []
         for row in rows:
             path, number, version = row[0], row[1], row[2:5]
-            self._see(number)
+            known.append(number)
             stat = stats[path]
             same = version == (stat.size, stat.mtime_ns, stat.etag)  # as it mostly is
             if row[5] is not None and stat.owner is not None and row[5] != stat.owner.uid:
@@ -150,7 +149,7 @@ class Catalog:
                     owners.append((number, stat.owner))
             else:
                 changed.add(path)
-        return Compared([(stat, path in changed) for path, stat in stats.items()], owners)
+        return Compared([(stat, path in changed) for path, stat in stats.items()], known, owners)
 
     def set_owners(self, owners: Sequence[tuple[int, Owner | None]]) -> set[str]:
         """Notes whom replicas belong to now, by their numbers; returns the directories of the tree that show them."""
@@ -163,13 +162,6 @@ class Catalog:
             [number for number, _ in owners],
         )
         return {dir for (dir,) in rows}
-
-    def _see(self, number: int) -> bool:
-        """Whether that is news."""
-        if number >= len(self._seen) or self._seen[number]:
-            return False
-        self._seen[number] = 1
-        return True
 
     def _origin(self, origin: str) -> int:
         return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
@@ -224,29 +216,26 @@ class Catalog:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def mark_seen_in(self, origin: str, folder: str) -> int:
-        """Marks all replicas below `folder`; how many of them were not seen before."""
-        prefix = encode_path(folder)
-        rows = self._db.execute(
-            "SELECT id FROM replicas WHERE origin = ? AND path > ? AND path < ?",
-            (self._origin(origin), prefix + b"/", prefix + b"0"),
-        )
-        return sum(self._see(number) for (number,) in rows)
+    def replicas_below(self, origin: str, folder: str) -> Iterator[int]:
+        """The numbers of the origin's replicas in `folder` and its folders; of all of them if it is ""."""
+        where = "origin = :origin" + (" AND path > :first AND path < :last" if folder else "")
+        return self._numbers(where, origin, folder)
+
+    def replicas_under(self, origin: str, path: str) -> Iterator[int]:
+        """As `replicas_below`, with the replica at `path` itself, if that is a file."""
+        where = "origin = :origin" + (" AND (path = :path OR (path > :first AND path < :last))" if path else "")
+        return self._numbers(where, origin, path)
+
+    def _numbers(self, where: str, origin: str, path: str) -> Iterator[int]:
+        this = encode_path(path)
+        values = {"origin": self._origin(origin), "path": this, "first": this + b"/", "last": this + b"0"}
+        return (number for (number,) in self._db.execute(f"SELECT id FROM replicas WHERE {where}", values))
 
     def folder_times(self, origin: str) -> FolderTimes:
         return FolderTimes(self._db, self._origin(origin))
 
     def left_out_links(self, origin: str) -> LeftOutLinks:
         return LeftOutLinks(self._db, self._origin(origin))
-
-    def unseen(self, origin: str, under: str) -> list[int]:
-        """The numbers of the origin's replicas at and below `under` that were not seen since `begin_seen`."""
-        prefix = encode_path(under)
-        where, values = "", ()  # type: tuple[str, tuple[bytes, ...]]
-        if under:
-            where, values = " AND (path = ? OR (path > ? AND path < ?))", (prefix, prefix + b"/", prefix + b"0")
-        rows = self._db.execute("SELECT id FROM replicas WHERE origin = ?" + where, (self._origin(origin), *values))
-        return [number for (number,) in rows if number < len(self._seen) and not self._seen[number]]
 
     def lost(self, origin: str, numbers: Sequence[int]) -> int:
         """How many of these replicas hold a content that the origin has nowhere else."""

@@ -1,7 +1,7 @@
-"""Scans: bring the catalogue in line with what an origin holds, and the tree with the catalogue as it goes.
+"""Scans: bring the catalogue in line with what an origin holds, and the tree with the catalogue.
 
-A scan reads only files that are new or changed, commits in batches, so that an interrupted one is taken up where it
-stopped, and removes only at the end of a listing that was complete, and only what is plausibly gone.
+A scan reads only files that are new or changed, and commits in batches, so that the next scan continues where an
+interrupted one stopped. It removes files only at the end of a listing that was complete, and only if that is plausible.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from musicfs.catalog.database import is_of_values
-from musicfs.catalog.folder_times import FolderTimes
-from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.events import Event, FilesChanged, ScanFinished, ScanProgress
+from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.library.parse_pool import Analyser
+from musicfs.library.scan_state import ScanState, SeenReplicas
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, Stat
 from musicfs.origin import LeavesOutLinks, Origin, SkipsFolders
@@ -31,39 +30,13 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500
 _BATCH_SECS = 0.1
-"""What a slow listing has told by then is looked at while it goes on."""
+"""After this time, files that a slow listing has returned are processed while the listing continues."""
 _FEW = 32
-"""So many new files are parsed in a thread; for more of them it is worth while to start processes."""
+"""Up to so many new files are parsed in a thread; more of them are worth the start of processes."""
 # More than this share of an origin gone at once is more likely an accident than a wish.
 _PLAUSIBLE_SHARE = 0.25
 _ALWAYS_PLAUSIBLE = 3
 _WINDOW_SECS = 3600.0
-
-
-@dataclass(slots=True)
-class _Progress:
-    careful: bool
-    listed: int = 0
-    fresh: int = 0  # of these, new or changed
-    read: int = 0
-    unreadable: int = 0
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    held: int = 0
-    links_left_out: int = 0
-    pending: list[ScannedFile] = field(default_factory=list)
-    left_out: dict[str, tuple[int, str]] = field(default_factory=dict)  # number and an example, by what is wrong
-    unfinished: set[str] = field(default_factory=set)  # folders with files that could not be looked at
-    pending_added: int = 0
-
-    def keeps(self, stat: Stat) -> bool:
-        """Whether the file can be kept; if not, notes that it is left out."""
-        problem = stat.problem()
-        if problem is not None:
-            number, example = self.left_out.get(problem, (0, stat.path))
-            self.left_out[problem] = number + 1, example
-        return problem is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +48,15 @@ class _Fresh:
 
 
 class Scanner:
-    """Scans origins into one catalogue.
+    """Scans origins into one catalogue. One scan runs at a time: `scan` waits for its turn.
 
-    publish: takes the scans' events. announce: takes the tree's changes after each commit.
-    keep_pace: waits while both have more to do than they get done.
-    One scan runs at a time per catalogue: `scan` waits for its turn.
+    Args:
+        catalog: Where the origins' files are recorded.
+        builder: Brings the tree in line with the catalogue.
+        analyser: Reads and parses new files.
+        publish: Receives the scans' events.
+        announce: Receives the tree's changes after each commit.
+        keep_pace: Waits while the receivers of both are behind.
     """
 
     def __init__(
@@ -102,99 +79,95 @@ class Scanner:
     async def scan(
         self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, careful: bool = False
     ) -> ScanFinished:
-        """Scans the origin at and below the paths (all of it by default) and publishes how it went.
+        """Scans the origin and publishes how it went. The origin's failures end the scan and are in the result.
 
-        quick: where the origin tells its folders' times, those whose time says that they hold the same files are not
-        looked into, so that files that were rewritten in place are not noticed. careful: no file is parsed in this
-        process, however few they are.
-        Never raises for the origin's failures: they end the scan, remove nothing, and are in the result.
+        Args:
+            origin: What is scanned.
+            under: The paths at and below which it is scanned; by default all of it.
+            quick: Skip folders whose time says that they hold the same files, where the origin reports folders' times.
+                Files that were rewritten in place are not found then.
+            careful: Parse no file in this process, however few there are.
         """
         async with self._turn:
-            progress = _Progress(careful)
-            error = None
-            self._catalog.begin_seen()
-            times = self._catalog.folder_times(origin.id)
-            links = self._catalog.left_out_links(origin.id)
+            scan = ScanState(
+                origin, under, quick, careful, SeenReplicas(self._catalog.newest_replica()),
+                self._catalog.folder_times(origin.id), self._catalog.left_out_links(origin.id),
+            )  # fmt: skip
             try:
                 for path in under:
-                    await self._look_under(origin, path, progress, times, links, quick)
+                    await self._scan_under(scan, path)
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
                 # what was moved is at its new place before it leaves the old one.
-                self._flush(origin, progress)
-                self._remove_unseen(origin, under, progress, links)
-                self._keep_times(times, under, progress)
+                self._flush(scan)
+                self._remove_unseen(scan)
+                self._keep_times(scan)
             except (OriginFailed, ReplicaFailed) as failure:
-                error = str(failure)
-                self._flush(origin, progress)
-                times.forget(progress.unfinished)
-            _tell_left_out(origin, progress)
-            result = ScanFinished(
-                origin.id, progress.listed, progress.read, progress.unreadable,
-                progress.added, progress.changed, progress.removed, progress.held, error, progress.links_left_out,
-            )  # fmt: skip
+                scan.error = str(failure)
+                self._flush(scan)
+                scan.times.forget(scan.unfinished)
+            scan.log_unusable()
+            result = scan.result()
             self._publish(result)
             return result
 
-    def _keep_times(self, times: FolderTimes, under: Sequence[str], progress: _Progress) -> None:
-        """Of a scan of everything; and not while files are kept that are gone, which a folder left out would hide."""
+    def _keep_times(self, scan: ScanState) -> None:
+        """Records folders' times after a scan of everything, unless files that are gone are kept: a folder that is
+        skipped would hide them."""
         with self._catalog.transaction():
-            if progress.held:
-                times.forget_all()
-            elif "" in under:
-                times.keep(progress.unfinished)
+            if scan.held:
+                scan.times.forget_all()
+            elif scan.is_of_everything:
+                scan.times.keep(scan.unfinished)
             else:
-                times.forget(progress.unfinished)
+                scan.times.forget(scan.unfinished)
 
-    def _listing(
-        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, links: LeftOutLinks, quick: bool
-    ) -> AsyncIterator[Stat]:
+    def _listing(self, scan: ScanState, under: str) -> AsyncIterator[Stat]:
+        origin = scan.origin
         if isinstance(origin, LeavesOutLinks):
-            return origin.scan_telling(links.tell, under)
+            return origin.scan_telling(scan.links.add, under)
         if under or not isinstance(origin, SkipsFolders):
             return origin.scan(under)
 
-        def tell(folder: str, mtime_ns: int | None) -> bool:
-            left_out = times.tell(folder, mtime_ns) and quick
-            if left_out:
-                progress.listed += self._catalog.mark_seen_in(origin.id, folder)
-            return left_out
+        def skips(folder: str, mtime_ns: int | None) -> bool:
+            is_skipped = scan.times.add(folder, mtime_ns) and scan.quick
+            if is_skipped:
+                scan.listed += scan.seen.add(self._catalog.replicas_below(origin.id, folder))
+            return is_skipped
 
-        return origin.scan_folders(tell)
+        return origin.scan_folders(skips)
 
-    async def _look_under(
-        self, origin: Origin, under: str, progress: _Progress, times: FolderTimes, links: LeftOutLinks, quick: bool
-    ) -> None:
+    async def _scan_under(self, scan: ScanState, under: str) -> None:
         try:
-            async with aclosing(_batches(self._listing(origin, under, progress, times, links, quick))) as batches:
-                await self._take_all(origin, batches, progress)
+            async with aclosing(_batches(self._listing(scan, under))) as batches:
+                await self._take_all(scan, batches)
         except ReplicaFailed as failure:
             if failure.fault is not ReplicaFault.MISSING or not under:
                 raise
             # The path is gone; whether the origin still is there decides what that means.
-            if await origin.health() is HealthStatus.UNHEALTHY:
-                raise OriginFailed(origin.id, OriginFault.UNREACHABLE) from failure
+            if await scan.origin.health() is HealthStatus.UNHEALTHY:
+                raise OriginFailed(scan.origin.id, OriginFault.UNREACHABLE) from failure
 
-    async def _take_all(self, origin: Origin, batches: AsyncIterator[list[Stat]], progress: _Progress) -> None:
-        """Reads what is new or changed; while one batch is read, the one before is committed and another is listed."""
+    async def _take_all(self, scan: ScanState, batches: AsyncIterator[list[Stat]]) -> None:
+        """Reads what is new or changed. While one batch is read, the one before is committed and another is listed."""
         reading: deque[asyncio.Task[None]] = deque()
         fresh = _Fresh([], set())
 
-        def begin() -> None:
+        def start() -> None:
             if fresh.files:
-                reading.append(asyncio.create_task(self._read(origin, fresh, progress)))
+                reading.append(asyncio.create_task(self._read(scan, fresh)))
 
         try:
             async for batch in batches:
                 await self._keep_pace()
-                self._pick(origin, batch, progress, fresh)
-                if progress.fresh > _FEW:  # a few wait for the end: there may be no more
-                    begin()
+                self._pick(scan, batch, fresh)
+                if scan.fresh > _FEW:  # a few wait for the end: there may be no more
+                    start()
                     fresh = _Fresh([], set())
                 while len(reading) > 1:
-                    await self._finish(origin, reading, progress)
-            begin()
+                    await self._finish(scan, reading)
+            start()
             while reading:
-                await self._finish(origin, reading, progress)
+                await self._finish(scan, reading)
         except (OriginFailed, ReplicaFailed):
             await asyncio.gather(*reading, return_exceptions=True)  # what was listed may still be read
             raise
@@ -203,62 +176,53 @@ class Scanner:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
 
-    async def _finish(self, origin: Origin, reading: deque[asyncio.Task[None]], progress: _Progress) -> None:
+    async def _finish(self, scan: ScanState, reading: deque[asyncio.Task[None]]) -> None:
         """Waits for the first batch, and commits once that is worth it."""
         await reading[0]
         reading.popleft()
-        if len(progress.pending) >= _BATCH:
-            await asyncio.sleep(0)  # the next one is begun before a commit keeps this thread
-            self._flush(origin, progress)
+        if len(scan.pending) >= _BATCH:
+            await asyncio.sleep(0)  # the next batch starts before a commit keeps this thread
+            self._flush(scan)
 
-    def _pick(self, origin: Origin, batch: Sequence[Stat], progress: _Progress, fresh: _Fresh) -> None:
-        """Adds what is new or changed among the batch to `fresh`; notes that all of it was seen, and whose it is."""
-        batch = [stat for stat in batch if progress.keeps(stat)]
+    def _pick(self, scan: ScanState, batch: Sequence[Stat], fresh: _Fresh) -> None:
+        """Adds what is new or changed among the batch to `fresh`. Records that all of it was seen, and its owners."""
+        batch = [stat for stat in batch if scan.keeps(stat)]
         roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
-        compared = self._catalog.compare(origin.id, [stat for stat in batch if stat.path in roles])
+        compared = self._catalog.compare(scan.origin.id, [stat for stat in batch if stat.path in roles])
+        scan.seen.add(compared.known)
         if compared.owners:
             with self._catalog.transaction():
                 changes = self._builder.update((), self._catalog.set_owners(compared.owners))
             self._announce(changes)
         for stat, changed in compared.fresh:
             fresh.files.append((stat, roles[stat.path]))
-            progress.fresh += 1
+            scan.fresh += 1
             if changed:
                 fresh.changed.add(stat.path)
-        progress.listed += len(roles)
-        self._publish_progress(origin, progress)
+        scan.listed += len(roles)
+        self._publish(scan.progress())
 
-    async def _read(self, origin: Origin, fresh: _Fresh, progress: _Progress) -> None:
+    async def _read(self, scan: ScanState, fresh: _Fresh) -> None:
         def take(stat: Stat, found: ScannedFile | None) -> None:
             if found is None:
-                progress.unfinished.add(stat.path.rpartition("/")[0])
+                scan.unfinished.add(stat.path.rpartition("/")[0])
                 return
-            added = stat.path not in fresh.changed
-            progress.pending.append(found)
-            progress.read += 1
-            progress.unreadable += found.problem is not None
-            progress.changed += not added
-            progress.added += added
-            progress.pending_added += added
-            self._publish_progress(origin, progress)
+            scan.take(found, is_new=stat.path not in fresh.changed)
+            self._publish(scan.progress())
 
-        few = progress.fresh <= _FEW and not progress.careful
-        await self._analyser.analyse_all(origin, fresh.files, take, few=few)
+        few = scan.fresh <= _FEW and not scan.careful
+        await self._analyser.analyse_all(scan.origin, fresh.files, take, few=few)
 
-    def _publish_progress(self, origin: Origin, progress: _Progress) -> None:
-        self._publish(ScanProgress(origin.id, progress.listed, progress.read, progress.unreadable))
-
-    def _flush(self, origin: Origin, progress: _Progress) -> None:
-        if not progress.pending:
+    def _flush(self, scan: ScanState) -> None:
+        found, added = scan.take_pending()
+        if not found:
             return
-        found, progress.pending = progress.pending, []
-        added, progress.pending_added = progress.pending_added, 0
-        stored = self._store(origin, found)
-        added -= len(found) - stored
-        self._publish(FilesChanged(origin.id, max(added, 0), stored - max(added, 0), 0))
+        stored = self._store(scan.origin, found)
+        added = max(added - (len(found) - stored), 0)
+        self._publish(FilesChanged(scan.origin.id, added, stored - added, 0))
 
     def _store(self, origin: Origin, found: Sequence[ScannedFile]) -> int:
-        """How many of them could be stored. One that can't be, for whatever reason, is left out, and no other."""
+        """Stores the files, without those that the catalogue refuses. Returns how many were stored."""
         try:
             with self._catalog.transaction():
                 changes = self._builder.update(self._catalog.store(origin.id, found))
@@ -277,34 +241,36 @@ class Scanner:
         self._announce(changes)
         return len(found)
 
-    def _remove_unseen(self, origin: Origin, under: Sequence[str], progress: _Progress, links: LeftOutLinks) -> None:
-        """Removes what was not listed, or holds it back if it is more than is likely to be meant.
+    def _remove_unseen(self, scan: ScanState) -> None:
+        """Removes what was not listed, or keeps it if more is gone than a user is likely to have deleted.
 
         What is reached only through links that are left out goes in any case: it must not be shown.
         """
-        id = origin.id
-        unseen = sorted({number for path in under for number in self._catalog.unseen(id, path)})
-        hidden = links.hidden(unseen)
+        id = scan.origin.id
+        unseen = sorted(
+            {number for path in scan.under for number in scan.seen.unseen(self._catalog.replicas_under(id, path))}
+        )
+        hidden = scan.links.hidden(unseen)
         gone = [number for number in unseen if number not in hidden]
         # A file that has only moved is no loss, however many they are.
         lost = self._catalog.lost(id, gone)
         changes = TreeChanges()
         with self._catalog.transaction():
             if lost and not self._is_plausible(id, lost) and not self._catalog.accepts_removals(id):
-                progress.held, gone = lost, []
+                scan.held, gone = lost, []
             elif gone:
                 self._catalog.count_removed(id, lost, _WINDOW_SECS)
             if going := [*gone, *hidden]:
                 changes = self._builder.update(*self._catalog.remove_replicas(going))
-                progress.removed += len(going)
-            if ("" in under or progress.held) and self._catalog.set_held(id, progress.held) and progress.held:
+                scan.removed += len(going)
+            if (scan.is_of_everything or scan.held) and self._catalog.set_held(id, scan.held) and scan.held:
                 log.warning(
                     "%d files are gone from origin %s: they are kept in the tree until"
                     " `musicfs origin accept-removals %s` confirms it",
                     lost, id, id, extra={"origin": id},
                 )  # fmt: skip
-            progress.links_left_out = links.keep(under, len(hidden))
-            if "" in under:
+            scan.links_left_out = scan.links.keep(scan.under, len(hidden))
+            if scan.is_of_everything:
                 self._catalog.scan_completed(id)
         if hidden:
             log.warning(
@@ -317,8 +283,10 @@ class Scanner:
             self._publish(FilesChanged(id, 0, 0, len(going)))
 
     def _is_plausible(self, origin: str, lost: int) -> bool:
-        """Whether somebody may well have deleted so many on purpose, with what went lately: a watch sees a big
-        removal as many small ones."""
+        """Whether a user may well have deleted so many files on purpose.
+
+        Recent removals count too: a watch reports one big removal as many small ones.
+        """
         before = self._catalog.removed_lately(origin, _WINDOW_SECS)
         have = self._catalog.count_replicas(origin)
         if lost == have > 1:
@@ -326,16 +294,8 @@ class Scanner:
         return lost + before <= max(_ALWAYS_PLAUSIBLE, (have + before) * _PLAUSIBLE_SHARE)
 
 
-def _tell_left_out(origin: Origin, progress: _Progress) -> None:
-    for problem, (number, example) in progress.left_out.items():
-        log.warning(
-            "origin %s: %d files are left out because their %s; one is %.200r", origin.id, number, problem,
-            example, extra={"origin": origin.id},
-        )  # fmt: skip
-
-
 async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:
-    """What is listed, some at a time, while the listing goes on."""
+    """The listed files in batches, while the listing continues."""
     queue: asyncio.Queue[list[Stat] | None] = asyncio.Queue()
     room = asyncio.Semaphore(1)
 
