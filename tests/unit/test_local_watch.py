@@ -229,7 +229,7 @@ async def test_a_start_that_is_cancelled_while_a_thread_opens_the_watch_leaves_n
     def slowly() -> INotify:
         begun.set()
         assert go_on.wait(30)
-        return INotify()  # type: ignore[no-untyped-call]
+        return INotify()
 
     starting = asyncio.create_task(watched.watch(inotify=slowly))
     assert await asyncio.to_thread(begun.wait, 30)
