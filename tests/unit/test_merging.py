@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
-from musicfs.federation.coalesce import MAX, Coalescer
+from musicfs.federation.driver_reads import MAX, DriverReads
 from musicfs.model import Replica
 from musicfs.origin import HandOut
 from tests.support.fakes import DATA, HANG, SHORT, UNREACHABLE, FakeOrigin, slow
@@ -18,21 +18,17 @@ from tests.support.virtualtime import virtual_time
 PIECE = 100
 
 
-def merger() -> Coalescer:
-    return Coalescer(lambda read, name: asyncio.create_task(read, name=name))
-
-
 def asked(origin: FakeOrigin) -> list[tuple[int, int]]:
     return [(call.offset, call.size) for call in origin.calls]
 
 
-def begin(made: Coalescer, origin: FakeOrigin, *numbers: int) -> list[asyncio.Task[bytes]]:
-    return [asyncio.create_task(made.read(origin, origin.replica, number * PIECE, PIECE)) for number in numbers]
+def begin(made: DriverReads, origin: FakeOrigin, *numbers: int) -> list[asyncio.Task[bytes]]:
+    return [made.start(origin, origin.replica, number * PIECE, PIECE, alone=False) for number in numbers]
 
 
 @virtual_time
 async def test_neighbours_that_are_begun_together_are_one_request() -> None:
-    origin, made = FakeOrigin("a"), merger()
+    origin, made = FakeOrigin("a"), DriverReads()
     found = await asyncio.gather(*begin(made, origin, 3, 1, 2, 7))
     assert found == [DATA[number * PIECE : (number + 1) * PIECE] for number in (3, 1, 2, 7)]
     assert asked(origin) == [(100, 300), (700, 100)]
@@ -40,7 +36,7 @@ async def test_neighbours_that_are_begun_together_are_one_request() -> None:
 
 @virtual_time
 async def test_what_is_begun_later_is_a_request_of_its_own() -> None:
-    origin, made = FakeOrigin("a", read_outcome=slow(1)), merger()
+    origin, made = FakeOrigin("a", read_outcome=slow(1)), DriverReads()
     first = begin(made, origin, 0)
     await asyncio.sleep(0.5)
     await asyncio.gather(*first, *begin(made, origin, 1))
@@ -49,15 +45,15 @@ async def test_what_is_begun_later_is_a_request_of_its_own() -> None:
 
 @virtual_time
 async def test_a_request_has_a_largest_size() -> None:
-    origin, made = FakeOrigin("a", data=bytes(2 * MAX)), merger()
+    origin, made = FakeOrigin("a", data=bytes(2 * MAX)), DriverReads()
     size = MAX // 2
-    await asyncio.gather(*(made.read(origin, origin.replica, number * size, size) for number in range(4)))
+    await asyncio.gather(*(made.start(origin, origin.replica, number * size, size, alone=False) for number in range(4)))
     assert asked(origin) == [(0, MAX), (MAX, MAX)]
 
 
 @virtual_time
 async def test_a_failure_is_everybodys() -> None:
-    origin, made = FakeOrigin("a", read_outcome=UNREACHABLE), merger()
+    origin, made = FakeOrigin("a", read_outcome=UNREACHABLE), DriverReads()
     for read in begin(made, origin, 0, 1):
         with pytest.raises(OriginFailed):
             await read
@@ -65,14 +61,14 @@ async def test_a_failure_is_everybodys() -> None:
 
 @virtual_time
 async def test_a_short_answer_is_short_for_who_wanted_its_end() -> None:
-    origin, made = FakeOrigin("a", read_outcome=SHORT), merger()
+    origin, made = FakeOrigin("a", read_outcome=SHORT), DriverReads()
     found = await asyncio.gather(*begin(made, origin, 0, 1))
     assert list(map(len, found)) == [PIECE, PIECE - 1]
 
 
 @virtual_time
 async def test_who_goes_away_takes_nothing_from_the_others_and_the_last_ends_the_request() -> None:
-    origin, made = FakeOrigin("a", read_outcome=HANG), merger()
+    origin, made = FakeOrigin("a", read_outcome=HANG), DriverReads()
     first, second, third = begin(made, origin, 0, 1, 2)
     await asyncio.sleep(1)
     first.cancel()
@@ -86,7 +82,7 @@ async def test_who_goes_away_takes_nothing_from_the_others_and_the_last_ends_the
 
 @virtual_time
 async def test_who_goes_away_at_once_is_not_asked_for() -> None:
-    origin, made = FakeOrigin("a"), merger()
+    origin, made = FakeOrigin("a"), DriverReads()
     first, second = begin(made, origin, 0, 1)
     await asyncio.sleep(0)
     first.cancel()
@@ -120,7 +116,7 @@ class Stream(FakeOrigin):
 
 @virtual_time
 async def test_each_part_of_a_stream_is_there_as_soon_as_it_has_come() -> None:
-    origin, made = Stream(), merger()
+    origin, made = Stream(), DriverReads()
     loop = asyncio.get_running_loop()
     reads = begin(made, origin, 0, 1, 2)
     for number, read in enumerate(reads):
@@ -133,7 +129,7 @@ async def test_each_part_of_a_stream_is_there_as_soon_as_it_has_come() -> None:
 
 @virtual_time
 async def test_a_stream_that_breaks_off_fails_only_for_who_waits_for_its_rest() -> None:
-    origin, made = Stream(), merger()
+    origin, made = Stream(), DriverReads()
     origin.sound = 1
     first, *rest = begin(made, origin, 0, 1, 2)
     assert await first == DATA[:PIECE]
@@ -144,7 +140,7 @@ async def test_a_stream_that_breaks_off_fails_only_for_who_waits_for_its_rest() 
 
 @virtual_time
 async def test_a_stream_of_which_nobody_wants_the_rest_is_ended() -> None:
-    origin, made = Stream(), merger()
+    origin, made = Stream(), DriverReads()
     first, second, third = begin(made, origin, 0, 1, 2)
     await asyncio.sleep(0.5)
     third.cancel()

@@ -336,7 +336,7 @@ class Begun:
 @pytest.mark.parametrize(("readers", "pieces"), [(2, 200), (30, 40), (300, 10)])
 async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(readers: int, pieces: int) -> None:
     begun = Begun()
-    ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: False)
+    ahead = ReadAhead(begun, BLOCK_SIZE)
     files = [OpenContent(Content(n, Fingerprint(bytes(32)), 1 << 30), []) for n in range(readers)]
     for piece in range(pieces):
         for file in files:
@@ -446,7 +446,7 @@ async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:
         def drop(self, opened: OpenContent, index: int) -> None:
             raise AssertionError("nothing was begun before")
 
-    ahead = ReadAhead(Failing(), BLOCK_SIZE, lambda opened: False, lambda opened: inf)
+    ahead = ReadAhead(Failing(), BLOCK_SIZE, lambda opened: inf)
     file = OpenContent(Content(1, Fingerprint(bytes(32)), 400 * BLOCK_SIZE), [])
     for jump in range(JUMPS + 4):
         ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
@@ -469,7 +469,7 @@ async def test_where_reads_cost_money_whoever_stops_jumping_about_ends_the_fetch
             begun.append(index)
             return super().begin(opened, index)
 
-    ahead = ReadAhead(Counting(), BLOCK_SIZE, lambda opened: False, lambda opened: 3)
+    ahead = ReadAhead(Counting(), BLOCK_SIZE, lambda opened: 3)
     file = OpenContent(Content(1, Fingerprint(bytes(32)), 400 * BLOCK_SIZE), [])
     for jump in range(JUMPS + 4):
         ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
@@ -514,7 +514,7 @@ async def test_nobody_waits_for_the_end_of_a_long_request() -> None:
 
 async def test_a_file_larger_than_a_track_is_not_fetched_whole() -> None:
     begun = Begun()
-    ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: False, lambda opened: inf)
+    ahead = ReadAhead(begun, BLOCK_SIZE, lambda opened: inf)
     for number, size in enumerate((MAX_GATHERED, MAX_GATHERED + 1)):
         file = OpenContent(Content(number, Fingerprint(bytes(32)), size), [])
         for jump in range(JUMPS + 2):

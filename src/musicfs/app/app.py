@@ -123,7 +123,7 @@ class App:
         self.reader = Reader(
             self.failover,
             store=self.store,
-            kept=lambda origin: origin in self._kept,
+            kept=self._kept.__contains__,
             checksums=self.checksums,
             before=lambda content: self.tree.predecessors(content),
         )
@@ -206,7 +206,8 @@ class App:
                 self.failover.configure(wanted.retry)
             changed = {"origins": wanted.origins, "health": wanted.health, "retry": wanted.retry}
             self.config = self.config.model_copy(update=changed)
-            self._kept = kept(self.config)
+            self._kept.clear()
+            self._kept.update(kept(self.config))
 
     def rescan(self, origin: OriginId) -> int:
         """Has the origin scanned soon; returns the number that `LibraryWatcher.ended` reaches once it is.

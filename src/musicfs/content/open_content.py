@@ -23,6 +23,7 @@ class OpenContent:
     awaits_record: a read could be answered at once, were it not for that.
     checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` as it is.
     routed: how the best replica is read without waiting, as of the registry's generations `routed_at`.
+    may_reuse: whether what is cached of an earlier version of the file may save fetching; False once that was denied.
     """
 
     content: Content
@@ -34,3 +35,4 @@ class OpenContent:
     checked_of: Replica | None = None
     routed: tuple[ReadNow, Replica] | None = None
     routed_at: tuple[int, int, int] | None = None
+    may_reuse: bool = True

@@ -125,7 +125,6 @@ class _SequentialRead:
 class ReadAhead:
     """Follows the reads of remote files. All methods belong to the event loop's thread.
 
-    is_local: whether these replicas are served by a disk of this machine, for which the kernel does all this.
     gathering: how many blocks of a file that is jumped about in may be fetched for each that is read; 0: no more.
     """
 
@@ -133,12 +132,10 @@ class ReadAhead:
         self,
         blocks: Blocks,
         block_size: int,
-        is_local: Callable[[OpenContent], bool],
         gathering: Callable[[OpenContent], float] = lambda opened: 0,
     ) -> None:
         self._blocks = blocks
         self._size = block_size
-        self._is_local = is_local
         self._gathering = gathering
         self._runs: dict[int, _SequentialRead] = {}
 
@@ -181,7 +178,7 @@ class ReadAhead:
             self._drop(run)
 
     def _follow(self, opened: OpenContent, start: int) -> _SequentialRead | None:
-        if self._is_local(opened):
+        if opened.routed is not None:  # a healthy disk of this machine, for which the kernel reads ahead
             return None
         if len(self._runs) >= _MAX_RUNS:
             self.close(next(iter(self._runs.values())).opened)

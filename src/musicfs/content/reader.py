@@ -1,19 +1,18 @@
-"""From a byte range of a content to the blocks it lies in, each fetched once however many readers wait for it.
+"""Reads ranges of contents as blocks. Each block is fetched once, however many readers wait for it.
 
-Two ways in, as the mount needs them: `read_now` answers at once or not at all, `read` may wait. Every block that is
-fetched is checked against the checksum recorded when it was first seen, so that a replica that has rotted, or that
-lies, is found out by the reading of it.
+The mount needs two ways in: `read_now` answers at once or not at all, `read` may wait. Every block that is fetched is
+checked against the checksum recorded when it was first seen, so reading finds replicas that have rotted or that lie.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from math import inf
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
+from musicfs.content.block_table import BlockKey, BlockTable, Flight
 from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
@@ -21,24 +20,17 @@ from musicfs.content.retag import Reuse
 from musicfs.content.verified_reads import CheckedReads
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
-from musicfs.federation.fetch import Fetched, never
+from musicfs.federation.fetch import URGENT, Demand
 from musicfs.model import Content, OriginId, Replica
 
 __all__ = ["BLOCK_SIZE", "OpenContent", "Reader"]
 
 _RECENT_BLOCKS = 32
-_FAIL_AGAIN_SECS = 0.1
 _FAIR_PART = 4
 
 
 class Reader:
-    """Reads ranges of contents. All methods belong to the event loop's thread.
-
-    recent_blocks: how many fetched blocks are kept in memory, besides those read ahead, for the kernel asks for a block
-    in several requests.
-    store: the cache on disk, if there is one. kept: whether blocks of this origin are to be kept there.
-    checksums: what blocks are checked against. before: what files that hold a content held earlier, the latest first.
-    """
+    """Reads ranges of contents. All methods belong to the event loop's thread."""
 
     def __init__(
         self,
@@ -49,32 +41,40 @@ class Reader:
         checksums: Checksums | None = None,
         before: Callable[[Content], Sequence[Content]] = lambda content: (),
     ) -> None:
+        """Only stores its arguments.
+
+        Args:
+            failover: fetches bytes from origins.
+            recent_blocks: how many fetched blocks stay in memory beside those read ahead, because the kernel asks for
+                a block in several requests.
+            store: the cache on disk, if there is one.
+            kept: whether blocks of this origin go into the cache on disk.
+            checksums: what blocks are checked against.
+            before: returns what the files that hold a content held earlier, the latest first.
+        """
         self._failover = failover
         self._store = store
         self._kept = kept
-        self._most_recent = recent_blocks
+        self._recent_blocks = recent_blocks
         checksums = checksums or Checksums()
         self._checked = CheckedReads(failover, checksums, self._forget)
         self._reuse = Reuse(failover, store, checksums, before, self._forget) if store is not None else None
-        self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
-        self._fetching: dict[tuple[int, int], asyncio.Task[bytes]] = {}
-        self._failed: dict[tuple[int, int], tuple[float, NoReplicaAvailable]] = {}
-        self._unasked: set[tuple[int, int]] = set()
-        """Blocks that are fetched ahead, and that nobody waits for yet."""
-        self._ahead = ReadAhead(self, BLOCK_SIZE, lambda opened: failover.reads_now(opened.replicas), self._gathering)
+        self._table = BlockTable()
+        self._in_memory = self._table.in_memory
+        self._ahead = ReadAhead(self, BLOCK_SIZE, self._gathering)
 
     @property
     def bytes_held(self) -> int:
-        """Of blocks in memory."""
-        return sum(map(len, self._recent.values()))
+        """Bytes of blocks in memory."""
+        return sum(map(len, self._in_memory.values()))
 
     @property
     def busy(self) -> bool:
-        """Whether anything is fetched that somebody reads, or soon will."""
-        return bool(self._fetching)
+        """Whether a block is being fetched that a reader waits for, or is likely to read soon."""
+        return bool(self._table.in_flight)
 
     async def keep(self, opened: OpenContent, index: int) -> None:
-        """Has the block of a pinned content stored in the cache on disk, as background work.
+        """Stores the block of a pinned content in the cache on disk, as background work.
 
         Raises `NoReplicaAvailable`.
         """
@@ -84,23 +84,28 @@ class Reader:
             self._store.put(opened.content, index, fetched.data)
 
     async def compare(self, opened: OpenContent, index: int, replica: Replica) -> None:
-        """Has the replica show the block, as background work whose time and failures say little of its origin.
+        """Reads the block from one replica, as background work whose time and failures say little of its origin.
 
-        Who turns out to be wrong is in quarantine afterwards. Raises `NoReplicaAvailable` when this one can't be read,
-        or is wrong.
+        Replicas that turn out to be wrong are in quarantine afterwards. Raises `NoReplicaAvailable` when this one can't
+        be read, or is wrong.
         """
-        await self._checked.fetch(opened, index, urgent=never, background=True, only=replica)
+        await self._checked.fetch(opened, index, demand=Demand(urgent=False), background=True, only=replica)
 
     def prepare(self, opened: OpenContent) -> None:
-        """It has been opened, so it is likely to be read soon."""
+        """Prepares for reads of a content that has just been opened."""
         self._checked.prepare(opened)
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
-        """The bytes if they can be had without waiting, else None. A memoryview is valid until the next call."""
+        """Returns the bytes if that takes no waiting, else None. A memoryview is valid until the next call.
+
+        Args:
+            offset: in bytes.
+            size: in bytes.
+        """
         data = self._checked.read_now(opened, offset, size)
-        if data is None and self._recent:
+        if data is None and self._in_memory:
             index, start = divmod(offset, BLOCK_SIZE)
-            block = self._recent.get((opened.content.id, index))
+            block = self._in_memory.get((opened.content.id, index))
             end = min(start + size, opened.content.size - index * BLOCK_SIZE)
             if block is not None and end <= len(block):
                 self._ahead.note(opened, offset, index * BLOCK_SIZE + end, here=True)
@@ -112,7 +117,7 @@ class Reader:
         return data
 
     async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`, fewer only at the end of the content.
+        """Returns exactly `size` bytes at `offset`, fewer only at the end of the content.
 
         Raises `NoReplicaAvailable` when no replica has them within the deadline.
         """
@@ -124,133 +129,102 @@ class Reader:
             await self._checked.load(opened)
             if (data := self.read_now(opened, offset, size)) is not None:
                 return bytes(data)
+        opened.routed = self._failover.registry.route_now(opened.replicas)
         self._ahead.note(opened, offset, end, here=False)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
-        blocks = await asyncio.gather(*(self._block(opened, index) for index in range(first, last + 1)))
+        blocks = await asyncio.gather(*[self._block(opened, index) for index in range(first, last + 1)])
         base = first * BLOCK_SIZE
         return b"".join(blocks)[offset - base : end - base]
 
     async def _block(self, opened: OpenContent, index: int) -> bytes:
+        """Returns the block, whatever state the table has it in."""
         key = (opened.content.id, index)
-        block = self._recent.get(key)
-        if block is not None:
+        if (block := self._in_memory.get(key)) is not None:
             return block
-        if key in self._unasked:
-            self._unasked.discard(key)
-            deadline = asyncio.get_running_loop().time() + self._failover.patience
+        flight = self._table.in_flight.get(key)
+        if flight is None:
+            if (error := self._table.failure(key)) is not None:
+                raise error
+            flight = self._start(opened, key, URGENT)
+        elif not flight.demand.urgent:
+            flight.demand.urgent = True
+            deadline = self._failover.deadline()
             try:
-                return await asyncio.shield(self._fetching[key])
-            except NoReplicaAvailable as error:
-                if not error.timed_out:
+                return await asyncio.shield(flight.task)
+            except NoReplicaAvailable as late:
+                if not late.timed_out:
                     raise
-                # Its time had begun before that of its reader.
-                return await asyncio.shield(self._start(opened, index, deadline))
-        # Shielded: whoever asked first may go away while others wait for the same block.
-        return await asyncio.shield(self._start(opened, index))
-
-    def _start(self, opened: OpenContent, index: int, deadline: float | None = None) -> asyncio.Task[bytes]:
-        """The fetch of the block, which may be under way."""
-        key = (opened.content.id, index)
-        task = self._fetching.get(key)
-        if task is None:
-            if deadline is None:
-                self._fail_again(key)
-            task = asyncio.create_task(self._fetch(opened, index, deadline))
-            self._fetching[key] = task
-            task.add_done_callback(lambda done: self._fetched(key, done))
-        return task
+                # The time of that fetch started before that of its reader.
+                flight = self._table.in_flight.get(key) or self._start(opened, key, URGENT, deadline)
+        return await asyncio.shield(flight.task)
 
     def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes] | None:
-        """Fetches a block that nobody waits for yet; None when it is here or under way."""
+        """Fetches a block that no reader waits for yet; returns None when it is here or under way."""
         key = (opened.content.id, index)
-        if key in self._recent or key in self._fetching or self._failure_of(key) is not None:
+        if key in self._in_memory or key in self._table.in_flight or self._table.failure(key) is not None:
             return None
         if self._store is not None and self._store.has(opened.content, index):
             return None
-        self._unasked.add(key)
-        return self._start(opened, index)
+        return self._start(opened, key, Demand(urgent=False)).task
 
     def drop(self, opened: OpenContent, index: int) -> None:
-        """Ends the fetch of the block if still nobody waits for it."""
-        key = (opened.content.id, index)
-        if key in self._unasked:
-            self._unasked.discard(key)
-            self._fetching.pop(key).cancel()
+        """Cancels the fetch of the block unless a reader waits for it."""
+        self._table.drop((opened.content.id, index))
 
     def close(self, opened: OpenContent) -> None:
-        """Nobody reads it any more."""
+        """Ends reading ahead for a content that no reader has open any longer."""
         self._ahead.close(opened)
         self._trim()
 
-    def _fetched(self, key: tuple[int, int], task: asyncio.Task[bytes]) -> None:
-        if self._fetching.get(key) is not task:  # dropped
-            return
-        del self._fetching[key]
-        unasked = key in self._unasked
-        self._unasked.discard(key)
-        # Looked at in any case, since everyone who waited for it may be gone.
-        if not task.cancelled() and isinstance(error := task.exception(), NoReplicaAvailable):
-            now = asyncio.get_running_loop().time()
-            self._failed = {k: failed for k, failed in self._failed.items() if failed[0] > now}
-            if error.timed_out and not unasked:
-                self._failed[key] = now + _FAIL_AGAIN_SECS, error
+    def _start(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None = None) -> Flight:
+        return self._table.start(key, self._fetch(opened, key, demand, deadline), demand)
 
-    def _fail_again(self, key: tuple[int, int]) -> None:
-        """The kernel asks at once again for what its read-ahead has waited for in vain: one deadline is enough."""
-        error = self._failure_of(key)
-        if error is not None:
-            raise error
-
-    def _failure_of(self, key: tuple[int, int]) -> NoReplicaAvailable | None:
-        """What the fetch of the block failed with, if that was a moment ago."""
-        until, error = self._failed.get(key, (0.0, None))
-        return error if asyncio.get_running_loop().time() < until else None
-
-    async def _fetch(self, opened: OpenContent, index: int, deadline: float | None = None) -> bytes:
-        data = await self._find(opened, index, deadline)
-        self._recent[opened.content.id, index] = data
+    async def _fetch(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None) -> bytes:
+        data = await self._find(opened, key[1], demand, deadline)
+        self._table.keep(key, data)
         self._trim()
         return data
 
     def _trim(self) -> None:
-        while len(self._recent) > self._most_recent + self._ahead.room // BLOCK_SIZE:
-            self._recent.popitem(last=False)
+        self._table.trim(self._recent_blocks + self._ahead.room // BLOCK_SIZE)
 
-    async def _find(self, opened: OpenContent, index: int, deadline: float | None) -> bytes:
-        """From the cache on disk if it is there, else from an origin; from a healthy disk of this machine directly."""
+    async def _find(self, opened: OpenContent, index: int, demand: Demand, deadline: float | None) -> bytes:
+        """Takes the block from the cache on disk if it is there, else from an origin.
+
+        A healthy disk of this machine, whose blocks are not cached, is asked first.
+        """
         store, content = self._store, opened.content
-        if store is None:
-            return (await self._ask(opened, index, deadline)).data
-        direct = self._failover.reads_now(opened.replicas) and not any(self._kept(r.origin) for r in opened.replicas)
-        if not direct and (data := await store.read(content, index)) is not None:
+        is_kept = store is not None and any(self._kept(replica.origin) for replica in opened.replicas)
+        direct = store is None or (opened.routed is not None and not is_kept)
+        if not direct and store is not None and (data := await store.read(content, index)) is not None:
             return data
-        if not direct and (data := await self._reused(opened, index, deadline)) is not None:
-            if store.is_pinned(content) or any(self._kept(replica.origin) for replica in opened.replicas):
-                store.put(content, index, data)
-            return data
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._failover.patience
+        if not direct and self._reuse is not None and opened.may_reuse:
+            data = await self._reuse.block(opened, index, deadline, demand)
+            if data is not None:
+                self._put(content, index, data, is_kept=is_kept)
+                return data
         try:
-            fetched = await self._ask(opened, index, deadline)
+            fetched = await self._checked.fetch(opened, index, deadline, demand=demand)
         except NoReplicaAvailable:
-            if direct and (data := await store.read(content, index)) is not None:
+            if direct and store is not None and (data := await store.read(content, index)) is not None:
                 return data
             raise
-        is_checked = opened.record is not None
-        if is_checked and (self._kept(fetched.replica.origin) or store.is_pinned(content)):
-            store.put(content, index, fetched.data)
+        if opened.record is not None:
+            self._put(content, index, fetched.data, is_kept=self._kept(fetched.replica.origin))
         return fetched.data
 
-    async def _reused(self, opened: OpenContent, index: int, deadline: float | None) -> bytes | None:
-        key = opened.content.id, index
-        assert self._reuse is not None
-        return await self._reuse.block(opened, index, deadline, urgent=lambda: key not in self._unasked)
-
-    async def _ask(self, opened: OpenContent, index: int, deadline: float | None) -> Fetched:
-        key = opened.content.id, index
-        return await self._checked.fetch(opened, index, deadline, urgent=lambda: key not in self._unasked)
+    def _put(self, content: Content, index: int, data: bytes, *, is_kept: bool) -> None:
+        if self._store is not None and (is_kept or self._store.is_pinned(content)):
+            self._store.put(content, index, data)
 
     def _gathering(self, opened: OpenContent) -> float:
-        """As ReadAhead has it: only what is kept on disk, and drives out little there; where reads cost money, within
-        four times of what is asked for."""
+        """How many blocks of the file may be fetched for each that is read, for `ReadAhead`; 0: none.
+
+        Only what is kept on disk and drives out little there; where reads cost money, up to four times what is asked
+        for.
+        """
         best, size = self._failover.registry.route(opened.replicas), opened.content.size
         if self._store is None or best is None or not self._kept(best.origin.id):
             return 0
@@ -259,15 +233,13 @@ class Reader:
         return _FAIR_PART - 1 if best.metered else inf
 
     def _forget(self, content: Content, index: int) -> None:
-        """What is kept of the block is not what it ought to be."""
-        self._recent.pop((content.id, index), None)
+        """Forgets the bytes of a block that turned out to be wrong."""
+        self._table.forget((content.id, index))
         if self._store is not None:
             self._store.forget(content, index)
 
     async def aclose(self) -> None:
-        """Ends the fetches under way; their readers get the cancellation."""
-        for task in list(self._fetching.values()):
-            task.cancel()
-        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+        """Cancels the fetches under way; their readers get the cancellation."""
+        await self._table.aclose()
         if self._reuse is not None:
             await self._reuse.aclose()

@@ -21,6 +21,7 @@ from musicfs.content.audio_region import AudioRegion, FilePages, Unavailable, fi
 from musicfs.content.checksums import REUSED, Checksums, DigestMatch, Record, blocks_of, digest_of
 from musicfs.content.open_content import OpenContent
 from musicfs.federation.failover import FailoverExecutor
+from musicfs.federation.fetch import Demand
 from musicfs.model import Content, Fingerprint
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class _Asking:
 
     opened: OpenContent
     deadline: float
-    urgent: Callable[[], bool]
+    demand: Demand
 
 
 class Reuse:
@@ -77,20 +78,23 @@ class Reuse:
         self._matches: OrderedDict[Fingerprint, asyncio.Task[_Match | None]] = OrderedDict()
         self._refused: set[Fingerprint] = set()
 
-    async def block(
-        self, opened: OpenContent, index: int, deadline: float | None, urgent: Callable[[], bool]
-    ) -> bytes | None:
-        """The block, if most of it need not be fetched; None: it has to be fetched as any other.
+    async def block(self, opened: OpenContent, index: int, deadline: float, demand: Demand) -> bytes | None:
+        """Returns the block if most of it need not be fetched; None: fetch it as any other.
 
-        Raises `NoReplicaAvailable` when the little that is needed can't be had. deadline, urgent: as
-        `FailoverExecutor.fetch` has them.
+        Where nothing of the whole content can be reused, it also sets `opened.may_reuse` to False.
+
+        Args:
+            deadline: in seconds of the event loop's clock.
+            demand: whether a reader waits for the block now.
+
+        Raises:
+            NoReplicaAvailable: the few bytes that have to be fetched can't be.
         """
         content = opened.content
-        if content.fingerprint in self._refused:
-            return None
-        asking = _Asking(opened, self._failover.deadline() if deadline is None else deadline, urgent)
-        match = await self._match(asking)
+        asking = _Asking(opened, deadline, demand)
+        match = await self._match(asking) if content.fingerprint not in self._refused else None
         if match is None:
+            opened.may_reuse = False
             return None
         begin, end = index * BLOCK_SIZE, min((index + 1) * BLOCK_SIZE, content.size)
         first, last = max(begin, match.audio.start), min(end, match.audio.end)
@@ -206,7 +210,7 @@ class Reuse:
         if start >= stop:
             return b""
         fetched = await self._failover.fetch(
-            asking.opened.replicas, start, stop - start, deadline=asking.deadline, urgent=asking.urgent
+            asking.opened.replicas, start, stop - start, deadline=asking.deadline, demand=asking.demand
         )
         return fetched.data
 

@@ -11,7 +11,7 @@ from musicfs.content.open_content import OpenContent
 from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
 from musicfs.federation.failover import FailoverExecutor
-from musicfs.federation.fetch import Fetched, always
+from musicfs.federation.fetch import URGENT, Demand, Fetched
 from musicfs.federation.registry import ReadNow
 from musicfs.model import Content, Replica
 
@@ -123,7 +123,7 @@ class CheckedReads:
         index: int,
         deadline: float | None = None,
         *,
-        urgent: Callable[[], bool] = always,
+        demand: Demand = URGENT,
         background: bool = False,
         only: Replica | None = None,
     ) -> Fetched:
@@ -134,7 +134,7 @@ class CheckedReads:
         replica has the bytes within the deadline. Where the record can't be read, the bytes are given as they are, and
         nothing is recorded; but with `only`, `NoReplicaAvailable` is raised then.
 
-        deadline, urgent, background: as `FailoverExecutor.fetch` has them. only: the replica to ask; the others are
+        deadline, demand, background: as `FailoverExecutor.fetch` has them. only: the replica to ask; the others are
         still heard where it is in doubt.
         """
         until = self._failover.deadline() if deadline is None and not background else deadline
@@ -149,7 +149,7 @@ class CheckedReads:
         digests: dict[Replica, bytes] = {}
 
         def check(replica: Replica, data: bytes) -> bool:
-            if self._quarantined.is_wrong(replica):  # since it was asked
+            if self._quarantined.held and self._quarantined.is_wrong(replica):  # since it was asked
                 return False
             digest = digests[replica] = digest_of(data)
             return record.compare(index, digest, data) is not DigestMatch.WRONG
@@ -161,7 +161,7 @@ class CheckedReads:
             check=check,
             deadline=until,
             block=index,
-            urgent=urgent,
+            demand=demand,
             background=background,
         )
         digest = digests[fetched.replica]

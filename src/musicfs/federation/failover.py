@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, OriginFault
 from musicfs.events import EventBus
-from musicfs.federation.coalesce import Coalescer
-from musicfs.federation.fetch import Check, Fetch, Fetched, FetchRequest, Tools, always
+from musicfs.federation.driver_reads import DriverReads
+from musicfs.federation.fetch import URGENT, Check, Demand, Fetched, FetchRequest
 from musicfs.federation.hedge import HedgeBudget
-from musicfs.federation.registry import OriginRegistry, ReadNow
+from musicfs.federation.outcome import DriverFaults
+from musicfs.federation.race import Race, Tools
+from musicfs.federation.ratelimit import RateLimit
+from musicfs.federation.registry import Candidate, OriginRegistry, ReadNow
 from musicfs.model import Replica
-from musicfs.system.tasks import retrieve
 
 if TYPE_CHECKING:
     from musicfs.config.models import RetryConfig
 
-log = logging.getLogger(__name__)
-
-CLOSING_SECS = 1.0
-
 
 class FailoverExecutor:
-    """Fetches ranges of files from whichever replica can serve them. Belongs to the event loop's thread."""
+    """Fetches ranges of files from whichever replica can serve them. Belongs to the event loop's thread.
+
+    patience: seconds after which a fetch gives up.
+    """
 
     def __init__(self, registry: OriginRegistry, retry: RetryConfig, bus: EventBus) -> None:
         self.registry = registry
-        self._retry = retry
+        self.patience = retry.deadline_ms / 1000
         budget = HedgeBudget(retry.hedge_share, retry.hedge_burst)
-        self._tools = Tools(registry, retry, bus, budget, self._spawn, Coalescer(self._spawn), set())
-        self._reads: set[asyncio.Task[bytes]] = set()
+        self._tools = Tools(registry, retry, bus, budget, DriverReads(), DriverFaults())
         self._traffic = registry.traffic
 
     def configure(self, retry: RetryConfig) -> None:
-        """The reads that begin from now on keep to these settings."""
-        self._retry = retry
+        """Applies these settings to the reads that start from now on."""
+        self.patience = retry.deadline_ms / 1000
         budget = HedgeBudget(retry.hedge_share, retry.hedge_burst)
         self._tools = replace(self._tools, retry=retry, budget=budget)
-
-    @property
-    def patience(self) -> float:
-        """Seconds after which a fetch gives up."""
-        return self._retry.deadline_ms / 1000
-
-    def reads_now(self, replicas: Sequence[Replica]) -> bool:
-        """Whether the best replica is on a healthy disk of this machine."""
-        return self.registry.route_now(replicas) is not None
 
     async def fetch(
         self,
@@ -61,62 +51,73 @@ class FailoverExecutor:
         deadline: float | None = None,
         block: int = 0,
         background: bool = False,
-        urgent: Callable[[], bool] = always,
+        demand: Demand = URGENT,
     ) -> Fetched:
-        """Exactly `size` bytes at `offset`, fewer only at the end of the file, none past it.
+        """Reads exactly `size` bytes at `offset`; fewer only at the end of the file, none past it.
 
-        replicas: of one content, in any order. check: whether a replica's bytes are the recorded ones; where it
-        says no, the replica is quarantined, and the event names `block`. deadline: on the event loop's clock, in
-        seconds; by default `patience` from now. background: work of its own, so it keeps to the origin's bandwidth
-        limit first, for as long as that takes unless there is a deadline, and is never hedged. urgent: as in
-        `FetchRequest`.
+        It takes one snapshot of the routing: candidates with health, latency and limits. Each later round takes
+        another. Cancelling it cancels all that it has under way.
 
-        Raises NoReplicaAvailable, at the deadline at the latest, whatever drivers do. Cancelling it cancels all it has
-        under way.
+        Args:
+            replicas: of one content, in any order.
+            offset: in bytes.
+            size: in bytes.
+            check: whether a replica's bytes are the recorded ones. Where it returns False, the replica goes into
+                quarantine, and the event names `block`.
+            deadline: in seconds of the event loop's clock; `patience` from now where it is None.
+            block: the number of the first block in these bytes.
+            background: no reader will ever wait for it. It keeps to the origin's bandwidth limit first, for as long
+                as that takes unless there is a deadline, and is never hedged.
+            demand: whether a reader waits for it now.
+
+        Raises:
+            NoReplicaAvailable: at the deadline at the latest, whatever drivers do.
         """
-        wanted = FetchRequest(replicas, offset, size, block, check, background, urgent)
+        request = FetchRequest(replicas, offset, size, block, check, background, demand)
         if not replicas:
             raise NoReplicaAvailable(())
-        if not wanted.length_of(replicas[0]):
+        if size <= 0 or offset >= replicas[0].size:
             return Fetched(b"", replicas[0])
         if deadline is None and not background:
             deadline = self.deadline()
-        await self._wait_for_bandwidth(wanted, deadline)
-        if urgent():
+        candidates = self.registry.route_all(replicas)
+        if candidates and candidates[0].bandwidth is not None:
+            await self._wait_for_bandwidth(request, candidates[0], candidates[0].bandwidth, deadline)
+            candidates = self.registry.route_all(replicas)
+        if demand.urgent:
             self._tools.budget.earn()
-        return await Fetch(self._tools, wanted, self.deadline() if deadline is None else deadline).run()
+        return await Race(self._tools, request, self.deadline() if deadline is None else deadline).run(candidates)
 
     def deadline(self) -> float:
-        """By when a fetch that begins now has to end, on the event loop's clock."""
+        """When a fetch that starts now has to end, in seconds of the event loop's clock."""
         return asyncio.get_running_loop().time() + self.patience
 
-    async def _wait_for_bandwidth(self, wanted: FetchRequest, deadline: float | None) -> None:
-        """By the limit of the origin that will be asked first."""
-        best = self.registry.route(wanted.replicas)
-        if best is None or best.bandwidth is None:
-            return
-        size = wanted.length_of(best.replica)
-        if not wanted.background and not best.bandwidth.everything:
-            best.bandwidth.count(size)
+    async def _wait_for_bandwidth(
+        self, request: FetchRequest, best: Candidate, limit: RateLimit, deadline: float | None
+    ) -> None:
+        """Applies the limit of the origin that is asked first. Raises NoReplicaAvailable at the deadline."""
+        size = min(request.size, max(0, best.replica.size - request.offset))
+        if not request.background and not limit.everything:
+            limit.count(size)
             return
         try:
             async with asyncio.timeout_at(deadline):
-                await best.bandwidth.take(size)
+                await limit.take(size)
         except TimeoutError:
             detail = "its bandwidth_limit was used up until the read's deadline"
             raise NoReplicaAvailable((OriginFailed(best.origin.id, OriginFault.TIMEOUT, detail),), True) from None
 
     def fetch_now(self, replicas: Sequence[Replica], offset: int, size: int) -> bytes | memoryview | None:
-        """The same bytes, if the best replica's origin is healthy and has them without waiting, else None.
+        """Returns the same bytes if the best replica's origin is healthy and has them without waiting, else None.
 
-        A memoryview is valid until the next call. Accounts for nothing and raises nothing: `fetch` does, when it
-        reads what this could not.
+        A memoryview is valid until the next call. It reports nothing and raises nothing: `fetch` does, when it reads
+        what this could not.
         """
         routed = self.registry.route_now(replicas)
         return None if routed is None else self.read_now(routed, offset, size)
 
     def read_now(self, routed: tuple[ReadNow, Replica], offset: int, size: int) -> bytes | memoryview | None:
-        """As `fetch_now`, from the replica that `registry.route_now` has chosen."""
+        """Does what `fetch_now` does, with the replica that `registry.route_now` has chosen."""
         read_now, replica = routed
         left = replica.size - offset
         if left <= 0:
@@ -126,7 +127,7 @@ class FailoverExecutor:
         except MusicFSError:
             return None
         except Exception as error:
-            self._report_a_bug(replica, error)
+            self._tools.faults.log(replica.origin, error, immediate=True)
             return None
         if data is None or len(data) != (size if size < left else left):
             return None
@@ -137,25 +138,4 @@ class FailoverExecutor:
 
     async def aclose(self) -> None:
         """Cancels the reads under way; waits a moment for them, but not for a driver that ignores that."""
-        for read in self._reads:
-            read.cancel()
-        if self._reads:
-            await asyncio.wait(self._reads, timeout=CLOSING_SECS)
-
-    def _spawn(self, read: Coroutine[Any, Any, bytes], name: str) -> asyncio.Task[bytes]:
-        task = asyncio.create_task(read, name=name)
-        self._reads.add(task)
-        task.add_done_callback(self._reads.discard)
-        task.add_done_callback(retrieve)
-        return task
-
-    def _report_a_bug(self, replica: Replica, error: Exception) -> None:
-        bug = (replica.origin, type(error))
-        if bug not in self._tools.reported:
-            self._tools.reported.add(bug)
-            log.error(
-                "an immediate read of origin %r failed by a fault of its driver",
-                replica.origin,
-                exc_info=error,
-                extra={"origin": replica.origin},
-            )
+        await self._tools.reads.aclose()

@@ -88,6 +88,9 @@ class HealthMonitor:
         self._rng = rng
         self._on_latency = on_latency
         self._watched: dict[OriginId, _Watched] = {}
+        self._states: dict[OriginId, OriginHealthState] = {}
+        self.live = HealthSnapshot(MappingProxyType(self._states))
+        """The states as they are at any time; `snapshot` is what they were at one."""
         self._snapshot: HealthSnapshot | None = None
         self._all_unhealthy = False
         self._running = False
@@ -117,6 +120,7 @@ class HealthMonitor:
             origin, self._config, self._rng, lambda: watched.state, lambda answer: self._probed(watched, answer)
         )
         self._watched[origin.id] = watched
+        self._states[origin.id] = watched.state
         self._membership_changed()
         if self._running:
             watched.prober.start()
@@ -125,6 +129,7 @@ class HealthMonitor:
         """Forgets the origin at once, then stops its probes as `aclose` does."""
         watched = self._watched.pop(id, None)
         if watched is not None:
+            del self._states[id]
             self._membership_changed()
             await _stop(watched)
 
@@ -150,8 +155,7 @@ class HealthMonitor:
     def snapshot(self) -> HealthSnapshot:
         """The states now; the same object until one of them changes."""
         if self._snapshot is None:
-            states = {id: watched.state for id, watched in self._watched.items()}
-            self._snapshot = HealthSnapshot(MappingProxyType(states))
+            self._snapshot = HealthSnapshot(MappingProxyType(self._states.copy()))
         return self._snapshot
 
     def record_success(self, id: OriginId, latency_ms: float) -> None:
@@ -210,7 +214,7 @@ class HealthMonitor:
         changed = after.status is not before.status
         if changed and before.status is HealthStatus.HEALTHY:
             after = replace(after, held_until=watched.fall(now))
-        watched.state = after
+        watched.state = self._states[watched.id] = after
         self._snapshot = None
         if (after.status, after.consecutive_failures) != (before.status, before.consecutive_failures):
             self.generation += 1
@@ -229,7 +233,7 @@ class HealthMonitor:
         self._note_whether_all_are_lost()
 
     def _note_whether_all_are_lost(self) -> None:
-        before, self._all_unhealthy = self._all_unhealthy, self.snapshot().all_unhealthy()
+        before, self._all_unhealthy = self._all_unhealthy, self.live.all_unhealthy()
         if self._all_unhealthy and not before:
             self._bus.publish(AllOriginsUnhealthy(tuple(self._watched)))
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from musicfs.events import EventBus, OriginRegistered, OriginUnregistered
 from musicfs.federation.health import HealthMonitor
-from musicfs.federation.health_state import HealthSnapshot
+from musicfs.federation.health_state import NEVER_SEEN, HealthSnapshot
 from musicfs.federation.quarantine import Quarantine
 from musicfs.federation.ratelimit import RateLimit
-from musicfs.federation.router import Router
+from musicfs.federation.router import LatencyStats, Router
 from musicfs.federation.stats import ReadStats
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origin import Origin, ReadsNow, WatchHandle
@@ -30,17 +30,21 @@ MAX_RANKINGS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A replica that may be read now. timeout_ms: of one attempt. metered: asking costs money. hedge: it may be
-    asked besides another origin that is late. status: its origin's, when the candidates were ranked. bandwidth: the
-    limit on what is read from its origin."""
+    """A replica that may be read now, with what a fetch needs to know of its origin.
+
+    timeout_ms: of one attempt. metered: asking costs money. hedge: it may be asked beside another origin that is late.
+    bandwidth: the limit on what is read from the origin. status: the origin's, when the candidates were ranked.
+    latency: the origin's measurements, which go on.
+    """
 
     origin: Origin
     replica: Replica
     timeout_ms: int
     metered: bool
     hedge: bool
-    status: HealthStatus
     bandwidth: RateLimit | None
+    status: HealthStatus
+    latency: LatencyStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,20 @@ class _Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranking:
-    """order: positions among the replicas asked about, best first. now: reads from the best without waiting."""
+class _Ranked:
+    """One replica's place in a ranking. position: among the replicas that were asked about."""
 
-    order: tuple[int, ...]
+    position: int
+    registered: _Registered
+    status: HealthStatus
+    latency: LatencyStats
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """order: best first. now: reads from the best without waiting."""
+
+    order: tuple[_Ranked, ...]
     now: ReadNow | None
 
 
@@ -161,7 +175,7 @@ class OriginRegistry:
         ranking = self._ranking(replicas)
         if ranking.now is None:
             return None
-        replica = replicas[ranking.order[0]]
+        replica = replicas[ranking.order[0].position]
         if replica in self.quarantined.held:
             return None
         return ranking.now, replica
@@ -179,14 +193,13 @@ class OriginRegistry:
         return replica in self.quarantined.held
 
     def _candidates(self, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-        snapshot = self.monitor.snapshot()
-        for position in self._ranking(replicas).order:
-            replica = replicas[position]
-            if replica in self.quarantined.held:
-                continue
-            its = self._origins[replica.origin]
-            status = snapshot.status(replica.origin)
-            yield Candidate(its.origin, replica, its.timeout_ms, its.metered, its.hedge, status, its.bandwidth)
+        for each in self._ranking(replicas).order:
+            replica, its = replicas[each.position], each.registered
+            if replica not in self.quarantined.held:
+                yield Candidate(
+                    its.origin, replica, its.timeout_ms, its.metered, its.hedge, its.bandwidth,
+                    each.status, each.latency,
+                )  # fmt: skip
 
     def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
         """Kept until a priority, a latency, a state or the set of origins changes: every read asks for one."""
@@ -201,12 +214,16 @@ class OriginRegistry:
         return ranking
 
     def _rank(self, ids: Sequence[OriginId]) -> _Ranking:
-        snapshot = self.monitor.snapshot()
-        ranked = self.router.rank([id for id in dict.fromkeys(ids) if id in self._origins], snapshot)
+        ranked = self.router.rank([id for id in dict.fromkeys(ids) if id in self._origins], self.monitor.live)
         place = {id: number for number, id in enumerate(ranked)}
-        order = sorted((position for position, id in enumerate(ids) if id in place), key=lambda at: place[ids[at]])
-        now = self._origins[ranked[0]].read_now if ranked and snapshot.is_healthy(ranked[0]) else None
-        return _Ranking(tuple(order), now)
+        positions = sorted((position for position, id in enumerate(ids) if id in place), key=lambda at: place[ids[at]])
+        order = tuple([self._ranked(position, ids[position]) for position in positions])
+        is_healthy = bool(order) and order[0].status is HealthStatus.HEALTHY
+        return _Ranking(order, order[0].registered.read_now if is_healthy else None)
+
+    def _ranked(self, position: int, id: OriginId) -> _Ranked:
+        status = self.monitor.live.states.get(id, NEVER_SEEN).status
+        return _Ranked(position, self._origins[id], status, self.router.latency(id))
 
     def _drop_watches(self, id: OriginId) -> None:
         for handle in self._watches.pop(id, ()):

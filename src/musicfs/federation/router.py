@@ -6,12 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING
 
+from musicfs.federation.health_state import NEVER_SEEN, HealthSnapshot
 from musicfs.model import HealthStatus, OriginId
-
-if TYPE_CHECKING:
-    from musicfs.federation.health_state import HealthSnapshot
 
 SAMPLES = 100
 RECENT = 15
@@ -88,6 +85,7 @@ class Router:
         if id not in self._joined:
             self._joined[id] = self._arrivals
             self._arrivals += 1
+            self._stats[id] = LatencyStats()
         self._priorities[id] = priority
         self.generation += 1
 
@@ -129,9 +127,10 @@ class Router:
         return min(ids, key=lambda id: self._key(id, snapshot), default=None)
 
     def _key(self, id: OriginId, snapshot: HealthSnapshot) -> tuple[int, int, float, int, OriginId]:
-        tier = _TIER[snapshot.status(id)]
+        state = snapshot.states.get(id, NEVER_SEEN)
+        tier = _TIER[state.status]
         priority = self.get_priority(id)
         joined = self._joined.get(id, self._arrivals)
         if tier == _TIER[HealthStatus.UNHEALTHY]:
-            return tier, snapshot.failure_count(id), priority, joined, id
+            return tier, state.consecutive_failures, priority, joined, id
         return tier, priority, self._ranked_ms.get(id, 0.0), joined, id
