@@ -86,6 +86,7 @@ async def _app(base: Path) -> AsyncIterator[App]:
     config = Config(cache_dir=base / "cache", origins=(origin,))
     app = App(config, lambda config, populated: _Far(open_driver(config, populated)))
     async with app.running():
+        await app.monitor.check_now(origin.id)  # as in a running mount, whose probes start with it
         yield app
 
 

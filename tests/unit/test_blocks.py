@@ -193,13 +193,19 @@ async def test_reads_go_on_while_the_disk_is_slow_and_what_is_too_much_goes_unca
 
 
 async def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
+    go_on, asked = threading.Event(), []
     monkeypatch.setattr(blocks, "_READ_SECS", 0.05)
+
+    def hang(*_: object) -> None:
+        asked.append(1)
+        go_on.wait(PATIENCE)
+
     async with stored(tmp_path) as made:
         await made.keep(SONG, 0)
-        monkeypatch.setattr(blocks, "read_block", lambda *_: go_on.wait(PATIENCE))
+        monkeypatch.setattr(blocks, "read_block", hang)
         assert await made.store.read(SONG, 0) is None
         assert await made.store.read(SONG, 0) is None
+        assert len(asked) == 1
         assert made.told() == [CacheStopped]
         go_on.set()
 

@@ -17,20 +17,16 @@ class CircuitBreaker:
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
-        self._reason = ""
+        self.working = True
         self._try_again_at = self._silent_until = 0.0
         self._try_again_secs = _TRY_AGAIN_SECS[0]
 
-    @property
-    def working(self) -> bool:
-        return not self._reason
-
     def may_read(self) -> bool:
-        """Whether to ask the disk, which has not just been found to hang."""
+        """Whether a read may ask a disk that fails: it has not just been found to hang."""
         return asyncio.get_running_loop().time() >= self._silent_until
 
     def may_write(self) -> bool:
-        """Whether to give it something to store: it works, or it is time to try again."""
+        """Whether a write may ask a disk that fails: it is time to try again."""
         return asyncio.get_running_loop().time() >= self._try_again_at
 
     def fails(self, reason: str, *, hangs: bool = False) -> None:
@@ -41,17 +37,17 @@ class CircuitBreaker:
             self._try_again_secs = min(2 * self._try_again_secs, _TRY_AGAIN_SECS[1])
         if hangs:
             self._silent_until = self._try_again_at
-        if not self._reason:
-            self._reason = reason
+        if self.working:
+            self.working = False
             log.warning("The cache stops for now, and music plays on uncached: %s.", reason)
             self._bus.publish(CacheStopped(reason))
 
     def works(self) -> bool:
         """It has stored something; True if it could not before."""
-        self._try_again_secs, self._try_again_at = _TRY_AGAIN_SECS[0], 0.0
-        if not self._reason:
+        self._try_again_secs, self._try_again_at, self._silent_until = _TRY_AGAIN_SECS[0], 0.0, 0.0
+        if self.working:
             return False
-        self._reason = ""
+        self.working = True
         log.warning("The cache works again.")
         self._bus.publish(CacheResumed())
         return True

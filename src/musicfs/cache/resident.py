@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from musicfs.cache.block_checksums import CHECKSUM_SIZE, PIECE_SIZE, PIECES
+from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, PIECE_SIZE, PIECES
 from musicfs.cache.disk import BlockFile, Changes, LoadedIndex
-from musicfs.cache.index import last_block
 from musicfs.model import Content, Fingerprint
 from musicfs.system.lru import Lru
+from musicfs.system.threads import WorkerThreads
 
 _MAX_CONTENTS = 128
 
 
 class KnownContent:
-    """One of them. present: a byte for each block; seals: of all its pieces; touched: it was read since that was
-    last asked."""
+    """What the cache has of one content.
 
-    __slots__ = ("_lost", "file", "present", "sums", "touched")
+    file: None if there is none. lost: blocks in the index whose file is missing, until the store drops them.
+    present: a byte for each block, 1 if it is there. sums: the checksums of all pieces. touched: the content was read
+    since its time of use was last taken.
+    """
+
+    __slots__ = ("file", "lost", "present", "sums", "touched")
 
     def __init__(self, size: int, loaded: LoadedIndex) -> None:
         self.file: BlockFile | None = loaded.file
         self.touched = bool(loaded.blocks)
-        self.present = bytearray(last_block(size) + 1)
+        self.present = bytearray(max(1, -(-size // BLOCK_SIZE)))
         self.sums = bytearray(-(-size // PIECE_SIZE) * CHECKSUM_SIZE if loaded.file else 0)
-        self._lost = [] if loaded.file else [number for number, _ in loaded.blocks]
+        self.lost = [] if loaded.file else [number for number, _ in loaded.blocks]
         if loaded.file is not None:
             for number, sums in loaded.blocks:
                 self.add(number, sums)
-
-    def take_lost(self) -> list[int]:
-        """The blocks whose file was missing, the first time that this is asked."""
-        lost, self._lost = self._lost, []
-        return lost
 
     def add(self, number: int, sums: bytes) -> None:
         at = number * PIECES * CHECKSUM_SIZE
@@ -47,9 +46,14 @@ class KnownContent:
 
 
 class KnownBlocks:
-    """The contents that were read last, as many as memory is given for. Belongs to the event loop's thread."""
+    """The contents that were read last, up to 128 of them. Belongs to the event loop's thread.
 
-    def __init__(self) -> None:
+    load: reads what the index has of a content; it blocks, so it runs in one of the `readers`.
+    """
+
+    def __init__(self, readers: WorkerThreads, load: Callable[[Fingerprint], LoadedIndex]) -> None:
+        self._readers = readers
+        self._load_index = load
         self._contents: Lru[Fingerprint, KnownContent] = Lru(_MAX_CONTENTS)
         self._used: dict[Fingerprint, float] = {}
         self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
@@ -58,19 +62,19 @@ class KnownBlocks:
         self.note_read = self._contents.move_to_end
         self.clear = self._contents.clear
 
-    async def load(self, content: Content, load: Callable[[Content], Awaitable[LoadedIndex]]) -> KnownContent:
-        """What there is of the content, from now on in memory. load: asks the disk; what it raises, this does."""
+    async def load(self, content: Content) -> KnownContent:
+        """Brings what the disk has of the content into memory, and returns it. Raises what reading the index raises."""
         fingerprint = content.fingerprint
         task = self._loading.get(fingerprint)
         if task is None:
-            task = self._loading[fingerprint] = asyncio.create_task(self._load(content, load))
+            task = self._loading[fingerprint] = asyncio.create_task(self._load(content))
             task.add_done_callback(lambda done: self._loaded(fingerprint, done))
         return await asyncio.shield(task)
 
-    async def _load(self, content: Content, load: Callable[[Content], Awaitable[LoadedIndex]]) -> KnownContent:
+    async def _load(self, content: Content) -> KnownContent:
         while True:
             self._changed_while_loading.discard(content.fingerprint)
-            loaded = await load(content)
+            loaded = await self._readers.run(self._load_index, content.fingerprint)
             if content.fingerprint not in self._changed_while_loading:
                 return self._add(content, loaded)
 

@@ -11,13 +11,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from os import RWF_NOWAIT, preadv
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, PIECE_SIZE, matches
 from musicfs.cache.breaker import CircuitBreaker
-from musicfs.cache.disk import BlockDisk, Changes, LoadedIndex, NewBlock, read_block
+from musicfs.cache.disk import BlockDisk, Changes, NewBlock, read_block
 from musicfs.cache.index import Indexed, last_block
 from musicfs.cache.resident import KnownBlocks, KnownContent
 from musicfs.cache.write_queue import WriteQueue
@@ -74,11 +75,11 @@ class BlockStore:
         self._readers = WorkerThreads("cache-read", _READING_THREADS)
         self._writer = WorkerThreads("cache-write", 1)
         self._trouble = CircuitBreaker(bus)
-        self._known = KnownBlocks()
+        self._known = KnownBlocks(self._readers, self.disk.load)
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
         self._tasks = Tasks(log, quiet=(CacheFailed,))
-        self._queue = WriteQueue(self._store, self._spawn)
+        self._queue = WriteQueue(self._store, partial(self._tasks.spawn, name="writing to the cache"))
         self._buffer = memoryview(bytearray(_MAX_NOW + 2 * PIECE_SIZE))
         self._now = True
         self._closed = False
@@ -152,29 +153,33 @@ class BlockStore:
     def has(self, content: Content, number: int) -> bool:
         """Whether the block is there, of a content that was read lately; False where that is not known."""
         known = self._known.get(content.fingerprint)
-        if self._queue.get((content.fingerprint, number)) is not None:
+        if (content.fingerprint, number) in self._queue.unwritten:
             return True
         return known is not None and bool(known.present[number])
 
     async def read(self, content: Content, number: int) -> bytes | None:
         """The block, verified; None when it is not there. Raises nothing."""
-        if (unwritten := self._queue.get((content.fingerprint, number))) is not None:
+        if (unwritten := self._queue.unwritten.get((content.fingerprint, number))) is not None:
             self._hits += 1
             return unwritten
         known = self._known.get(content.fingerprint)
-        if not self._trouble.may_read():
+        if not self._trouble.working and not self._trouble.may_read():
             return None
         try:
             async with asyncio.timeout(_READ_SECS):
                 if known is None:
-                    known = await self._known.load(content, self._load)
-                    if lost := known.take_lost():
-                        self._spawn(self.drop(content.fingerprint, lost))
+                    known = await self._known.load(content)
+                    if known.lost:
+                        self._spawn(self.drop(content.fingerprint, known.lost))
+                        known.lost = []
                 data = await self._read(known, content, number)
-        except (CacheFailed, WorkersUnavailable):
+        except WorkersUnavailable:
             data = None
-        except TimeoutError:
+        except TimeoutError:  # an OSError, too
             self._trouble.fails(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
+            data = None
+        except _FAILURES as error:
+            self._trouble.fails(_reason(error))
             data = None
         if data is None:
             self._misses += 1
@@ -197,22 +202,13 @@ class BlockStore:
             known.touched = True
         return data
 
-    async def _load(self, content: Content) -> LoadedIndex:
-        """What the disk has of the content. Raises `CacheFailed`."""
-        try:
-            return await self._readers.run(self.disk.load, content.fingerprint)
-        except _FAILURES as error:
-            self._trouble.fails(_reason(error))
-            raise _failed(error) from error
-
     # writing
 
     def put(self, content: Content, number: int, data: bytes) -> None:
         """Has the block stored soon, unless too many wait already or the disk fails. Returns at once."""
-        if self._queue.full or self._closed or not self._trouble.may_write():
+        may_write = not self._closed and (self._trouble.working or self._trouble.may_write())
+        if not (may_write and self._queue.put(NewBlock(content, number, data))):
             self._skipped += 1
-            return
-        self._queue.put(NewBlock(content, number, data))
 
     async def written(self) -> None:
         """Returns once what was put is stored, or is given up."""

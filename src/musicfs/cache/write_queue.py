@@ -32,32 +32,26 @@ class WriteQueue:
         self._store = store
         self._spawn = spawn
         self._waiting: list[NewBlock] = []
-        self._unwritten: dict[Key, bytes] = {}
+        self.unwritten: dict[Key, bytes] = {}
         """Blocks that wait to be written, or are being written."""
         self._writing: asyncio.Task[Any] | None = None
         self._enough = asyncio.Event()
 
-    @property
-    def full(self) -> bool:
-        """Whether as many wait as may."""
-        return len(self._waiting) >= _MAX_WAITING
-
-    def get(self, key: Key) -> bytes | None:
-        """The block, while it is not written yet."""
-        return self._unwritten.get(key)
-
-    def put(self, block: NewBlock) -> None:
-        """Has the block stored soon. Returns at once."""
+    def put(self, block: NewBlock) -> bool:
+        """Queues the block and returns at once; False where as many wait already as may."""
+        if len(self._waiting) >= _MAX_WAITING:
+            return False
         self._waiting.append(block)
-        self._unwritten[_key(block)] = block.data
+        self.unwritten[_key(block)] = block.data
         if len(self._waiting) >= _ENOUGH:
             self._enough.set()
         if self._writing is None:
             self._writing = self._spawn(self._write_waiting())
+        return True
 
     def forget(self, key: Key) -> None:
         """The block need not be stored any more, if it waits."""
-        self._unwritten.pop(key, None)
+        self.unwritten.pop(key, None)
         self._waiting = [block for block in self._waiting if _key(block) != key]
 
     async def written(self, timeout: float | None = None) -> None:
@@ -73,8 +67,8 @@ class WriteQueue:
                 blocks, self._waiting = self._waiting, []
                 await self._store(blocks)
                 for block in blocks:
-                    if self._unwritten.get(_key(block)) is block.data:
-                        del self._unwritten[_key(block)]
+                    if self.unwritten.get(_key(block)) is block.data:
+                        del self.unwritten[_key(block)]
         finally:
             self._writing = None
 

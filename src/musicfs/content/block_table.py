@@ -66,9 +66,10 @@ class BlockTable:
         task.add_done_callback(lambda _: self._land(key, flight))
         return flight
 
-    def keep(self, key: BlockKey, data: bytes) -> None:
-        """Puts the block in memory. It stays in flight until its task has ended."""
+    def keep(self, key: BlockKey, data: bytes, limit: int) -> None:
+        """Puts the block in memory, as one of `limit` blocks. It stays in flight until its task has ended."""
         self.in_memory[key] = data
+        self.trim(limit)
 
     def drop(self, key: BlockKey) -> None:
         """Cancels the fetch of the block unless a reader waits for it."""

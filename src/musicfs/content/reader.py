@@ -12,7 +12,7 @@ from math import inf
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
-from musicfs.content.block_table import BlockKey, BlockTable, Flight
+from musicfs.content.block_table import BlockKey, BlockTable
 from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
@@ -145,7 +145,7 @@ class Reader:
         if flight is None:
             if (error := self._table.failure(key)) is not None:
                 raise error
-            flight = self._start(opened, key, URGENT)
+            flight = self._table.start(key, self._fetch(opened, key, URGENT), URGENT)
         elif not flight.demand.urgent:
             flight.demand.urgent = True
             deadline = self._failover.deadline()
@@ -155,7 +155,9 @@ class Reader:
                 if not late.timed_out:
                     raise
                 # The time of that fetch started before that of its reader.
-                flight = self._table.in_flight.get(key) or self._start(opened, key, URGENT, deadline)
+                flight = self._table.in_flight.get(key) or self._table.start(
+                    key, self._fetch(opened, key, URGENT, deadline), URGENT
+                )
         return await asyncio.shield(flight.task)
 
     def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes] | None:
@@ -165,7 +167,8 @@ class Reader:
             return None
         if self._store is not None and self._store.has(opened.content, index):
             return None
-        return self._start(opened, key, Demand(urgent=False)).task
+        demand = Demand(urgent=False)
+        return self._table.start(key, self._fetch(opened, key, demand), demand).task
 
     def drop(self, opened: OpenContent, index: int) -> None:
         """Cancels the fetch of the block unless a reader waits for it."""
@@ -174,19 +177,17 @@ class Reader:
     def close(self, opened: OpenContent) -> None:
         """Ends reading ahead for a content that no reader has open any longer."""
         self._ahead.close(opened)
-        self._trim()
+        self._table.trim(self._max_in_memory)
 
-    def _start(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None = None) -> Flight:
-        return self._table.start(key, self._fetch(opened, key, demand, deadline), demand)
-
-    async def _fetch(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None) -> bytes:
+    async def _fetch(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None = None) -> bytes:
         data = await self._find(opened, key[1], demand, deadline)
-        self._table.keep(key, data)
-        self._trim()
+        self._table.keep(key, data, self._max_in_memory)
         return data
 
-    def _trim(self) -> None:
-        self._table.trim(self._recent_blocks + self._ahead.room // BLOCK_SIZE)
+    @property
+    def _max_in_memory(self) -> int:
+        """Blocks."""
+        return self._recent_blocks + self._ahead.room // BLOCK_SIZE
 
     async def _find(self, opened: OpenContent, index: int, demand: Demand, deadline: float | None) -> bytes:
         """Takes the block from the cache on disk if it is there, else from an origin.

@@ -160,10 +160,11 @@ class Outcome:
 
     def _succeed(self, attempt: Attempt, size: int, secs: float) -> None:
         origin = attempt.candidate.origin
+        counts = self._is_timed and self._takes_part(attempt)
         stats = self._registry.traffic[origin.id]
         stats.fetched.add(secs)
         stats.bytes += size
-        if self._takes_part(attempt) and self._is_timed:
+        if counts:
             self._registry.monitor.record_success(origin.id, secs * 1000)
 
     def _report_outrun(self, attempt: Attempt, now: float) -> None:
