@@ -22,11 +22,11 @@ from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.config.models import TreeConfig
 from musicfs.library.placement import folder_of
-from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder
 from musicfs.model import Fingerprint, Stat
 from musicfs.tags.parser import dump_tags
 from musicfs.tags.tags import Role
+from musicfs.tags.templates import Template
 
 BIG_ALBUM = 500
 """So many tracks of every library are one folder: what a listing costs is compared there."""

@@ -8,6 +8,13 @@ from typing import Protocol, runtime_checkable
 
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat
 
+INTERFACE_VERSION = 1
+"""The version of the plugin interface: this module, config.kinds.OriginKind, and what docs/PLUGINS.md lists.
+
+It changes when a driver that keeps to the present one could fail. What is added, such as an optional capability or a
+field with a default, leaves it as it is.
+"""
+
 WatchCallback = Callable[[Sequence[str]], None]
 """Called on the event loop with the paths (files or folders, relative to the root) that may have changed; an
 empty path means: anything may have, look at everything."""

@@ -17,10 +17,10 @@ from musicfs.config.models import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
 from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.library.scanner import Scanner
-from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId, OriginType, Replica, Stat
 from musicfs.origin import Origin
+from musicfs.tags.templates import Template
 
 
 class ScannedLibrary:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pydantic import ValidationError
@@ -18,6 +21,7 @@ from musicfs.config.load import LoadedConfig, check_paths, default_cache_dir, lo
 from musicfs.config.models import Config, HealthConfig, OriginConfig, WebhookConfig
 from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginId, OriginType
+from musicfs.origin import INTERFACE_VERSION
 
 SAMPLE = """
 mount_point = "/mnt/music"
@@ -302,13 +306,12 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     assert told.startswith("musicfs.toml: there is no such file: ")
 
 
-def test_a_wrong_template_is_told_by_whoever_knows_templates(write: Write) -> None:
-    def check(template: str) -> None:
-        raise UsageError(f"there is no field in {template}.")
-
+def test_a_wrong_template_is_refused_with_the_fields_that_there_are(write: Write) -> None:
     with pytest.raises(ConfigError) as raised:
-        load_config(write(ORIGIN), environ={"MUSICFS_TREE_TEMPLATE": "$nope"}, check_template=check)
-    assert raised.value.problems == ('MUSICFS_TREE_TEMPLATE is "$nope": there is no field in $nope.',)
+        load_config(write(ORIGIN), environ={"MUSICFS_TREE_TEMPLATE": "$albun/$title"})
+    [problem] = raised.value.problems
+    assert problem.startswith('MUSICFS_TREE_TEMPLATE is "$albun/$title": ')
+    assert "$album" in problem
 
 
 def test_secrets_in_a_file_are_accepted_warned_of_and_never_shown(write: Write) -> None:
@@ -413,6 +416,29 @@ def test_a_broken_plugin_is_told_by_its_name_wherever_it_is_wanted(broken: None,
 
 def test_a_broken_plugin_does_not_disturb_other_kinds(broken: None) -> None:
     assert origin_from_argument("s3://bucket", [])["origin_type"] == "s3"
+
+
+def _plugin(monkeypatch: pytest.MonkeyPatch, name: str, kind: object) -> None:
+    """Installs a kind, for as long as the test runs."""
+    module = ModuleType("musicfs_plugin_of_a_test")
+    module.KIND = kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    plugin = EntryPoint(name, f"{module.__name__}:KIND", "musicfs.origins")
+    monkeypatch.setattr(kinds, "kind_entry_points", lambda: {name: plugin})
+
+
+def test_a_kind_for_a_newer_interface_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replace(find_kind("local"), interface=INTERFACE_VERSION + 1)
+    _plugin(monkeypatch, "tape", newer)
+    expected = f"needs version {INTERFACE_VERSION + 1} of the plugin interface, and this MusicFS has"
+    with pytest.raises(UsageError, match=expected):
+        find_kind("tape")
+
+
+def test_an_entry_point_that_names_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _plugin(monkeypatch, "tape", object())
+    with pytest.raises(UsageError, match="its entry point names a object, not an OriginKind"):
+        find_kind("tape")
 
 
 def test_each_mount_point_has_a_cache_folder_of_its_own() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from musicfs.library.templates import (
+from musicfs.tags.tags import Tags
+from musicfs.tags.templates import (
     FIELDS,
     Template,
     TemplateError,
@@ -14,7 +15,6 @@ from musicfs.library.templates import (
     disc_from_folder,
     track_fields,
 )
-from musicfs.tags.tags import Tags
 
 DEFAULT = "$albumartist/$album ($year) [$format_upper]/$track - $title.$format"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from musicfs.errors import ConfigError, UsageError, UserError
+from musicfs.errors import ConfigError, UserError
 from musicfs.system.runtime import absolute
 
 if TYPE_CHECKING:
@@ -172,22 +172,13 @@ def load_with(file: Path | None, overrides: Mapping[str, object]) -> LoadedConfi
     """
     from musicfs.config.load import LoadedConfig, load_config
 
-    loaded = load_config(file, overrides=overrides, environ=os.environ, check_template=_check_template)
+    loaded = load_config(file, overrides=overrides, environ=os.environ)
     config = loaded.config
     if config.mount_point is not None:
         config = config.model_copy(update={"mount_point": real(config.mount_point)})
     if problems := nested(config):
         raise ConfigError(problems)
     return LoadedConfig(config, loaded.warnings)
-
-
-def _check_template(text: str) -> None:
-    from musicfs.library.templates import Template, TemplateError
-
-    try:
-        Template.parse(text)
-    except TemplateError as error:
-        raise UsageError(str(error)) from error
 
 
 def origin_tables(arguments: Sequence[str]) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from musicfs.config.models import Config, OriginConfig
 from musicfs.errors import UsageError, UserError
 from musicfs.model import OriginType
-from musicfs.origin import Origin
+from musicfs.origin import INTERFACE_VERSION, Origin
 
 
 class OpenOrigin(Protocol):
@@ -28,17 +28,22 @@ class OpenOrigin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OriginKind:
-    """How a kind of origin joins: the object that an entry point of the group `musicfs.origins` names.
+    """A kind of origin: the object that an entry point of the group `musicfs.origins` names.
 
-    settings: the kind's own configuration keys, as a pydantic model with extra keys forbidden.
-    remote: reached over a network, so that several failures, not one, make it unhealthy.
-    schemes: of the URLs that `--origin` takes for this kind; from_url: the settings that such a URL stands for.
-    It raises ValueError, with what is wrong and the remedy, for a URL that it can't use; one that holds a password
-    is among them.
-    missing: a sentence that names the library that the origin needs and that is not installed, with the remedy.
-    server: the server, as "host" or "host:port", that an origin with these settings speaks to; None: none that can be
-    named. An origin at a server that the configuration does not have yet can't be added from another machine; without
-    this function none of the kind can.
+    Attributes:
+        name: what `origin_type` says in a configuration.
+        settings: the kind's own configuration keys, as a pydantic model that forbids extra keys.
+        open: makes a driver.
+        remote: the origin is reached over a network, so several failures, not one, make it unhealthy.
+        schemes: of the URLs that `--origin` takes for this kind.
+        from_url: the settings that such a URL stands for. Raises ValueError, with what is wrong and the remedy, for a
+            URL that it can't use, and for one that holds a password.
+        missing: a sentence that names the library that the origin needs and that is not installed, with the remedy;
+            None when everything is there.
+        server: the server that an origin with these settings connects to, as "host" or "host:port"; None when there is
+            none to name. An origin at a server that the configuration does not have yet can't be added from another
+            machine; a kind without this function can't be added from there at all.
+        interface: the version of the plugin interface (origin.INTERFACE_VERSION) that the kind is written for.
     """
 
     name: OriginType
@@ -49,6 +54,7 @@ class OriginKind:
     from_url: Callable[[SplitResult], dict[str, object]] | None = None
     missing: Callable[[OriginConfig], str | None] = lambda config: None
     server: Callable[[Mapping[str, Any]], str | None] = lambda settings: None
+    interface: int = 1
 
 
 def kind_entry_points() -> dict[str, EntryPoint]:
@@ -56,25 +62,34 @@ def kind_entry_points() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="musicfs.origins")}
 
 
-def load_kind(entry: EntryPoint) -> Any:
-    """Its `OriginKind`.
+def load_kind(entry: EntryPoint) -> OriginKind:
+    """Imports a kind.
 
-    Raises UsageError, which names the package, for one that can't be loaded: a plugin may be broken or too old.
+    Raises:
+        UsageError: it can't be imported, is no OriginKind, or is written for a newer interface. The message names the
+            package and the remedy.
     """
+    package = entry.dist.name if entry.dist else entry.value
+    what = f"the kind {entry.name!r} of the package {package}"
+    upgrade, remove = f"`pip install --upgrade {package}`", f"`pip uninstall {package}`"
     try:
-        return entry.load()
+        kind = entry.load()
     except Exception as error:
-        package = entry.dist.name if entry.dist else entry.value
         reason = f"{type(error).__name__}: {error}"
-        remedy = f"`pip install --upgrade {package}` may mend that, `pip uninstall {package}` ends it"
-        told = f"the kind {entry.name!r} of the package {package} can't be loaded ({reason})"
-        raise UsageError(f"{told}: {remedy}") from error
+        raise UsageError(f"{what} can't be loaded ({reason}): {upgrade} may repair it, {remove} removes it") from error
+    if not isinstance(kind, OriginKind):
+        found = f"its entry point names a {type(kind).__name__}, not an OriginKind"
+        raise UsageError(f"{what} can't be used: {found}; {upgrade} may repair it, {remove} removes it")
+    if kind.interface > INTERFACE_VERSION:
+        needs = f"it needs version {kind.interface} of the plugin interface, and this MusicFS has {INTERFACE_VERSION}"
+        raise UsageError(f"{what} can't be used: {needs}; `pip install --upgrade musicfs` may repair it")
+    return kind
 
 
-def kinds_of_scheme(scheme: str) -> Iterator[Any]:
-    """The `OriginKind`s that take URLs of this scheme.
+def kinds_of_scheme(scheme: str) -> Iterator[OriginKind]:
+    """The kinds that take URLs of this scheme.
 
-    Raises UsageError, after all others, for one that can't be loaded and so can't be asked.
+    Raises UsageError, after all others, for one that can't be loaded, so its schemes are not known.
     """
     broken: UsageError | None = None
     for entry in kind_entry_points().values():
@@ -90,20 +105,18 @@ def kinds_of_scheme(scheme: str) -> Iterator[Any]:
 
 
 def installed_settings(kind: OriginType) -> type[BaseModel]:
-    """The model of an installed kind's own settings. Raises UsageError if it is not known or can't be loaded."""
+    """The model of an installed kind's own settings. Raises UsageError if it is not installed or can't be loaded."""
     installed = kind_entry_points()
     if kind in installed:
-        model: type[BaseModel] = load_kind(installed[kind]).settings
-        return model
+        return load_kind(installed[kind]).settings
     raise UsageError(f"use one of {', '.join(sorted(installed))}")
 
 
 def find_kind(name: str) -> OriginKind:
-    """The kind called `name`. Raises UsageError when it is not installed, with what is, or can't be loaded."""
+    """The kind called `name`. Raises UsageError when it is not installed, with those that are, or can't be loaded."""
     installed = kind_entry_points()
     if name in installed:
-        kind: OriginKind = load_kind(installed[name])
-        return kind
+        return load_kind(installed[name])
     raise UsageError(f"The origin kind {name!r} is not installed: use one of {', '.join(sorted(installed))}.")
 
 

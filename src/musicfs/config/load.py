@@ -42,9 +42,10 @@ from musicfs.config.sources import (
     read_toml,
     shown_value,
 )
-from musicfs.errors import ConfigError, MusicFSError, UsageError
+from musicfs.errors import ConfigError, UsageError
 from musicfs.model import OriginType
 from musicfs.system.hardening import DUMPABLE
+from musicfs.tags.templates import Template, TemplateError
 
 __all__ = [
     "LoadedConfig",
@@ -88,7 +89,6 @@ def load_config(
     overrides: Mapping[str, object] = _NOTHING,
     environ: Mapping[str, str] = _NOTHING,
     kind_settings: SettingsOf = installed_settings,
-    check_template: Callable[[str], None] | None = None,
 ) -> LoadedConfig:
     """The configuration from `overrides`, then `environ`, then the file, then the defaults.
 
@@ -96,7 +96,7 @@ def load_config(
     as {"cache.content_cache_gb": 5}; "origins" is a list of tables and replaces the file's. Raises ConfigError
     with every problem there is. Paths need not exist: see `check_paths`.
     """
-    loading = _Loading(kind_settings, check_template)
+    loading = _Loading(kind_settings)
     named = environ.get("MUSICFS_CONFIG")
     file = path or (Path(named).expanduser() if named else None)
     if file is not None:
@@ -110,9 +110,8 @@ def load_config(
 class _Loading:
     """One run of `load_config`: gathers the settings, then the problems of all of them."""
 
-    def __init__(self, kind_settings: SettingsOf, check_template: Callable[[str], None] | None) -> None:
+    def __init__(self, kind_settings: SettingsOf) -> None:
         self._kind_settings = kind_settings
-        self._check_template = check_template
         self._sources = Sources()
         self._bases: dict[str, Path] = {}
         self._problems: list[str] = []
@@ -269,11 +268,9 @@ class _Loading:
                 self._warnings.append(f"{where} names {shown_value(part)}: {hint}.")
 
     def _try_template(self, template: str) -> None:
-        if self._check_template is None:
-            return
         try:
-            self._check_template(template)
-        except (MusicFSError, ValueError) as error:
+            Template.parse(template)
+        except TemplateError as error:
             where = self._sources.where(("tree", "template"))
             self._problems.append(f"{where} is {shown_value(template)}: {str(error).rstrip('.')}.")
 

@@ -16,9 +16,9 @@ from pathlib import PurePosixPath
 
 from musicfs.catalog.database import storable
 from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
-from musicfs.library.templates import Template, album_folder, disc_from_folder, track_fields
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
+from musicfs.tags.templates import Template, album_folder, disc_from_folder, track_fields
 from musicfs.texts import normalised
 
 VARIOUS_ARTISTS = "Various Artists"

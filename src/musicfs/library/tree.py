@@ -18,9 +18,9 @@ from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
-from musicfs.library.templates import Template
 from musicfs.model import Owner, encode_path
 from musicfs.tags.names import with_suffix_tag
+from musicfs.tags.templates import Template
 
 _SHORTEST_TAG = 6  # digits, of names that are told apart
 

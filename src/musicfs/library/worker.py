@@ -30,13 +30,13 @@ from musicfs.library.link import Link
 from musicfs.library.parse_pool import Analyser, Parsers
 from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
-from musicfs.library.templates import Template
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
 from musicfs.origin import Origin
 from musicfs.system import hardening
 from musicfs.system.sqlite import SqliteError
 from musicfs.system.tasks import Tasks
+from musicfs.tags.templates import Template
 
 log = logging.getLogger(__name__)
 
