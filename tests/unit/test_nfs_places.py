@@ -10,7 +10,8 @@ import pytest
 
 from musicfs.origins.nfs.handle_cache import HandleCache
 from musicfs.origins.nfs.libnfs import Connection
-from musicfs.origins.nfs.rpc import Found, NfsAttributes
+from musicfs.origins.nfs.rpc import Found
+from musicfs.origins.nfs.xdr import NfsAttributes
 
 _FOLDER, _FILE, _LINK = (
     NfsAttributes(stat.S_IFDIR, 0, 0),

@@ -14,7 +14,8 @@ from musicfs.origins.listing import FolderListing, is_skipped
 from musicfs.origins.nfs.handle_cache import HandleCache
 from musicfs.origins.nfs.libnfs import Connection, Export, NfsStat64, Patience
 from musicfs.origins.nfs.pool import ExportRefused, NfsPool, NfsSession
-from musicfs.origins.nfs.rpc import NfsAttributes, Piece
+from musicfs.origins.nfs.rpc import Piece
+from musicfs.origins.nfs.xdr import NfsAttributes
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -14,9 +14,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from musicfs.origins.nfs.replies import MAX, Malformed, Replies
+from musicfs.origins.nfs.replies import Replies
+from musicfs.origins.nfs.rpc import MAX
+from musicfs.origins.nfs.xdr import Malformed
 
-_PIECE = 256 << 10
 _CALL = 4 << 10
 _MAX_TURNS = 1000  # in which libnfs takes a reply that lies before it
 
@@ -40,12 +41,13 @@ class Guard:
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX)  # as much of it as the system allows
         self._identity = _identity(fd)
         self._unsent = b""
-        self._buffer = memoryview(bytearray(_PIECE))  # made once: to make it for each piece would cost more than it
+        self._poll = select.poll()
 
     def close(self) -> None:
         """What is libnfs's own stays open."""
         self._server.close()
         self._ours.close()
+        self.replies.close()
 
     def guards(self, fd: int) -> bool:
         """Whether this is still the connection that it was made for; libnfs may have made another since."""
@@ -55,20 +57,35 @@ class Guard:
         """Whether the server has sent nothing, its end included. Nothing is under way."""
         return not _ready(self._server, select.POLLIN, 0)
 
-    def wait(self, secs: float) -> bool:
-        """Sends what libnfs has written, and waits for the server. Whether there is something to take or to send."""
+    def forward(self) -> None:
+        """Sends what libnfs has written."""
+        with suppress(BlockingIOError):
+            while data := self._ours.recv(_CALL):
+                self.replies.note_calls(data)
+                self._unsent += data
         self._send()
-        events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-        found = _ready(self._server, events, secs)
+
+    def send(self, data: bytes) -> None:
+        """Sends calls of our own, which `replies` expects."""
+        self._unsent += data
+        self._send()
+
+    def wait(self, secs: float) -> bool:
+        """Sends what is unsent, and waits for the server. Whether there is something to take or to send."""
+        if self._unsent:
+            self._send()
+        self._poll.register(self._server, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        found = next((found for _, found in self._poll.poll(secs * 1000)), 0)
         if found & select.POLLERR and (number := self._server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
             raise ConnectionError(number, os.strerror(number))
-        self._send()
+        if self._unsent:
+            self._send()
         return bool(found)
 
-    def take(self) -> list[bytes]:
-        """The replies that have come, whole and well-formed."""
+    def take(self) -> list[memoryview]:
+        """The replies for libnfs that have come, whole and well-formed; they last until the next call."""
         try:
-            size = self._server.recv_into(self._buffer)
+            size = self._server.recv_into(self.replies.space())
         except BlockingIOError:
             return []
         except OSError as error:
@@ -76,13 +93,13 @@ class Guard:
         if not size:
             raise ConnectionError(errno.ECONNRESET, "the server closed the connection")
         try:
-            return self.replies.take(self._buffer[:size])
+            return self.replies.received(size)
         except Malformed as malformed:
             raise ConnectionError(errno.EBADMSG, f"a reply of the server {malformed}") from None
 
-    def hand_over(self, reply: bytes, serve: Callable[[], None]) -> None:
+    def hand_over(self, reply: memoryview, serve: Callable[[], None]) -> None:
         """serve: has libnfs take what it can. It may open another connection by that."""
-        rest = memoryview(reply)
+        rest = reply
         while rest and self.guards(self._fd):
             with suppress(BlockingIOError):
                 rest = rest[self._ours.send(rest) :]
@@ -95,10 +112,6 @@ class Guard:
                 raise ConnectionError(errno.EBADMSG, "a reply of the server is not understood")
 
     def _send(self) -> None:
-        with suppress(BlockingIOError):
-            while data := self._ours.recv(_CALL):
-                self.replies.note_calls(data)
-                self._unsent += data
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._server.send(self._unsent) :]

@@ -15,6 +15,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
@@ -22,7 +23,8 @@ from musicfs.model import decode_path, encode_path, stored_ns
 from musicfs.origins.bounds import MAX_NAMES
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.guard import Guard
-from musicfs.origins.nfs.rpc import Found, NfsAttributes, NfsCall, Piece
+from musicfs.origins.nfs.rpc import Found, NfsCall, Piece, unix_credentials
+from musicfs.origins.nfs.xdr import NfsAttributes
 
 T = TypeVar("T")
 
@@ -88,8 +90,6 @@ _NfsDirent._fields_ = [
 ]  # fmt: skip
 
 _Answered = c.CFUNCTYPE(None, c.c_int, c.c_void_p, c.c_void_p, c.c_void_p)
-_Replied = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p)  # of a call that rpc.py is about
-_RAW_CALLS = ("lookup", "readdirplus", "read", "getattr")
 
 
 @functools.cache
@@ -116,8 +116,6 @@ def load() -> c.CDLL:
         ("nfs_close", c.c_int, (context, handle)),
         ("nfs_get_fh", c.POINTER(_Handle), (handle,)),
         ("nfs_get_readmax", c.c_uint64, (context,)),
-        ("nfs_get_rpc_context", context, (context,)),
-        *((f"rpc_nfs3_{call}_async", c.c_int, (context, _Replied, c.c_void_p, c.c_void_p)) for call in _RAW_CALLS),
         ("nfs_opendir_async", c.c_int, (context, text, *done)),
         ("nfs_readdir", c.POINTER(_NfsDirent), (context, handle)),
         ("nfs_closedir", None, (context, handle)),
@@ -183,9 +181,8 @@ class Connection:
         self._mounted = False
         self._complaint = ""
         self._answered = _Answered(self._take_answer)
-        self._replied = _Replied(self._take_reply)
-        self._replies: dict[int, object] = {}
-        self._parsers: dict[int, Callable[[int], object]] = {}
+        self._credentials = b""
+        self._read_size = _MIN_READ
         self._turn = 0
         self._done = True
         self._status = 0
@@ -206,6 +203,8 @@ class Connection:
         host, path = self._export.host.encode(), encode_path(self._export.path)
         self._perform(_nothing, self._lib.nfs_mount_async, host, path)
         self._mounted = True
+        self._credentials = unix_credentials(b"musicfs", os.geteuid(), os.getegid(), groups)
+        self._read_size = min(max(_MIN_READ, self._lib.nfs_get_readmax(self._nfs)), _MAX_READ)
 
     def _options(self) -> str:
         """A URL, since release 4 takes the ports in no other way."""
@@ -229,7 +228,6 @@ class Connection:
         nfs, self._nfs = self._nfs, None
         if nfs is not None:
             self._turn += 1  # it calls back for all that is under way: nobody waits for that
-            self._replies = {}
             self._lib.nfs_destroy_context(nfs)
         if self._guard is not None:
             self._guard.close()
@@ -266,7 +264,7 @@ class Connection:
         """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
 
         It is asked for all of them at once, each as large as it takes."""
-        most = min(max(_MIN_READ, self._lib.nfs_get_readmax(self._nfs)), _MAX_READ)
+        most = self._read_size
         sizes = [min(most, size - start) for start in range(0, size, most)]
         calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
         found = self._granted(calls)
@@ -297,7 +295,7 @@ class Connection:
             self._guard.replies.names = 0
         if start(self._nfs, *args, self._answered, self._turn) < 0 and not self._done:
             raise ConnectionError(errno.ECONNABORTED, self._error_text())
-        while self._waits:
+        while not self._done:
             self._serve()
         if self._status < 0:
             raise self._failure(-self._status)
@@ -328,55 +326,51 @@ class Connection:
         return replies
 
     def _ask(self, calls: Sequence[NfsCall[Any]]) -> Sequence[Any]:
-        """Sends the calls all at once, and serves the connection until they are answered; refusals among the answers
-        are OSErrors."""
-        context = self._lib.nfs_get_rpc_context(self._nfs)
-        self._lib.nfs_set_error(self._nfs, b"")
-        self._parsers = {self._turn + number: call.parse for number, call in enumerate(calls, 1)}
-        self._replies = dict.fromkeys(self._parsers)
-        self._turn += len(calls)
-        for turn, call in zip(self._parsers, calls, strict=True):
-            send = getattr(self._lib, f"rpc_nfs3_{call.name}_async")
-            if send(context, self._replied, c.byref(call.question), turn) < 0:
-                raise ConnectionError(errno.ECONNABORTED, self._error_text())
-        while self._waits:
-            self._serve()
-        for reply in self._replies.values():
-            if isinstance(reply, ConnectionError):
-                raise reply
-        return [*self._replies.values()]
-
-    def _take_reply(self, _context: object, status: int, data: int | None, turn: int) -> None:
-        """Called by the library, also late, like `_take_answer`."""
-        if turn in self._replies and self._replies[turn] is None:
-            try:
-                self._replies[turn] = self._parsers[turn](data) if not status and data else self._failure(errno.EFAULT)
-            except Exception:
-                self._replies[turn] = OSError(errno.EIO, "the server's answer makes no sense")
-
-    @property
-    def _waits(self) -> bool:
-        """For an answer or a reply."""
-        return not self._done or None in self._replies.values()
+        """Sends the calls all at once, and waits for their answers; refusals among these are OSErrors."""
+        guard = self._guarded()
+        replies = guard.replies
+        numbers = [replies.expect(call) for call in calls]
+        guard.send(b"".join(map(rpc.encode, numbers, repeat(self._credentials), calls)))
+        while replies.awaited():
+            self._exchange(guard)
+            if replies.awaited():
+                self._check_patience()
+        answers = [replies.answers.pop(number) for number in numbers]
+        for answer in answers:
+            if isinstance(answer, ConnectionError):
+                raise answer
+        return answers
 
     def _serve(self) -> None:
         """Takes and sends what can be at once, or waits a moment for that."""
         guard = self._guarded()
         if self._lib.nfs_which_events(self._nfs) & select.POLLOUT:
             self._let(select.POLLOUT)
-            guard = self._guarded() if self._waits else guard
-        if guard.wait(min(_LOOK_SECS, self.patience.left())):
-            for reply in guard.take():
-                self.patience.heard()
-                guard.hand_over(reply, lambda: self._let(select.POLLIN))
+            guard = self._guarded() if not self._done else guard
+        guard.forward()
+        self._exchange(guard)
         if guard.replies.names > MAX_NAMES:
             raise ConnectionError(errno.E2BIG, "the server lists more names in one folder than any has")
-        if not self.patience.left() and self._waits:
+        if not self._done:
+            self._check_patience()
+
+    def _exchange(self, guard: Guard) -> None:
+        """Waits a moment for the server, and takes what it has sent."""
+        if guard.wait(min(_LOOK_SECS, self.patience.left())):
+            before = guard.replies.records
+            replies = guard.take()
+            if guard.replies.records > before:
+                self.patience.heard()
+            for reply in replies:
+                guard.hand_over(reply, lambda: self._let(select.POLLIN))
+
+    def _check_patience(self) -> None:
+        if not self.patience.left():
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
 
     def _let(self, events: int) -> None:
         """Has the library do what it can."""
-        if self._lib.nfs_service(self._nfs, events) < 0 and self._waits:
+        if self._lib.nfs_service(self._nfs, events) < 0 and not self._done:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
 
     def _guarded(self) -> Guard:

@@ -1,31 +1,33 @@
-"""Whether a reply of an NFS server is well-formed: checked before libnfs sees it.
+"""Checks whether each reply of an NFS server is well-formed, before libnfs sees it.
 
 libnfs believes the lengths in a reply, also those that lead out of it, and works inside our process: a server could
-crash it. So each reply is walked through here, by the formats of RFC 5531 (RPC), RFC 1813 (NFS and its mount protocol)
-and RFC 1833 (rpcbind). Nothing here touches the network.
+crash it. So this module walks through each reply, by the formats of RFC 5531 (RPC), RFC 1813 (NFS and its mount
+protocol) and RFC 1833 (rpcbind). Replies to the calls of rpc.py are read here, and libnfs never sees them. Nothing
+here touches the network.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-_RPCBIND, NFS, _MOUNT = 100000, 100003, 100005
+from musicfs.origins.nfs.rpc import MAX, NFS, NfsCall
+from musicfs.origins.nfs.xdr import Cursor, Malformed
+
+_RPCBIND, _MOUNT = 100000, 100005
 _MARK = 0x80000000
-MAX = 2 << 20
-"""Bytes of a record. No call asks for so much."""
+_PIECE = 272 << 10
+"""Bytes of a buffer at first: a read of 256 KiB and what is around it."""
 _MAX_FRAGMENTS = 1000  # of one record
 _ATTRIBUTES = 84  # bytes of fattr3
-_MAX_HANDLE = 64
 _MAX_LINK = 4096
 _MAX_FLAVOURS = 64
 READDIRPLUS = 17
 _SMALL_PAGE = 50
 """Names that a page with fewer counts for: so no server sends such pages for long."""
-
-
-class Malformed(Exception):
-    """The server's reply is none. The message is a part of a sentence."""
 
 
 class Procedure(NamedTuple):
@@ -34,16 +36,22 @@ class Procedure(NamedTuple):
 
 
 class Replies:
-    """The replies on one connection: put together from what arrives, and checked against the calls.
+    """The replies on one connection: puts them together from what arrives, and checks them against the calls.
 
-    names: entries of listings since the caller last set it to 0.
+    names: entries of listings since the caller last set it to 0. records: complete ones so far. answers: to the calls
+    that `expect` was given, by their numbers, until the caller takes them out; a refusal is an OSError.
     """
 
     def __init__(self) -> None:
         self.names = 0
+        self.records = 0
+        self.answers: dict[bytes, Any] = {}
         self._asked: dict[bytes, Procedure] = {}
+        self._expected: dict[bytes, NfsCall[Any]] = {}
         self._outgoing = bytearray()
-        self._incoming = bytearray()
+        self._buffer = memoryview(bytearray(_PIECE))  # kept: a new one for each piece would cost more than its copy
+        self._start = self._end = 0
+        self._wanted = 0  # bytes of the record that has not come whole
         self._record = bytearray()
         self._fragments = 0
 
@@ -59,87 +67,92 @@ class Replies:
             program, procedure = (int.from_bytes(call[at : at + 4], "big") for at in (12, 20))
             self._asked[call[:4]] = Procedure(program, procedure)
 
-    def take(self, data: bytes | memoryview) -> list[bytes]:
-        """The records that are complete by now, each as one fragment. Raises Malformed."""
-        self._incoming += data
+    def expect(self, call: NfsCall[Any]) -> bytes:
+        """The number to send a call of rpc.py with, which no other call has now."""
+        while True:
+            number = random.randbytes(4)
+            if number not in self._asked and number not in self._expected:
+                self._expected[number] = call
+                return number
+
+    def awaited(self) -> bool:
+        """Whether a reply that `expect` announced is still missing."""
+        return bool(self._expected)
+
+    def space(self) -> memoryview:
+        """Where the caller puts what arrives next, never empty. Ends what `received` returned."""
+        if self._start:
+            rest = self._end - self._start
+            self._buffer[:rest] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, rest
+        if self._wanted > len(self._buffer):
+            larger = memoryview(bytearray(self._wanted))
+            larger[: self._end] = self._buffer[: self._end]
+            self._buffer = larger
+        return self._buffer[self._end :]
+
+    def close(self) -> None:
+        """Frees the memory; nothing else can be done afterwards."""
+        self._buffer = memoryview(b"")
+
+    def received(self, size: int) -> list[memoryview]:
+        """Takes `size` bytes, which are now at the beginning of `space`.
+
+        Returns:
+            The records for libnfs that are complete by now, each as one fragment, until the next call of `space`.
+
+        Raises:
+            Malformed: a reply breaks the protocol. The connection is then of no use.
+        """
+        self._end += size
         found = []
-        while len(self._incoming) >= 4:
-            head = int.from_bytes(self._incoming[:4], "big")
-            size = head & ~_MARK
-            if size + len(self._record) > MAX:
+        while self._end - self._start >= 4:
+            head = int.from_bytes(self._buffer[self._start : self._start + 4], "big")
+            whole = self._start + 4 + (head & ~_MARK)
+            if whole - self._start - 4 + len(self._record) > MAX:
                 raise Malformed("is too large")
-            if len(self._incoming) < 4 + size:
+            self._wanted = whole - self._start
+            if self._end < whole:
                 break
-            if head & _MARK and not self._record:  # as nearly all come
-                with memoryview(self._incoming) as incoming:
-                    whole = bytes(incoming[: 4 + size])
-                found.append(self._known(whole))
-                del self._incoming[: 4 + size]
-                continue
-            self._record += self._incoming[4 : 4 + size]
-            del self._incoming[: 4 + size]
-            self._fragments += 1
-            if self._fragments > _MAX_FRAGMENTS:
-                raise Malformed("comes in too many pieces")
-            if head & _MARK:
-                found.append(self._complete())
+            fragment = self._buffer[self._start : whole]
+            self._start = whole
+            record = self._joined(fragment, last=bool(head & _MARK))
+            if record is not None and self._is_for_libnfs(record):
+                found.append(record)
         return found
 
-    def _complete(self) -> bytes:
+    def _joined(self, fragment: memoryview, last: bool) -> memoryview | None:
+        """The record that the fragment, with its head, is the last of."""
+        if last and not self._record:  # as nearly all come
+            return fragment
+        self._record += fragment[4:]
+        self._fragments += 1
+        if self._fragments > _MAX_FRAGMENTS:
+            raise Malformed("comes in too many pieces")
+        if not last:
+            return None
         whole = (_MARK | len(self._record)).to_bytes(4, "big") + self._record
         self._record.clear()
         self._fragments = 0
-        return self._known(whole)
+        return memoryview(whole)
 
-    def _known(self, whole: bytes) -> bytes:
-        """The reply, with its head, if it is well-formed."""
-        call = self._asked.pop(whole[4:8], None)
+    def _is_for_libnfs(self, record: memoryview) -> bool:
+        """Checks the record, which has a head; keeps the answer if it is one to a call of ours."""
+        self.records += 1
+        number = bytes(record[4:8])
+        if (ours := self._expected.pop(number, None)) is not None:
+            reply = Cursor(record, 8)
+            self.answers[number] = _refusal(reply) or ours.parse(reply)
+            return False
+        call = self._asked.pop(number, None)
         if call is None:
             raise Malformed("answers no question")
-        self.names += _checked(call, whole)
-        return whole
+        self.names += _checked(call, record)
+        return True
 
 
-class _Cursor:
-    """Walks through the words of a reply. Raises Malformed beyond its end."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self._at = at
-
-    def skip(self, size: int) -> None:
-        self._at += size
-        if self._at > len(self._data):
-            raise Malformed("ends too early")
-
-    def word(self) -> int:
-        self.skip(4)
-        return int.from_bytes(self._data[self._at - 4 : self._at], "big")
-
-    def flag(self) -> bool:
-        value = self.word()
-        if value > 1:
-            raise Malformed("has a number where yes or no belongs")
-        return value == 1
-
-    def opaque(self, most: int) -> None:
-        size = self.word()
-        if size > most:
-            raise Malformed(f"has {size} bytes where {most} are allowed")
-        self.skip(-(-size // 4) * 4)
-
-    def attributes(self) -> None:
-        """post_op_attr"""
-        if self.flag():
-            self.skip(_ATTRIBUTES)
-
-    def handle(self) -> None:
-        self.opaque(_MAX_HANDLE)
-
-
-def _checked(call: Procedure, record: bytes) -> int:
-    """The names in the reply, which is well-formed, and follows a head of 4 bytes. Raises Malformed."""
-    reply = _Cursor(record, 8)
+def _refusal(reply: Cursor) -> OSError | None:
+    """Reads what comes before a result. None: a result follows. Raises Malformed."""
     if reply.word() != 1:
         raise Malformed("is none")
     refused = reply.word()
@@ -147,12 +160,20 @@ def _checked(call: Procedure, record: bytes) -> int:
         raise Malformed("neither accepts nor refuses")
     if refused:
         reply.skip(8 if reply.word() == 0 else 4)
-        return 0
+        return OSError(errno.EACCES, os.strerror(errno.EACCES))
     reply.skip(4)
-    reply.opaque(400)
+    reply.skip_opaque(400)
     accepted = reply.word()
     if accepted:
         reply.skip(8 if accepted == 2 else 0)
+        return ConnectionError(errno.ECONNRESET, "the server does not serve the call")
+    return None
+
+
+def _checked(call: Procedure, record: memoryview) -> int:
+    """The names in the reply, which is well-formed, and follows a head of 4 bytes. Raises Malformed."""
+    reply = Cursor(record, 8)
+    if _refusal(reply) is not None:
         return 0
     result = _RESULTS.get(call)
     if result is None:
@@ -160,74 +181,74 @@ def _checked(call: Procedure, record: bytes) -> int:
     return result(reply) or 0
 
 
-def _nfs(granted: Callable[[_Cursor], int | None], refused: bool = True) -> Callable[[_Cursor], int | None]:
+def _nfs(granted: Callable[[Cursor], int | None], refused: bool = True) -> Callable[[Cursor], int | None]:
     """refused: a refusal has attributes, too."""
 
-    def check(reply: _Cursor) -> int | None:
+    def check(reply: Cursor) -> int | None:
         if reply.word():
             if refused:
-                reply.attributes()
+                reply.skip_attributes()
             return None
         return granted(reply)
 
     return check
 
 
-def _fixed(size: int) -> Callable[[_Cursor], None]:
+def _fixed(size: int) -> Callable[[Cursor], None]:
     return lambda reply: reply.skip(size)
 
 
-def _after_attributes(size: int) -> Callable[[_Cursor], None]:
-    def check(reply: _Cursor) -> None:
-        reply.attributes()
+def _after_attributes(size: int) -> Callable[[Cursor], None]:
+    def check(reply: Cursor) -> None:
+        reply.skip_attributes()
         reply.skip(size)
 
     return check
 
 
-def _looked_up(reply: _Cursor) -> None:
-    reply.handle()
-    reply.attributes()
-    reply.attributes()
+def _looked_up(reply: Cursor) -> None:
+    reply.skip_handle()
+    reply.skip_attributes()
+    reply.skip_attributes()
 
 
-def _link(reply: _Cursor) -> None:
-    reply.attributes()
-    reply.opaque(_MAX_LINK)
+def _link(reply: Cursor) -> None:
+    reply.skip_attributes()
+    reply.skip_opaque(_MAX_LINK)
 
 
-def _data(reply: _Cursor) -> None:
-    reply.attributes()
+def _data(reply: Cursor) -> None:
+    reply.skip_attributes()
     reply.skip(8)
-    reply.opaque(MAX)
+    reply.skip_opaque(MAX)
 
 
-def _mounted(reply: _Cursor) -> None:
-    reply.handle()
+def _mounted(reply: Cursor) -> None:
+    reply.skip_handle()
     if (flavours := reply.word()) > _MAX_FLAVOURS:
         raise Malformed(f"knows {flavours} ways to say who asks")
     reply.skip(4 * flavours)
 
 
-def _listed(reply: _Cursor, more: bool) -> int:
+def _listed(reply: Cursor, more: bool) -> int:
     """more: with attributes and handles, READDIRPLUS."""
-    reply.attributes()
+    reply.skip_attributes()
     reply.skip(8)
     count = 0
     while reply.flag():
         count += 1
         reply.skip(8)
-        reply.opaque(MAX)  # a name that is too long costs only itself
+        reply.skip_opaque(MAX)  # a name that is too long costs only itself
         reply.skip(8)
         if more:
-            reply.attributes()
+            reply.skip_attributes()
             if reply.flag():
-                reply.handle()
+                reply.skip_handle()
     reply.flag()
     return max(count, _SMALL_PAGE)
 
 
-_RESULTS: dict[Procedure, Callable[[_Cursor], int | None]] = {
+_RESULTS: dict[Procedure, Callable[[Cursor], int | None]] = {
     Procedure(NFS, 0): _fixed(0), Procedure(_MOUNT, 0): _fixed(0), Procedure(_RPCBIND, 0): _fixed(0),
     Procedure(NFS, 1): _nfs(_fixed(_ATTRIBUTES), refused=False),
     Procedure(NFS, 3): _nfs(_looked_up), Procedure(NFS, 4): _nfs(_after_attributes(4)), Procedure(NFS, 5): _nfs(_link),
