@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.process import HOST
 
 from bench.library import Track, make_big_file, make_library
 from bench.local import timed
 from bench.services import SERVICES, Peer, RemoteMusicFS, Service, musicfs_over
 from bench.tables import Table
+from musicfs.testing.fault_proxy import FaultProxy
 
 Contender = RemoteMusicFS | Peer
 

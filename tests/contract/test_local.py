@@ -19,8 +19,8 @@ from musicfs.origin import ReadsNow
 from musicfs.origins.listing import FolderListing, Lister
 from musicfs.origins.local import driver
 from musicfs.origins.local.driver import LocalOrigin
-from tests.contract.folder_env import FolderEnv
-from tests.contract.origin_contract import OriginContract, listing, replica
+from musicfs.testing.folder_env import FolderEnv
+from musicfs.testing.origin_contract import OriginContract, listing, replica
 
 
 class LocalEnv(FolderEnv):

@@ -17,7 +17,7 @@ from musicfs.origins import links
 from musicfs.origins.links import Below, LinkRefused
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.tags.parser import FileOnDisk, examine_files
-from tests.contract.origin_contract import listing
+from musicfs.testing.origin_contract import listing
 from tests.contract.test_local import LocalEnv
 
 SECRET = b"secret"

@@ -23,9 +23,9 @@ from musicfs.origin import Origin
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.nfs.driver import NfsOrigin
 from musicfs.origins.nfs.settings import NfsSettings
-from tests.contract.folder_env import FolderEnv
-from tests.contract.folders_contract import FoldersContract
-from tests.contract.origin_contract import OriginContract, listing, replica
+from musicfs.testing.folder_env import FolderEnv
+from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.origin_contract import OriginContract, listing, replica
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST
 

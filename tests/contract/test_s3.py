@@ -19,7 +19,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND
 from musicfs.origins.s3.driver import S3Origin
-from tests.contract.origin_contract import OriginContract, listing, replica
+from musicfs.testing.origin_contract import OriginContract, listing, replica
 from tests.support.library import scanned_library
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 

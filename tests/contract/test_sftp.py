@@ -18,9 +18,9 @@ from musicfs.model import OriginType
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.sftp.driver import SftpOrigin
 from musicfs.origins.sftp.settings import SftpSettings, remote_path
-from tests.contract.folder_env import FolderEnv
-from tests.contract.folders_contract import FoldersContract
-from tests.contract.origin_contract import OriginContract, listing, replica
+from musicfs.testing.folder_env import FolderEnv
+from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.origin_contract import OriginContract, listing, replica
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.sshd import Sshd, make_key, open_folder, run_tool, sshd
 

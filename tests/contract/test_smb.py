@@ -20,9 +20,9 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.smb.settings import SmbSettings, from_url
-from tests.contract.folder_env import FolderEnv
-from tests.contract.folders_contract import FoldersContract
-from tests.contract.origin_contract import AWKWARD, OriginContract, OriginEnv, listing, replica
+from musicfs.testing.folder_env import FolderEnv
+from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.origin_contract import AWKWARD, OriginContract, OriginEnv, listing, replica
 from tests.support.servers.process import HOST, PATIENCE
 from tests.support.servers.samba import PASSWORD, SHARE, Samba
 

@@ -16,10 +16,10 @@ from musicfs.config.load import origin_from_argument
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, Replica
+from musicfs.testing.folder_env import FolderEnv
+from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
 from musicfs_webdav.driver import WebdavOrigin
 from musicfs_webdav.settings import WebdavSettings, from_url
-from tests.contract.folder_env import FolderEnv
-from tests.contract.origin_contract import OriginContract, OriginEnv, listing, replica
 from tests.support.servers.nginx import PASSWORD, USER, Nginx
 from tests.support.servers.process import HOST, free_port
 

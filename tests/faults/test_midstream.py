@@ -13,7 +13,7 @@ from musicfs.config.models import RetryConfig
 from musicfs.errors import NoReplicaAvailable, OriginFailed, OriginFault
 from musicfs.events import AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined
 from musicfs.model import HealthStatus, OriginId
-from tests.faults.remote_faults import held, holds_no_more_than
+from musicfs.testing.remote_faults import held, holds_no_more_than
 from tests.support.everykind import ALL, BLOCK, BLOCKS, DATA, HALF, REMOTE, EveryKind, Listener
 from tests.support.servers.swift import Swift
 

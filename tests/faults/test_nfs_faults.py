@@ -13,9 +13,9 @@ import pytest
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus
 from musicfs.origin import Origin
-from tests.contract.origin_contract import listing, replica
-from tests.contract.test_nfs import NfsEnv
-from tests.faults.remote_faults import (
+from musicfs.testing.fault_proxy import FaultProxy, How
+from musicfs.testing.origin_contract import listing, replica
+from musicfs.testing.remote_faults import (
     BOUND,
     DATA,
     NAME,
@@ -29,7 +29,7 @@ from tests.faults.remote_faults import (
     recovers,
     working,
 )
-from tests.support.servers.faultproxy import FaultProxy, How
+from tests.contract.test_nfs import NfsEnv
 from tests.support.servers.ganesha import Ganesha
 
 

@@ -11,9 +11,9 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus
 from musicfs.origins.s3.driver import S3Origin
-from tests.contract.origin_contract import listing, replica
-from tests.faults.remote_faults import CYCLES, DATA, NAME, OTHERS, RemoteFaults, held, holds_no_more_than, working
-from tests.support.servers.faultproxy import FaultProxy
+from musicfs.testing.fault_proxy import FaultProxy
+from musicfs.testing.origin_contract import listing, replica
+from musicfs.testing.remote_faults import CYCLES, DATA, NAME, OTHERS, RemoteFaults, held, holds_no_more_than, working
 from tests.support.servers.process import HOST
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 

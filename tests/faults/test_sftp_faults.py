@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from musicfs.origin import Origin
+from musicfs.testing.fault_proxy import FaultProxy, How
+from musicfs.testing.remote_faults import BOUND, DATA, NAME, OTHERS, RemoteFaults, working
 from tests.contract.test_sftp import SftpEnv, home, server
-from tests.faults.remote_faults import BOUND, DATA, NAME, OTHERS, RemoteFaults, working
-from tests.support.servers.faultproxy import FaultProxy, How
 from tests.support.servers.sshd import Sshd, open_folder
 
 __all__ = ["home", "server"]

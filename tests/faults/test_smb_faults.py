@@ -11,9 +11,9 @@ import pytest
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import Stat
 from musicfs.origin import Origin
-from tests.contract.origin_contract import listing
-from tests.contract.test_smb import SmbEnv, samba
-from tests.faults.remote_faults import (
+from musicfs.testing.fault_proxy import FaultProxy, How
+from musicfs.testing.origin_contract import listing
+from musicfs.testing.remote_faults import (
     BOUND,
     CYCLES,
     DATA,
@@ -28,7 +28,7 @@ from tests.faults.remote_faults import (
     recovers,
     working,
 )
-from tests.support.servers.faultproxy import FaultProxy, How
+from tests.contract.test_smb import SmbEnv, samba
 from tests.support.servers.samba import Samba
 
 __all__ = ["samba"]

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from musicfs.origin import Origin
+from musicfs.testing.fault_proxy import FaultProxy
+from musicfs.testing.remote_faults import DATA, NAME, OTHERS, RemoteFaults
 from tests.contract.test_webdav import WebdavEnv, server
-from tests.faults.remote_faults import DATA, NAME, OTHERS, RemoteFaults
-from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.nginx import Nginx
 from tests.support.servers.process import HOST
 

@@ -27,8 +27,8 @@ from musicfs.events import Event, EventBus
 from musicfs.federation import FailoverExecutor, HealthMonitor, OriginRegistry, Router
 from musicfs.model import OriginId, Replica
 from musicfs.origin import Origin
+from musicfs.testing.fault_proxy import FaultProxy
 from tests.support.faulty import FaultyOrigin
-from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.samba import PASSWORD, SHARE, Samba

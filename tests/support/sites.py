@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from musicfs.testing.fault_proxy import FaultProxy
 from tests.support.mounting import Place
-from tests.support.servers.faultproxy import FaultProxy
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.samba import PASSWORD, SHARE, Samba

@@ -23,7 +23,7 @@ PAGES = [
 ]
 # Pages whose every promise names the test that holds it.
 PROMISING = [ROOT / "SECURITY.md", ROOT / "docs/SEMANTICS.md"]
-TEST_NAME = re.compile(r"(tests/[\w/]+\.py)(?:::\w+)*?::(test_\w+)")
+TEST_NAME = re.compile(r"((?:tests|src/musicfs/testing)/[\w/]+\.py)(?:::\w+)*?::(test_\w+)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Words of a synopsis, and what stands in for them.
 STAND_INS = {

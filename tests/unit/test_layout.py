@@ -16,6 +16,7 @@ from tests.support.layout import Rules, Source, shared_class_names, violations
 RULES = Rules(
     package="musicfs",
     layers=[
+        frozenset({"testing"}),
         frozenset({"__main__"}),
         frozenset({"cli"}),
         frozenset({"daemon"}),
@@ -46,6 +47,7 @@ RULES = Rules(
         "mutagen": "tags",
         "prometheus_client": "control.metrics",
         "pyfuse3": "mount",
+        "pytest": "testing",
         "rich": "cli",
         "smbprotocol": "origins.smb",
         "sqlite3": (
@@ -110,7 +112,7 @@ def test_the_mount_does_without_trio_and_leaves_it_to_whoever_wants_it() -> None
 
 @pytest.mark.parametrize("module", ["musicfs", "musicfs.cli.main"])
 def test_the_program_starts_without_its_heavy_parts(module: str) -> None:
-    heavy = {"aiohttp", "mutagen", "prometheus_client", "pyfuse3", "rich", "yaml"}
+    heavy = {"aiohttp", "mutagen", "prometheus_client", "pyfuse3", "pytest", "rich", "yaml"}
     code = f"import {module}, sys; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -11,7 +11,6 @@ timeouts under way), call it by `await asyncio.to_thread(server.start)`.
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -22,25 +21,14 @@ from pathlib import Path
 
 import psutil
 
-HOST = "127.0.0.1"
+from musicfs.testing.ports import HOST, free_port
+
+__all__ = ["HOST", "PATIENCE", "Server", "free_port", "listens"]
+
 PATIENCE = 60.0
 """Seconds that nothing should ever need."""
 _POLL = 0.01
 _POLITE_SECS = 3.0
-_given: set[int] = set()
-"""Ports that somebody has, if perhaps not yet, or not at the moment, in use."""
-
-
-def free_port() -> int:
-    """A port that nobody listens at. Below those that the kernel gives to clients: while its server is down, a
-    client could otherwise be given that very port, and be connected to itself."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            if port not in _given:
-                _given.add(port)
-                return port
 
 
 def listens(port: int) -> bool:

@@ -16,8 +16,8 @@ import pytest
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, Replica
 from musicfs.origin import Origin
-from tests.contract.origin_contract import listing, replica
-from tests.support.servers.faultproxy import FaultProxy, How
+from musicfs.testing.fault_proxy import FaultProxy, How
+from musicfs.testing.origin_contract import listing, replica
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ import pytest
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
 from musicfs.origin import Origin, ReadsNow, ReadsRanges
-from tests.support.library import scanned_library
+from musicfs.testing.scanned_library import scanned_library
 
 AWKWARD = [
     unicodedata.normalize("NFC", "Björk/Vespertine/01 Hidden Place.flac"),

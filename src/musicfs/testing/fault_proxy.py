@@ -1,12 +1,12 @@
-"""A bad network on demand: a TCP proxy before a server on loopback.
+"""A TCP proxy in front of a server on loopback that simulates a bad network.
 
     with FaultProxy(server.port) as proxy:
         proxy.latency = 0.02
         proxy.cut_after(300_000)
         ... connect to proxy.port ...
 
-It has a thread and an event loop of its own, so that everything here may be used, at any time, from any thread: from
-tests with an event loop, from those without, and while a driver blocks.
+It has its own thread and event loop, so any thread may use it at any time: tests with an event loop, tests without
+one, and tests in which a driver blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, Literal, TypeVar
 
-from tests.support.servers.process import HOST, free_port
+from musicfs.testing.ports import HOST, free_port
 
 T = TypeVar("T")
 
