@@ -1,6 +1,7 @@
 """One read-only music folder, organised by tags, over music that lives in several places.
 
-What is offered here federates origins without a mount, too; it is imported when it is first used.
+The names in `__all__` also federate origins without a mount. Each is imported when it is first used. They are closed:
+whatever the public methods of a class here take, return or raise is here, too.
 """
 
 from __future__ import annotations
@@ -9,43 +10,127 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from musicfs.config.models import CacheConfig, Config, HealthConfig, OriginConfig, RetryConfig
+    from musicfs.config.kinds import open_origin
+    from musicfs.config.load import LoadedConfig, load_config
+    from musicfs.config.models import (
+        CacheConfig,
+        Config,
+        ControlConfig,
+        HealthConfig,
+        LogConfig,
+        MountConfig,
+        OriginConfig,
+        RetryConfig,
+        TreeConfig,
+        WebhookConfig,
+    )
+    from musicfs.errors import (
+        ConfigError,
+        MusicFSError,
+        NoReplicaAvailable,
+        OriginFailed,
+        OriginFault,
+        ReplicaFailed,
+        ReplicaFault,
+        UsageError,
+        UserError,
+    )
+    from musicfs.events import Event, EventBus, Listening, Subscription
     from musicfs.federation.failover import FailoverExecutor
+    from musicfs.federation.fetch import Demand, Fetched
     from musicfs.federation.health import HealthMonitor
     from musicfs.federation.health_state import HealthSnapshot, OriginHealthState
-    from musicfs.federation.registry import OriginRegistry
+    from musicfs.federation.ratelimit import RateLimit
+    from musicfs.federation.registry import Candidate, OriginRegistry
     from musicfs.federation.router import LatencyStats, Router
-    from musicfs.model import OriginType
+    from musicfs.model import HealthStatus, OriginId, OriginType, Owner, Replica, Stat
     from musicfs.origin import Origin, WatchHandle
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CacheConfig",
+    "Candidate",
     "Config",
+    "ConfigError",
+    "ControlConfig",
+    "Demand",
+    "Event",
+    "EventBus",
     "FailoverExecutor",
+    "Fetched",
     "HealthConfig",
     "HealthMonitor",
     "HealthSnapshot",
+    "HealthStatus",
     "LatencyStats",
+    "Listening",
+    "LoadedConfig",
+    "LogConfig",
+    "MountConfig",
+    "MusicFSError",
+    "NoReplicaAvailable",
     "Origin",
     "OriginConfig",
+    "OriginFailed",
+    "OriginFault",
     "OriginHealthState",
+    "OriginId",
     "OriginRegistry",
     "OriginType",
+    "Owner",
+    "RateLimit",
+    "Replica",
+    "ReplicaFailed",
+    "ReplicaFault",
     "RetryConfig",
     "Router",
+    "Stat",
+    "Subscription",
+    "TreeConfig",
+    "UsageError",
+    "UserError",
     "WatchHandle",
+    "WebhookConfig",
+    "load_config",
+    "open_origin",
 ]
 
 _HOMES = {
-    "config.models": ("CacheConfig", "Config", "HealthConfig", "OriginConfig", "RetryConfig"),
+    "config.kinds": ("open_origin",),
+    "config.load": ("LoadedConfig", "load_config"),
+    "config.models": (
+        "CacheConfig",
+        "Config",
+        "ControlConfig",
+        "HealthConfig",
+        "LogConfig",
+        "MountConfig",
+        "OriginConfig",
+        "RetryConfig",
+        "TreeConfig",
+        "WebhookConfig",
+    ),
+    "errors": (
+        "ConfigError",
+        "MusicFSError",
+        "NoReplicaAvailable",
+        "OriginFailed",
+        "OriginFault",
+        "ReplicaFailed",
+        "ReplicaFault",
+        "UsageError",
+        "UserError",
+    ),
+    "events": ("Event", "EventBus", "Listening", "Subscription"),
     "federation.failover": ("FailoverExecutor",),
+    "federation.fetch": ("Demand", "Fetched"),
     "federation.health": ("HealthMonitor",),
-    "federation.registry": ("OriginRegistry",),
-    "federation.router": ("LatencyStats", "Router"),
     "federation.health_state": ("HealthSnapshot", "OriginHealthState"),
-    "model": ("OriginType",),
+    "federation.ratelimit": ("RateLimit",),
+    "federation.registry": ("Candidate", "OriginRegistry"),
+    "federation.router": ("LatencyStats", "Router"),
+    "model": ("HealthStatus", "OriginId", "OriginType", "Owner", "Replica", "Stat"),
     "origin": ("Origin", "WatchHandle"),
 }
 
