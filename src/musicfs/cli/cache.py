@@ -12,7 +12,7 @@ import click
 from musicfs.cli.options import PATH, json_option
 from musicfs.cli.output import Word, counted, say, say_json, size_text, warn
 
-_LOOK_EVERY_SECS = 0.25
+_POLL_SECS = 0.25
 _CLEARING_SECS = 300.0
 
 
@@ -89,7 +89,7 @@ def verify(context: click.Context, mount_point: Path | None, as_json: bool) -> N
     number = client.post("/cache/verify")["completed"]
     while (view := client.get("/cache/verify"))["completed"] < number:
         _show(view)
-        time.sleep(_LOOK_EVERY_SECS)
+        time.sleep(_POLL_SECS)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if as_json:

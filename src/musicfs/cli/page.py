@@ -16,7 +16,7 @@ from musicfs.system.processes import WORKING_FOLDER
 if TYPE_CHECKING:
     from musicfs.control.page_keys import PageKeys
 
-_LOOK_SECS = 0.2
+_POLL_SECS = 0.2
 
 
 @click.command(short_help="Show the status page in a browser.")
@@ -88,6 +88,6 @@ async def _start_browser(folder: Path, address: str, keys: PageKeys) -> None:
             if await asyncio.to_thread(click.launch, path.as_uri()):
                 say("No browser could be started: open the address in a browser, and enter the code.")
             while keys.is_waiting(ticket):  # noqa: ASYNC110 (until the ticket is used or too old)
-                await asyncio.sleep(_LOOK_SECS)
+                await asyncio.sleep(_POLL_SECS)
     except OSError as error:
         say(f"No browser could be started ({error.strerror or error}): open the address, and enter the code.")

@@ -13,7 +13,7 @@ from musicfs.cli.options import PATH, json_option
 from musicfs.cli.output import counted, say, say_json, size_text, table
 from musicfs.errors import UserError
 
-_LOOK_EVERY_SECS = 0.25
+_POLL_SECS = 0.25
 _PINNING_SECS = 120.0
 
 _paths = click.argument("paths", metavar="PATH...", type=PATH, nargs=-1, required=True)
@@ -34,7 +34,7 @@ def pin(paths: tuple[Path, ...], wait: bool, as_json: bool) -> None:
     pins = _of(client.post("/pins", {"paths": inside}, timeout_secs=_PINNING_SECS), inside)
     while wait and any(each["complete"] < each["tracks"] for each in pins):
         _show(pins)
-        time.sleep(_LOOK_EVERY_SECS)
+        time.sleep(_POLL_SECS)
         pins = _of(client.get("/pins"), inside)
     if wait and sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

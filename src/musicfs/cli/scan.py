@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Show = Callable[[str, int, int, int], None]
 """Shows the counts of an origin's scan so far: listed, read, unreadable."""
 
-_LOOK_EVERY_SECS = 0.25
+_POLL_SECS = 0.25
 _SCAN_SECS = 60.0
 
 
@@ -116,7 +116,7 @@ def follow(client: ControlClient, wanted: Mapping[str, int], show: Show) -> list
                 show(origin, scan["listed"], scan["read"], scan["unreadable"])
         if all(origin not in scans or scans[origin]["completed"] >= number for origin, number in wanted.items()):
             return [_result(origin, scans.get(origin)) for origin in wanted]
-        time.sleep(_LOOK_EVERY_SECS)
+        time.sleep(_POLL_SECS)
 
 
 def _result(origin: str, scan: dict[str, Any] | None) -> dict[str, Any]:

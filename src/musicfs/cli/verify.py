@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Show = Callable[[dict[str, Any]], None]
 
-_LOOK_EVERY_SECS = 0.5
+_POLL_SECS = 0.5
 _START_SECS = 60.0
 _SLOWEST, _FASTEST = 10_000, 10**12  # bytes per second
 
@@ -45,7 +45,7 @@ def _rate(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--metered", is_flag=True, help="Also read origins where reads cost money, such as a bucket of S3.")
 @click.option("--anew", is_flag=True, help="Start from the beginning, and not where the last one stopped.")
 @click.option("--no-wait", is_flag=True, help="Return at once; the mount goes on in the background.")
-@click.option("--status", "look", is_flag=True, help="Show the progress and the results; start nothing.")
+@click.option("--status", "only_status", is_flag=True, help="Show the progress and the results; start nothing.")
 @click.option("--stop", is_flag=True, help="Stop it; the next `verify` of the same PATH continues there.")
 @json_option
 @click.pass_context
@@ -56,7 +56,7 @@ def verify(
     metered: bool,
     anew: bool,
     no_wait: bool,
-    look: bool,
+    only_status: bool,
     stop: bool,
     as_json: bool,
 ) -> None:
@@ -74,10 +74,10 @@ def verify(
       musicfs verify ~/Tunes/Artist/Album --rate 40MB/s
       musicfs verify --status
     """
-    if look + stop + no_wait > 1:
+    if only_status + stop + no_wait > 1:
         raise UsageError("Use one of --no-wait, --status and --stop.")
     client, inside = _mount_of(path)
-    if look:
+    if only_status:
         view = client.get("/verify")
     elif stop:
         view = client.post("/verify/stop")
@@ -114,7 +114,7 @@ def _watch(client: ControlClient, number: int) -> dict[str, Any]:
         with _progress() as show:
             while (view := client.get("/verify"))["state"] == "running" and view["number"] == number:
                 show(view)
-                time.sleep(_LOOK_EVERY_SECS)
+                time.sleep(_POLL_SECS)
     except NotRunning as error:
         raise UserError("The mount has ended; the next mount continues to verify where this one stopped.") from error
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """The filesystem: inodes, handles and directories, over the tree and the reader. It knows no FUSE.
 
-Everything but `read` is a plain synchronous call of some microseconds. Failures are `OSError`s with the errno that
-the caller of the system call is to see.
+Every method except `read`, `make_certain` and `drain` is a plain synchronous call of some microseconds. Failures are
+`OSError`s with the errno for the caller of the system call.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from musicfs.mount.stats import RequestStats
 from musicfs.mount.variants import Variants
 
 Attributes = tuple[int, bool, int, int, *tuple[int | None, ...]]
-"""Inode number, whether it is a directory, size in bytes, time of change in nanoseconds since the epoch.
+"""Inode number, whether it is a directory, size in bytes, modification time in nanoseconds since the epoch.
 
-Of a filesystem with owners also uid, gid and mode as nodes have them (see ownership.sql), unless the file has left the
+A filesystem with owners adds uid, gid and mode as in a row of the tree (see ownership.sql), unless the file left the
 tree.
 """
 
@@ -39,7 +39,7 @@ XATTR_PREFIX = "user.musicfs."
 
 
 def errno_of(error: BaseException) -> int:
-    """The errno that stands for a failure: a system call's own, and EIO for whatever else went wrong."""
+    """Returns the errno for a failure: that of a system call, or EIO for any other failure."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     return errno.EIO
@@ -49,10 +49,10 @@ def errno_of(error: BaseException) -> int:
 class _Directory:
     ino: int
     rows: Sequence[Row] = field(default_factory=list)
-    """What was read ahead of the position `start` but not asked for yet."""
+    """Rows after the position `start` that were read from the tree but not requested yet."""
     start: int = -1
     complete: bool = False
-    """Nothing comes after `rows`."""
+    """No row comes after `rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,15 @@ class _File:
 
 
 class Filesystem:
-    """The tree as files. Belongs to the event loop's thread.
+    """The tree as files. It belongs to the thread of the event loop.
 
-    rank: the origins that would serve these replicas, best first. store: the cache on disk, if there is one. variants:
-    who says whether a file that is opened can be read; None: it always can. owners: whether attributes and rows say
-    whom a file belongs to.
+    Args:
+        tree: Answers lookups and listings.
+        reader: Reads contents.
+        rank: Returns the origins that would serve these replicas, best first.
+        store: The cache on disk, if there is one.
+        variants: Checks whether a file can be read when it is opened; None if it always can.
+        owners: Whether attributes and rows have the owner of a file.
     """
 
     def __init__(
@@ -102,21 +106,21 @@ class Filesystem:
         return len(self._files)
 
     async def drain(self) -> None:
-        """From now on nothing can be opened. Returns once no read is under way."""
+        """Refuses to open files from now on. Returns once no read is running."""
         self._ending = True
         while self._reading:
             self._quiet.clear()
             await self._quiet.wait()
 
     def opened(self, most: int) -> list[tuple[str, OpenContent]]:
-        """What is open now, the newest first: each file once, by its path in the tree, at most so many."""
+        """Returns at most `most` open files, the newest first: each file once, with its path in the tree."""
         newest = {file.attributes[0]: file.opened for file in islice(reversed(self._files.values()), most)}
         return [(self._tree.path(ino), opened) for ino, opened in newest.items()]
 
     # names and attributes
 
     def lookup(self, parent: int, name: bytes) -> Attributes | None:
-        """The attributes of what `parent` has under `name`; None if it has no such thing."""
+        """Returns the attributes of the entry `name` of `parent`; None if there is no such entry."""
         if len(name) > _MAX_NAME:
             raise OSError(errno.ENAMETOOLONG, "the name is too long")
         try:
@@ -133,7 +137,7 @@ class Filesystem:
         row = self._node(ino)
         if row is not None:
             return row[0], row[2] is None, *row[3:]
-        for file in self._files.values():  # removed from the tree while somebody has it open
+        for file in self._files.values():  # it left the tree while it is open
             if file.attributes[0] == ino:
                 return file.attributes
         raise OSError(errno.ENOENT, "no such inode")
@@ -152,9 +156,9 @@ class Filesystem:
         return self._directories[handle].ino
 
     def readdir(self, handle: int, after: int) -> Sequence[Row]:
-        """Entries of the directory with an inode number above `after`, in that order; empty at the end.
+        """Returns entries of the directory with an inode number above `after`, in that order; none at the end.
 
-        From its beginning (`after` is 0) it is read anew; what follows was mostly read with it.
+        At the start (`after` is 0) it reads the directory again; later entries mostly come from that read.
         """
         directory = self._directories[handle]
         if after == 0 or directory.start != after or not (directory.rows or directory.complete):
@@ -164,7 +168,7 @@ class Filesystem:
         return directory.rows
 
     def advance(self, handle: int, count: int) -> None:
-        """Notes that the first `count` entries of the last `readdir` were taken."""
+        """Records that the caller used the first `count` entries of the last `readdir`."""
         directory = self._directories[handle]
         if count:
             directory.start = directory.rows[count - 1][0]
@@ -176,7 +180,7 @@ class Filesystem:
     # files
 
     def open(self, ino: int) -> int:
-        """A handle that is pinned to the content that the inode stands for. Waits for no origin."""
+        """Returns a handle for the one content of the inode. Waits for no origin."""
         if self._ending:
             raise OSError(errno.ESHUTDOWN, "the mount is ending")
         opened = self._tree.open_file(ino)
@@ -197,8 +201,12 @@ class Filesystem:
         return self._variants is None or self._variants.is_certain(file.attributes[0], file.opened)
 
     async def make_certain(self, handle: int) -> None:
-        """Raises ESTALE, and the handle is gone, if by now the tree shows another variant of the track under the name:
-        whoever asked looks the name up again, and opens that one."""
+        """Checks whether the file can be read, for some seconds at most.
+
+        Raises:
+            OSError: ESTALE: the tree now shows another variant of the track under the name. The handle is released;
+                the caller looks the name up again, and opens that variant.
+        """
         assert self._variants is not None
         file = self._files[handle]
         try:
@@ -211,11 +219,11 @@ class Filesystem:
         raise OSError(errno.ESTALE, "another variant is shown now")
 
     def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
-        """The bytes if they can be had without waiting, else None; valid until the next call."""
+        """Returns the bytes if that takes no waiting, else None. The bytes are valid until the next call."""
         return self._reader.read_now(self._files[handle].opened, offset, size)
 
     async def read(self, handle: int, offset: int, size: int) -> bytes:
-        """The bytes, from whichever replica of the handle's content answers within the deadline."""
+        """Returns the bytes from any replica of the handle's content that answers within the deadline."""
         self._reading += 1
         try:
             return await self._reader.read(self._files[handle].opened, offset, size)
@@ -230,7 +238,7 @@ class Filesystem:
             self._reader.close(file.opened)
 
     def _following(self, ino: int) -> OpenContent | None:
-        """The next file of the same kind in the folder: most likely the next track of the album."""
+        """Returns the next file of the same kind in the folder: most likely the next track of the album."""
         following = self._tree.following(ino)
         opened = self._tree.open_file(following) if following is not None else None
         return OpenContent(opened[0], opened[1]) if opened is not None else None
@@ -238,7 +246,7 @@ class Filesystem:
     # extended attributes
 
     def xattrs(self, ino: int) -> dict[str, str]:
-        """What `getfattr -d` shows of a file; nothing for a directory."""
+        """Returns the extended attributes of a file; a directory has none."""
         opened = self._tree.open_file(ino)
         if opened is None:
             return {}

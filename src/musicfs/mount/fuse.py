@@ -34,7 +34,7 @@ from musicfs.mount.readers import Readers
 
 log = logging.getLogger(__name__)
 
-# The kernel is told of every change, so what it caches need not run out.
+# The kernel hears of every change, so what it caches need not expire.
 _TIMEOUT_SECS = 3600.0
 # A block of cache/block_checksums.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one
 # reader and for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is
@@ -51,12 +51,12 @@ T = TypeVar("T")
 def _answered(
     handler: Callable[Concatenate[Operations, P], Awaitable[T]],
 ) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
-    """Turns whatever a handler raises into an answer to the kernel, and notes how long it took to that."""
+    """Turns any exception of a handler into an answer to the kernel, and records how long the answer took."""
     operation = handler.__name__
 
     @functools.wraps(handler)
     async def answer(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return await handler(self, *args, **kwargs)
         except FUSEError:
@@ -64,7 +64,7 @@ def _answered(
         except BaseException as error:
             raise self._failure(operation, error) from None
         finally:
-            self._counts.took[operation].add(time.perf_counter() - begun)
+            self._counts.took[operation].add(time.perf_counter() - started)
 
     return answer
 
@@ -225,7 +225,7 @@ class Operations(pyfuse3.Operations):
         self._counts.open += 1
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
-        # An inode stands for one content for ever, so what the kernel has cached of it stays true.
+        # An inode stands for one content forever, so what the kernel has cached of it stays true.
         handle = self._fs.open(inode)
         if not self._fs.is_certain(handle):
             self._pass_on()
@@ -242,9 +242,9 @@ class Operations(pyfuse3.Operations):
                 counts.read_bytes += len(data)
                 return cast(bytes, data)
             self._pass_on()
-            begun = time.perf_counter()
+            started = time.perf_counter()
             data = await self._fs.read(fh, off, size)
-            counts.waited.add(time.perf_counter() - begun)
+            counts.waited.add(time.perf_counter() - started)
             counts.read_bytes += len(data)
             return data
         except BaseException as error:
@@ -267,8 +267,8 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         self._counts.getxattr += 1
         if not name.startswith(b"user."):
-            # Security labels and ACLs. Told that there are none of this file, `ls -l` asks for them at every file; told
-            # that there are none here, it asks once.
+            # Security labels and ACLs. After the answer that this file has none, `ls -l` asks at every file; after the
+            # answer that the filesystem has none, it asks once.
             raise FUSEError(errno.ENOTSUP)
         value = self._fs.xattrs(inode).get(name.decode("utf-8", "replace"))
         if value is None:
@@ -285,7 +285,7 @@ async def _read_only(*_: object) -> NoReturn:
     raise FUSEError(errno.EROFS)
 
 
-# The mount is "ro", so the kernel refuses these by itself, unless somebody remounts it.
+# The mount is "ro", so the kernel refuses these itself, unless root remounts it.
 for _name in (
     "create", "write", "mkdir", "mknod", "unlink", "rmdir", "rename", "link", "symlink", "setattr", "setxattr",
     "removexattr", "fsync", "fsyncdir",
@@ -327,7 +327,7 @@ class _Forgetter:
 
 
 class FuseMount:
-    """One mounted filesystem: `mount`, `serve` until it is unmounted or told to `stop`, `unmount`.
+    """One mounted filesystem: `mount`, `serve` until it is unmounted or `stop` is called, `unmount`.
 
     allow_other: other users see it; the filesystem has owners then, and the kernel enforces what they may read.
     file_mode: see `Readers`.

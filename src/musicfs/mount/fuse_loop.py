@@ -49,7 +49,7 @@ class FuseEventLoop(asyncio.SelectorEventLoop):
 
 
 class Baton:
-    """The workers' lock: whoever holds it waits for the next request. Takes the place of asyncio.Lock."""
+    """The workers' lock: the worker that holds it waits for the next request. Takes the place of asyncio.Lock."""
 
     def __init__(self, waiter: FuseWaiter) -> None:
         self._waiter = waiter

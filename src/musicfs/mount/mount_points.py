@@ -1,4 +1,4 @@
-"""Mount points: what is wrong with one before mounting, clearing one that a crash left, unmounting."""
+"""Mount points: checks before mounting, removal of a mount that a crash left, unmounting."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _unescape(text: str) -> str:
 
 
 def mounts() -> list[Mounted]:
-    """Everything that is mounted, in the order it was."""
+    """Returns everything that is mounted, in the order of mounting."""
     return parse_mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
 
 
 def parse_mounts(text: str) -> list[Mounted]:
-    """The lines of a mount table; what is none is left out. See proc_pid_mountinfo(5)."""
+    """Returns the valid lines of a mount table; see proc_pid_mountinfo(5)."""
     found = []
     for line in text.split("\n"):
         before, dash, after = line.partition(" - ")
@@ -48,21 +48,22 @@ def parse_mounts(text: str) -> list[Mounted]:
 
 
 def mounted(path: Path) -> Mounted | None:
-    """The MusicFS mount, alive or dead, that is the topmost thing on `path`."""
+    """Returns the MusicFS mount, alive or dead, that is the topmost mount on `path`, or None."""
     here = [m for m in mounts() if m.path == path]
     return here[-1] if here and here[-1].type == _TYPE else None
 
 
 def ours() -> set[Path]:
-    """Where a MusicFS mount, alive or dead, of whichever user, is the topmost thing."""
+    """Returns the paths whose topmost mount is a MusicFS mount, alive or dead, of any user."""
     topmost = {m.path: m.type for m in mounts()}
     return {path for path, type_ in topmost.items() if type_ == _TYPE}
 
 
 def prepare(path: Path) -> None:
-    """Makes `path` ready to be mounted on: clears a dead mount of ours, creates the folder if it is missing.
+    """Prepares `path` for a mount: removes a dead MusicFS mount, and creates the folder if it is missing.
 
-    Raises `UserError` when it is in use, not a folder, or not empty.
+    Raises:
+        UserError: it is in use, not a folder, or not empty.
     """
     try:
         if mounted(path):
@@ -78,8 +79,7 @@ def prepare(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """With what is missing above it, open to others as folders are, whatever this process's umask: a mount may be
-    meant for them."""
+    """Creates the folder and its missing parents, readable by others whatever the umask is: they may use the mount."""
     if path.is_dir():
         return
     if not path.parent.exists():
@@ -90,17 +90,21 @@ def _make(path: Path) -> None:
 
 def _clear_dead(path: Path) -> None:
     try:
-        os.statvfs(path)  # not stat(2): the kernel remembers attributes, also those of a dead mount
+        os.statvfs(path)  # not stat(2): the kernel caches attributes, also those of a dead mount
     except OSError as error:
         if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
             raise
         unmount(path, lazy=True)
         return
-    raise UserError(f"{path} is mounted by MusicFS already; `musicfs unmount {path}` ends that.")
+    raise UserError(f"{path} is mounted by MusicFS already; `musicfs unmount {path}` unmounts it.")
 
 
 def unmount(path: Path, *, lazy: bool = False) -> None:
-    """Unmounts. Raises `UserError` when the system refuses, as it does while files are open (unless `lazy`)."""
+    """Unmounts.
+
+    Raises:
+        UserError: the system refuses, as it does while files are open (unless `lazy`).
+    """
     if os.getuid() == 0:
         command = ["umount", *(["--lazy"] if lazy else []), str(path)]
     else:
@@ -113,7 +117,9 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     except FileNotFoundError as error:
         raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"Unmounting {path} takes too long; `{' '.join(command)}` by hand may tell why.") from error
+        raise UserError(
+            f"Unmounting {path} takes too long; run `{' '.join(command)}` by hand, which may say why."
+        ) from error
     if done.returncode != 0 and mounted(path):
         if "busy" in done.stderr:
             raise UserError(f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`.")

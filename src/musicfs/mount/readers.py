@@ -1,4 +1,4 @@
-"""Whom the mount says that a file belongs to, and who may read it, where other users see the mount."""
+"""The owner and the read permissions that the mount shows for a file, where other users see the mount."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _MAX_REMEMBERED = 4096
 
 
 class Readers:
-    """Makes of what the catalogue knows of a file's owner what the kernel is to enforce.
+    """Turns the owner that the catalogue has of a file into the owner and mode that the kernel enforces.
 
-    file_mode: of files whose origin knows of no owners, or that have not been scanned since owners are noted. They
-    belong to the mounting user.
+    Args:
+        file_mode: The mode of files whose origin has no owners, or that no scan has seen since MusicFS records owners.
+            They belong to the mounting user.
     """
 
     def __init__(self, file_mode: int) -> None:
@@ -25,7 +26,11 @@ class Readers:
         self._known: dict[tuple[int | None, ...], Shown] = {}
 
     def __call__(self, *owner: int | None) -> Shown:
-        """owner: uid, gid and mode as nodes have them (see ownership.sql); none at all: the file is in no tree."""
+        """Returns what the kernel enforces.
+
+        Args:
+            owner: uid, gid and mode as in a row of the tree (see ownership.sql); nothing if the file left the tree.
+        """
         shown = self._known.get(owner)
         if shown is None:
             if len(self._known) >= _MAX_REMEMBERED:
@@ -40,11 +45,11 @@ class Readers:
             return self._unowned
         mode &= 0o444
         if uid is None or gid is None or (self._uid and not mode & 0o044):
-            # The user who mounts reads it through MusicFS in any case, by whatever right: of an ACL, say.
+            # The user who mounts reads it through MusicFS in any case, by any right, such as an ACL.
             return self._uid, self._unowned[1], 0o400
         return uid, gid, mode
 
 
 def _width(mode: int) -> tuple[int, int]:
-    """More where more users may read."""
+    """Returns a value that is larger if more users may read."""
     return mode & 0o004, mode & 0o040

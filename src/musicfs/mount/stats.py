@@ -1,4 +1,4 @@
-"""How often the kernel has asked for what: plain integers, for counting costs the hot path some 30 ns each."""
+"""Counters of the kernel's requests: plain integers, because each count costs the hot path some 30 ns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOUNDS_SECS = (10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.25
 
 
 class Durations(dict[str, Histogram]):
-    """By operation; one that was never asked for is made when it is."""
+    """The durations of each operation; it creates a missing histogram."""
 
     def __missing__(self, operation: str) -> Histogram:
         made = self[operation] = Histogram(BOUNDS_SECS)
@@ -19,8 +19,13 @@ class Durations(dict[str, Histogram]):
 
 
 class RequestStats:
-    """Since the mount. took: from when a request was taken up to its answer. waited: reads that were not answered at
-    once. errors: by (operation, errno)."""
+    """The counters since the mount.
+
+    Attributes:
+        took: Durations from the receipt of a request to its answer.
+        waited: Durations of reads that were not answered at once.
+        errors: Numbers of errors by (operation, errno).
+    """
 
     __slots__ = (
         "errors", "getattr", "getxattr", "listxattr", "lookup", "open", "opendir", "read", "read_bytes", "readdir",
@@ -36,6 +41,6 @@ class RequestStats:
         self.errors: Counter[tuple[str, int]] = Counter()
 
     def requests(self) -> dict[str, int]:
-        """By operation."""
+        """Returns the numbers of requests by operation."""
         others = ("errors", "read_bytes", "took", "waited")
         return {name: getattr(self, name) for name in self.__slots__ if name not in others}

@@ -1,4 +1,4 @@
-"""Whether a file that is opened can be read, where another variant of its track could be read instead."""
+"""Checks at the open of a file whether it can be read, if another variant of its track could replace it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from musicfs.federation.registry import OriginRegistry
 from musicfs.model import HealthStatus, OriginId, Replica
 
 _FRESH_SECS = 0.1
-"""For so long an origin that answered is taken to be there: who opens many files has it asked ten times a second."""
+"""How long an origin that answered counts as available: a program that opens many files causes ten probes a second."""
 _PATIENCE_SECS = 2.5
 
 
 class Variants:
-    """Sees to it that a track with several contents is opened with one that can be had. Belongs to the event loop.
+    """Makes sure that a track with several contents opens with one that can be read. It belongs to the event loop.
 
-    is_cached: whether all of a content is in the cache on disk. tell: has the tree show variants by which of these
-    origins are unhealthy, and returns once it does.
+    Args:
+        is_cached: Whether the cache on disk has all of a content.
+        report_origins: Makes the tree choose variants by which of these origins are unhealthy, and returns once it has.
     """
 
     def __init__(
@@ -27,15 +28,15 @@ class Variants:
         tree: TreeView,
         registry: OriginRegistry,
         is_cached: Callable[[OpenContent], bool],
-        tell: Callable[[Collection[OriginId]], Awaitable[None]],
+        report_origins: Callable[[Collection[OriginId]], Awaitable[None]],
     ) -> None:
         self._tree = tree
         self._registry = registry
         self._is_cached = is_cached
-        self._tell = tell
+        self._report_origins = report_origins
 
     def is_certain(self, ino: int, opened: OpenContent) -> bool:
-        """Whether there is nothing to find out: its best origin has just answered, or it has no variants."""
+        """Whether no check is needed: its best origin has just answered, or it has no variants."""
         if not self._tree.has_variants:
             return True
         best = self._registry.route(opened.replicas)
@@ -48,16 +49,20 @@ class Variants:
         return len(self._tree.variants(ino)) < 2
 
     async def find_out(self, ino: int, opened: OpenContent) -> bool:
-        """False: it can't be read, and the tree shows another variant, which may be. Takes seconds at most."""
+        """Checks whether it can be read, in some seconds at most.
+
+        Returns:
+            False if it can't be read, and the tree now shows another variant, which may be readable.
+        """
         if await self._can_be_read(opened):
             return True
-        await self._tell({replica.origin for replica in opened.replicas})
+        await self._report_origins({replica.origin for replica in opened.replicas})
         shown = next(iter(self._tree.variants(ino)), opened.content.id)
         return shown == opened.content.id or self._best(self._tree.replicas(shown)) is None
 
     async def _can_be_read(self, opened: OpenContent) -> bool:
-        """By asking all its origins until one answers. Where none does, and not all refuse, it has the benefit of the
-        doubt: the reads will tell."""
+        """Asks all its origins until one answers. If none answers, and not all refuse, it counts as readable: the reads
+        will show."""
         usable = [
             each for each in self._registry.route_all(opened.replicas) if each.status is not HealthStatus.UNHEALTHY
         ]
@@ -75,7 +80,7 @@ class Variants:
         return self._is_cached(opened)
 
     async def _answers(self, origin: OriginId) -> bool:
-        """Asks as often as it takes to know."""
+        """Asks until the origin answers or counts as unhealthy."""
         while not self._registry.health().is_unhealthy(origin):
             state = await self._registry.monitor.check_now(origin)
             if not state.consecutive_failures:
@@ -83,6 +88,6 @@ class Variants:
         return False
 
     def _best(self, replicas: Sequence[Replica]) -> OriginId | None:
-        """The origin that would be asked for them, if it is not known to be away."""
+        """Returns the origin that would serve them, unless it is known to be away."""
         best = self._registry.route(replicas)
         return None if best is None or best.status is HealthStatus.UNHEALTHY else best.origin.id
