@@ -1,4 +1,4 @@
-"""Traces reads through a real App: how many modules a read enters, and how often it moves from one to another.
+"""Traces reads through a real mount: the modules that a read enters, and how often it moves from one to another.
 
 Usage: python -m bench.read_path [--list]. Three reads of one block are traced on the event loop's thread: a miss,
 which an origin answers, a hit in memory, and a hit on disk after a restart. A move is a call (or the return to a
@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 import musicfs
-from musicfs.app.app import App, open_driver
+from musicfs.app.app import open_driver, running
+from musicfs.app.components import Components
 from musicfs.config.models import Config, OriginConfig
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import Origin, WatchCallback, WatchHandle
@@ -80,29 +81,28 @@ class Trace:
 
 
 @asynccontextmanager
-async def _app(base: Path) -> AsyncIterator[App]:
+async def _parts(base: Path) -> AsyncIterator[Components]:
     settings = {"path": str(base / "music")}
     origin = OriginConfig.model_validate({"id": "far", "origin_type": "local", "cache": True, "settings": settings})
     config = Config(cache_dir=base / "cache", origins=(origin,))
-    app = App(config, lambda config, populated: _Far(open_driver(config, populated)))
-    async with app.running():
-        await app.monitor.check_now(origin.id)  # as in a running mount, whose probes start with it
-        yield app
+    async with running(config, lambda config, populated: _Far(open_driver(config, populated))) as parts:
+        await parts.registry.monitor.check_now(origin.id)  # as in a running mount, whose probes start with it
+        yield parts
 
 
-async def _traced(app: App, ino: int, read: Callable[[int], Awaitable[bytes | memoryview]]) -> Trace:
-    handle, trace = app.filesystem.open(ino), Trace()
+async def _traced(parts: Components, ino: int, read: Callable[[int], Awaitable[bytes | memoryview]]) -> Trace:
+    handle, trace = parts.filesystem.open(ino), Trace()
     with trace.running():
         data = await read(handle)
     assert len(data) == _READ
-    app.filesystem.release(handle)
+    parts.filesystem.release(handle)
     return trace
 
 
-def _reading(app: App) -> Callable[[int], Awaitable[bytes | memoryview]]:
+def _reading(parts: Components) -> Callable[[int], Awaitable[bytes | memoryview]]:
     async def read(handle: int) -> bytes | memoryview:
-        data = app.filesystem.read_now(handle, _BLOCK, _READ)
-        return data if data is not None else await app.filesystem.read(handle, _BLOCK, _READ)
+        data = parts.filesystem.read_now(handle, _BLOCK, _READ)
+        return data if data is not None else await parts.filesystem.read(handle, _BLOCK, _READ)
 
     return read
 
@@ -112,20 +112,20 @@ async def trace_reads(base: Path) -> dict[str, Trace]:
     (base / "music" / "Album").mkdir(parents=True)
     (base / "music" / "Album" / "song.wav").write_bytes(bytes(3 * _BLOCK))
     traces = {}
-    async with _app(base) as app:
-        await app.library.scan(OriginId("far"))
-        ino = _only_file(app)
-        traces["a miss"] = await _traced(app, ino, _reading(app))
-        traces["a hit in memory"] = await _traced(app, ino, _reading(app))
-    async with _app(base) as app:
-        traces["a hit on disk"] = await _traced(app, _only_file(app), _reading(app))
+    async with _parts(base) as parts:
+        await parts.library.scan(OriginId("far"))
+        ino = _only_file(parts)
+        traces["a miss"] = await _traced(parts, ino, _reading(parts))
+        traces["a hit in memory"] = await _traced(parts, ino, _reading(parts))
+    async with _parts(base) as parts:
+        traces["a hit on disk"] = await _traced(parts, _only_file(parts), _reading(parts))
     return traces
 
 
-def _only_file(app: App) -> int:
-    rows = app.tree.children(1, 0, 10)
+def _only_file(parts: Components) -> int:
+    rows = parts.tree.children(1, 0, 10)
     while rows[0][2] is None:
-        rows = app.tree.children(rows[0][0], 0, 10)
+        rows = parts.tree.children(rows[0][0], 0, 10)
     return rows[0][0]
 
 

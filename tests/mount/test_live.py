@@ -184,9 +184,10 @@ def test_a_reload_takes_over_what_is_different_and_nothing_of_a_file_with_errors
     assert told == [
         "Origin 'b' is removed.",
         "Origin 'c' is added.",
-        "Origin 'a' has priority 2 now.",
-        "The retry settings are others now.",
-        "What can't change while mounted stays as it is: tree.template; for that, mount anew.",
+        "Origin 'a' now has priority 2.",
+        "The retry settings have changed.",
+        "These settings can't change while mounted, so they stay as they are: tree.template; unmount and mount again to"
+        " apply them.",
     ]
     live.scanned()
     assert [(o["id"], o["priority"]) for o in live.origins().values()] == [("c", 1), ("a", 2)]

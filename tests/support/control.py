@@ -1,4 +1,4 @@
-"""An application with its control API, without a mount."""
+"""The parts of a mount with their control API, without a mount."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from musicfs.app.app import App
+from musicfs.app.app import begin, running
+from musicfs.app.components import Components
 from musicfs.app.live_config import ConfigSource
 from musicfs.config.models import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
@@ -21,7 +22,7 @@ from musicfs.model import OriginType
 
 @dataclass
 class Running:
-    app: App
+    parts: Components
     client: ControlClient
     folder: Path
     server: ControlServer
@@ -71,16 +72,15 @@ async def running_app(
 ) -> AsyncIterator[Running]:
     """settings: sections of the configuration. source: where it may be read again."""
     config = Config(mount_point=folder / "m", cache_dir=folder / "cache", origins=origins, **settings)
-    app = App(config, source=source)
     stopped: list[float] = []
     path = folder / "run" / "x.sock"
-    async with app.running():
-        server = ControlServer(app, path, lambda secs: stopped.append(secs))
+    async with running(config, source=source) as parts:
+        server = ControlServer(parts, path, lambda secs: stopped.append(secs))
         endpoint = Endpoint(path)
         await server.start(opened(endpoint))
-        app.begin()
+        begin(parts)
         try:
-            yield Running(app, ControlClient(path, folder / "m"), folder, server, stopped)
+            yield Running(parts, ControlClient(path, folder / "m"), folder, server, stopped)
         finally:
             endpoint.remove()
             await server.aclose()

@@ -13,7 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from musicfs.app.app import App, open_driver
+from musicfs.app.app import open_driver
+from musicfs.app.components import Components
 from musicfs.config.models import Config, OriginConfig
 from musicfs.daemon.process import serve
 from musicfs.errors import MusicFSError, UserError
@@ -38,8 +39,8 @@ def main(argument: str) -> int:
         origin = open_driver(config, populated)
         return FaultyOrigin(origin, switches[config.id]) if config.id in switches else origin
 
-    def mounted(app: App) -> None:
-        app.bus.listen(tell)
+    def mounted(parts: Components) -> None:
+        parts.bus.listen(tell)
         say("mounted", pid=os.getpid())
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

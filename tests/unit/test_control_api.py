@@ -309,7 +309,7 @@ async def test_events_arrive_as_they_happen_and_the_stream_shows_that_it_lives(
         assert response.headers["Content-Type"] == "text/event-stream"
         frames = _frames(response)
         assert (await anext(frames))[0] == ""
-        api.app.bus.publish(_event(1))
+        api.parts.bus.publish(_event(1))
         beats = 0
         async for name, data in frames:
             beats += name == ""
@@ -330,7 +330,7 @@ async def test_who_reads_too_slowly_is_told_how_much_was_lost(api: Running) -> N
         await anext(frames)
         sent = 3000
         for n in range(sent):
-            api.app.bus.publish(_event(n))
+            api.parts.bus.publish(_event(n))
         seen = lost = 0
         async for name, data in frames:
             assert isinstance(data, dict) or name == ""
@@ -351,8 +351,8 @@ async def test_streams_end_with_the_mount_and_leave_no_subscription(api: Running
         async with asyncio.timeout(30):  # the stream ends; what the origins' first probes said may come before
             rest = await response.content.read()
         assert not rest or rest.endswith(b"\n\n")
-    api.app.bus.publish(AllOriginsUnhealthy((OriginId("a"),)))
-    assert not api.app.bus._subscriptions
+    api.parts.bus.publish(AllOriginsUnhealthy((OriginId("a"),)))
+    assert not api.parts.bus._subscriptions
 
 
 # Hostile input

@@ -94,11 +94,11 @@ async def test_over_tcp_a_server_that_is_new_is_refused(api: Running, table: dic
 async def test_over_tcp_no_file_or_folder_of_the_machine_is_taken(api: Running, table: dict[str, Any]) -> None:
     table = {key: value.format(api.folder) if isinstance(value, str) else value for key, value in table.items()}
     status, said = await _tcp(api, "POST", "/origins", {"id": "x", **table})
-    assert (status, "not taken over TCP" in said, "`musicfs origin add`" in said) == (409, True, True), said
-    assert "x" not in [origin.id for origin in api.app.config.origins]
+    assert (status, "not accepted over TCP" in said, "`musicfs origin add`" in said) == (409, True, True), said
+    assert "x" not in [origin.id for origin in api.parts.config.origins]
     assert PASSWORD not in said
     await api.post("/origins", {"id": "x", **table})
-    assert "x" in [origin.id for origin in api.app.config.origins]
+    assert "x" in [origin.id for origin in api.parts.config.origins]
 
 
 async def test_over_tcp_another_folder_of_a_server_that_is_known_may_be_added(api: Running) -> None:

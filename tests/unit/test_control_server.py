@@ -119,7 +119,7 @@ async def test_whoever_asks_before_the_server_is_there_waits_for_it(tmp_path: Pa
         asking = asyncio.create_task(asyncio.to_thread(ControlClient(endpoint.path).get, "/status"))
         await asyncio.sleep(0.2)
         assert not asking.done()
-        server = ControlServer(running.app, endpoint.path, lambda secs: None)
+        server = ControlServer(running.parts, endpoint.path, lambda secs: None)
         await server.start(listening)
         assert (await asking)["pid"] == os.getpid()
         await server.aclose()
@@ -214,8 +214,10 @@ async def test_why_names_the_failure_of_an_origin_and_the_quarantine_of_a_replic
     replicas = (await two.get("/why", path=SONG))["variants"][0]["replicas"]
     assert [r["origin"] for r in replicas] == ["b", "a"]
     assert replicas[1]["reason"].startswith("unhealthy: ")
-    bad = next(r for c in range(1, 9) for r in two.app.tree.replicas(c) if (r.origin, r.path) == ("b", "Album/1.flac"))
-    two.app.registry.quarantine(bad, 0)
+    bad = next(
+        r for c in range(1, 9) for r in two.parts.tree.replicas(c) if (r.origin, r.path) == ("b", "Album/1.flac")
+    )
+    two.parts.registry.quarantine(bad, 0)
     replicas = (await two.get("/why", path=SONG))["variants"][0]["replicas"]
     assert [(r["origin"], r["rank"], r["quarantined"]) for r in replicas] == [("a", 1, False), ("b", None, True)]
     assert "the least bad" in replicas[0]["reason"]
@@ -228,7 +230,7 @@ async def test_a_file_that_could_not_be_parsed_says_why_and_a_strange_name_crash
     pending = [(1, "")]
     while pending:
         ino, path = pending.pop()
-        for child, name, content, _, _ in two.app.tree.children(ino, 0, 100):
+        for child, name, content, _, _ in two.parts.tree.children(ino, 0, 100):
             pending.append((child, f"{path}/{name}"))
             if content is not None:
                 seen.append(await two.get("/why", path=f"{path}/{name}".lstrip("/")))
@@ -263,7 +265,7 @@ async def test_an_internal_error_is_a_sentence_for_the_caller_and_a_traceback_fo
     def boom(id: OriginId) -> int:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(two.app, "rescan", boom)
+    monkeypatch.setattr(two.parts.membership, "rescan", boom)
     sentence = await _refused(two.post("/scan"))
     assert "internal error" in sentence
     assert "boom" in caplog.text

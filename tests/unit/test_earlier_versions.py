@@ -45,14 +45,15 @@ def test_there_is_an_archive_of_the_first_commit_and_of_the_last_before_the_modu
 
 async def test_the_tree_keeps_its_inode_numbers_and_no_file_is_read_again(earlier: EarlierCache) -> None:
     async with mounted(earlier) as running:
-        assert dict(files_of(running.app.tree)) == earlier.inodes
+        assert dict(files_of(running.parts.tree)) == earlier.inodes
         for _ in range(2):
             await running.scanned()
-            scans = {id: scan for id, scan in running.app.scans.items() if isinstance(scan, ScanFinished)}
+            events = {o.id: running.parts.membership.last_scan_event(o.id) for o in running.parts.registry.list()}
+            scans = {id: scan for id, scan in events.items() if isinstance(scan, ScanFinished)}
             assert {id: (scan.listed, scan.read, scan.error) for id, scan in scans.items()} == {
                 "a": (6, 0, None), "b": (5, 0, None), "c": (3, 0, None),
             }  # fmt: skip
-            assert dict(files_of(running.app.tree)) == earlier.inodes
+            assert dict(files_of(running.parts.tree)) == earlier.inodes
 
 
 async def test_pinned_and_cached_files_are_served_while_every_origin_is_away(earlier: EarlierCache) -> None:
@@ -60,17 +61,17 @@ async def test_pinned_and_cached_files_are_served_while_every_origin_is_away(ear
     assert {path.split("/")[1].split()[0] for path in earlier.cached} >= {"Pinned", "Read"}
     async with mounted(earlier) as running:
         assert (await running.get("/pins"))["pins"] == earlier.said["pins"]["pins"]
-        filesystem = running.app.filesystem
+        filesystem = running.parts.filesystem
         for path, digest in earlier.cached.items():
             handle = filesystem.open(earlier.inodes[path])
             assert hashlib.sha256(await filesystem.read(handle, 0, 1 << 20)).hexdigest() == digest
             filesystem.release(handle)
-        assert dict(files_of(running.app.tree)) == earlier.inodes
+        assert dict(files_of(running.parts.tree)) == earlier.inodes
 
 
 async def test_a_copy_that_was_quarantined_still_is(earlier: EarlierCache) -> None:
     async with mounted(earlier) as running:
-        (held,) = running.app.registry.quarantined.held.values()
+        (held,) = running.parts.registry.quarantined.held.values()
         assert held == SetAside(held.replica, 0)
         assert (held.replica.origin, held.replica.path) == ("c", "Shared/2.flac")
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.app.app import App, open_driver
+from musicfs.app.app import begin, open_driver
+from musicfs.app.app import running as running_parts
+from musicfs.app.components import Components
 from musicfs.catalog.database import ROOT_INO
 from musicfs.config.models import Config, HealthConfig, OriginConfig, RetryConfig
 from musicfs.errors import MusicFSError
@@ -24,9 +26,9 @@ PATIENCE = 60.0
 
 
 class Running:
-    def __init__(self, app: App) -> None:
-        self.app = app
-        self.closed: list[str] = []
+    def __init__(self, parts: Components, closed: list[str]) -> None:
+        self.parts = parts
+        self.closed = closed
 
     def inodes(self) -> dict[str, int]:
         """The inode number of each file that is shown, by its path."""
@@ -34,7 +36,7 @@ class Running:
         folders = [(ROOT_INO, "")]
         while folders:
             folder, path = folders.pop()
-            for ino, name, content, *_ in self.app.tree.children(folder, 0, 1000):
+            for ino, name, content, *_ in self.parts.tree.children(folder, 0, 1000):
                 if content is None:
                     folders.append((ino, f"{path}{name}/"))
                 else:
@@ -48,13 +50,13 @@ class Running:
 
     async def scanned(self, *ids: OriginId) -> None:
         def done() -> bool:
-            watchers = [self.app.watcher(id) for id in ids]
+            watchers = [self.parts.membership.watcher(id) for id in ids]
             return all(watcher is not None and watcher.last is not None for watcher in watchers)
 
         await self.until(done)
 
     async def apply(self, *origins: OriginConfig) -> None:
-        await self.app.apply(self.app.config.model_copy(update={"origins": origins}))
+        await self.parts.applier.apply(self.parts.config.value.model_copy(update={"origins": origins}))
 
 
 def local(id: str, path: Path, priority: int = 1, enabled: bool = True) -> OriginConfig:
@@ -69,17 +71,16 @@ async def running(folder: Path, *origins: OriginConfig) -> AsyncIterator[Running
         close: Callable[[], Awaitable[None]] = origin.aclose
 
         async def aclose() -> None:
-            here.closed.append(config.id)
+            closed.append(config.id)
             await close()
 
         origin.aclose = aclose  # type: ignore[method-assign]
         return origin
 
-    app = App(Config(cache_dir=folder / "cache", origins=origins), open_origin)
-    here = Running(app)
-    async with app.running():
-        app.begin()
-        yield here
+    closed: list[str] = []
+    async with running_parts(Config(cache_dir=folder / "cache", origins=origins), open_origin) as parts:
+        begin(parts)
+        yield Running(parts, closed)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ async def test_a_disabled_origin_is_one_that_left(tmp_path: Path, a: Path, b: Pa
         await here.scanned(A, B)
         await here.apply(local("a", a), local("b", b, enabled=False))
         assert len(here.inodes()) == 3
-        assert here.app.registry.get(B) is None
+        assert here.parts.registry.get(B) is None
         await here.apply(local("a", a), local("b", b))
         assert len(here.inodes()) == 5
 
@@ -141,20 +142,20 @@ async def test_a_disabled_origin_is_one_that_left(tmp_path: Path, a: Path, b: Pa
 async def test_an_open_file_reads_on_from_the_replica_that_is_left(tmp_path: Path, a: Path, b: Path) -> None:
     async with running(tmp_path, local("a", a), local("b", b, 2)) as here:
         await here.scanned(A, B)
-        filesystem = here.app.filesystem
+        filesystem = here.parts.filesystem
         shared = next(ino for path, ino in here.inodes().items() if "Album" in path)
         handle = filesystem.open(shared)
         whole = await filesystem.read(handle, 0, 1 << 20)
         await here.apply(local("b", b, 2))
         assert await filesystem.read(handle, 1, 1 << 20) == whole[1:]
-        assert here.app.registry.get(A) is None
+        assert here.parts.registry.get(A) is None
 
 
 async def test_an_open_file_reads_on_once_its_only_origin_is_back(tmp_path: Path, a: Path, b: Path) -> None:
     async with running(tmp_path, local("a", a), local("b", b, 2)) as here:
         await here.scanned(A, B)
-        here.app.failover.configure(RetryConfig(delays_ms=(), deadline_ms=200))
-        filesystem = here.app.filesystem
+        here.parts.failover.configure(RetryConfig(delays_ms=(), deadline_ms=200))
+        filesystem = here.parts.filesystem
         handle = filesystem.open(next(ino for path, ino in here.inodes().items() if "Record" in path))
         await here.apply(local("a", a))
         with pytest.raises(MusicFSError):
@@ -166,11 +167,11 @@ async def test_an_open_file_reads_on_once_its_only_origin_is_back(tmp_path: Path
 async def test_a_priority_changes_without_a_new_driver_or_a_scan(tmp_path: Path, a: Path, b: Path) -> None:
     async with running(tmp_path, local("a", a, 1), local("b", b, 2)) as here:
         await here.scanned(A, B)
-        before, watcher = here.inodes(), here.app.watcher(A)
+        before, watcher = here.inodes(), here.parts.membership.watcher(A)
         await here.apply(local("a", a, 9), local("b", b, 2))
-        assert here.app.router.get_priority(A) == 9
+        assert here.parts.registry.router.get_priority(A) == 9
         assert here.inodes() == before
-        assert (here.closed, here.app.watcher(A)) == ([], watcher)
+        assert (here.closed, here.parts.membership.watcher(A)) == ([], watcher)
 
 
 async def test_an_origin_that_is_elsewhere_now_is_replaced(tmp_path: Path, a: Path, b: Path) -> None:
@@ -178,7 +179,7 @@ async def test_an_origin_that_is_elsewhere_now_is_replaced(tmp_path: Path, a: Pa
     async with running(tmp_path, local("a", a)) as here:
         await here.scanned(A)
         before = here.inodes()
-        events = here.app.bus.subscribe()
+        events = here.parts.bus.subscribe()
         await here.apply(local("a", b))
         await here.scanned(A)
         assert before.keys() < here.inodes().keys()
@@ -195,8 +196,8 @@ async def test_nothing_changes_when_one_of_the_changes_cannot_be_made(tmp_path: 
         unknown = OriginConfig.model_validate({"id": "x", "origin_type": "gopher", "path": "/"})
         with pytest.raises(MusicFSError):
             await here.apply(local("b", b), unknown)
-        assert [origin.id for origin in here.app.registry.list()] == ["a"]
-        assert [config.id for config in here.app.config.origins] == ["a"]
+        assert [origin.id for origin in here.parts.registry.list()] == ["a"]
+        assert [config.id for config in here.parts.config.origins] == ["a"]
         assert len(here.inodes()) == 3
 
 
@@ -209,21 +210,21 @@ async def test_an_origin_may_leave_in_the_middle_of_its_scan(tmp_path: Path, a: 
         await here.scanned(A)
         before = here.inodes()
         await here.apply(local("a", a), local("b", tmp_path / "big", 2))
-        scan = asyncio.create_task(here.app.library.scan(B))
+        scan = asyncio.create_task(here.parts.library.scan(B))
         await asyncio.sleep(0)
         await here.apply(local("a", a))
         with pytest.raises(MusicFSError, match="removed or replaced while it was scanned"):
             await scan
         assert here.inodes() == before
-        assert (await here.app.library.scan(A)).error is None
+        assert (await here.parts.library.scan(A)).error is None
 
 
 async def test_health_and_retry_settings_are_taken_over(tmp_path: Path, a: Path) -> None:
     async with running(tmp_path, local("a", a)) as here:
         health, retry = HealthConfig(per_origin_thresholds={"local": 7}), RetryConfig(deadline_ms=1234)  # type: ignore[dict-item]
-        await here.app.apply(here.app.config.model_copy(update={"health": health, "retry": retry}))
-        assert (here.app.config.health, here.app.config.retry) == (health, retry)
+        await here.parts.applier.apply(here.parts.config.value.model_copy(update={"health": health, "retry": retry}))
+        assert (here.parts.config.value.health, here.parts.config.value.retry) == (health, retry)
         await here.scanned(A)
         a.rename(tmp_path / "away")
-        state = await here.app.monitor.check_now(A)
+        state = await here.parts.registry.monitor.check_now(A)
         assert (state.status.value, state.consecutive_failures) == ("degraded", 1)

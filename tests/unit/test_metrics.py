@@ -22,6 +22,11 @@ DASHBOARD = Path(__file__).parents[2] / "contrib/grafana/musicfs.json"
 A, B = OriginId("a"), OriginId("b")
 
 
+def _metrics(of: Running) -> Metrics:
+    parts = of.parts
+    return Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store)
+
+
 @pytest.fixture
 async def one() -> AsyncIterator[Running]:
     with tempfile.TemporaryDirectory(prefix="mfs-", dir="/tmp") as name:
@@ -47,7 +52,7 @@ def _value(families: dict[str, Metric], sample: str, **labels: str) -> float:
 
 
 async def _read_everything(running: Running) -> int:
-    filesystem = running.app.filesystem
+    filesystem = running.parts.filesystem
     await running.post("/origins/a/check")
     read = 0
     for ino in [row[0] for row in _files(running, 1)]:
@@ -62,21 +67,21 @@ async def _read_everything(running: Running) -> int:
 
 def _files(running: Running, ino: int) -> list[tuple[int, str]]:
     found = []
-    for child, name, content, _, _ in running.app.tree.children(ino, 0, 100):
+    for child, name, content, _, _ in running.parts.tree.children(ino, 0, 100):
         found += [(child, name)] if content is not None else _files(running, child)
     return found
 
 
 async def test_reads_events_and_sizes_are_counted(one: Running) -> None:
-    metrics = Metrics(one.app)
+    metrics = _metrics(one)
     read = await _read_everything(one)
-    publish = one.app.bus.publish
+    publish = one.parts.bus.publish
     publish(FailedOver("x", A, B, "unreachable", 3.0))
     publish(FailedOver("y", A, B, "unreachable", 3.0))
     publish(HedgeWon("x", A, B, 3.0))
     publish(ReplicaQuarantined(A, "x", 0))
     publish(HealthChanged(A, HealthStatus.HEALTHY, HealthStatus.DEGRADED, "slow"))
-    one.app.registry.traffic[A].hedged += 2
+    one.parts.registry.traffic[A].hedged += 2
     found = await _families(metrics)
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="fetched") >= 3
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="immediate") >= 3
@@ -115,12 +120,12 @@ def test_the_files_of_a_scan_are_counted_while_it_runs() -> None:
 
 
 async def test_failed_reads_are_counted_by_their_fault(one: Running) -> None:
-    metrics = Metrics(one.app)
+    metrics = _metrics(one)
     ino, _ = _files(one, 1)[0]
     (one.folder / "a").rename(one.folder / "gone")
-    handle = one.app.filesystem.open(ino)
+    handle = one.parts.filesystem.open(ino)
     with pytest.raises(Exception, match=r"no replica|origin"):
-        await one.app.filesystem.read(handle, 0, 10)
+        await one.parts.filesystem.read(handle, 0, 10)
     found = await _families(metrics)
     assert sum(sample.value for sample in found["musicfs_origin_read_errors"].samples) >= 1
 
@@ -128,7 +133,7 @@ async def test_failed_reads_are_counted_by_their_fault(one: Running) -> None:
 async def test_names_and_types_keep_to_the_conventions(one: Running) -> None:
     """What `promtool check metrics` complains of."""
     await _read_everything(one)
-    for name, family in (await _families(Metrics(one.app))).items():
+    for name, family in (await _families(_metrics(one))).items():
         assert re.fullmatch(r"(musicfs|process)_[a-z0-9_]+", name)
         assert family.documentation
         assert family.type in ("gauge", "counter", "histogram")
@@ -146,7 +151,7 @@ async def test_the_dashboard_asks_for_nothing_that_there_is_not(one: Running) ->
     queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     queries += [variable["query"] for variable in board["templating"]["list"]]
     names = set(re.findall(r"\b((?:musicfs|process)_[a-z0-9_]+)", " ".join(queries)))
-    text, _ = await Metrics(one.app).text()
+    text, _ = await _metrics(one).text()
     there: set[str] = set()
     for family in text_string_to_metric_families(text.decode()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

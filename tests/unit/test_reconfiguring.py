@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.app.live_config import _FIXED, ConfigSource, Reconfiguring, differences
+from musicfs.app.current_config import CurrentConfig
+from musicfs.app.live_config import _FIXED, ConfigSource, LiveConfig, differences
 from musicfs.config.load import load_config
 from musicfs.config.models import Config
 
@@ -26,7 +27,8 @@ def test_a_setting_that_stays_as_it_is_is_named(changed: dict[str, object], name
     before = Config(cache_dir=Path("/x"))
     after = Config.model_validate({"cache_dir": "/x"} | changed)
     assert differences(before, after) == [
-        f"What can't change while mounted stays as it is: {named}; for that, mount anew."
+        f"These settings can't change while mounted, so they stay as they are: {named}; unmount and"
+        " mount again to apply them."
     ]
 
 
@@ -45,15 +47,15 @@ async def test_a_reload_follows_links_as_the_mount_is_and_not_as_the_next_one_wi
 
     source = ConfigSource(file, {}, lambda path, overrides: load_config(path, overrides=overrides))
     running = load_config(file).config
-    reconfiguring = Reconfiguring(lambda: running, apply, source)
+    live_config = LiveConfig(CurrentConfig(running), apply, source)
     file.write_text(origin + f"[mount]\nallow_other = {str(not before).lower()}\n")
-    assert "[mount]" in (await reconfiguring.reload())[0]
+    assert "[mount]" in (await live_config.reload())[0]
     assert [config.origins[0].settings["links"] for config in applied] == [links]
-    told = await reconfiguring.add({"id": "b", "origin_type": "local", "path": "/b"})
+    told = await live_config.add({"id": "b", "origin_type": "local", "path": "/b"})
     assert "Origin 'b' is added" in told[0]
     assert [origin.settings["links"] for origin in applied[-1].origins] == [links, links]
 
 
 def test_every_setting_either_changes_or_is_said_to_stay() -> None:
-    """Sections that `App.apply` takes over, and those that it does not: there are no others."""
+    """Every section either takes effect in `ConfigApplier.apply` or is one that can't change."""
     assert {"origins", "health", "retry", *_FIXED} == set(Config.model_fields)

@@ -41,9 +41,9 @@ async def test_how_long_reads_took_is_kept() -> None:
         folder = Path(name)
         (folder / "a").mkdir()
         async with running_app(folder, local_origin("a", folder / "a", 0)) as running:
-            latencies = Latencies(running.app)
+            latencies = Latencies(running.parts.registry)
             latencies.take()
-            running.app.router.record_latency(OriginId("a"), 12.0)
+            running.parts.registry.router.record_latency(OriginId("a"), 12.0)
             latencies.take()
             assert [(each.p50_ms, each.p99_ms) for each in latencies.of(OriginId("a"))] == [(None, None), (12.0, 12.0)]
             (folder / "a").rename(folder / "gone")

@@ -1,4 +1,4 @@
-"""Changing the configuration of a running mount: what is asked for takes effect at once, and is written down."""
+"""Changes of a running mount's configuration: each takes effect at once and is written to the configuration file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from musicfs.app.current_config import CurrentConfig
 from musicfs.config.edit import ConfigFile
 from musicfs.config.kinds import find_kind
 from musicfs.config.load import LoadedConfig, setting_variables
@@ -19,7 +20,7 @@ from musicfs.model import OriginId
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _MAX_PRIORITY = 255
-# What a mount keeps from its start to its end, by attribute, and how the user knows it.
+# The settings that a mount keeps from its start to its end: the attribute, and the name that users know.
 _FIXED = {
     "mount_point": "mount_point",
     "cache_dir": "cache_dir",
@@ -34,10 +35,12 @@ _FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Where a configuration came from, and so where it is read again.
+    """Where a configuration came from, so that it can be read again.
 
-    file: absolute; None: there was none. overrides: what the command line said, by dotted keys. read: makes a
-    configuration of both; raises ConfigError.
+    Args:
+        file: An absolute path; None when there was no file.
+        overrides: The settings of the command line, by dotted key.
+        read: Makes a configuration of both. Raises ConfigError.
     """
 
     file: Path | None
@@ -46,19 +49,24 @@ class ConfigSource:
 
     @property
     def origins_file(self) -> Path | None:
-        """The file that the origins are from; None: they were given on the command line."""
+        """The file that has the origins; None when the command line gave them."""
         return None if "origins" in self.overrides else self.file
 
 
-class Reconfiguring:
-    """What may be asked of a running mount's configuration. One change is made at a time.
+class LiveConfig:
+    """The changes that users can make to the configuration of a running mount, one at a time.
 
-    Every method returns sentences that say what was done, and raises `UserError`, or `MusicFSError` of a driver that
-    can't be made, when nothing was. source: None: the configuration was made by a program and can't be read again.
+    Every method returns sentences that say what changed. When it raises `UserError`, or `MusicFSError` because an
+    origin can't be opened, nothing has changed.
+
+    Args:
+        current: The configuration in effect.
+        apply: Puts another configuration in effect.
+        source: Where the configuration is read again; None when a program made it.
     """
 
     def __init__(
-        self, current: Callable[[], Config], apply: Callable[[Config], Awaitable[None]], source: ConfigSource | None
+        self, current: CurrentConfig, apply: Callable[[Config], Awaitable[None]], source: ConfigSource | None
     ) -> None:
         self._current = current
         self._apply = apply
@@ -66,16 +74,16 @@ class Reconfiguring:
         self._turn = asyncio.Lock()
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again and applies what is different."""
+        """Reads the configuration again and applies the differences."""
         async with self._turn:
-            source, before = self._source, self._current()
+            source, before = self._source, self._current.value
             if source is None or source.file is None:
                 raise UserError("This mount was made without a configuration file, so there is nothing to read again.")
             wanted = (await asyncio.to_thread(_read, source, source.overrides)).config
             if source.origins_file is None:
                 wanted = wanted.model_copy(update={"origins": before.origins})
             elif wanted.mount.allow_other != before.mount.allow_other:
-                # Which links are followed depends on who sees the mount as it is, not on who is to see the next one.
+                # Which links are followed depends on who can see this mount, not on who will see the next one.
                 as_mounted = {**source.overrides, **_who_sees(before)}
                 origins = (await asyncio.to_thread(_read, source, as_mounted)).config.origins
                 wanted = wanted.model_copy(update={"origins": origins})
@@ -83,19 +91,23 @@ class Reconfiguring:
             return differences(before, wanted) or ["Nothing has changed."]
 
     async def add(self, table: Mapping[str, object], *, local: bool = True) -> list[str]:
-        """table: as one of [[origins]]. Without a priority it goes after all others.
+        """Adds an origin.
 
-        local: whether this user asks, on this machine. A caller elsewhere may name neither a file or a folder of this
-        machine, nor a server that the configuration does not have yet: it would be shown what only this user may see.
+        A caller elsewhere may name neither a file or folder of this machine nor a server that is new to the
+        configuration: it would see what only this user may see.
+
+        Args:
+            table: The settings, as a table of [[origins]]. Without a priority the origin goes after all others.
+            local: Whether the caller is this user, on this machine.
         """
         async with self._turn:
-            before = self._current()
+            before = self._current.value
             if secret := sorted(SECRET_KEYS & table.keys()):
-                raise UserError(f"{secret[0]} is not taken this way: name a file that holds it with {secret[0]}_file.")
+                raise UserError(f"{secret[0]} can't be set this way: name a file that holds it with {secret[0]}_file.")
             table = {"priority": lowest_priority(before.origins)} | dict(table)
             if any(config.id == table.get("id") for config in before.origins):
-                raise UserError(f"There is an origin {table['id']!r} already: choose another id.")
-            self._has_variables_of_its_own(before, str(table.get("id")))
+                raise UserError(f"An origin {table['id']!r} already exists: choose another id.")
+            self._check_variables(before, str(table.get("id")))
             config = await asyncio.to_thread(self._checked, before, table)
             if not local and (reason := not_from_elsewhere(before.origins, config)):
                 raise UserError(reason)
@@ -106,26 +118,26 @@ class Reconfiguring:
 
     async def remove(self, id: str) -> list[str]:
         async with self._turn:
-            before = self._current()
+            before = self._current.value
             self._known(before, id)
             if len(before.origins) == 1:
                 raise UserError(f"Origin {id!r} is the only one: add another first, or unmount.")
             left = tuple(config for config in before.origins if config.id != id)
             written = await self._change(before.model_copy(update={"origins": left}), lambda file: file.remove(id))
-            return [f"Origin {id!r} is removed; what only it had has gone from the tree.", written]
+            return [f"Origin {id!r} is removed; the files that only it had have left the tree.", written]
 
     async def enable(self, id: str, enabled: bool) -> list[str]:
-        done = "takes part again" if enabled else "takes no part any more, and what only it had has gone from the tree"
+        done = "is enabled" if enabled else "is disabled, and the files that only it had have left the tree"
         return await self._set(id, "enabled", enabled, done)
 
     async def set_priority(self, id: str, priority: object) -> list[str]:
         if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= _MAX_PRIORITY:
             raise UserError(f"A priority is a whole number from 0 to {_MAX_PRIORITY}; lower is preferred.")
-        return await self._set(id, "priority", priority, f"has priority {priority} now")
+        return await self._set(id, "priority", priority, f"now has priority {priority}")
 
     async def _set(self, id: str, key: str, value: int | bool, done: str) -> list[str]:
         async with self._turn:
-            before = self._current()
+            before = self._current.value
             self._known(before, id)
             origins = tuple(c.model_copy(update={key: value}) if c.id == id else c for c in before.origins)
             wanted = before.model_copy(update={"origins": origins})
@@ -136,14 +148,14 @@ class Reconfiguring:
         if OriginId(id) not in ids:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(ids)}.")
 
-    def _has_variables_of_its_own(self, config: Config, id: str) -> None:
+    def _check_variables(self, config: Config, id: str) -> None:
         taken = [*(origin.id for origin in config.origins), *(webhook.id for webhook in config.webhooks)]
         if problem := collision(id, taken, setting_variables()):
             raise UserError(problem)
 
     def _checked(self, before: Config, table: Mapping[str, object]) -> OriginConfig:
         if self._source is None:
-            raise UserError("This mount was made by a program that says itself which origins there are.")
+            raise UserError("A program made this mount, and that program decides which origins there are.")
         overrides = {
             "mount_point": before.mount_point, "cache_dir": before.cache_dir, "origins": [dict(table)],
             **_who_sees(before),
@@ -151,11 +163,14 @@ class Reconfiguring:
         return _read(self._source, {**self._source.overrides, **overrides}).config.origins[0]
 
     async def _change(self, wanted: Config, edit: Callable[[ConfigFile], None]) -> str:
-        """Applies it, and writes it down; how that went. What can't be written for sure is refused before."""
+        """Applies a configuration and writes it to the file; returns a sentence on the file.
+
+        A change that the file can't express is refused before it takes effect.
+        """
         path = self._source.origins_file if self._source is not None else None
         if path is None:
             await self._apply(wanted)
-            return "The origins of this mount were not read from a file, so this lasts until it is unmounted."
+            return "The origins of this mount are not from a file, so this change lasts until it is unmounted."
         file = await asyncio.to_thread(ConfigFile.read, path)
         edit(file)
         file.text()
@@ -163,8 +178,8 @@ class Reconfiguring:
         try:
             await asyncio.to_thread(file.save)
         except UserError as error:
-            return f"{error} So this lasts until the mount ends, or is reloaded."
-        return f"{path} says so too."
+            return f"{error} So this change lasts until the mount ends or is reloaded."
+        return f"{path} is updated."
 
 
 def _read(source: ConfigSource, overrides: Mapping[str, object]) -> LoadedConfig:
@@ -180,15 +195,15 @@ def _who_sees(config: Config) -> dict[str, object]:
 
 
 def not_from_elsewhere(known: Sequence[OriginConfig], config: OriginConfig) -> str:
-    """Why only this user, on this machine, may add the origin; empty when a caller elsewhere may, too."""
+    """Why only this user, on this machine, may add the origin; empty when a caller elsewhere may add it too."""
     remedy = "add it with `musicfs origin add` or the configuration file, on that machine"
     for name, value in config.settings.items():
         if value is not None and (isinstance(value, Path) or name.endswith("_file")):
-            return f"{name} names a file or a folder of the mount's machine, which is not taken over TCP: {remedy}."
+            return f"{name} names a file or a folder of the mount's machine, which is not accepted over TCP: {remedy}."
     server = find_kind(config.origin_type).server(config.settings)
     if server is None or server not in {_server_of(origin) for origin in known}:
         where = f"the server {server}" if server else f"an origin of the kind {config.origin_type}"
-        return f"{where} is new to the configuration, which is not taken over TCP: {remedy}."
+        return f"{where} is new to the configuration, which is not accepted over TCP: {remedy}."
     return ""
 
 
@@ -200,30 +215,33 @@ def _server_of(config: OriginConfig) -> str | None:
 
 
 def lowest_priority(origins: Sequence[OriginConfig]) -> int:
-    """The one for an origin that goes after all of these."""
+    """The priority of an origin that goes after all of these."""
     return min(max((config.priority for config in origins), default=0) + 1, _MAX_PRIORITY)
 
 
 def differences(before: Config, after: Config) -> list[str]:
-    """What applying `after` changes, and what it can't, in sentences."""
+    """What changes when `after` is applied, and what can't change, in sentences."""
     was = {config.id: config for config in before.origins}
     will = {config.id: config for config in after.origins}
-    told = [f"Origin {id!r} is removed." for id in was if id not in will]
+    sentences = [f"Origin {id!r} is removed." for id in was if id not in will]
     for id, config in will.items():
         old = was.get(id)
         if old is None:
-            told.append(f"Origin {id!r} is added{'' if config.enabled else ', but disabled'}.")
+            sentences.append(f"Origin {id!r} is added{'' if config.enabled else ', but disabled'}.")
             continue
         if not config.same_driver(old):
-            told.append(f"Origin {id!r} is replaced, since its settings are others.")
+            sentences.append(f"Origin {id!r} is replaced, because its settings have changed.")
         if config.enabled != old.enabled:
-            told.append(f"Origin {id!r} {'takes part again' if config.enabled else 'takes no part any more'}.")
+            sentences.append(f"Origin {id!r} is {'enabled' if config.enabled else 'disabled'}.")
         if config.priority != old.priority:
-            told.append(f"Origin {id!r} has priority {config.priority} now.")
-    told += [f"The {name} settings are others now." for name in ("health", "retry") if _differ(before, after, name)]
+            sentences.append(f"Origin {id!r} now has priority {config.priority}.")
+    sentences += [f"The {name} settings have changed." for name in ("health", "retry") if _differ(before, after, name)]
     if fixed := [shown for name, shown in _FIXED.items() if _differ(before, after, name)]:
-        told.append(f"What can't change while mounted stays as it is: {', '.join(fixed)}; for that, mount anew.")
-    return told
+        sentences.append(
+            f"These settings can't change while mounted, so they stay as they are: {', '.join(fixed)}; unmount and"
+            " mount again to apply them."
+        )
+    return sentences
 
 
 def _differ(before: Config, after: Config, name: str) -> bool:

@@ -1,9 +1,12 @@
-"""What is left to play while origins are away. Counting that reads all that is known of the library, so it is done in a
-thread, kept, and never waited for longer than a moment."""
+"""What can still be played while origins are away.
+
+A count reads the whole catalogue, so it runs in a thread, its result is kept, and a caller waits for it only 0.1 s.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +16,9 @@ from musicfs.catalog import queries
 from musicfs.catalog.queries import Unreached
 from musicfs.catalog.view import TreeView
 from musicfs.model import Fingerprint, OriginId
+from musicfs.system.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 _MOMENT_SECS = 0.1
 
@@ -21,7 +27,12 @@ Key = tuple[Sequence[OriginId], Sequence[OriginId], Hashable]
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """also_at: of each origin that is away, how many of its files are also at one that answers."""
+    """Where else the music of unhealthy origins is.
+
+    Args:
+        also_at: For each origin that is away, how many of its files an origin that answers also has.
+        unreached: The tracks that no origin that answers has.
+    """
 
     also_at: Mapping[OriginId, int]
     unreached: Unreached
@@ -35,16 +46,26 @@ Count = Callable[[Path, Sequence[OriginId], Sequence[OriginId], Collection[Finge
 def count(
     catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId], whole: Collection[Fingerprint]
 ) -> Elsewhere:
-    """whole: the contents that are cached whole. Blocks."""
+    """Counts in the catalogue. Blocks.
+
+    Args:
+        catalog: The path of its database.
+        away: The origins that do not answer.
+        answering: The origins that answer.
+        whole: The contents that the cache has as a whole.
+    """
     with closing(TreeView.open(catalog, 1)) as view:
         also_at = {id: view.also_at(id, answering) for id in away}
     return Elsewhere(also_at, queries.count(catalog, answering, whole))
 
 
 class ElsewhereCounter:
-    """Counts anew when other origins are away, or something else is known. Belongs to the event loop.
+    """Counts again when other origins are away or the library has changed. Belongs to the event loop's thread.
 
-    whole: the contents that are cached whole.
+    Args:
+        catalog: The path of the catalogue's database.
+        whole: Returns the contents that the cache has as a whole.
+        count: The function that counts.
     """
 
     def __init__(
@@ -55,11 +76,19 @@ class ElsewhereCounter:
         self._count = count
         self._known: tuple[Key, Elsewhere] | None = None
         self._counting: tuple[Key, asyncio.Task[Elsewhere]] | None = None
+        self._tasks = Tasks(log)
+
+    def close(self) -> None:
+        """Abandons a count under way."""
+        self._tasks.cancel()
 
     async def of(self, away: Sequence[OriginId], answering: Sequence[OriginId], version: Hashable) -> Elsewhere | None:
-        """What is known by now; None: it is being counted still.
+        """The latest count; None while the first one for these origins runs.
 
-        version: of the catalogue and the cache: when that changes, a count is out of date.
+        Args:
+            away: The origins that do not answer.
+            answering: The origins that answer.
+            version: Changes with the catalogue and the cache; then a count is out of date.
         """
         if not away:
             return NOTHING_AWAY
@@ -67,7 +96,7 @@ class ElsewhereCounter:
         if self._known is not None and self._known[0] == key:
             return self._known[1]
         if self._counting is None or self._counting[1].done():
-            self._counting = key, asyncio.create_task(self._count_now(away, answering))
+            self._counting = key, self._tasks.spawn(self._count_now(away, answering), "the count of reachable music")
         of, counting = self._counting
         await asyncio.wait({counting}, timeout=_MOMENT_SECS)
         if counting.done() and not counting.cancelled() and counting.exception() is None:

@@ -1,14 +1,18 @@
-"""How long the reads of each origin took over the last hour."""
+"""The latency of each origin over the last hour."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
 
-from musicfs.app.app import App
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import HealthStatus, OriginId
+from musicfs.system.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 _EVERY_SECS = 10.0
 _KEPT = 360
@@ -16,7 +20,13 @@ _KEPT = 360
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Of the origin's last 100 reads at one time, in seconds since the epoch; None while it is away, or unread."""
+    """The latency of an origin at one time.
+
+    Args:
+        at: Seconds since the epoch.
+        p50_ms: The median of its last 100 reads; None while it is unhealthy or has no reads.
+        p99_ms: Their 99th percentile; None likewise.
+    """
 
     at: float
     p50_ms: float | None
@@ -24,22 +34,21 @@ class Sample:
 
 
 class Latencies:
-    """Takes a sample of every origin each 10 s, and keeps them for an hour."""
+    """Samples the latency of every origin every 10 s, and keeps the samples for an hour."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, registry: OriginRegistry) -> None:
+        self._registry = registry
         self._samples: dict[OriginId, deque[Sample]] = {}
-        self._sampling: asyncio.Task[None] | None = None
+        self._tasks = Tasks(log)
 
     def start(self) -> None:
-        self._sampling = asyncio.create_task(self._sample())
+        self._tasks.spawn(self._sample(), "the history of latencies")
 
     def stop(self) -> None:
-        if self._sampling is not None:
-            self._sampling.cancel()
+        self._tasks.cancel()
 
     def of(self, id: OriginId) -> list[Sample]:
-        """The oldest first."""
+        """The samples of an origin, the oldest first."""
         return list(self._samples.get(id, ()))
 
     async def _sample(self) -> None:
@@ -48,12 +57,11 @@ class Latencies:
             await asyncio.sleep(_EVERY_SECS)
 
     def take(self) -> None:
-        app = self._app
-        ids = [origin.id for origin in app.registry.list()]
+        ids = [origin.id for origin in self._registry.list()]
         self._samples = {id: self._samples.get(id) or deque(maxlen=_KEPT) for id in ids}
         for id in ids:
-            reads = app.router.latency(id)
-            if reads.count and app.monitor.state(id).status is not HealthStatus.UNHEALTHY:
+            reads = self._registry.router.latency(id)
+            if reads.count and self._registry.monitor.state(id).status is not HealthStatus.UNHEALTHY:
                 sample = Sample(time.time(), round(reads.p50_ms, 3), round(reads.p99_ms, 3))
             else:
                 sample = Sample(time.time(), None, None)

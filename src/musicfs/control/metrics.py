@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import musicfs
-from musicfs.app.app import App
-from musicfs.cache.store import CacheStats
+from musicfs.cache.store import BlockStore, CacheStats
+from musicfs.catalog.view import TreeView
 from musicfs.events import (
     Event,
+    EventBus,
     FailedOver,
     HealthChanged,
     HedgeWon,
@@ -20,8 +21,10 @@ from musicfs.events import (
     ScanFinished,
     ScanProgress,
 )
+from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.stats import Histogram
 from musicfs.model import HealthStatus
+from musicfs.mount.filesystem import Filesystem
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -73,12 +76,22 @@ class EventCounts:
 
 
 class Metrics:
-    """Of one application, since it was made."""
+    """The metrics of one mount, since it started."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(
+        self,
+        bus: EventBus,
+        filesystem: Filesystem,
+        tree: TreeView,
+        registry: OriginRegistry,
+        store: BlockStore | None,
+    ) -> None:
+        self._filesystem = filesystem
+        self._tree = tree
+        self._registry = registry
+        self._store = store
         self._events = EventCounts()
-        app.bus.listen(self._events.note)
+        bus.listen(self._events.note)
         self._cache: CacheStats | None = None
 
     async def text(self) -> tuple[bytes, str]:
@@ -86,7 +99,7 @@ class Metrics:
         # Imported late: most mounts are never asked.
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
-        self._cache = None if self._app.store is None else await self._app.store.stats()
+        self._cache = None if self._store is None else await self._store.stats()
         registry = CollectorRegistry()
         registry.register(self)
         ProcessCollector(registry=registry)
@@ -108,7 +121,7 @@ class Metrics:
             yield from _cache(self._cache)
 
     def _requests(self) -> Iterator[Metric]:
-        counts = self._app.filesystem.counts
+        counts = self._filesystem.counts
         requests = {(operation,): number for operation, number in counts.requests().items()}
         errors = {(op, errno.errorcode.get(number, str(number))): n for (op, number), n in counts.errors.items()}
         yield _counter("musicfs_fuse_requests", "Requests of the kernel.", ("operation",), requests)
@@ -119,16 +132,16 @@ class Metrics:
         yield _histogram("musicfs_fuse_request_duration_seconds", help, ("operation",), took)
         help = "How long reads took that could not be answered at once."
         yield _histogram("musicfs_fuse_waiting_read_duration_seconds", help, (), {(): counts.waited})
-        yield _gauge("musicfs_open_files", "File handles that are open.", (), {(): self._app.filesystem.open_files})
+        yield _gauge("musicfs_open_files", "File handles that are open.", (), {(): self._filesystem.open_files})
 
     def _library(self) -> Iterator[Metric]:
-        totals = self._app.tree.totals()
+        totals = self._tree.totals()
         yield _gauge("musicfs_tree_files", "Files of the tree.", (), {(): totals.files})
         yield _gauge("musicfs_tree_directories", "Folders of the tree.", (), {(): totals.directories - 1})
         yield _gauge("musicfs_tree_bytes", "Size of the files of the tree.", (), {(): totals.bytes})
 
     def _reads(self) -> Iterator[Metric]:
-        traffic = self._app.registry.traffic
+        traffic = self._registry.traffic
         reads = {(id, "immediate"): its.immediate for id, its in traffic.items()}
         reads |= {(id, "fetched"): sum(its.fetched.counts) for id, its in traffic.items()}
         errors = {(id, fault): n for id, its in traffic.items() for fault, n in its.errors.items()}
@@ -144,17 +157,16 @@ class Metrics:
         yield _histogram("musicfs_origin_read_duration_seconds", "How long fetches took.", ("origin",), fetched)
 
     def _origins(self) -> Iterator[Metric]:
-        app = self._app
         origin = ("origin",)
-        ids = [each.id for each in app.registry.list()]
-        states = {id: app.monitor.state(id) for id in ids}
+        ids = [each.id for each in self._registry.list()]
+        states = {id: self._registry.monitor.state(id) for id in ids}
         health = {(id, status.value): float(states[id].status is status) for id in ids for status in HealthStatus}
         yield _gauge("musicfs_origin_health", "1 for the state it is in.", ("origin", "state"), health)
         failures = {(id,): state.consecutive_failures for id, state in states.items()}
         yield _gauge("musicfs_origin_consecutive_failures", "Of probes and reads together.", origin, failures)
-        priorities = {(id,): app.router.get_priority(id) for id in ids}
+        priorities = {(id,): self._registry.router.get_priority(id) for id in ids}
         yield _gauge("musicfs_origin_priority", "Lower is preferred.", origin, priorities)
-        rows = [row for row in app.tree.origins() if row.id in states]
+        rows = [row for row in self._tree.origins() if row.id in states]
         yield _gauge("musicfs_origin_files", "Files that are known of it.", origin, {(r.id,): r.files for r in rows})
         yield _gauge("musicfs_origin_bytes", "Size of these files.", origin, {(r.id,): r.bytes for r in rows})
         held = {(row.id,): row.held for row in rows}

@@ -12,8 +12,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from musicfs.app.app import App
+from musicfs.app.current_config import CurrentConfig
 from musicfs.errors import MusicFSError
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import OriginId
 
 log = logging.getLogger(__name__)
@@ -75,16 +76,26 @@ def number_of(request: web.Request, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def known_origin(app: App, id: str) -> OriginId:
-    """The id of an origin that takes part. Raises `RequestRefused` with 404 and what there is instead."""
-    if app.registry.get(OriginId(id)) is not None:
-        return OriginId(id)
-    config = next((config for config in app.config.origins if config.id == id), None)
-    if config is not None:
-        why = "could not be opened; the log says why" if config.enabled else "is disabled in the configuration"
-        raise RequestRefused(404, f"The origin {id!r} {why}.")
-    names = ", ".join(origin.id for origin in app.registry.list())
-    raise RequestRefused(404, f"There is no origin {id!r}; there are: {names or 'none'}.")
+class KnownOrigins:
+    """Finds the origins that requests name."""
+
+    def __init__(self, config: CurrentConfig, registry: OriginRegistry) -> None:
+        self._config = config
+        self._registry = registry
+
+    def all(self) -> list[OriginId]:
+        """The origins that take part."""
+        return [origin.id for origin in self._registry.list()]
+
+    def find(self, id: str) -> OriginId:
+        """The id of an origin that takes part. Raises `RequestRefused` with 404 and the origins that there are."""
+        if self._registry.get(OriginId(id)) is not None:
+            return OriginId(id)
+        config = next((config for config in self._config.origins if config.id == id), None)
+        if config is not None:
+            why = "could not be opened; the log says why" if config.enabled else "is disabled in the configuration"
+            raise RequestRefused(404, f"The origin {id!r} {why}.")
+        raise RequestRefused(404, f"There is no origin {id!r}; there are: {', '.join(self.all()) or 'none'}.")
 
 
 @web.middleware

@@ -14,27 +14,29 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from musicfs.app.app import App
+from musicfs.app.components import Components
 from musicfs.config.models import ControlConfig, host_and_port
 from musicfs.control.audit import audited
 from musicfs.control.auth import TokenFile, Tokens, by_grade, by_socket, gate
 from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
 from musicfs.control.latency_history import Latencies
-from musicfs.control.responses import errors_as_json
+from musicfs.control.metrics import Metrics
+from musicfs.control.responses import KnownOrigins, errors_as_json
 from musicfs.control.routes.cache import CacheRoutes
 from musicfs.control.routes.events import EventRoutes
-from musicfs.control.routes.library import LibraryRoutes
+from musicfs.control.routes.library import ScanRoutes, WhyRoutes
 from musicfs.control.routes.metrics import MetricsRoutes
 from musicfs.control.routes.mount import MountRoutes
 from musicfs.control.routes.open_files import PlayingRoutes
 from musicfs.control.routes.openapi import DescriptionRoutes
-from musicfs.control.routes.origins import OriginRoutes
+from musicfs.control.routes.origins import OriginChangeRoutes, OriginRoutes
 from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.tls import tls_of
-from musicfs.control.views import Counter
+from musicfs.control.views import Counter, OriginViews, StatusView
+from musicfs.control.why import WhyView
 from musicfs.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -50,53 +52,67 @@ class Routes(Protocol):
     def routes(self) -> list[web.RouteDef]: ...
 
 
-class ControlServer:
-    """Answers on a Unix socket that only this user can open, and over TCP if that is configured. Belongs to the event
-    loop's thread.
+def _music_groups(parts: Components) -> list[Routes]:
+    return [
+        WhyRoutes(WhyView(parts.config, parts.tree, parts.registry)),
+        CacheRoutes(parts.store, parts.cache_check, parts.pins),
+        PinRoutes(parts.pins),
+        PlayingRoutes(parts.filesystem, parts.registry, parts.store),
+        VerifyRoutes(parts.scrub),
+    ]
 
-    path: of the socket. stop: has the mount end, after the reads under way but at most so many seconds; called once an
-    answer is on its way.
+
+class ControlServer:
+    """Serves the API on a Unix socket that only this user can open, and over TCP if the configuration says so. Belongs
+    to the event loop's thread.
+
+    Args:
+        parts: The mount.
+        path: The path of the Unix socket.
+        stop: Ends the mount, after its reads under way or the given seconds; called after the response is sent.
     """
 
-    def __init__(self, app: App, path: Path, stop: Callable[[float], None]) -> None:
-        self._app = app
+    def __init__(self, parts: Components, path: Path, stop: Callable[[float], None]) -> None:
+        self._config = parts.config.value.control
         self._full_token = TokenFile(path.with_suffix(".token"))
         self._read_token = TokenFile(path.with_suffix(".read-token"))
         self._limits = limits_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._runners: list[web.AppRunner] = []
         self._listeners: list[Listener] = []
         self.address: str | None = None
-        """Where it answers over TCP, such as "127.0.0.1:8383"."""
-        counter = Counter(app)
-        self._events = EventRoutes(app)
-        self._latencies = Latencies(app)
-        groups: list[Routes] = [
-            MountRoutes(app, counter, stop, lambda: self.address),
-            OriginRoutes(app, counter, self._latencies),
-            LibraryRoutes(app),
-            CacheRoutes(app),
-            PinRoutes(app),
-            PlayingRoutes(app),
-            RedundancyRoutes(app),
-            VerifyRoutes(app),
-            self._events,
-            MetricsRoutes(app),
-            DescriptionRoutes(),
-        ]
+        """The address over TCP, such as "127.0.0.1:8383"; None: there is none."""
+        self._events = EventRoutes(parts.bus, parts.history)
+        self._latencies = Latencies(parts.registry)
+        self._counter = Counter(parts.catalog, parts.config, parts.registry, parts.tree, parts.store)
+        groups = [*self._mount_groups(parts, stop), *_music_groups(parts), self._events, DescriptionRoutes()]
         self.routes = [route for group in groups for route in group.routes()]
+
+    def _mount_groups(self, parts: Components, stop: Callable[[float], None]) -> list[Routes]:
+        known = KnownOrigins(parts.config, parts.registry)
+        views = OriginViews(parts.config, parts.registry, parts.membership)
+        status = StatusView(parts.config, parts.filesystem, views, self._counter, parts.started_at)
+        metrics = Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store)
+        return [
+            MountRoutes(status, parts.live_config, stop, lambda: self.address),
+            OriginRoutes(known, views, self._counter, self._latencies, parts.registry.monitor),
+            OriginChangeRoutes(parts.live_config),
+            ScanRoutes(known, views, parts.membership, parts.tree),
+            RedundancyRoutes(parts.catalog, parts.tree, parts.registry, known),
+            MetricsRoutes(metrics),
+        ]
 
     async def start(self, listening: socket.socket) -> None:
         """Answers on the socket from now on."""
         self._latencies.start()
         runner = await self._runner(by_socket, audited, errors_as_json)
         self._listen(Listener(listening, runner, self._limits, trusted=True))
-        if self._app.config.control.listen is not None:
+        if self._config.listen is not None:
             try:
-                await self._start_tcp(self._app.config.control)
+                await self._start_tcp(self._config)
             except (OSError, UserError) as error:
                 log.error(  # noqa: TRY400 (a sentence, not a traceback)
                     "The control API can't answer at %s, which [control] listen names: %s.",
-                    self._app.config.control.listen, str(getattr(error, "strerror", None) or error).rstrip("."),
+                    self._config.listen, str(getattr(error, "strerror", None) or error).rstrip("."),
                 )  # fmt: skip
 
     async def _start_tcp(self, config: ControlConfig) -> None:
@@ -144,6 +160,7 @@ class ControlServer:
         self._full_token.remove()
         self._read_token.remove()
         self._latencies.stop()
+        self._counter.close()
         self.address = None
         listeners, self._listeners = self._listeners, []
         for listener in listeners:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import musicfs
-from musicfs.app.app import App
-from musicfs.cache.store import CacheFailed
-from musicfs.catalog.view import OriginRow, TreeTotals
+from musicfs.app.current_config import CurrentConfig
+from musicfs.app.membership import Membership
+from musicfs.cache.store import BlockStore, CacheFailed
+from musicfs.catalog.view import OriginRow, TreeTotals, TreeView
 from musicfs.config.models import OriginConfig
 from musicfs.config.sources import SECRET_KEYS
 from musicfs.control.availability import Elsewhere, ElsewhereCounter
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.health_state import OriginHealthState
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Fingerprint, HealthStatus, OriginId
+from musicfs.mount.filesystem import Filesystem
 
 Json = dict[str, Any]
 
@@ -39,58 +42,124 @@ class Counts:
 class Counter:
     """Counts for the views, in a time that does not grow with the library."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._elsewhere = ElsewhereCounter(app.catalog_path, self._cached_whole)
+    def __init__(
+        self,
+        catalog: Path,
+        config: CurrentConfig,
+        registry: OriginRegistry,
+        tree: TreeView,
+        store: BlockStore | None,
+    ) -> None:
+        self._config = config
+        self._registry = registry
+        self._tree = tree
+        self._store = store
+        self._elsewhere = ElsewhereCounter(catalog, self._cached_whole)
         self._cache_version = 0
-        self._look_again_at = 0.0
+        self._next_look = 0.0
+
+    def close(self) -> None:
+        self._elsewhere.close()
 
     async def now(self) -> Counts:
-        app = self._app
-        snapshot = app.registry.health()
-        answering = [origin.id for origin in app.registry.list() if not snapshot.is_unhealthy(origin.id)]
-        # Those that could not be opened are away, too.
-        away = [config.id for config in app.config.origins if config.enabled and config.id not in answering]
-        rows = app.tree.origins()
+        snapshot = self._registry.health()
+        answering = [origin.id for origin in self._registry.list() if not snapshot.is_unhealthy(origin.id)]
+        # An origin that could not be opened is away, too.
+        away = [config.id for config in self._config.origins if config.enabled and config.id not in answering]
+        rows = self._tree.origins()
         elsewhere = await self._elsewhere.of(away, answering, (*rows, self._version_of_cache()))
-        return Counts(app.tree.totals(), {row.id: row for row in rows}, elsewhere)
+        return Counts(self._tree.totals(), {row.id: row for row in rows}, elsewhere)
 
     def _version_of_cache(self) -> int:
-        """Another one when it has changed, but no more often than it is worth to count anew."""
+        """Another number after the cache has changed, at most every 10 s: each one costs a count."""
         now = asyncio.get_running_loop().time()
-        if self._app.store is not None and now >= self._look_again_at:
-            self._cache_version, self._look_again_at = self._app.store.changes, now + _COUNT_CACHE_SECS
+        if self._store is not None and now >= self._next_look:
+            self._cache_version, self._next_look = self._store.changes, now + _COUNT_CACHE_SECS
         return self._cache_version
 
     async def _cached_whole(self) -> set[Fingerprint]:
         try:
-            return await self._app.store.whole() if self._app.store is not None else set()
+            return await self._store.whole() if self._store is not None else set()
         except CacheFailed:
             return set()  # then nothing plays from it
 
 
-def status(app: App, counted: Counts, listening: str | None) -> Json:
+class StatusView:
     """The whole mount on one page."""
-    return {
-        "version": musicfs.__version__,
-        "pid": os.getpid(),
-        "mount_point": str(app.config.mount_point),
-        "cache_dir": str(app.config.cache_dir),
-        "uptime_secs": round(time.time() - app.started_at, 1),
-        "files": counted.totals.files,
-        "directories": max(0, counted.totals.directories - 1),  # without the mount point itself
-        "bytes": counted.totals.bytes,
-        "open_files": app.filesystem.open_files,
-        "unreached": None if counted.elsewhere is None else asdict(counted.elsewhere.unreached),
-        "listening": listening,
-        "origins": origins(app, counted),
-    }
+
+    def __init__(
+        self, config: CurrentConfig, filesystem: Filesystem, origins: OriginViews, counter: Counter, started_at: float
+    ) -> None:
+        self._config = config
+        self._filesystem = filesystem
+        self._origins = origins
+        self._counter = counter
+        self._started_at = started_at
+
+    async def now(self, listening: str | None) -> Json:
+        """listening: the address over TCP; None: there is none."""
+        counted = await self._counter.now()
+        return {
+            "version": musicfs.__version__,
+            "pid": os.getpid(),
+            "mount_point": str(self._config.value.mount_point),
+            "cache_dir": str(self._config.value.cache_dir),
+            "uptime_secs": round(time.time() - self._started_at, 1),
+            "files": counted.totals.files,
+            "directories": max(0, counted.totals.directories - 1),  # without the mount point itself
+            "bytes": counted.totals.bytes,
+            "open_files": self._filesystem.open_files,
+            "unreached": None if counted.elsewhere is None else asdict(counted.elsewhere.unreached),
+            "listening": listening,
+            "origins": self._origins.all(counted),
+        }
 
 
-def origins(app: App, counted: Counts) -> list[Json]:
-    """Every configured origin, preferred ones first."""
-    configured = sorted(app.config.origins, key=lambda config: config.priority)
-    return [_origin(app, config, counted) for config in configured]
+class OriginViews:
+    """What the API says about origins and their scans."""
+
+    def __init__(self, config: CurrentConfig, registry: OriginRegistry, membership: Membership) -> None:
+        self._config = config
+        self._registry = registry
+        self._membership = membership
+
+    def all(self, counted: Counts) -> list[Json]:
+        """Every configured origin, preferred ones first."""
+        configured = sorted(self._config.origins, key=lambda config: config.priority)
+        return [self._origin(config, counted) for config in configured]
+
+    def scans(self) -> list[Json]:
+        """The progress of the scan of each origin that takes part. Reads nothing from the catalogue."""
+        return [{"origin": origin.id, **self._scan(origin.id, scanned=False)} for origin in self._registry.list()]
+
+    def _origin(self, config: OriginConfig, counted: Counts) -> Json:
+        latency = self._registry.router.latency(config.id)
+        row = counted.origins.get(config.id)
+        state = self._registry.monitor.state(config.id)
+        last = state.last_check
+        view = configured_origin(config, row, state)
+        if config.enabled and self._registry.get(config.id) is None:
+            view["reason"] = "it could not be opened; the log says why"
+        return view | {
+            "last_check_secs_ago": None if last is None else round(asyncio.get_running_loop().time() - last, 1),
+            "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
+            "p99_ms": round(latency.p99_ms, 3) if latency.count else None,
+            "also_elsewhere": None if counted.elsewhere is None else counted.elsewhere.also_at.get(config.id),
+            "scan": self._scan(config.id, scanned=row is not None and row.scanned_at is not None),
+        }
+
+    def _scan(self, id: OriginId, *, scanned: bool) -> Json:
+        watcher = self._membership.watcher(id)
+        if watcher is None:
+            return _scan_view("idle" if scanned else "never")
+        if watcher.begun > watcher.ended:
+            event = self._membership.last_scan_event(id)
+            progress = event if isinstance(event, ScanProgress) else None  # else it is of the scan before
+            return _scan_view("scanning", watcher.ended, progress, watcher.last)
+        if watcher.error is not None:
+            return _scan_view("failed", watcher.ended, watcher.last, watcher.last, watcher.error)
+        state = "idle" if scanned or watcher.last is not None else "never"
+        return _scan_view(state, watcher.ended, watcher.last, watcher.last)
 
 
 def configured_origin(config: OriginConfig, row: OriginRow | None, state: OriginHealthState) -> Json:
@@ -113,23 +182,6 @@ def configured_origin(config: OriginConfig, row: OriginRow | None, state: Origin
     }
 
 
-def _origin(app: App, config: OriginConfig, counted: Counts) -> Json:
-    latency = app.router.latency(config.id)
-    row = counted.origins.get(config.id)
-    state = app.monitor.state(config.id)
-    last = state.last_check
-    view = configured_origin(config, row, state)
-    if config.enabled and app.registry.get(config.id) is None:
-        view["reason"] = "it could not be opened; the log says why"
-    return view | {
-        "last_check_secs_ago": None if last is None else round(asyncio.get_running_loop().time() - last, 1),
-        "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
-        "p99_ms": round(latency.p99_ms, 3) if latency.count else None,
-        "also_elsewhere": None if counted.elsewhere is None else counted.elsewhere.also_at.get(config.id),
-        "scan": _scan(app, config.id, scanned=row is not None and row.scanned_at is not None),
-    }
-
-
 def _left_out(config: OriginConfig, row: OriginRow | None) -> Json:
     """What the last scans left out, unless the configuration has changed since."""
     counts = row if row is not None and config.settings.get("links") in ("inside", "none") else None
@@ -147,25 +199,6 @@ def location(config: OriginConfig) -> str:
     access = {*SECRET_KEYS, "user", "domain", "known_hosts"}
     where = {key: value for key, value in config.settings.items() if not (key in access or key.endswith("_file"))}
     return ", ".join(f"{key}={value}" for key, value in where.items() if value is not None)
-
-
-def scans(app: App) -> list[Json]:
-    """How far the scan of each origin that takes part has come. Asks nothing of the catalogue."""
-    return [{"origin": origin.id, **_scan(app, origin.id, scanned=False)} for origin in app.registry.list()]
-
-
-def _scan(app: App, id: OriginId, *, scanned: bool) -> Json:
-    watcher = app.watcher(id)
-    if watcher is None:
-        return _scan_view("idle" if scanned else "never")
-    if watcher.begun > watcher.ended:
-        event = app.scans.get(id)
-        progress = event if isinstance(event, ScanProgress) else None  # else it is of the scan before
-        return _scan_view("scanning", watcher.ended, progress, watcher.last)
-    if watcher.error is not None:
-        return _scan_view("failed", watcher.ended, watcher.last, watcher.last, watcher.error)
-    state = "idle" if scanned or watcher.last is not None else "never"
-    return _scan_view(state, watcher.ended, watcher.last, watcher.last)
 
 
 def _scan_view(

@@ -2,74 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from musicfs.app.app import App
-from musicfs.catalog.view import Node
+from musicfs.app.current_config import CurrentConfig
+from musicfs.catalog.view import Node, TreeView
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Content, HealthStatus, OriginId, Replica
-
-
-def why(app: App, path: str) -> Json:
-    """Everything that decides where the file at `path` (relative to the mount point) is read from.
-
-    Raises `UserError` when there is no such file.
-    """
-    node = _find(app, path)
-    if node.content is None:
-        raise UserError(f"{path or 'The mount point'} is a folder: ask about one of the files in it.")
-    contents = [app.tree.content(number) for number in app.tree.variants(node.ino)]
-    return {
-        "path": path,
-        "size": node.size,
-        "content": _fingerprint(app.tree.content(node.content)),
-        "unparsed": app.tree.problem(node.content),
-        "variants": [_variant(app, content, node.content) for content in contents if content is not None],
-    }
-
-
-def _find(app: App, path: str) -> Node:
-    ino = app.tree.find(path)
-    node = app.tree.node(ino) if ino is not None else None
-    if node is None:
-        raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
-    return node
-
-
-def _fingerprint(content: Content | None) -> str:
-    return content.fingerprint.hex() if content is not None else ""
-
-
-def _variant(app: App, content: Content, shown: int) -> Json:
-    replicas = app.tree.replicas(content.id)
-    ranked = [candidate.replica for candidate in app.registry.route_all(replicas)]
-    rest = [replica for replica in replicas if replica not in ranked]
-    return {
-        "content": _fingerprint(content),
-        "size": content.size,
-        "shown": content.id == shown,
-        "replicas": [_replica(app, replica, ranked) for replica in (*ranked, *rest)],
-    }
-
-
-def _replica(app: App, replica: Replica, ranked: list[Replica]) -> Json:
-    config = next((c for c in app.config.origins if c.id == replica.origin), None)
-    root = location(config) if config is not None else ""
-    latency = app.router.latency(replica.origin)
-    view: dict[str, Any] = {
-        "origin": replica.origin,
-        "path": replica.path,
-        "location": f"{root}/{replica.path}" if root.startswith("/") else f"{replica.origin}:{replica.path}",
-        "health": app.monitor.state(replica.origin).status.value,
-        "priority": app.router.get_priority(replica.origin),
-        "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
-        "quarantined": app.registry.is_quarantined(replica),
-        "rank": ranked.index(replica) + 1 if replica in ranked else None,
-        "reason": _reason(app, replica, ranked),
-    }
-    return view
-
 
 _TIERS = {
     HealthStatus.HEALTHY: "healthy",
@@ -79,35 +17,99 @@ _TIERS = {
 }
 
 
-def _reason(app: App, replica: Replica, ranked: list[Replica]) -> str:
-    aside = app.registry.quarantined.held.get(replica)
-    if aside is not None and aside.against is not None:
-        return f"quarantined: its bytes are not those at {aside.against}, and nobody can tell which are right"
-    if aside is not None:
-        return "quarantined: its bytes are not those that were read before"
-    if replica not in ranked:
-        return "its origin could not be opened"
-    state = app.monitor.state(replica.origin)
-    health = _TIERS[state.status] + (f": {state.reason}" if state.reason else "")
-    place = ranked.index(replica)
-    if place == 0:
+class WhyView:
+    """Says why files play from where they play."""
+
+    def __init__(self, config: CurrentConfig, tree: TreeView, registry: OriginRegistry) -> None:
+        self._config = config
+        self._tree = tree
+        self._registry = registry
+
+    def of(self, path: str) -> Json:
+        """Everything that decides where the file at `path` (relative to the mount point) is read from.
+
+        Raises:
+            UserError: There is no such file.
+        """
+        node = self._find(path)
+        if node.content is None:
+            raise UserError(f"{path or 'The mount point'} is a folder: ask about one of the files in it.")
+        contents = [self._tree.content(number) for number in self._tree.variants(node.ino)]
+        return {
+            "path": path,
+            "size": node.size,
+            "content": _fingerprint(self._tree.content(node.content)),
+            "unparsed": self._tree.problem(node.content),
+            "variants": [self._variant(content, node.content) for content in contents if content is not None],
+        }
+
+    def _find(self, path: str) -> Node:
+        ino = self._tree.find(path)
+        node = self._tree.node(ino) if ino is not None else None
+        if node is None:
+            raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
+        return node
+
+    def _variant(self, content: Content, shown: int) -> Json:
+        replicas = self._tree.replicas(content.id)
+        ranked = [candidate.replica for candidate in self._registry.route_all(replicas)]
+        rest = [replica for replica in replicas if replica not in ranked]
+        return {
+            "content": _fingerprint(content),
+            "size": content.size,
+            "shown": content.id == shown,
+            "replicas": [self._replica(replica, ranked) for replica in (*ranked, *rest)],
+        }
+
+    def _replica(self, replica: Replica, ranked: list[Replica]) -> Json:
+        config = next((c for c in self._config.origins if c.id == replica.origin), None)
+        root = location(config) if config is not None else ""
+        router, latency = self._registry.router, self._registry.router.latency(replica.origin)
+        return {
+            "origin": replica.origin,
+            "path": replica.path,
+            "location": f"{root}/{replica.path}" if root.startswith("/") else f"{replica.origin}:{replica.path}",
+            "health": self._registry.monitor.state(replica.origin).status.value,
+            "priority": router.get_priority(replica.origin),
+            "p50_ms": round(latency.p50_ms, 3) if latency.count else None,
+            "quarantined": self._registry.is_quarantined(replica),
+            "rank": ranked.index(replica) + 1 if replica in ranked else None,
+            "reason": self._reason(replica, ranked),
+        }
+
+    def _reason(self, replica: Replica, ranked: list[Replica]) -> str:
+        aside = self._registry.quarantined.held.get(replica)
+        if aside is not None and aside.against is not None:
+            return f"quarantined: its bytes differ from those at {aside.against}, and nothing shows which are right"
+        if aside is not None:
+            return "quarantined: its bytes differ from those that were read before"
+        if replica not in ranked:
+            return "its origin could not be opened"
+        state = self._registry.monitor.state(replica.origin)
+        health = _TIERS[state.status] + (f": {state.reason}" if state.reason else "")
+        position = ranked.index(replica)
+        if position > 0:
+            return f"{health}{self._behind(replica.origin, ranked[position - 1].origin)}"
         least_bad = "; the least bad, asked first" if state.status is HealthStatus.UNHEALTHY else ", serves now"
-        priority = f", priority {app.router.get_priority(replica.origin)}" if not state.reason else ""
+        priority = f", priority {self._registry.router.get_priority(replica.origin)}" if not state.reason else ""
         return f"{health}{priority}{least_bad}"
-    return f"{health}{_behind(app, replica.origin, ranked[place - 1].origin)}"
+
+    def _behind(self, origin: OriginId, better: OriginId) -> str:
+        """Why `origin` comes after `better`; empty when the reason is its health, which the sentence already has."""
+        if origin == better:
+            return ", another copy at the same origin"
+        usable = (HealthStatus.DEGRADED, HealthStatus.UNKNOWN)
+        monitor, router = self._registry.monitor, self._registry.router
+        its, others = monitor.state(origin).status, monitor.state(better).status
+        if its is not others and not (its in usable and others in usable):
+            return ""
+        priority, other = router.get_priority(origin), router.get_priority(better)
+        if priority > other:
+            return f", but priority {priority} comes after {other}"
+        if priority == other and router.latency(origin).p50_ms > router.latency(better).p50_ms:
+            return f", but slower than {better}"
+        return f", ranks after {better}"
 
 
-def _behind(app: App, origin: OriginId, better: OriginId) -> str:
-    """Why `origin` comes after `better`; empty when its health, which was told already, is why."""
-    if origin == better:
-        return ", another copy at the same origin"
-    usable = (HealthStatus.DEGRADED, HealthStatus.UNKNOWN)
-    its, others = app.monitor.state(origin).status, app.monitor.state(better).status
-    if its is not others and not (its in usable and others in usable):
-        return ""
-    priority, other = app.router.get_priority(origin), app.router.get_priority(better)
-    if priority > other:
-        return f", but priority {priority} comes after {other}"
-    if priority == other and app.router.latency(origin).p50_ms > app.router.latency(better).p50_ms:
-        return f", but slower than {better}"
-    return f", ranks after {better}"
+def _fingerprint(content: Content | None) -> str:
+    return content.fingerprint.hex() if content is not None else ""

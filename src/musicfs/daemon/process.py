@@ -15,8 +15,9 @@ from importlib import import_module
 from pathlib import Path
 
 from musicfs import logs
-from musicfs.app.app import DRAIN_SECS, App, open_driver
-from musicfs.app.live_config import ConfigSource
+from musicfs.app.app import begin, open_driver, running
+from musicfs.app.components import DRAIN_SECS, Components
+from musicfs.app.live_config import ConfigSource, LiveConfig
 from musicfs.app.membership import OpenOrigin
 from musicfs.config.models import Config
 from musicfs.control.unix_socket import Endpoint
@@ -43,8 +44,9 @@ class _Ending:
     """Ends the mount: nothing is opened any more, the reads under way may finish, and it is unmounted. Asked for a
     second time, it no longer waits."""
 
-    def __init__(self, app: App, fuse: FuseMount, service: Service) -> None:
-        self._app = app
+    def __init__(self, parts: Components, fuse: FuseMount, service: Service) -> None:
+        self._filesystem = parts.filesystem
+        self._reader = parts.reader
         self._fuse = fuse
         self._service = service
         self._ending: asyncio.Task[None] | None = None
@@ -53,7 +55,7 @@ class _Ending:
     def ask(self, drain_secs: float = DRAIN_SECS) -> None:
         if self._ending is None:
             self._service.stopping()
-            self._draining = asyncio.create_task(self._app.filesystem.drain())
+            self._draining = asyncio.create_task(self._filesystem.drain())
             self._ending = asyncio.create_task(self._end(self._draining, drain_secs))
         elif self._draining is not None:
             self._draining.cancel()
@@ -63,12 +65,12 @@ class _Ending:
         draining.cancel()
         self._fuse.stop()
         # Whoever still waits for bytes gets an error now instead of at the deadline.
-        await self._app.reader.aclose()
+        await self._reader.aclose()
 
 
 async def _serve(
     config: Config,
-    on_mounted: Callable[[App], None],
+    on_mounted: Callable[[Components], None],
     open_origin: OpenOrigin,
     source: ConfigSource | None,
     notifier: Notifier,
@@ -76,19 +78,18 @@ async def _serve(
     assert config.mount_point is not None
     loop = asyncio.get_running_loop()
     assert isinstance(loop, FuseEventLoop)
-    app = App(config, open_origin, source)
-    async with app.running():
+    async with running(config, open_origin, source) as parts:
         mounting = config.mount
         fuse = FuseMount(
-            app.filesystem,
+            parts.filesystem,
             config.mount_point,
             FuseWaiter(loop),
             allow_other=mounting.allow_other,
             file_mode=mounting.file_mode,
         )
-        service = Service(notifier, app, config.mount_point)
-        ending = _Ending(app, fuse, service)
-        app.on_changes = fuse.forget
+        service = Service(notifier, parts.bus, parts.registry, parts.tree, config.mount_point)
+        ending = _Ending(parts, fuse, service)
+        parts.tree_updates.listen(fuse.forget)
         fuse.mount()
         try:
             begun = asyncio.Event()
@@ -96,14 +97,15 @@ async def _serve(
                 loop.add_signal_handler(number, ending.ask)
             reloads = Tasks(log)
             loop.add_signal_handler(
-                signal.SIGHUP, lambda: reloads.spawn(_reload(app, service, begun), "reloading the configuration")
+                signal.SIGHUP,
+                lambda: reloads.spawn(_reload(parts.live_config, service, begun), "reloading the configuration"),
             )
             endpoint = Endpoint(control_socket(config.mount_point))
             listening = endpoint.open()
-            on_mounted(app)
+            on_mounted(parts)
             service.start()
             async with AsyncExitStack() as stack:
-                beginning = loop.create_task(_begin(app, endpoint.path, listening, ending.ask, stack, begun))
+                beginning = loop.create_task(_begin(parts, endpoint.path, listening, ending.ask, stack, begun))
                 await fuse.serve()
                 service.stopping()
                 endpoint.remove()
@@ -114,7 +116,7 @@ async def _serve(
 
 
 async def _begin(
-    app: App,
+    parts: Components,
     path: Path,
     listening: socket.socket | None,
     stop: Callable[[float], None],
@@ -130,16 +132,17 @@ async def _begin(
         await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
         from musicfs.control.server import ControlServer
 
-        server = ControlServer(app, path, stop)
+        server = ControlServer(parts, path, stop)
         stack.push_async_callback(server.aclose)
-        if app.config.webhooks:
+        config = parts.config.value
+        if config.webhooks:
             from musicfs.control.webhooks import Webhooks
 
-            assert app.config.mount_point is not None
-            webhooks = Webhooks(app.config.webhooks, app.bus, app.config.mount_point)
+            assert config.mount_point is not None
+            webhooks = Webhooks(config.webhooks, parts.bus, config.mount_point)
             stack.push_async_callback(webhooks.aclose)
             webhooks.start()
-        app.begin()
+        begin(parts)
         if listening is not None:
             await server.start(listening)
         _settle_memory()
@@ -157,12 +160,12 @@ def _settle_memory() -> None:
     gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
-async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
+async def _reload(live_config: LiveConfig, service: Service, begun: asyncio.Event) -> None:
     """As `musicfs reload`; the log has what came of it."""
     await begun.wait()
     try:
         with service.reloading():
-            for sentence in await app.reconfiguring.reload():
+            for sentence in await live_config.reload():
                 log.warning("%s", sentence)
     except MusicFSError as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
@@ -173,7 +176,7 @@ async def _reload(app: App, service: Service, begun: asyncio.Event) -> None:
 
 def serve(
     config: Config,
-    on_mounted: Callable[[App], None] = lambda app: None,
+    on_mounted: Callable[[Components], None] = lambda parts: None,
     open_origin: OpenOrigin = open_driver,
     source: ConfigSource | None = None,
 ) -> None:
@@ -237,7 +240,7 @@ def _background(config: Config, pipe: int, errors: int, source: ConfigSource | N
         for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
             os.dup2(ours, standard)
         _log_to_file(config, config.cache_dir / LOG_FILE)
-        serve(config, lambda app: tell(f"{_MOUNTED}{app.tree.totals().files}"), source=source)
+        serve(config, lambda parts: tell(f"{_MOUNTED}{parts.tree.totals().files}"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
         tell(str(error))

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from musicfs.app.app import App
-from musicfs.events import Event, FilesChanged, HealthChanged, Listening, OriginRegistered, OriginUnregistered
+from musicfs.catalog.view import TreeView
+from musicfs.events import Event, EventBus, FilesChanged, HealthChanged, Listening, OriginRegistered, OriginUnregistered
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import HealthStatus
 from musicfs.mount import mount_points
 
@@ -121,11 +122,15 @@ class Liveness(threading.Thread):
 
 
 class Service:
-    """Tells systemd of one mount. Belongs to the event loop's thread; does nothing where nobody wants to be told."""
+    """Reports one mount to systemd. Belongs to the event loop's thread. Does nothing when systemd did not start us."""
 
-    def __init__(self, notifier: Notifier, app: App, mount_point: Path) -> None:
+    def __init__(
+        self, notifier: Notifier, bus: EventBus, registry: OriginRegistry, tree: TreeView, mount_point: Path
+    ) -> None:
         self._notifier = notifier
-        self._app = app
+        self._bus = bus
+        self._registry = registry
+        self._tree = tree
         self._ready = self._stopping = False
         self._status = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -140,7 +145,7 @@ class Service:
             return
         if self._notifier.watchdog_secs is not None:
             faulthandler.enable()  # systemd ends what does not answer by SIGABRT: the journal shall say where it hung
-        self._listening = self._app.bus.listen(self._note)
+        self._listening = self._bus.listen(self._note)
         self._liveness.start()
         self._tell_status()
 
@@ -178,15 +183,15 @@ class Service:
 
     def _tell_status(self) -> None:
         self._timer = None
-        status = status_line(self._app)
+        status = status_line(self._registry, self._tree)
         if status != self._status:
             self._status = status
             self._notifier.tell(f"STATUS={status}")
 
 
-def status_line(app: App) -> str:
+def status_line(registry: OriginRegistry, tree: TreeView) -> str:
     """As "1,234 files from 3 origins; away: nas"."""
-    ids = [each.id for each in app.registry.list()]
-    away = [id for id in ids if app.monitor.state(id).status is HealthStatus.UNHEALTHY]
-    told = f"{app.tree.totals().files:,} files from {len(ids)} {'origin' if len(ids) == 1 else 'origins'}"
+    ids = [each.id for each in registry.list()]
+    away = [id for id in ids if registry.monitor.state(id).status is HealthStatus.UNHEALTHY]
+    told = f"{tree.totals().files:,} files from {len(ids)} {'origin' if len(ids) == 1 else 'origins'}"
     return told + (f"; away: {', '.join(away)}" if away else "")

@@ -1,17 +1,27 @@
-"""Reading all of the cache once, to find what its disk has spoilt before somebody wants to hear it."""
+"""The cache check: reads every cached block once, to find damage before a user plays the file."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from dataclasses import dataclass, replace
 
 from musicfs.cache.store import BlockStore, CacheFailed
+from musicfs.system.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCheckProgress:
-    """Of the verification under way, else of the last: blocks are how many there were when it began; corrupt ones have
-    been dropped. error: why it ended early. completed: how many verifications have ended since the start."""
+    """The progress of the check under way, else of the last one.
+
+    Args:
+        blocks: The blocks that the cache had when the check started.
+        checked: The blocks that are checked so far.
+        corrupt: The damaged blocks among them. They are dropped.
+        error: Why the check ended early; None otherwise.
+        completed: The checks that have ended since the mount started.
+    """
 
     running: bool = False
     blocks: int = 0
@@ -22,24 +32,22 @@ class CacheCheckProgress:
 
 
 class CacheCheck:
-    """One at a time. Belongs to the event loop's thread."""
+    """Checks the cache, once at a time. Belongs to the event loop's thread."""
 
     def __init__(self, store: BlockStore) -> None:
         self.progress = CacheCheckProgress()
         self._store = store
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks(log)
 
     def ask(self) -> int:
-        """Begins one, unless one is under way; the number that `progress.completed` reaches by it."""
+        """Starts a check unless one is under way; returns the number that `progress.completed` reaches when it ends."""
         if not self.progress.running:
             self.progress = CacheCheckProgress(running=True, completed=self.progress.completed)
-            self._task = asyncio.create_task(self._run())
+            self._tasks.spawn(self._run(), "the check of the cache")
         return self.progress.completed + 1
 
     async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.aclose()
 
     async def _run(self) -> None:
         error = None

@@ -20,7 +20,7 @@ from musicfs.cache.store import BlockStore, CacheFailed
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, UserError
-from musicfs.events import EventBus, PinCompleted, PinProgress
+from musicfs.events import CacheResumed, Event, EventBus, HealthChanged, PinCompleted, PinProgress
 from musicfs.maintenance.pin_store import PinList
 from musicfs.model import Content, Fingerprint, Replica
 from musicfs.system.sqlite import SqliteError
@@ -97,6 +97,11 @@ class Pins:
         """Something may be had now that could not before; stale: the tree or the cache has changed."""
         self._stale = self._stale or stale
         self._wake.set()
+
+    def notice(self, event: Event) -> None:
+        """For `EventBus.listen`: an origin or the cache may work again."""
+        if isinstance(event, HealthChanged | CacheResumed):
+            self.wake(stale=isinstance(event, CacheResumed))
 
     async def add(self, paths: Sequence[str]) -> None:
         """Pins what is at or below these paths. Raises `UserError` if one does not exist or it is too much."""

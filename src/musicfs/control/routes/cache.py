@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app.app import App
 from musicfs.cache.store import BlockStore
 from musicfs.control.responses import Body, RequestRefused, body_of
 from musicfs.maintenance.cache_check import CacheCheck
+from musicfs.maintenance.pins import Pins
 
 
 class _Clear(Body):
@@ -17,8 +17,10 @@ class _Clear(Body):
 
 
 class CacheRoutes:
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, store: BlockStore | None, check: CacheCheck | None, pins: Pins | None) -> None:
+        self._store = store
+        self._check = check
+        self._pins = pins
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -29,31 +31,31 @@ class CacheRoutes:
         ]
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(await self._store().stats()))
+        return web.json_response(asdict(await self._existing_store().stats()))
 
     async def _clear(self, request: web.Request) -> web.Response:
-        """Removes what is cached; with {"all": true} of pinned music too, which stays pinned."""
-        store = self._store()
+        """Removes what is cached; with {"all": true} also pinned music, which stays pinned."""
+        store = self._existing_store()
         before = await store.stats()
         await store.clear(pinned=(await body_of(request, _Clear)).all)
-        if self._app.pins is not None:
-            self._app.pins.wake()  # what is pinned is fetched again
+        if self._pins is not None:
+            self._pins.wake()  # it fetches pinned music again
         after = await store.stats()
         return web.json_response({"removed_bytes": before.bytes - after.bytes, "bytes": after.bytes})
 
     async def _progress(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(self._verification().progress))
+        return web.json_response(asdict(self._existing_check().progress))
 
     async def _verify(self, request: web.Request) -> web.Response:
-        """Begins to read all of it; answers with the number that `completed` of GET /cache/verify reaches by it."""
-        return web.json_response({"completed": self._verification().ask()})
+        """Starts a cache check; returns the number that `completed` of GET /cache/verify reaches when it ends."""
+        return web.json_response({"completed": self._existing_check().ask()})
 
-    def _store(self) -> BlockStore:
-        if self._app.store is None:
+    def _existing_store(self) -> BlockStore:
+        if self._store is None:
             raise RequestRefused(409, "Nothing is cached on disk, since content_cache_gb is 0; set it to have a cache.")
-        return self._app.store
+        return self._store
 
-    def _verification(self) -> CacheCheck:
-        self._store()
-        assert self._app.verification is not None
-        return self._app.verification
+    def _existing_check(self) -> CacheCheck:
+        self._existing_store()
+        assert self._check is not None
+        return self._check

@@ -8,9 +8,8 @@ import json
 
 from aiohttp import web
 
-from musicfs.app.app import App
 from musicfs.control.responses import RequestRefused, number_of
-from musicfs.events import Event, to_json
+from musicfs.events import Event, EventBus, History, to_json
 
 HEARTBEAT_SECS = 15.0
 _MAX_STREAMS = 32
@@ -19,8 +18,9 @@ _MAX_RECENT = 200
 
 
 class EventRoutes:
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, bus: EventBus, history: History) -> None:
+        self._bus = bus
+        self._history = history
         self._streams: set[asyncio.Task[object]] = set()
 
     def routes(self) -> list[web.RouteDef]:
@@ -36,7 +36,7 @@ class EventRoutes:
 
     async def _recent(self, request: web.Request) -> web.Response:
         count = number_of(request, "count", _MAX_RECENT, _MAX_RECENT)
-        return web.json_response({"events": [to_json(event) for event in self._app.history.latest(count)]})
+        return web.json_response({"events": [to_json(event) for event in self._history.latest(count)]})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Goes on until the client leaves or the mount ends. Who reads too slowly loses events and is told so."""
@@ -46,7 +46,7 @@ class EventRoutes:
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
-        subscription = self._app.bus.subscribe(_QUEUE)
+        subscription = self._bus.subscribe(_QUEUE)
         events = aiter(subscription)
         next_event: asyncio.Task[Event] | None = None
         try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from musicfs.app.app import App
 from musicfs.control.metrics import Metrics
 
 
 class MetricsRoutes:
-    def __init__(self, app: App) -> None:
-        self._metrics = Metrics(app)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/metrics", self._text)]

@@ -9,9 +9,10 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from musicfs.app.app import DRAIN_SECS, App
-from musicfs.control import views
+from musicfs.app.components import DRAIN_SECS
+from musicfs.app.live_config import LiveConfig
 from musicfs.control.responses import Body, body_of
+from musicfs.control.views import StatusView
 
 
 class _Shutdown(Body):
@@ -19,14 +20,23 @@ class _Shutdown(Body):
 
 
 class MountRoutes:
-    """stop: has the mount end, once the reads under way are over or so many seconds have passed; called when an answer
-    is on its way. A second call means: at once. listening: the address over TCP."""
+    """Status, reload and end of the mount.
+
+    Args:
+        stop: Ends the mount, after its reads under way or the given seconds. A second call ends it at once. It is
+            called after the response is sent.
+        listening: Returns the address over TCP; None: there is none.
+    """
 
     def __init__(
-        self, app: App, counter: views.Counter, stop: Callable[[float], None], listening: Callable[[], str | None]
+        self,
+        status: StatusView,
+        live_config: LiveConfig,
+        stop: Callable[[float], None],
+        listening: Callable[[], str | None],
     ) -> None:
-        self._app = app
-        self._counter = counter
+        self._view = status
+        self._live_config = live_config
         self._stop = stop
         self._listening = listening
 
@@ -38,10 +48,10 @@ class MountRoutes:
         ]
 
     async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(views.status(self._app, await self._counter.now(), self._listening()))
+        return web.json_response(await self._view.now(self._listening()))
 
     async def _reload(self, request: web.Request) -> web.Response:
-        return web.json_response({"done": await self._app.reconfiguring.reload()})
+        return web.json_response({"done": await self._live_config.reload()})
 
     async def _shutdown(self, request: web.Request) -> web.Response:
         body = await body_of(request, _Shutdown)

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from musicfs.app.app import App
+from musicfs.cache.store import BlockStore
 from musicfs.content.open_content import OpenContent
 from musicfs.control.views import Json
+from musicfs.federation.registry import OriginRegistry
 from musicfs.model import HealthStatus
+from musicfs.mount.filesystem import Filesystem
 
 _MAX = 50
 
 
 class PlayingRoutes:
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, filesystem: Filesystem, registry: OriginRegistry, store: BlockStore | None) -> None:
+        self._filesystem = filesystem
+        self._registry = registry
+        self._store = store
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/open", self._open)]
 
     async def _open(self, request: web.Request) -> web.Response:
-        files = [self._file(path, opened) for path, opened in self._app.filesystem.opened(_MAX)]
+        files = [self._file(path, opened) for path, opened in self._filesystem.opened(_MAX)]
         return web.json_response({"files": files})
 
     def _file(self, path: str, opened: OpenContent) -> Json:
         """origin: the place that is asked first now; null when none that has the file answers."""
-        app = self._app
-        ranked = [candidate.replica.origin for candidate in app.registry.route_all(opened.replicas)]
-        answering = [id for id in ranked if app.monitor.state(id).status is not HealthStatus.UNHEALTHY]
+        ranked = [candidate.replica.origin for candidate in self._registry.route_all(opened.replicas)]
+        answering = [id for id in ranked if self._registry.monitor.state(id).status is not HealthStatus.UNHEALTHY]
         return {
             "path": path,
             "size": opened.content.size,
             "origin": answering[0] if answering else None,
-            "cached": round(app.store.share(opened.content), 3) if app.store is not None else 0.0,
+            "cached": round(self._store.share(opened.content), 3) if self._store is not None else 0.0,
         }

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from musicfs.app.app import App
 from musicfs.control.responses import Body, RequestRefused, body_of
 from musicfs.errors import UserError
 from musicfs.maintenance.pins import Pins
@@ -17,8 +16,8 @@ class _Paths(Body):
 
 
 class PinRoutes:
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, pins: Pins | None) -> None:
+        self._pins = pins
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -33,7 +32,7 @@ class PinRoutes:
     async def _add(self, request: web.Request) -> web.Response:
         paths = (await body_of(request, _Paths)).paths
         try:
-            await self._pins().add([path.strip("/") for path in paths])
+            await self._existing().add([path.strip("/") for path in paths])
         except UserError as error:
             raise RequestRefused(409, str(error)) from None
         return await self._answer()
@@ -41,19 +40,19 @@ class PinRoutes:
     async def _remove(self, request: web.Request) -> web.Response:
         paths = (await body_of(request, _Paths)).paths
         try:
-            await self._pins().remove([path.strip("/") for path in paths])
+            await self._existing().remove([path.strip("/") for path in paths])
         except UserError as error:
             raise RequestRefused(409, str(error)) from None
         return await self._answer()
 
     async def _answer(self) -> web.Response:
         try:
-            views = await self._pins().views()
+            views = await self._existing().views()
         except UserError as error:
             raise RequestRefused(409, str(error)) from None
         return web.json_response({"pins": [asdict(view) for view in views]})
 
-    def _pins(self) -> Pins:
-        if self._app.pins is None:
+    def _existing(self) -> Pins:
+        if self._pins is None:
             raise RequestRefused(409, "Nothing can be pinned, since content_cache_gb is 0; set it to have a cache.")
-        return self._app.pins
+        return self._pins

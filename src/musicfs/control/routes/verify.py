@@ -8,10 +8,10 @@ from itertools import islice
 from aiohttp import web
 from pydantic import Field
 
-from musicfs.app.app import App
 from musicfs.control.responses import Body, RequestRefused, body_of
 from musicfs.control.views import Json
 from musicfs.errors import UserError
+from musicfs.maintenance.scrub import Scrub
 from musicfs.maintenance.scrub_store import ScrubRun
 
 _MAX_FINDS = 1000
@@ -27,8 +27,8 @@ class _ScrubBody(Body):
 
 
 class VerifyRoutes:
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, scrub: Scrub) -> None:
+        self._scrub = scrub
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -45,22 +45,21 @@ class VerifyRoutes:
         wanted = await body_of(request, _ScrubBody)
         path = "/".join(filter(None, wanted.path.split("/")))
         try:
-            await self._app.comparison.ask(path, wanted.rate, metered=wanted.metered, anew=wanted.anew)
+            await self._scrub.ask(path, wanted.rate, metered=wanted.metered, anew=wanted.anew)
         except UserError as error:
             raise RequestRefused(409, str(error)) from None
         return web.json_response(self._view())
 
     async def _stop(self, request: web.Request) -> web.Response:
-        await self._app.comparison.stop()
+        await self._scrub.stop()
         return web.json_response(self._view())
 
     def _view(self) -> Json:
-        comparison = self._app.comparison
-        view = asdict(comparison.run or _NEVER)
+        view = asdict(self._scrub.run or _NEVER)
         del view["position"]
         return view | {
             "begun_at": view["begun_at"] or None,
-            "found": len(comparison.finds),
-            "finds": [asdict(find) for find in islice(comparison.finds.values(), _MAX_FINDS)],
-            "unchecked": [asdict(each) for each in comparison.unchecked.values()],
+            "found": len(self._scrub.finds),
+            "finds": [asdict(find) for find in islice(self._scrub.finds.values(), _MAX_FINDS)],
+            "unchecked": [asdict(each) for each in self._scrub.unchecked.values()],
         }
