@@ -21,6 +21,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from musicfs.system.tasks import Tasks
+
 log = logging.getLogger(__name__)
 
 http_log = logging.getLogger(f"{__name__}.http")
@@ -208,7 +210,7 @@ class Listener:
         self._trusted = trusted
         self._tls = tls
         self._connections: set[ClientConnection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting = Tasks(log)
         self._pausing: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
         self._turning_away = False
@@ -223,8 +225,7 @@ class Listener:
             self._pausing.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
-        for task in self._connecting:
-            task.cancel()
+        self._connecting.cancel()
 
     def _listen(self) -> None:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept_some)
@@ -273,9 +274,7 @@ class Listener:
     def _take(self, client: socket.socket) -> None:
         connection = ClientConnection(self._server, self._limits.secs, self._trusted, self._connections.discard)
         self._connections.add(connection)
-        task = asyncio.get_running_loop().create_task(self._connect(connection, client))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connecting.spawn(self._connect(connection, client), "a connection to the control API")
 
     async def _connect(self, connection: ClientConnection, client: socket.socket) -> None:
         try:
