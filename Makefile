@@ -1,6 +1,6 @@
 # `make check` before every push.
 PYTHON ?= .venv/bin/python
-.PHONY: check format lint types test coverage bench lock audit sbom
+.PHONY: check format lint types test coverage bench lock audit openapi sbom
 
 check: lint types test
 
@@ -38,6 +38,10 @@ lock:
 # Known vulnerabilities of what is pinned; needs the network.
 audit:
 	scripts/audit
+
+# The description of the control API that is served, from the one that people write.
+openapi:
+	$(PYTHON) scripts/openapi
 
 sbom:
 	scripts/sbom

@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 import schemathesis
+import yaml
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import (
@@ -134,6 +136,13 @@ async def test_answers_are_as_they_are_described(api: Running) -> None:
         answer = examples[method, path] if (method, path) in examples else await api.get(path.replace("{id}", "a"))
         schema = content["application/json"]["schema"] | {"components": document["components"]}
         jsonschema.Draft202012Validator(schema).validate(answer)
+
+
+def test_the_description_that_is_served_is_the_one_that_people_write() -> None:
+    control = resources.files("musicfs.control")
+    written = yaml.safe_load(control.joinpath("openapi.yaml").read_bytes())
+    served = json.loads(control.joinpath("openapi.json").read_bytes())
+    assert served == json.loads(json.dumps(written)), "`make openapi` makes openapi.json from openapi.yaml"
 
 
 def test_the_description_is_valid_openapi() -> None:

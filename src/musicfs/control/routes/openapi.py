@@ -1,8 +1,9 @@
-"""/openapi.json: the control API as OpenAPI describes it."""
+"""/openapi.json: the description of the control API, in OpenAPI's form."""
 
 from __future__ import annotations
 
 import functools
+import json
 from importlib import resources
 from typing import Any
 
@@ -13,10 +14,8 @@ import musicfs
 
 @functools.cache
 def description() -> dict[str, Any]:
-    """The file openapi.yaml, with the version of this program."""
-    import yaml
-
-    loaded: dict[str, Any] = yaml.safe_load(resources.files("musicfs.control").joinpath("openapi.yaml").read_bytes())
+    """The file openapi.json, with the version of this program. `make openapi` makes it from openapi.yaml."""
+    loaded: dict[str, Any] = json.loads(resources.files("musicfs.control").joinpath("openapi.json").read_bytes())
     loaded["info"]["version"] = musicfs.__version__
     return loaded
 
