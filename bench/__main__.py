@@ -1,7 +1,7 @@
 """Measures MusicFS beside its peers, on inputs, servers and mounts that it makes itself.
 
-Results are kept as JSON, and parts that are measured later are added to those from before; --write makes a document.
-A part that fails is told, and the others go on.
+It keeps the results as JSON and adds each part to the earlier ones; --write makes the document. A part that fails is
+reported, and the others continue.
 """
 
 from __future__ import annotations

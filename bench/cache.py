@@ -69,8 +69,8 @@ def measure_cache(base: Path, rounds: int, big: int) -> Table:
 
 
 def measure_streaming(base: Path) -> dict[str, float]:
-    """Resident megabytes of the daemon, idle and at most, while 32 files stream from a server; and at most with the
-    processes of a scan, of which one is at work when a mount has just begun."""
+    """Returns the daemon's resident megabytes: idle, and the most while 32 files stream from a server, without and with
+    the processes of a scan. A new mount runs a scan at its start."""
     here = base / "streaming"
     library = here / "music"
     for number in range(_STREAMS):  # of different sizes, since equal bytes would be one content

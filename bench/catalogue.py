@@ -168,7 +168,7 @@ def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
     """By hand."""
     prepare_catalog(catalogue)
     with closing(connect(catalogue, cache_mb=256)) as db:
-        for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # what is not finished is made anew
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # an unfinished catalogue is made again
             db.execute(f"PRAGMA {pragma}")
         db.execute("BEGIN")
         db.execute("INSERT INTO origins (num, id, priority, scanned_at) VALUES (1, ?, 1, ?)", (origin, time.time()))

@@ -24,8 +24,8 @@ def wait_mounted(path: Path, running: Callable[[], bool] = lambda: True, log: Pa
     until = time.monotonic() + _PATIENCE_SECS
     while not os.path.ismount(path):
         if time.monotonic() > until or not running():
-            told = log.read_text(errors="replace")[-2000:] if log is not None else ""
-            raise TimeoutError(f"{path} is not mounted\n{told}")
+            output = log.read_text(errors="replace")[-2000:] if log is not None else ""
+            raise TimeoutError(f"{path} is not mounted\n{output}")
         time.sleep(0.005)
 
 
@@ -33,7 +33,7 @@ def unmount(path: Path) -> None:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def told(command: Sequence[str]) -> str:
+def output_of(command: Sequence[str]) -> str:
     """What the command said; an error with that when it fails."""
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -134,7 +134,7 @@ class MusicFS:
     def scan(self, *options: str) -> str:
         """Fills the catalogue; what the command said."""
         command = self.command("scan", *self.options(), *options)
-        return told(command)
+        return output_of(command)
 
     def forget(self) -> None:
         shutil.rmtree(self.cache_dir, ignore_errors=True)

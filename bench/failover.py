@@ -38,7 +38,7 @@ async def _every_kind() -> AsyncIterator[EveryKind]:
         Swift(Path(home)) as swift,
         EveryKind(Path(folder), swift) as kinds,
     ):
-        os.environ["HOME"] = folder  # no keys and settings of whoever measures
+        os.environ["HOME"] = folder  # without the keys and settings of the current user
         os.environ.pop("SSH_AUTH_SOCK", None)
         await kinds.open()
         yield kinds
@@ -93,8 +93,8 @@ async def _extra_load(kinds: EveryKind) -> str:
                 place.proxy.heal()
         asked[name] = sum(place.origin.reads for place in kinds.all) - before
     extra = 100 * (asked["with"] / asked["without"] - 1)
-    told = f"{asked['without']:,} without hedging, {asked['with']:,} with: {extra:.1f} % more"
-    return f"Requests of {_NORMAL_READS * len(REMOTE):,} reads at {2000 * _DISTANCE:.0f} ms: {told}."
+    more = f"{asked['without']:,} without hedging, {asked['with']:,} with: {extra:.1f} % more"
+    return f"Requests of {_NORMAL_READS * len(REMOTE):,} reads at {2000 * _DISTANCE:.0f} ms: {more}."
 
 
 async def _read_on(listener: Listener) -> None:
@@ -127,14 +127,14 @@ def _is_return(event: Event, kind: str) -> bool:
 
 async def _measure(rounds: int) -> tuple[dict[str, object], str]:
     gaps: dict[str, list[float]] = {}
-    told = [
+    lines = [
         f"The longest gap in ms, reading blocks of {BLOCK // 1024} KiB: at full speed"
         f" {4 * _repeated(rounds, 'killed', 0)} repetitions of {' and '.join(_MAX_OFTEN)}, {4 * rounds} of"
         f" the others, and {4 * _repeated(rounds, '', 1)} in real time, where the 99th percentile is the longest.",
         "",
     ]
-    told += ["| kind | fault | " + " | ".join(f"{pace}: median | p99 | longest" for pace in _PACES) + " |"]
-    told += ["|---" * (2 + 3 * len(_PACES)) + "|"]
+    lines += ["| kind | fault | " + " | ".join(f"{pace}: median | p99 | longest" for pace in _PACES) + " |"]
+    lines += ["|---" * (2 + 3 * len(_PACES)) + "|"]
     async with _every_kind() as kinds:
         for kind, fault in ALL:
             print(f"failover: {kind} {fault}", file=sys.stderr, flush=True)
@@ -147,12 +147,12 @@ async def _measure(rounds: int) -> tuple[dict[str, object], str]:
                 ]
                 gaps[f"{kind} {fault} {name}"] = found
                 cells += [median(found), sorted(found)[ceil(0.99 * len(found)) - 1], max(found)]
-            told.append(f"| {kind} | {fault} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |")
-        told += ["", await _extra_load(kinds)]
+            lines.append(f"| {kind} | {fault} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |")
+        lines += ["", await _extra_load(kinds)]
         returns = {kind: [await _return(kinds, kind) for _ in range(max(1, rounds // 5))] for kind in REMOTE}
     noticed = ", ".join(f"{kind} {median(found):.2f} ({max(found):.2f})" for kind, found in returns.items())
-    told += ["", f"Seconds until a return is noticed, median (longest): {noticed}."]
-    return {"gaps_ms": gaps, "returns_secs": returns}, "\n".join(told)
+    lines += ["", f"Seconds until a return is noticed, median (longest): {noticed}."]
+    return {"gaps_ms": gaps, "returns_secs": returns}, "\n".join(lines)
 
 
 def measure_failover(rounds: int) -> tuple[dict[str, object], str]:

@@ -1,4 +1,4 @@
-"""Makes big libraries of small but real FLAC files, quickly: one encoding, tagged anew by hand for each file."""
+"""Makes big libraries of small but real FLAC files, quickly: one encoding, with new tags for each file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Local origins against other unions of folders and the plain folder: reading and listing, cold and warm.
 
 Cold is a fresh mount (nothing of it in the page cache, none of its names known to the kernel) over files that are in
-memory: they are read once more just before, since systems take memory back from what lies idle, and would else charge
-whoever comes after a slow contender with reading from the disk. Warm is the same work again at once.
+memory: each is read once more just before, because systems take memory back from idle files, and the contender after a
+slow one would otherwise have to read from the disk. Warm is the same work again at once.
 """
 
 from __future__ import annotations

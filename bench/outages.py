@@ -226,10 +226,10 @@ def _go_offline(contender: Contender, server: Sshd, library: Path, here: Path) -
             contender = replace(contender, fresh=None)
         try:
             with contender.mounted() as folder:
-                yield "mounted anew, offline: listed", _ask("list", folder)
-                yield "mounted anew, offline: played what was played before", _ask("play", folder, heard)
+                yield "mounted again, offline: listed", _ask("list", folder)
+                yield "mounted again, offline: played what was played before", _ask("play", folder, heard)
         except (TimeoutError, subprocess.SubprocessError):
-            yield "mounted anew, offline: listed", {"error": "it does not mount"}
+            yield "mounted again, offline: listed", {"error": "it does not mount"}
     finally:
         server.kill()
         server.start()

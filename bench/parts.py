@@ -57,26 +57,26 @@ def _local(sizes: Sizes) -> Result:
 
 def _start(sizes: Sizes) -> Result:
     started = measure_start(sizes.base, (1000, sizes.tracks), sizes.rounds, sizes.big)
-    told = ", ".join(f"{size:,} tracks {seconds:.3f} s" for size, seconds in started.items())
-    return started, f"From the command to a mount that can be listed: {told}."
+    text = ", ".join(f"{size:,} tracks {seconds:.3f} s" for size, seconds in started.items())
+    return started, f"From the command to a mount that can be listed: {text}."
 
 
 def _memory(sizes: Sizes) -> Result:
     memory = measure_memory(sizes.base, sizes.tracks, sizes.big)
-    told = ", ".join(f"{when} {size:.1f}" for when, size in memory.items())
-    return memory, f"Resident with {sizes.tracks:,} tracks, MB: {told}."
+    text = ", ".join(f"{when} {size:.1f}" for when, size in memory.items())
+    return memory, f"Resident with {sizes.tracks:,} tracks, MB: {text}."
 
 
 def _remote(sizes: Sizes) -> Result:
     links = measure_links(sizes.remote_big)
-    told = ["A plain socket, MB/s: " + ", ".join(f"{name} {speed / 1e6:.0f}" for name, speed in links.items()) + "."]
+    lines = ["A plain socket, MB/s: " + ", ".join(f"{name} {speed / 1e6:.0f}" for name, speed in links.items()) + "."]
     tables = []
     rounds, small = (1, 100) if sizes.quick else (3, 500)
     for table in measure_remote(sizes.base, sizes.kinds, rounds, sizes.remote_big, small):
         share = of_the_link(table, sizes.remote_big, links[SLOW.name])
-        told += ["", as_markdown(table), "", f"Share of the slow link: {share}."]
+        lines += ["", as_markdown(table), "", f"Share of the slow link: {share}."]
         tables.append(table)
-    return {"links": links} | as_json(tables), "\n".join(told)
+    return {"links": links} | as_json(tables), "\n".join(lines)
 
 
 def _waste(sizes: Sizes) -> Result:
@@ -87,9 +87,9 @@ def _waste(sizes: Sizes) -> Result:
 def _cache(sizes: Sizes) -> Result:
     cached = measure_cache(sizes.base, 2 if sizes.quick else 3, sizes.big >> 1)
     streaming = measure_streaming(sizes.base)
-    told = ", ".join(f"{when} {size:.1f}" for when, size in streaming.items())
+    text = ", ".join(f"{when} {size:.1f}" for when, size in streaming.items())
     return as_json([cached]) | {"streaming": streaming}, (
-        f"{as_markdown(cached)}\n\nWhile 32 files stream from SFTP, resident MB: {told}."
+        f"{as_markdown(cached)}\n\nWhile 32 files stream from SFTP, resident MB: {text}."
     )
 
 
@@ -143,48 +143,50 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "local": Part(
         "Local origins",
-        "Two folders that overlap in a fifth of the tracks, shown as one; the plain folder is the first of them, three"
+        "Two folders that overlap in a fifth of the tracks, shown as one. The plain folder is the first of them, three"
         " fifths of the tracks. Cold: a fresh mount over files that are in memory. Warm: the same again. Bare pyfuse3"
-        " shows the plain folder by as little Python as can be (`bench/bare.py`), as a measure of what a Python"
-        " filesystem costs that does nothing.",
+        " shows the plain folder with as little Python as possible (`bench/bare.py`), to show what a Python filesystem"
+        " costs that does nothing.",
         _local,
     ),
     "start": Part("Start", "", _start),
     "memory": Part("Memory", "", _memory),
     "remote": Part(
         "Remote origins",
-        "One real server of each kind on loopback; each work on a fresh mount with an empty cache. Seconds; for `first"
-        " 64 KiB` those of one file.",
+        "One real server of each kind on loopback; each row on a fresh mount with an empty cache. Seconds; for `first"
+        " 64 KiB`, those of one file.",
         _remote,
     ),
-    "waste": Part("Bytes fetched that nobody reads", "`head -c 100000` of each track, over SFTP.", _waste),
+    "waste": Part("Bytes fetched that no one reads", "`head -c 100000` of each track, over SFTP.", _waste),
     "cache": Part("The cache on disk", "Seconds, for a file that is cached whole.", _cache),
     "failover": Part(
-        "Failover", "A server fails in mid-stream; the longest gap between two reads of a listener.", _failover
+        "Failover",
+        "A server fails in mid-stream. The tables show the longest gap between two reads of a listener.",
+        _failover,
     ),
     "midstream": Part(
         "Failover beside rclone",
         "Two SFTP servers with the same file of 96 MiB. A listener has read 4 MiB of it at the pace of the music when"
-        " the first server is killed, or stopped; then it reads on as fast as bytes come. All at their defaults.",
+        " the first server is killed, or stopped; then it continues as fast as bytes come. All use their defaults.",
         _midstream,
     ),
     "offline": Part(
         "Offline",
-        "Ten tracks were played from an SFTP server that is then killed. rclone keeps listings for --dir-cache-time,"
-        " five minutes by default; the second column shows what comes after that.",
+        "Ten tracks were played from an SFTP server, which is then killed. rclone keeps listings for --dir-cache-time,"
+        " five minutes by default; the second column shows what happens after that.",
         _offline,
     ),
     "scan": Part("Scans", "FLAC, MP3 and Opus files with covers of 300 kB.", _scan),
     "peerscans": Part(
         "Scans beside MPD and beets",
         "The same files, in a local folder and in memory, from an empty catalogue: `musicfs scan`, MPD and `mpc update"
-        " --wait`, `beet import -A -q`. Further tracks: those beyond a fifth of them. Bytes are what read calls got"
-        " from the tracks, in a run of its own under strace.",
+        " --wait`, `beet import -A -q`. Further tracks: those beyond a fifth of them. Bytes are what read calls"
+        " returned from the tracks, in a separate run under strace.",
         _peerscans,
     ),
     "scale": Part(
         "Scale",
-        "Every file exists, so scans are real ones. Medians; lookups are of names that the kernel does not know.",
+        "Every file exists, so the scans are real. Medians; lookups are of names that the kernel does not know.",
         _scale,
     ),
     "soak": Part("Soak", "Readers, faults, changes of origins and rescans, all at once, on one mount.", _soak, True),

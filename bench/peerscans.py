@@ -78,8 +78,8 @@ def _mpd(library: Path, here: Path, count: int, tracer: list[str]) -> None:
     with Server(command, port, here / "log") as server:
         client = ["mpc", "--host", HOST, "--port", str(port)]
         subprocess.run([*client, "update", "--wait"], check=True, capture_output=True, timeout=_PATIENCE_SECS)
-        told = subprocess.run([*client, "stats"], check=True, capture_output=True, text=True).stdout
-        songs = next(int(line.split()[-1]) for line in told.splitlines() if line.startswith("Songs"))
+        output = subprocess.run([*client, "stats"], check=True, capture_output=True, text=True).stdout
+        songs = next(int(line.split()[-1]) for line in output.splitlines() if line.startswith("Songs"))
         assert songs == count, f"MPD found {songs} songs"
         server.kill()  # how long it takes to end is no part of this
 
@@ -96,8 +96,8 @@ def _beets(library: Path, here: Path, count: int, tracer: list[str]) -> None:
 
 def _musicfs(library: Path, here: Path, count: int, tracer: list[str]) -> None:
     ours = MusicFS([library], here / "mnt", here / "cache")
-    told = _run([*tracer, *ours.command("scan", *ours.options(), "--json")], os.environ)
-    last: dict[str, Any] = json.loads(told)["scans"][0]
+    output = _run([*tracer, *ours.command("scan", *ours.options(), "--json")], os.environ)
+    last: dict[str, Any] = json.loads(output)["scans"][0]
     assert last["read"] == count, last
 
 

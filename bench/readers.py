@@ -73,7 +73,7 @@ def random_128k_often(folder: str, big: str) -> None:
 def first_bytes(folder: str, listing: str) -> float:
     """The beginning of each file of the list, opened and 64 KiB read; the mean time of one.
 
-    In between is a pause, so that nobody's reading ahead of one file is in the way of the next.
+    It pauses between files, so that the read-ahead of one file does not delay the next.
     """
     taken = []
     for name in Path(listing).read_text().splitlines():

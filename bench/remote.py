@@ -143,7 +143,7 @@ def measure_links(size: int) -> dict[str, float]:
 
 @contextmanager
 def _source(size: int) -> Iterator[int]:
-    """A server that sends so many bytes to whoever connects; its port."""
+    """Runs a server that sends this many bytes to each client; yields its port."""
 
     def send() -> None:
         connection, _ = listener.accept()

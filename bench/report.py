@@ -29,15 +29,15 @@ _VERSIONS = {
 _ABOUT = """\
 # Benchmarks
 
-Made by `make bench` (`bench/` measures; no number of a table is typed by hand). Contenders take turns within each
-round; a cell is the median of the rounds, with the least and the most in brackets. Peers run with their own defaults
-and what they need to work at all. Ratios compare with the best peer of the row: over 1, MusicFS is ahead; rows that it
-loses are in. Servers, contenders and readers share one machine.
+`make bench` makes this page (`bench/` measures; no number of a table is typed by hand). Contenders take turns within
+each round. A cell is the median of the rounds, with the least and the most in brackets. Peers run with their own
+defaults and what they need to work at all. Ratios compare with the best peer of the row: over 1, MusicFS is ahead; the
+tables include the rows that it loses. Servers, contenders and readers share one machine.
 """
 
 
 def machine() -> dict[str, Any]:
-    """What this ran on."""
+    """Returns a description of the machine."""
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     return {
         "processor": cpu or platform.machine(),
@@ -55,23 +55,23 @@ def _lines(path: str) -> list[str]:
 
 
 def _version(command: list[str]) -> str:
-    """The first line with a digit of what the program says."""
+    """Returns the first line with a digit of what the program prints."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return "not installed"
     lines = (done.stdout + done.stderr).splitlines()
-    told = [line.strip() for line in lines if any(map(str.isdigit, line)) and "fusermount" not in line]
-    return told[0] if told else "unknown"
+    found = [line.strip() for line in lines if any(map(str.isdigit, line)) and "fusermount" not in line]
+    return found[0] if found else "unknown"
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What was measured before; nothing at first."""
+    """Returns the earlier results; none at first."""
     return dict(json.loads(path.read_text())) if path.exists() else {"parts": {}}
 
 
 def keep(path: Path, name: str, *, quick: bool, data: object, markdown: str, seconds: float) -> None:
-    """Puts the part's result in the place of its last one; the other parts' stay."""
+    """Replaces the last result of a part, and keeps the other parts."""
     results = load(path)
     results["machine"] = machine()
     results["parts"][name] = {
@@ -85,7 +85,7 @@ def keep(path: Path, name: str, *, quick: bool, data: object, markdown: str, sec
 
 
 def document(results: Mapping[str, Any]) -> str:
-    """Everything that has been measured so far, as Markdown."""
+    """Returns all results so far as Markdown."""
     where = results["machine"]
     versions = "; ".join(f"{name}: {version}" for name, version in where["versions"].items())
     lines = [

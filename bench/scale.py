@@ -171,10 +171,10 @@ def _quiet(mount: _Scaled) -> Iterator[Path]:
 def _scan(mount: _Scaled, read: int) -> float:
     """Seconds. read: how many files it must have looked into."""
     started = time.perf_counter()
-    told = json.loads(mount.scan("--json"))["scans"][0]
+    result = json.loads(mount.scan("--json"))["scans"][0]
     taken = time.perf_counter() - started
-    if told["read"] != read or told["error"]:
-        raise AssertionError(f"the scan was to read {read} files: {told}")
+    if result["read"] != read or result["error"]:
+        raise AssertionError(f"the scan was to read {read} files: {result}")
     return taken
 
 

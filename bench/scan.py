@@ -65,9 +65,9 @@ def _scans(service: Service, here: Path, count: int, size: int) -> Iterator[Scan
         with link.to(service.port) as (port, proxy):
             assert proxy is not None
             started = time.perf_counter()
-            told = musicfs_over(service, port, here).scan()
+            output = musicfs_over(service, port, here).scan()
             seconds = time.perf_counter() - started
-            assert f" {count} " in f" {told} ".replace(",", ""), told
+            assert f" {count} " in f" {output} ".replace(",", ""), output
             delivered = proxy.delivered
             yield Scan(service.kind, link.name, count / seconds, delivered / count / 1024, delivered / size)
 

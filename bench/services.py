@@ -16,7 +16,7 @@ from tests.support.servers.samba import PASSWORD, SHARE, Samba
 from tests.support.servers.sshd import sshd
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
-from bench.contenders import MusicFS, told, unmount, wait_mounted
+from bench.contenders import MusicFS, output_of, unmount, wait_mounted
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RemoteMusicFS(MusicFS):
         """Fills the catalogue that each mount begins with; what the command said."""
         shutil.rmtree(self.scanned, ignore_errors=True)
         command = self.command("scan", "--config", str(self._config(self.scanned)), *options)
-        return told(command)
+        return output_of(command)
 
     def start(self) -> None:
         shutil.rmtree(self.cache_dir, ignore_errors=True)
@@ -95,7 +95,7 @@ class Service:
 
 
 def _rclone(base: Path, remote: str, environ: Mapping[str, str], *more: str) -> list[Peer]:
-    """Both of the cache modes that people use; what it is told besides is the least that it needs."""
+    """Returns rclone in both cache modes that people use, with the fewest options that it needs."""
     peers = []
     for mode in ("off", "full"):
         here = base / f"rclone-{mode}"

@@ -70,7 +70,7 @@ class Soak:
 
 
 class Schedule:
-    """Draws what happens next. What has begun ends at its time."""
+    """Draws what happens next. What has started ends at its time."""
 
     def __init__(self, world: World, happened: Counter[str], dice: random.Random) -> None:
         self._world = world
@@ -257,7 +257,7 @@ def measure_soak(minutes: float, seed: int, kinds: Sequence[str] = KINDS) -> Soa
 
 def _go_on(world: World, schedule: Schedule, soak: Soak, silent: Callable[[], list[str]], dice: random.Random) -> None:
     began, sampled = time.monotonic(), 0.0
-    told: set[str] = set()
+    reported: set[str] = set()
     until = began + soak.minutes * 60
     while time.monotonic() < until:
         schedule.step()
@@ -265,8 +265,8 @@ def _go_on(world: World, schedule: Schedule, soak: Soak, silent: Callable[[], li
         if world.daemon.poll() is not None:
             world.ledger.breach(2, f"the daemon ended: {world.log.read_text(errors='replace')[-2000:]}")
             return
-        for what in set(silent()) - told:
-            told.add(what)
+        for what in set(silent()) - reported:
+            reported.add(what)
             world.ledger.breach(2, what)
         if time.monotonic() > sampled + _SAMPLE_EVERY_SECS:
             sampled = time.monotonic()
@@ -324,8 +324,8 @@ def soak_as_markdown(soak: Mapping[str, Any]) -> str:
         f" {did.get('read', 0):,} reads ({soak['gigabytes']:.1f} GB), {did.get('list', 0):,} listings of everything,"
         f" {did.get('write', 0):,} attempts to write. What happened: {events}.",
         "",
-        f"Promises broken: {len(soak['broken'])}. Reads that failed: {errors}; of these though an origin could have"
-        f" served them: {did.get('avoidable errors', 0)}. Slowest call: {slowest}. The daemon grew by"
+        f"Promises broken: {len(soak['broken'])}. Reads that failed: {errors}; of these, an origin could have served:"
+        f" {did.get('avoidable errors', 0)}. Slowest call: {slowest}. The daemon grew by"
         f" {soak['growth_mb_per_hour']:.1f} MB per hour in the second half. It logged: "
         + ", ".join(f"{n} {word}" for word, n in soak["logged"].items()) + "; and counted: "
         + ", ".join(f"{name.removeprefix('musicfs_').removesuffix('_total')} {value:,.0f}"

@@ -264,7 +264,7 @@ def _told(each: Site) -> dict[str, Any]:
 
 @contextmanager
 def a_world(kinds: Sequence[str], dice: random.Random) -> Iterator[World]:
-    """Everything is well in it at first. As whoever runs this."""
+    """Yields a world in which everything is well at first. It runs as the current user."""
     who = account("root" if os.geteuid() == 0 else "ordinary")
     with place(who) as here, ExitStack() as stack:
         sites = [stack.enter_context(site(kind, f"{kind}{number}", here)) for number, kind in enumerate(kinds)]
