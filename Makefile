@@ -19,10 +19,11 @@ test:
 	$(PYTHON) -m pytest
 
 # Branch coverage by tests/unit alone. The contract, mount and fault tests reach more, but a branch that no unit test
-# takes is one whose mistakes are found late. Some tests fail while they are measured: they take longer.
+# takes is one whose mistakes are found late. tests/unit/test_budgets.py is left out: it fails when it is measured, since it
+# counts processor time.
 coverage:
 	mkdir -p .coverage && rm -f .coverage/*
-	-$(PYTHON) -m coverage run -m pytest -q tests/unit
+	-$(PYTHON) -m coverage run -m pytest -q tests/unit --ignore tests/unit/test_budgets.py
 	$(PYTHON) -m coverage combine -q
 	@echo "Branch coverage of src/musicfs by the unit tests only:"
 	$(PYTHON) -m coverage report

@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.servers.swift import Swift
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("musicfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("musicfs")
 
 # A shell has what runs in its background ignore Ctrl-C, and so would all programs that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -218,7 +218,7 @@ async def test_an_idle_origin_holds_no_descriptor_so_that_its_disk_can_be_unmoun
 
 async def all_closed(before: int) -> None:
     """Waits until there are no more descriptors than before."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while descriptors() > before:
             await asyncio.sleep(0.001)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from musicfs.origins.nfs.replies import Replies
@@ -32,10 +34,12 @@ def test_no_listing_without_end_is_taken() -> None:
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_replies_with_random_faults_crash_nothing(seed: str) -> None:
-    """The seed of each round is printed, the last one being that of a crash."""
+    """The seed of each round is printed, the last one being that of a crash. MUSICFS_FUZZ_SECS: how long it goes on."""
+    secs = os.environ.get("MUSICFS_FUZZ_SECS", "4")
     confined(
-        "tests.faults.nfs_attacks", "answers_with_random_faults_crash_nothing", seed, "15", megabytes=150, secs=110
-    )
+        "tests.faults.nfs_attacks", "answers_with_random_faults_crash_nothing", seed, secs,
+        megabytes=150, secs=float(secs) + 100,
+    )  # fmt: skip
 
 
 def _call(number: bytes, program: int, procedure: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -458,10 +457,7 @@ async def test_reads_go_on_while_the_disk_with_the_records_hangs_and_are_checked
         reader, file = Reader(made.executor, recent_blocks=0, store=store, checksums=checksums), opened(made)
         try:
             reader.prepare(file)
-            began = time.monotonic()
-            for _ in range(100):
-                assert reader.read_now(file, 0, 1000) is None
-            assert time.monotonic() - began < 0.1
+            assert reader.read_now(file, 0, 1000) is None  # a call that waited for the disk would not return
             disk.data = ROTTEN
             assert await played(reader, file) == ROTTEN  # it is not known to be wrong
             with pytest.raises(NoReplicaAvailable):

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import sqlite3
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -220,9 +219,8 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
         assert not (await made.record(SONG)).is_known
         assert await note(made, 0, BAD, B) is DigestMatch.NEW
         assert await note(made, 1, BAD, B) is DigestMatch.NEW
-        began = time.monotonic()
-        assert not (await made.record(SONG)).is_known
-        assert time.monotonic() - began < 0.04  # it has just been waited for
+        monkeypatch.setattr(checkloads, "_WAIT_SECS", 1e6)
+        assert not (await made.record(SONG)).is_known  # it has just been waited for
         assert not made._changed
     finally:
         hanging.answer.set()
@@ -260,7 +258,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_mount_from_ending(
     await note(made, 0, GOOD, A)
     hanging = HangingDisk(monkeypatch, "write")
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await made.aclose()
         assert "does not answer" in caplog.text
     finally:

@@ -398,7 +398,7 @@ def _attack(operation: Any) -> None:
     # Queries may have more than is known of; bodies may not.
     checks = [*_CHECKS, negative_data_rejection] if operation.body else _CHECKS
 
-    @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=right | wrong)
     def attempt(case: Any) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=checks)

@@ -34,7 +34,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(_STEPS)
 def test_the_counts_are_those_of_counting_whatever_is_written(steps: list[tuple[str, int, int]]) -> None:
     with closing(sqlite3.connect(":memory:")) as db:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from musicfs.tags.fingerprint import EDGE, SMALL, fingerprint, sample_ranges
@@ -19,7 +19,6 @@ def sampled(content: bytes) -> dict[int, bytes]:
     return {offset: content[offset : offset + length] for offset, length in sample_ranges(len(content))}
 
 
-@settings(deadline=None)
 @given(SIZES)
 def test_samples_are_sorted_disjoint_and_within_the_file(size: int) -> None:
     samples = sample_ranges(size)
@@ -32,7 +31,6 @@ def test_samples_are_sorted_disjoint_and_within_the_file(size: int) -> None:
     assert sum(length for _, length in samples) == size if size <= SMALL else len(samples) == 6
 
 
-@settings(deadline=None)
 @given(st.integers(SMALL + 1, 2**50))
 def test_head_and_tail_are_always_sampled_and_no_piece_straddles_a_block(size: int) -> None:
     first, *pieces, last = sample_ranges(size)
@@ -60,7 +58,6 @@ def test_more_bytes_than_the_samples_make_no_difference() -> None:
     assert whole == fingerprint(len(LARGE), sampled(LARGE)) == fingerprint(len(LARGE), halves)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5), st.data())
 def test_any_flipped_bit_of_a_sample_changes_the_fingerprint(sample: int, data: st.DataObject) -> None:
     offset, length = sample_ranges(len(LARGE))[sample]
@@ -70,7 +67,6 @@ def test_any_flipped_bit_of_a_sample_changes_the_fingerprint(sample: int, data: 
     assert fingerprint(len(LARGE), {0: bytes(changed)}) != fingerprint(len(LARGE), {0: LARGE})
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_small_files_are_told_apart_by_every_byte(one: bytes, other: bytes) -> None:
     same = fingerprint(len(one), {0: one}) == fingerprint(len(other), {0: other})

@@ -113,7 +113,7 @@ async def test_what_was_sent_before_the_end_still_comes(end: End) -> None:
     other.start()
     other.send("last words")
     other.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await end.ended.wait()
     assert end.came == ["last words"]
 
@@ -126,11 +126,11 @@ async def test_who_sends_much_may_wait_until_it_is_taken_or_the_other_end_is_gon
     assert end.link.unsent > LARGE // 2
     other = Link(end.theirs, lambda message: None, lambda: None)
     other.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     other.close()
     end.link.send(bytes(LARGE))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await end.link.drained()
         await end.ended.wait()
 
@@ -146,7 +146,7 @@ async def test_a_message_that_its_taker_fails_on_does_not_hold_up_the_next(
 
     end.link._receive = take
     end.theirs.send(b"".join(struct.pack("!Q", 5) + b"\x80\x04K" + bytes([n]) + b"." for n in (0, 1)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await end.ended.wait()
     assert taken == [1]
     assert "could not be taken" in caplog.text

@@ -5,12 +5,11 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
 """Lone surrogates included: they are how Python spells the bytes of names that are not UTF-8."""
 
@@ -91,7 +90,6 @@ def test_colliding_names_are_told_apart_before_the_extension() -> None:
     assert with_suffix_tag("x" * 250 + ".flac", "ab") == "x" * 245 + " [ab].flac"
 
 
-@UNHURRIED
 @given(ANY_TEXT)
 @example("CON." + "x" * 251)
 @example("NUL" + " " * 300 + "x")
@@ -113,7 +111,6 @@ def test_any_text_becomes_a_safe_name_that_is_left_alone_the_second_time(text: s
     assert safe_component(name) == name
 
 
-@UNHURRIED
 @given(ANY_TEXT, st.sampled_from(["flac", "m4a", ""]), st.text(max_size=80))
 def test_file_names_stay_safe_with_and_without_a_tag(stem: str, ext: str, tag: str) -> None:
     name = safe_filename(stem, ext)

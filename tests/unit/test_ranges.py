@@ -6,7 +6,7 @@ import io
 import random
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musicfs.tags.range_file import AHEAD, AHEAD_MOST, MAX_AT_ONCE, MAX_READS, NeedRange, RangeFile
@@ -82,7 +82,6 @@ def test_endless_reading_ends() -> None:
         file.read_at(0, 1)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 300_000).flatmap(
         lambda size: st.tuples(st.just(size), st.lists(st.tuples(st.integers(0, 310_000), st.integers(0, 100_000))))
@@ -98,7 +97,6 @@ def test_every_read_returns_the_files_own_bytes(case: tuple[int, list[tuple[int,
     assert len(asked) <= len(reads)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 500)), max_size=8),
     st.integers(0, 2000),

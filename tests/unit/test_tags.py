@@ -379,7 +379,7 @@ MAGIC = (
     *(b"FORM\0\0\0\0AIFF", b"wvpk", b"MAC ", b"MPCK", b"MP+\x07", b"TTA1", b"DSD ", b"\xff\xfb", b"\xff\xf1", b"ADIF"),
     bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
 )
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+SHARING = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 def tags_or_unreadable(data: bytes, name: str) -> None:
@@ -390,7 +390,7 @@ def tags_or_unreadable(data: bytes, name: str) -> None:
     assert Tags.from_json(json.loads(json.dumps(tags.to_json()))) == tags
 
 
-@UNHURRIED
+@SHARING
 @given(st.sampled_from(MAGIC), st.binary(max_size=3000), st.sampled_from(["x.mp3", "x.aac", "x.flac"]))
 def test_garbage_is_never_more_than_unreadable(magic: bytes, body: bytes, name: str) -> None:
     tags_or_unreadable(magic + body, name)
@@ -404,7 +404,7 @@ def real_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {ext: make_audio(root / f"x.{ext}", seconds=0.3, tags=GIVEN, cover=cover).read_bytes() for ext in FORMATS}
 
 
-@settings(UNHURRIED, max_examples=40)
+@settings(SHARING, max_examples=40)
 @given(seed=st.integers(0, 2**32), cut=st.none() | st.floats(0, 1))
 @pytest.mark.parametrize("ext", FORMATS)
 def test_damaged_files_are_never_more_than_unreadable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musicfs.tags.tags import Tags
@@ -176,7 +176,6 @@ def test_disc_folders_belong_to_the_album_above(path: str, disc: int | None, alb
     assert album_folder(path) == album
 
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALUES = st.dictionaries(st.sampled_from(FIELDS), st.none() | st.text(max_size=30))
 TEMPLATES = st.sampled_from(
     [
@@ -191,7 +190,6 @@ TEMPLATES = st.sampled_from(
 )
 
 
-@UNHURRIED
 @given(TEMPLATES, VALUES)
 @example("$path", {"path": "../../etc/passwd"})
 @example("$filename", {"filename": ".."})
@@ -207,7 +205,6 @@ def test_whatever_the_tags_say_the_path_stays_inside_and_well_formed(
         assert len(part.encode()) <= 255
 
 
-@UNHURRIED
 @given(st.text(alphabet="$/()[]{}. -atile", max_size=20) | st.text(max_size=20))
 def test_any_text_is_a_template_or_a_template_error(text: str) -> None:
     try:
