@@ -228,7 +228,7 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+async def test_a_certificate_that_no_trusted_authority_signed_is_refused(certificate: Path) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     async with saying(part("bytes 2-6/10"), tls) as origin:
