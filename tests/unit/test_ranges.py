@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from musicfs.tags.range_file import AHEAD, AHEAD_MOST, MAX_AT_ONCE, MAX_READS, NeedRange, RangeFile
+from musicfs.tags.range_file import AHEAD, MAX_AHEAD, MAX_AT_ONCE, MAX_READS, NeedRange, RangeFile
 from tests.support.partial import answered
 
 CONTENT = random.Random(7).randbytes(3_000_000)
@@ -47,7 +47,7 @@ def test_a_sequential_reader_asks_for_more_and_more() -> None:
     sizes = [size for _, size in answered(lambda file: [file.read(1000) for _ in range(3000)], CONTENT)[1]]
     assert sizes == sorted(sizes[:-1]) + sizes[-1:]
     assert len(sizes) < 9
-    assert max(sizes) <= AHEAD_MOST
+    assert max(sizes) <= MAX_AHEAD
 
 
 def test_without_looking_ahead_the_question_is_exact() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from musicfs.tags.containers import STEPS_MOST, TEXT_MOST
-from musicfs.tags.fields import VALUES_MOST, WANTED
+from musicfs.tags.containers import MAX_STEPS
+from musicfs.tags.fields import MAX_VALUES, WANTED
 from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
+from musicfs.tags.skeletons import MAX_TEXT
 
 
 class Comments(NamedTuple):
@@ -28,9 +29,9 @@ def vorbis_comments(file: RangeFile, at: int) -> Comments:
     count = _number(file, at)
     at += 4
     values: dict[str, list[str]] = {}
-    for _ in range(min(count, STEPS_MOST)):
+    for _ in range(min(count, MAX_STEPS)):
         length = _length(file, at)
-        if length <= TEXT_MOST:
+        if length <= MAX_TEXT:
             _take(file.read_at(at + 4, length), values)
         at += 4 + length
     return Comments(values, at)
@@ -39,7 +40,7 @@ def vorbis_comments(file: RangeFile, at: int) -> Comments:
 def _take(comment: bytes, values: dict[str, list[str]]) -> None:
     key, equals, value = comment.partition(b"=")
     name = key.decode("ascii", "replace").lower()
-    if equals and name in WANTED and len(texts := values.setdefault(name, [])) < VALUES_MOST:
+    if equals and name in WANTED and len(texts := values.setdefault(name, [])) < MAX_VALUES:
         texts.append(value.decode("utf-8", "replace"))
 
 

@@ -1,171 +1,147 @@
-"""The containers' skeletons: finds in a file the few bytes that a tag parser needs, and leaves the rest unread.
+"""Walks through the containers of audio files: where their blocks, atoms, chunks, pages and tags begin and end.
 
-Embedded pictures are most of what lies between a remote file and its tags. What is here steps over them, and
-over everything else that no tag needs, by the lengths that the containers themselves record. It also bounds
-what a parser gets to see, so that a garbage length can cost neither time nor memory.
+A walk reads headers only, a few bytes each, and steps over the rest by the lengths that the headers record. It follows
+what a damaged file says within bounds: it ends after a number of steps, and where a length leads backwards. Positions
+may lie behind the end of a file that was cut short. Walks raise what the file's `read_at` raises.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
-from musicfs.tags.fields import VALUES_MOST, WANTED
-from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
-
-TEXT_MOST = 64 * 1024
-BODY_MOST = 1024 * 1024
-STEPS_MOST = 1000
-PAGES_MOST = 5000
-
-# How many frames of each kind are kept; no other is asked for. In version 2.2 their names have three letters.
-_ID3_FRAMES: Mapping[bytes, int] = dict.fromkeys(
-    b"TIT2 TPE1 TPE2 TALB TDRC TDRL TYER TDAT TIME TRDA TORY TDOR TRCK TPOS TSST TCON TCOM TCMP"
-    b" TT2 TP1 TP2 TAL TYE TDA TIM TRD TOR TRK TPA TCO TCM TCP".split(),
-    8,
-) | dict.fromkeys(b"TXXX TXX UFID UFI".split(), 300)
-_FRAME_ID = re.compile(rb"[A-Z][A-Z0-9]{2,3} ?")
-_ATOM_PARENTS = frozenset((b"moov", b"udta", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"ilst"))
-_ATOM_LEAVES = frozenset((b"mvhd", b"hdlr", b"mdhd", b"stsd"))
+MAX_STEPS = 1000
+_MAX_PAGES = 5000
+_MAX_TAGS = 4
+_ID3_HEADER = 10
+_ID3V1_SIZE = 128
+_APE_FOOTER = 32
+_OGG_HEADER = 27
 
 
-def id3(file: RangeFile, offset: int) -> tuple[bytes, int]:
-    """The ID3v2 tag at `offset` with the frames alone that tags are made of, and the full size that it takes there.
+class ByteSource(Protocol):
+    """A file that can be read in places."""
 
-    (b"", 0) when there is none. Compressed frames are left out: what they expand to has no bound. So are frames with
-    hundreds of values, and all but a few of one kind: what a parser does with them takes the square of their number.
-    """
-    head = file.read_at(offset, 10)
-    if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
-        return b"", 0
-    major, flags = head[3], head[5]
-    size = syncsafe(head[6:10])
-    full = size + (20 if flags & 0x10 else 10)
-    start, end = offset + 10, min(offset + 10 + size, file.size)
-    if flags & 0x80 and major < 4:  # the whole tag is unsynchronised, its frame sizes are of the original
-        plain = file.read_at(start, size).replace(b"\xff\x00", b"\xff")
-        file, start, end = RangeFile(len(plain), {0: plain}), 0, len(plain)
-    if flags & 0x40:
-        start += _extended_header(file.read_at(start, 4), major)
-    unsynchronised = major == 4 and bool(flags & 0x80)
-    body, clean = _frames(file, start, end, major, major == 4, unsynchronised)
-    if not clean and major == 4:  # some writers put plain sizes into version 2.4
-        body = max(body, _frames(file, start, end, major, False, unsynchronised)[0], key=len)
-    # As version 2.3: in version 2.4 a parser guesses how sizes are written, and might see other frames than these.
-    return b"ID3" + bytes((min(major, 3), 0, 0)) + _to_syncsafe(len(body)) + body, full
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes at `offset`, fewer at the end of the file."""
+        ...
 
 
-def _extended_header(start: bytes, major: int) -> int:
-    if _FRAME_ID.fullmatch(start) or len(start) < 4:  # announced, but not there
-        return 0
-    return syncsafe(start) if major == 4 else int.from_bytes(start, "big") + 4
+# ID3v2, ID3v1 and APEv2
 
 
-def _frames(
-    file: RangeFile, at: int, end: int, major: int, safe: bool, unsynchronised: bool = False
-) -> tuple[bytes, bool]:
-    """The frames worth keeping, in the form of version 2.3 or 2.2, and whether the walk ended at the tag's end or in
-    its padding."""
-    width, letters = (6, 3) if major == 2 else (10, 4)
-    body = bytearray()
-    kept: Counter[bytes] = Counter()
-    while at + width <= end and len(body) < BODY_MOST:
-        head = file.read_at(at, width)
-        ident, length = head[:letters], head[letters : 2 * letters]
-        if not _FRAME_ID.fullmatch(ident) or (safe and max(length) > 127):
-            return bytes(body), not any(head)
-        size = syncsafe(length) if safe else int.from_bytes(length, "big")
-        name = ident.rstrip()
-        if name in _ID3_FRAMES and kept[name] < _ID3_FRAMES[name] and size <= min(TEXT_MOST, end - at - width):
-            kept[name] += 1
-            flags = head[9] if major != 2 else 0
-            plain = _plain_frame(file.read_at(at + width, size), flags, major, unsynchronised)
-            if plain is not None:
-                body += ident + len(plain).to_bytes(letters, "big") + bytes(width - 2 * letters) + plain
-        at += width + size
-    return bytes(body), at <= end
+class Id3Tag(NamedTuple):
+    """An ID3v2 tag: its frames lie between `body` and `end`, and what follows it begins at `stop`."""
+
+    start: int
+    body: int
+    end: int
+    stop: int
+    major: int
+    flags: int
 
 
-def _plain_frame(data: bytes, flags: int, major: int, unsynchronised: bool) -> bytes | None:
-    """What a frame holds, without what its flags say was done to it.
-
-    None: it is compressed, and what it expands to has no bound; or encrypted; or it holds more values than any tag.
-    """
-    if flags & (0x0C if major == 4 else 0xC0):
+def id3_tag(file: ByteSource, offset: int) -> Id3Tag | None:
+    """The ID3v2 tag at `offset`; None: there is none."""
+    head = file.read_at(offset, _ID3_HEADER)
+    if len(head) < _ID3_HEADER or head[:3] != b"ID3" or max(head[6:10]) > 127:
         return None
-    if major == 4 and flags & 0x01:  # how long it was before
-        data = data[4:]
-    if major == 4 and (flags & 0x02 or unsynchronised):
-        data = data.replace(b"\xff\x00", b"\xff")
-    separator = b"\0\0" if data[:1] in (b"\1", b"\2") else b"\0"  # UTF-16, or not
-    return data if data.count(separator) <= 2 * VALUES_MOST else None
+    body = offset + _ID3_HEADER
+    end = body + from_syncsafe(head[6:10])
+    stop = end + (_ID3_HEADER if head[5] & 0x10 else 0)  # a footer repeats the header
+    return Id3Tag(offset, body, end, stop, head[3], head[5])
 
 
-def syncsafe(data: bytes) -> int:
+def id3_tags(file: ByteSource) -> Iterator[Id3Tag]:
+    """The ID3v2 tags at the start of the file: some programs put a second one before the first."""
+    at = 0
+    for _ in range(_MAX_TAGS):
+        tag = id3_tag(file, at)
+        if tag is None:
+            return
+        yield tag
+        at = tag.stop
+
+
+def from_syncsafe(data: bytes) -> int:
+    """The number that four bytes of seven bits each hold."""
     return sum((byte & 127) << shift for byte, shift in zip(data, (21, 14, 7, 0), strict=True))
 
 
-def _to_syncsafe(number: int) -> bytes:
+def to_syncsafe(number: int) -> bytes:
+    """The inverse of `from_syncsafe`."""
     return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
 
 
-def ape_items(file: RangeFile) -> dict[str, list[str]]:
-    """The text items of an APEv2 tag at the end of the file, by lower-case key; empty when there is none."""
-    end = file.size - (128 if file.read_at(max(file.size - 128, 0), 3) == b"TAG" else 0)
-    footer = file.read_at(max(end - 32, 0), 32)
-    if len(footer) < 32 or footer[:8] != b"APETAGEX":
-        return {}
-    size, count = struct.unpack("<II", footer[12:20])
-    at, end = max(end - size, 0), end - 32
-    items: dict[str, list[str]] = {}
-    for _ in range(min(count, STEPS_MOST)):
-        head = file.read_at(at, min(8 + 256, end - at))
-        stop = head.find(b"\0", 8)
+class TrailingTag(NamedTuple):
+    """A tag at the end of a file. items: where an APEv2 tag's items begin, behind its header if it has one."""
+
+    name: bytes
+    start: int
+    items: int
+    stop: int
+
+
+def trailing_tags(file: ByteSource) -> Iterator[TrailingTag]:
+    """The ID3v1 (`TAG`) and APEv2 (`APETAGEX`) tags at the end of the file, in whatever order, the last first."""
+    stop = file.size
+    for _ in range(_MAX_TAGS):
+        last = file.read_at(max(stop - _ID3V1_SIZE, 0), min(_ID3V1_SIZE, stop))
+        footer = last[-_APE_FOOTER:]
+        if len(last) == _ID3V1_SIZE and last[:3] == b"TAG":
+            tag = TrailingTag(b"TAG", stop - _ID3V1_SIZE, stop, stop)
+        elif len(footer) == _APE_FOOTER and footer[:8] == b"APETAGEX":
+            size, flags = int.from_bytes(footer[12:16], "little"), int.from_bytes(footer[20:24], "little")
+            items = stop - size
+            tag = TrailingTag(b"APETAGEX", items - (_APE_FOOTER if flags >> 31 else 0), items, stop)
+        else:
+            return
+        yield tag
+        stop = tag.start
         if stop < 0:
-            break
-        length, flags = struct.unpack("<II", head[:8])
-        if flags >> 1 & 3 == 0 and length <= TEXT_MOST:
-            text = file.read_at(at + stop + 1, min(length, end - at - stop - 1)).decode("utf-8", "replace")
-            key = head[8:stop].decode("latin-1").lower()
-            if key in WANTED and len(texts := items.setdefault(key, [])) < VALUES_MOST:
-                texts.extend(text.split("\0", VALUES_MOST)[:VALUES_MOST])
-        at += stop + 1 + length
-    return items
+            return
 
 
-def mp4(file: RangeFile) -> bytes:
-    """A minimal MP4 file with what `file` says of its tracks and tags; empty when there is no `moov`."""
-    for name, start, stop in _atoms(file, 0, file.size):
-        if name == b"moov":
-            return _atom(b"ftyp", b"M4A \0\0\0\0") + _atom(b"moov", _lean_atoms(file, name, start, stop))
-    return b""
+# FLAC
 
 
-def _lean_atoms(file: RangeFile, parent: bytes, start: int, stop: int, depth: int = 0) -> bytes:
-    body = bytearray()
-    if parent == b"meta":
-        body += file.read_at(start, 4)
-        start += 4
-    for name, first, last in _atoms(file, start, stop):
-        if len(body) > BODY_MOST:
-            break
-        if name in _ATOM_PARENTS and depth < 8:
-            body += _atom(name, _lean_atoms(file, name, first, last, depth + 1))
-        elif _is_wanted(name, parent) and last - first <= TEXT_MOST:
-            body += _atom(name, file.read_at(first, last - first))
-    return bytes(body)
+class FlacBlock(NamedTuple):
+    """A block of metadata, by the number of its kind; what it holds lies between `start` and `stop`."""
+
+    kind: int
+    start: int
+    stop: int
+    is_last: bool
 
 
-def _is_wanted(name: bytes, parent: bytes) -> bool:
-    return name in _ATOM_LEAVES or (parent == b"ilst" and name != b"covr")
+def flac_block(file: ByteSource, at: int) -> FlacBlock | None:
+    """The block of metadata whose header is at `at`; None: the file ends there."""
+    head = file.read_at(at, 4)
+    if len(head) < 4:
+        return None
+    return FlacBlock(head[0] & 0x7F, at + 4, at + 4 + int.from_bytes(head[1:], "big"), bool(head[0] & 0x80))
 
 
-def _atoms(file: RangeFile, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, stop) of the content of each atom in a row, as far as it goes."""
-    for _ in range(STEPS_MOST):
+# MP4, RIFF and AIFF
+
+
+class Segment(NamedTuple):
+    """An MP4 atom, or a RIFF or AIFF chunk: what it holds lies between `start` and `stop`."""
+
+    name: bytes
+    start: int
+    stop: int
+
+
+def atoms(file: ByteSource, at: int, end: int) -> Iterator[Segment]:
+    """The MP4 atoms in a row between `at` and `end`. The last one may claim to reach behind `end`."""
+    for _ in range(MAX_STEPS):
         head = file.read_at(at, 8)
         if len(head) < 8 or at + 8 > end:
             return
@@ -175,100 +151,58 @@ def _atoms(file: RangeFile, at: int, end: int) -> Iterator[tuple[bytes, int, int
         stop = end if size == 0 else at + size
         if stop < start:
             return
-        yield head[4:], start, min(stop, end)
+        yield Segment(head[4:], start, stop)
         at = stop
 
 
-def _atom(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body) + 8, name) + body
-
-
-def chunks(file: RangeFile, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(id, offset, length) of the content of each chunk of a RIFF (`order` "<") or AIFF (">") file."""
-    at = 12
-    for _ in range(STEPS_MOST):
+def chunks(file: ByteSource, order: str, at: int = 12) -> Iterator[Segment]:
+    """The chunks from `at` on of a RIFF (`order` "<") or AIFF (">") file; the last one ends with the file at most."""
+    for _ in range(MAX_STEPS):
         head = file.read_at(at, 8)
         if len(head) < 8:
             return
         size = struct.unpack(f"{order}I", head[4:])[0]
-        yield head[:4], at + 8, min(size, file.size - at - 8)
+        yield Segment(head[:4], at + 8, min(at + 8 + size, file.size))
         at += 8 + size + size % 2
 
 
-class OggHeaders(NamedTuple):
-    """size: how many bytes the comments take in the file, what was left out of them included."""
+# Ogg
 
-    stream: bytes
-    comments: bytes
-    size: int
+
+class OggPage(NamedTuple):
+    """A page: its stream's number, and where what it holds begins. lacing: the sizes of the packets' pieces in it."""
+
     serial: int
+    start: int
+    lacing: bytes
+
+    def pieces(self) -> Iterator[tuple[int, bool]]:
+        """(length, whether a packet ends there) of each stretch of the page that belongs to one packet."""
+        length = 0
+        for value in self.lacing:
+            length += value
+            if value < 255:
+                yield length, True
+                length = 0
+        if length:
+            yield length, False
 
 
-def ogg_headers(file: RangeFile) -> OggHeaders:
-    """The first two packets of the first logical stream.
-
-    Pages can't be stepped over, their lengths are known only one by one; but a picture that is the last comment,
-    as it mostly is, is left out and its pages unread.
-    Raises `ValueError` when the pages don't hold together.
-    """
-    at, serial, packets, part, looked = 0, None, list[bytes](), bytearray(), 0
-    for _ in range(PAGES_MOST):
-        head = file.read_at(at, 27 + 255)
-        if len(head) < 27 or head[:4] != b"OggS":
-            break
-        lacing = head[27 : 27 + head[26]]
-        at += 27 + len(lacing)
-        serial = serial or head[14:18]
-        for length, ends in _segments(lacing):
-            if head[14:18] == serial:
-                part += file.read_at(at, length)
-                if ends:
-                    packets.append(bytes(part))
-                    part.clear()
-                if len(packets) == 2:
-                    return OggHeaders(packets[0], packets[1], len(packets[1]), int.from_bytes(serial, "little"))
-            at += length
-        # Each look goes through all comments so far: so there is one for each doubling.
-        if packets and len(part) >= 2 * looked:
-            looked = len(part)
-            if short := _without_last_picture(bytes(part), packets[0]):
-                return OggHeaders(packets[0], *short, int.from_bytes(serial, "little"))
-        if len(part) > MAX_AT_ONCE:
-            break
-    raise ValueError("the Ogg headers are cut short")
+def ogg_pages(file: ByteSource) -> Iterator[OggPage]:
+    """The pages of the file, of whatever streams. No walk can skip pages: each alone says how long it is."""
+    at = 0
+    for _ in range(_MAX_PAGES):
+        head = file.read_at(at, _OGG_HEADER + 255)
+        if len(head) < _OGG_HEADER or head[:4] != b"OggS":
+            return
+        lacing = head[_OGG_HEADER : _OGG_HEADER + head[26]]
+        at += _OGG_HEADER + len(lacing)
+        yield OggPage(int.from_bytes(head[14:18], "little"), at, lacing)
+        at += sum(lacing)
 
 
-def _without_last_picture(part: bytes, header: bytes) -> tuple[bytes, int] | None:
-    """The comments so far and the size of them all, if nothing but the rest of a picture is to come."""
-    prefix = {b"\x01v": 7, b"Op": 8, b"\x7fF": 4}.get(header[:2], 0)
-    start = at = prefix + 4 + int.from_bytes(part[prefix : prefix + 4], "little")
-    count = int.from_bytes(part[at : at + 4], "little")
-    at += 4
-    for left in range(min(count, STEPS_MOST), 0, -1):
-        end = at + 4 + int.from_bytes(part[at : at + 4], "little")
-        if end > len(part):
-            picture = part[at + 4 : at + 40].lower().startswith((b"metadata_block_picture=", b"coverart="))
-            if not picture or left > 1 or count > STEPS_MOST:
-                return None
-            return part[:start] + (count - 1).to_bytes(4, "little") + part[start + 4 : at], end
-        at = end
-    return None
-
-
-def _segments(lacing: bytes) -> Iterator[tuple[int, bool]]:
-    """(length, whether a packet ends there) of the stretches of one page that belong to one packet each."""
-    length = 0
-    for value in lacing:
-        length += value
-        if value < 255:
-            yield length, True
-            length = 0
-    if length:
-        yield length, False
-
-
-def ogg_last_granule(file: RangeFile, serial: int) -> int | None:
-    """The position that the last page of the stream in the file's last 64 KiB records; None when there is none."""
+def ogg_last_granule(file: ByteSource, serial: int) -> int | None:
+    """The position that the last page of the stream in the file's last 64 KiB records; None: there is none."""
     start = max(file.size - 64 * 1024, 0)
     tail = file.read_at(start, 64 * 1024)
     at = len(tail)

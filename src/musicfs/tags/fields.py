@@ -10,7 +10,7 @@ from mutagen.id3 import ID3
 
 Values = dict[str, list[str]]
 """Tag values as they are written, by the field names of `Tags` (and `originaldate`)."""
-VALUES_MOST = 100
+MAX_VALUES = 100
 """So many values of one key are looked at: no album has more artists."""
 
 
@@ -27,7 +27,7 @@ def id3_values(data: bytes) -> Values:
         if key == "UFID:http://musicbrainz.org":
             raw["ufid"] = [frame.data.decode("ascii", "replace")]
         elif hasattr(frame, "text") and isinstance(frame.text, list) and key.lower() in WANTED:
-            del frame.text[VALUES_MOST:]  # before the genres are told apart, which takes the square of their number
+            del frame.text[MAX_VALUES:]  # before the genres are told apart, which takes the square of their number
             raw[key.lower()] = list(frame.genres) if key == "TCON" else list(map(str, frame.text))
     return named(raw)
 
@@ -38,7 +38,7 @@ def mp4_values(tags: Mapping[str, Any]) -> Values:
         if (name := key.lower().removeprefix("----:com.apple.itunes:")) not in WANTED:
             continue
         texts = raw.setdefault(name, [])
-        for item in value[:VALUES_MOST] if isinstance(value, list) else [value]:
+        for item in value[:MAX_VALUES] if isinstance(value, list) else [value]:
             if isinstance(item, tuple):  # (number, total), where 0 is unknown
                 texts.append("/".join(str(part) for part in item if part) if item[0] else "")
             else:
@@ -52,7 +52,7 @@ def mp4_values(tags: Mapping[str, Any]) -> Values:
 def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
     raw: dict[str, list[str]] = {}
     for key, value in tags:
-        if (name := key.lower()) in WANTED and len(texts := raw.setdefault(name, [])) < VALUES_MOST:
+        if (name := key.lower()) in WANTED and len(texts := raw.setdefault(name, [])) < MAX_VALUES:
             texts.append(str(value))
     return named(raw)
 

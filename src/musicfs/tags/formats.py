@@ -22,8 +22,9 @@ from mutagen.mp4 import MP4
 from mutagen.musepack import MusepackInfo
 from mutagen.trueaudio import TrueAudioInfo
 
-from musicfs.tags import containers
+from musicfs.tags import skeletons
 from musicfs.tags.comments import vorbis_comments
+from musicfs.tags.containers import MAX_STEPS, chunks, flac_block, id3_tags, ogg_last_granule
 from musicfs.tags.fields import Values, asf_values, id3_values, mp4_values, named, parse
 from musicfs.tags.range_file import AHEAD, MAX_AT_ONCE, RangeFile, Unreadable
 
@@ -47,12 +48,9 @@ def read(file: RangeFile, extension: str) -> TagValues:
     if not file.size:
         raise Unreadable("the file is empty")
     after_id3, tag = 0, b""
-    for _ in range(4):  # some programs put a second tag before the first
-        another, size = containers.id3(file, after_id3)
-        tag = tag or another
-        after_id3 += size
-        if not size:
-            break
+    for each in id3_tags(file):
+        tag = tag or skeletons.id3(file, each.start)
+        after_id3 = each.stop
     head = file.read_at(after_id3, 64)
     reader = _reader_of(head) or _reader_by_name(extension, bool(tag))
     if reader is None:
@@ -96,20 +94,20 @@ def _flac(source: TagSource) -> TagValues:
     file, at = source.file, source.start + 4
     found = TagValues("flac", "flac")
     stream = None
-    for _ in range(containers.STEPS_MOST):
-        head = file.read_at(at, 4)
-        if len(head) < 4:
+    for _ in range(MAX_STEPS):
+        block = flac_block(file, at)
+        if block is None:
             break
-        kind, end = head[0] & 0x7F, at + 4 + int.from_bytes(head[1:], "big")
-        if kind == 0:
-            stream = parse(StreamInfo, file.read_at(at + 4, 34))
-        elif kind == 4:
+        end = block.stop
+        if block.kind == 0:
+            stream = parse(StreamInfo, file.read_at(block.start, 34))
+        elif block.kind == 4:
             # some writers record a wrong length here, so the comments' own lengths count
-            comments = vorbis_comments(file, at + 4)
+            comments = vorbis_comments(file, block.start)
             found.values = named(comments.values)
             end = max(comments.end, end)
         large, at = end - at > AHEAD, end
-        if head[0] & 0x80 or (found.values and large):  # behind it the audio begins, or nearly so
+        if block.is_last or (found.values and large):  # behind it the audio begins, or nearly so
             break
     if stream is None:
         raise Unreadable("the FLAC file has no stream information")
@@ -121,7 +119,7 @@ def _flac(source: TagSource) -> TagValues:
 
 def _mp3(source: TagSource) -> TagValues:
     file = source.file
-    found = TagValues("mp3", "mp3", _id3_and_v1(source) or named(containers.ape_items(file)))
+    found = TagValues("mp3", "mp3", _id3_and_v1(source) or named(skeletons.ape_items(file)))
     try:
         info = MPEGInfo(file, source.start)
     except MutagenError:
@@ -134,15 +132,15 @@ def _mp3(source: TagSource) -> TagValues:
 
 
 def _aac(source: TagSource) -> TagValues:
-    found = TagValues("aac", "aac", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+    found = TagValues("aac", "aac", _id3_and_v1(source) or named(skeletons.ape_items(source.file)))
     source.file.seek(0)
     _describe(found, AACInfo(source.file))
     return found
 
 
 def _ogg(source: TagSource) -> TagValues:
-    header, comments, size, serial = containers.ogg_headers(source.file)
-    granule = containers.ogg_last_granule(source.file, serial)
+    header, comments, size, serial = skeletons.ogg_headers(source.file)
+    granule = ogg_last_granule(source.file, serial)
     if header[:7] == b"\x01vorbis":
         channels, rate, _, nominal = struct.unpack("<BIiI", header[11:24])
         found = TagValues("ogg", "vorbis", sample_rate=rate, channels=channels, bitrate=nominal)
@@ -165,7 +163,7 @@ def _ogg(source: TagSource) -> TagValues:
 
 
 def _mp4(source: TagSource) -> TagValues:
-    skeleton = containers.mp4(source.file)
+    skeleton = skeletons.mp4(source.file)
     if not skeleton:
         raise Unreadable("the MP4 file has no index (moov), as when a download broke off")
     movie = parse(MP4, fileobj=io.BytesIO(skeleton))
@@ -185,51 +183,46 @@ def _mp4(source: TagSource) -> TagValues:
 def _wav(source: TagSource) -> TagValues:
     file, found, data = source.file, TagValues("wav", "pcm"), 0
     byte_rate = 0
-    for name, offset, length in containers.chunks(file, "<"):
+    for name, start, stop in chunks(file, "<"):
         if name == b"fmt ":
-            code, channels, rate, byte_rate, _, bits = struct.unpack("<HHIIHH", file.read_at(offset, 16))
+            code, channels, rate, byte_rate, _, bits = struct.unpack("<HHIIHH", file.read_at(start, 16))
             found.codec = {0x55: "mp3", 0x50: "mp2", 0xFF: "aac"}.get(code, "pcm")
             found.channels, found.sample_rate, found.bitrate = channels, rate, byte_rate * 8
             found.bit_depth = bits if found.codec == "pcm" else None
         elif name == b"data":
-            data = length
+            data = stop - start
         elif name.lower() == b"id3 ":
-            found.values = id3_values(containers.id3(file, offset)[0]) | found.values
-        elif name == b"LIST" and file.read_at(offset, 4) == b"INFO":
-            found.values = found.values or named(
-                _riff_info(file.read_at(offset + 4, min(length - 4, containers.TEXT_MOST)))
-            )
+            found.values = id3_values(skeletons.id3(file, start)) | found.values
+        elif name == b"LIST" and file.read_at(start, 4) == b"INFO":
+            info = file.read_at(start + 4, min(stop - start - 4, skeletons.MAX_TEXT))
+            found.values = found.values or named(_riff_info(info))
     found.duration_s = data / byte_rate if byte_rate else None
     return found
 
 
 def _riff_info(data: bytes) -> dict[str, list[str]]:
-    items, at = {}, 0
-    for _ in range(containers.STEPS_MOST):
-        if at + 8 > len(data):
-            break
-        name, size = struct.unpack("<4sI", data[at : at + 8])
-        raw = data[at + 8 : at + 8 + size].rstrip(b"\0")
+    items = {}
+    for name, start, stop in chunks(RangeFile(len(data), {0: data}), "<", at=0):
+        raw = data[start:stop].rstrip(b"\0")
         try:
             text = raw.decode()
         except UnicodeDecodeError:
             text = raw.decode("cp1252", "replace")
         items[name.decode("latin-1").lower()] = [text]
-        at += 8 + size + size % 2
     return items
 
 
 def _aiff(source: TagSource) -> TagValues:
     file, found = source.file, TagValues("aiff", "pcm")
-    for name, offset, _ in containers.chunks(file, ">"):
+    for name, start, _ in chunks(file, ">"):
         if name == b"COMM":
-            channels, frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", file.read_at(offset, 18))
+            channels, frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", file.read_at(start, 18))
             rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)  # an 80-bit extended float
             found.channels, found.bit_depth, found.sample_rate = channels, bits, round(rate)
             found.duration_s = frames / rate if rate else None
             found.bitrate = round(rate * channels * bits)
         elif name in (b"ID3 ", b"id3 "):
-            found.values = id3_values(containers.id3(file, offset)[0])
+            found.values = id3_values(skeletons.id3(file, start))
     return found
 
 
@@ -237,7 +230,7 @@ def _wavpack(source: TagSource) -> TagValues:
     file = source.file
     samples, flags = struct.unpack("<12xI8xI", file.read_at(source.start, 28))
     rate = _WAVPACK_RATES.get(flags >> 23 & 15)
-    found = TagValues("wv", "wavpack", named(containers.ape_items(file)), sample_rate=rate)
+    found = TagValues("wv", "wavpack", named(skeletons.ape_items(file)), sample_rate=rate)
     found.channels, found.bit_depth = 1 if flags & 4 else 2, ((flags & 3) + 1) * 8
     if rate and flags >> 31:  # DSD: one-bit samples, counted by eight
         found.sample_rate, found.bit_depth = rate * 8, 1
@@ -247,7 +240,7 @@ def _wavpack(source: TagSource) -> TagValues:
 
 
 def _ape(source: TagSource) -> TagValues:
-    found = TagValues("ape", "ape", named(containers.ape_items(source.file)))
+    found = TagValues("ape", "ape", named(skeletons.ape_items(source.file)))
     source.file.seek(source.start)
     info = MonkeysAudioInfo(source.file)
     _describe(found, info)
@@ -257,14 +250,14 @@ def _ape(source: TagSource) -> TagValues:
 
 
 def _musepack(source: TagSource) -> TagValues:
-    found = TagValues("mpc", "musepack", named(containers.ape_items(source.file)))
+    found = TagValues("mpc", "musepack", named(skeletons.ape_items(source.file)))
     source.file.seek(source.start)
     _describe(found, MusepackInfo(source.file))
     return found
 
 
 def _tta(source: TagSource) -> TagValues:
-    found = TagValues("tta", "tta", _id3_and_v1(source) or named(containers.ape_items(source.file)))
+    found = TagValues("tta", "tta", _id3_and_v1(source) or named(skeletons.ape_items(source.file)))
     _describe(found, TrueAudioInfo(source.file, source.start))
     found.channels, found.bit_depth = struct.unpack("<HH", source.file.read_at(source.start + 6, 4))
     found.bitrate = _average(source.file.size, found.duration_s)
@@ -276,7 +269,7 @@ def _dsf(source: TagSource) -> TagValues:
     found = TagValues("dsf", "dsd", sample_rate=rate, channels=channels, bit_depth=bits, bitrate=rate * channels)
     found.duration_s = samples / rate if rate else None
     if pointer:
-        found.values = id3_values(containers.id3(source.file, pointer)[0])
+        found.values = id3_values(skeletons.id3(source.file, pointer))
     return found
 
 

@@ -14,7 +14,7 @@ from musicfs.texts import normalised, without_hidden
 MAX_BYTES = 255
 """The longest component, in UTF-8 bytes, that Linux filesystems take."""
 
-_TAG_MOST = 80
+_MAX_TAG = 80
 """Bytes: room for a digest of 64 digits and a number."""
 _REPLACED = str.maketrans({"/": "-", "\\": "-", "|": "-", '"': "'", "*": "_", "?": "_", "<": "_", ">": "_"})
 _COLON_BEFORE_SPACE = re.compile(r"(?<!\s)\s*:(?=\s)")
@@ -65,7 +65,7 @@ def split_extension(name: str) -> tuple[str, str]:
 def with_suffix_tag(name: str, tag: str) -> str:
     """`name` with ` [tag]` before its extension, still one safe component: how names that collide are told apart."""
     stem, ext = split_extension(name)
-    suffix = f" [{safe_component(tag, _TAG_MOST)}]"
+    suffix = f" [{safe_component(tag, _MAX_TAG)}]"
     room = MAX_BYTES - len(suffix.encode()) - (len(ext) + 1 if ext else 0)
     return safe_component(stem, room) + suffix + (f".{ext}" if ext else "")
 

@@ -22,7 +22,7 @@ from typing import NoReturn
 PAGE = 4096
 AHEAD = 64 * 1024
 """The least that is asked for at once; as large as the head and the tail that fingerprint.py samples."""
-AHEAD_MOST = 1024 * 1024
+MAX_AHEAD = 1024 * 1024
 MAX_AT_ONCE = 16 * 1024 * 1024
 """No tag needs a single read of more: a larger one is a garbage length."""
 MAX_IN_ALL = 32 * 1024 * 1024
@@ -152,7 +152,7 @@ class RangeFile(io.RawIOBase):
             end = self._starts[last]
         stop = end
         if self._ahead:
-            ahead = min(max(self._run_before(start, index - 1), self._ahead), AHEAD_MOST)
+            ahead = min(max(self._run_before(start, index - 1), self._ahead), MAX_AHEAD)
             start = max(start // PAGE * PAGE, before)
             stop = -(-max(end, start + ahead) // PAGE) * PAGE
             if stop >= self.size:

@@ -38,7 +38,7 @@ _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
-_VALUES_MOST = 100
+_MAX_VALUES = 100
 """So many values of one field count."""
 _MANY_BLANKS = re.compile(r"\s{9,}")
 
@@ -183,15 +183,15 @@ def _clean(raw: Iterable[str]) -> list[str]:
     """The distinct values that say something, split where a NUL joins several."""
     texts: dict[str, None] = {}
     for joined in raw:
-        for text in joined[: MAX_CHARACTERS * 8].split("\0", _VALUES_MOST):
+        for text in joined[: MAX_CHARACTERS * 8].split("\0", _MAX_VALUES):
             whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
             few = _MANY_BLANKS.sub(" ", whole[: MAX_CHARACTERS * 2])
             stripped = normalised(few).strip().strip("\ufeff")[:MAX_CHARACTERS].strip()
             if stripped:
                 texts[stripped] = None
-        if len(texts) >= _VALUES_MOST:
+        if len(texts) >= _MAX_VALUES:
             break
-    return list(texts)[:_VALUES_MOST]
+    return list(texts)[:_MAX_VALUES]
 
 
 def _first(values: Mapping[str, list[str]], field: str) -> str | None:
