@@ -21,8 +21,15 @@ from musicfs.config.secrets import find_secret
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import WatchCallback, WatchHandle
-from musicfs.origins.bounds import MAX_FOLDERS, is_in_reach, is_usable
-from musicfs.origins.listing import is_skipped
+from musicfs.origins.helpers import (
+    MAX_FOLDERS,
+    EmptyRootCheck,
+    check_version,
+    is_in_reach,
+    is_skipped,
+    is_usable,
+    size_within,
+)
 from musicfs_webdav.multistatus import QUESTION, Entry, parse, strong, time_of
 from musicfs_webdav.settings import WebdavSettings
 
@@ -63,15 +70,15 @@ class WebdavOrigin:
         self._server = f"{url.scheme}://{url.netloc}"
         self._root = unquote(url.path, errors="surrogateescape")
         self._timeout_ms = config.timeout_ms
-        self._populated = populated
+        self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._shown('')}")
         self._slots = asyncio.Semaphore(config.pool_size)
         self._session: ClientSession | None = None
         self._closed = False
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         path = self._checked(replica.path)
-        size = min(size, replica.size - offset)
-        if size <= 0:
+        size = size_within(replica, offset, size)
+        if not size:
             return b""
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
         if replica.etag is not None:
@@ -82,8 +89,7 @@ class WebdavOrigin:
         if answer.status not in (200, 206):
             raise await self._failure(path, answer)
         first, now = self._described(path, answer)
-        if now.size != replica.size or not replica.is_version(now):
-            raise ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
+        check_version(replica, now)
         if first != offset or len(answer.body) != size:
             raise self._broken("another range was sent than was asked for")
         return answer.body
@@ -135,13 +141,13 @@ class WebdavOrigin:
         """What lies in the folder, by its name. Raises OriginFailed for an empty root where there was music."""
         found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_MAX_LISTING))
         if not folder:
-            self._note(bool(found))
+            self._check_empty(not found)
         return found
 
     async def _look(self) -> None:
         """Raises OriginFailed unless the root can be listed, and is not empty though there was music in it."""
         entries = await self._propfind("", "/", depth=1, most=_MAX_PROBE, cut=True)
-        self._note(bool(self._named("", entries)))
+        self._check_empty(not self._named("", entries))
 
     def _named(self, folder: str, entries: list[Entry]) -> dict[str, Entry]:
         """By name, without those whose name no file can have."""
@@ -151,11 +157,6 @@ class WebdavOrigin:
             raise self._broken(f"{wrong.path!r} is listed in {below}, where it can't be")
         named = ((entry.path.removeprefix(below), entry) for entry in entries if entry.path != whole)
         return {name: entry for name, entry in named if is_usable(name)}
-
-    def _note(self, filled: bool) -> None:
-        if self._populated and not filled:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is nothing in {self._shown('')}")
-        self._populated = filled
 
     async def _entry(self, path: str) -> Entry:
         entries = await self._propfind(path, "", depth=0, most=_MAX_PROBE)

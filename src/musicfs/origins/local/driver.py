@@ -22,6 +22,7 @@ from musicfs.config.sources import Expected
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
 from musicfs.origin import TellLeftOut, WatchCallback, WatchHandle
+from musicfs.origins.helpers import EmptyRootCheck, check_inside, check_version, is_inside, read_exactly, size_within
 from musicfs.origins.links import Below, LinkRefused, LinksSetting
 from musicfs.origins.listing import FolderListing, Identity, Lister, identity_of
 from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
@@ -71,7 +72,7 @@ class LocalOrigin:
         self._path = str(settings.path)
         self._below = Below(self._path, settings.links or "all")
         self._through_links = self._below.links != "none"
-        self._populated = populated
+        self._check_empty = EmptyRootCheck(config.id, populated, f"the folder {self._path} is empty; is it mounted?")
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
         self._files = OpenFiles(_OPEN_FILES)
         self._root: _Root | None = None
@@ -142,7 +143,7 @@ class LocalOrigin:
         """None besides where the folder is on a network mount: changes made at its far end are not reported here."""
         if self._root is None:
             await self._look()
-        if self._root is None or not self._root.on_disk or not _is_inside(path):
+        if self._root is None or not self._root.on_disk or not is_inside(path):
             return None
         forget = self._watches.discard
         watch = FolderWatch(
@@ -247,7 +248,7 @@ class LocalOrigin:
             close_all([fd])
 
     def _open_now(self, key: Key) -> OpenFile | None:
-        if self._root is None or self._root.fd is None or not _is_inside(key[0]):
+        if self._root is None or self._root.fd is None or not is_inside(key[0]):
             return None
         try:
             fd = open_cached(self._root.fd, key[0], through_links=self._through_links)
@@ -273,8 +274,7 @@ class LocalOrigin:
     # What follows runs in worker threads.
 
     def _translated(self, path: str, call: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
-        if not _is_inside(path):
-            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        check_inside(self.id, path)
         try:
             return call(*args)
         except OSError as error:
@@ -303,9 +303,7 @@ class LocalOrigin:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._path} is not a folder") from None
         except OSError as error:
             raise OriginFailed(self.id, _fault(error), f"{self._path}: {error.strerror}") from error
-        if empty and self._populated:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {self._path} is empty; is it mounted?")
-        self._populated = self._populated or not empty
+        self._check_empty(empty)
         return identity_of(about)
 
     def _open_root(self) -> _Root:
@@ -328,7 +326,9 @@ class LocalOrigin:
         key = key_of(replica)
         file = self._files.take(key) or self._open(replica, key)
         try:
-            data = _read_exactly(file.fd, offset, min(size, max(0, replica.size - offset)))
+            data = read_exactly(
+                lambda at, left: os.pread(file.fd, left, at), offset, size_within(replica, offset, size)
+            )
             self._check_version(replica, fstat(file.fd))  # after reading: what was read is then of that version
             return data
         except (OSError, ReplicaFailed):
@@ -353,12 +353,10 @@ class LocalOrigin:
         return file
 
     def _check_version(self, replica: Replica, about: os.stat_result) -> None:
-        if stat.S_ISDIR(about.st_mode):
-            raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
-        version = about.st_size, stored_ns(about.st_mtime_ns)
-        other_user = replica.uid is not None and about.st_uid != replica.uid
-        if not stat.S_ISREG(about.st_mode) or version != (replica.size, replica.mtime_ns) or other_user:
-            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+        same_user = replica.uid is None or about.st_uid == replica.uid
+        is_file = stat.S_ISREG(about.st_mode) and same_user
+        now = Stat(replica.path, about.st_size, about.st_mtime_ns) if is_file else None
+        check_version(replica, now, is_folder=stat.S_ISDIR(about.st_mode))
 
     def _stat(self, path: str) -> Stat:
         about = self._below.stat(path)
@@ -410,22 +408,6 @@ def _close_aside(fds: list[int]) -> None:
 def _close_root(root: _Root) -> None:
     if root.fd is not None:  # of a disk of this machine
         os.close(root.fd)
-
-
-def _is_inside(path: str) -> bool:
-    return not path.startswith("/") and ("\0" not in path) and (".." not in path or ".." not in path.split("/"))
-
-
-def _read_exactly(fd: int, offset: int, size: int) -> bytes:
-    data = os.pread(fd, size, offset)
-    if len(data) == size or not data:
-        return data
-    parts = [data]
-    done = len(data)
-    while done < size and (data := os.pread(fd, size - done, offset + done)):
-        parts.append(data)
-        done += len(data)
-    return b"".join(parts)
 
 
 def _fault(error: OSError) -> OriginFault:

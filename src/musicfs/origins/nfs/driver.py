@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.config.models import OriginConfig
-from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import TellFolder, WatchCallback, list_all
 from musicfs.origins.bounds import MAX_FOLDERS
+from musicfs.origins.helpers import check_inside
 from musicfs.origins.nfs.files import NfsFiles
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.pool import NfsSession
@@ -78,8 +79,7 @@ class NfsOrigin:
 
     async def _run(self, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
         """Runs a blocking call in a thread. renewed: it may take as long as answers keep coming."""
-        if not _is_inside(path):
-            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        check_inside(self.id, path)
         patience = Patience(self._timeout, renewed=renewed)
         try:
             async with asyncio.timeout(None if renewed else self._timeout):
@@ -90,7 +90,3 @@ class NfsOrigin:
             raise OriginFailed(self.id, error.fault, str(error)) from None
         finally:
             patience.ended = True
-
-
-def _is_inside(path: str) -> bool:
-    return not path.startswith("/") and "\0" not in path and ".." not in path.split("/")

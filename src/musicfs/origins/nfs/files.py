@@ -9,8 +9,16 @@ from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
-from musicfs.origins.bounds import is_in_reach, is_usable
-from musicfs.origins.listing import FolderListing, is_skipped
+from musicfs.origins.helpers import (
+    EmptyRootCheck,
+    check_length,
+    check_version,
+    is_in_reach,
+    is_skipped,
+    is_usable,
+    size_within,
+)
+from musicfs.origins.listing import FolderListing
 from musicfs.origins.nfs.handle_cache import HandleCache
 from musicfs.origins.nfs.libnfs import Connection, Export, NfsStat64, Patience
 from musicfs.origins.nfs.pool import ExportRefused, NfsPool, NfsSession
@@ -32,7 +40,8 @@ class NfsFiles:
         self._export = export
         self._sessions = NfsPool(export)
         self._places = HandleCache()
-        self._populated = populated
+        detail = f"the folder {export.path} is empty; is its disk mounted at {export.host}?"
+        self._check_empty = EmptyRootCheck(origin, populated, detail)
         self._filled: tuple[bytes, int] | None = None  # the root, and its time, when there last was something in it
 
     def close(self) -> None:
@@ -97,11 +106,9 @@ class NfsFiles:
             empty = not session.connection.list("/")
         except PermissionError:
             raise self._unlisted(self._export.path) from None
-        if empty and self._populated:
-            detail = f"the folder {self._export.path} is empty; is its disk mounted at {self._export.host}?"
-            raise OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
+        self._check_empty(empty)
         if not empty:
-            self._populated, self._filled = True, seen
+            self._filled = seen
         return root
 
     def check_same(self, session: NfsSession, root: bytes) -> None:
@@ -113,7 +120,7 @@ class NfsFiles:
         return [self.read(session, replica, offset, size) for offset, size in ranges]
 
     def read(self, session: NfsSession, replica: Replica, offset: int, size: int) -> bytes:
-        connection, size = session.connection, min(size, max(0, replica.size - offset))
+        connection, size = session.connection, size_within(replica, offset, size)
         certain = True
         try:
             handle, certain = self._places.find(connection, replica.path)
@@ -143,16 +150,12 @@ class NfsFiles:
             if piece.about is not None:
                 self._check_version(replica, piece.about)
         data = pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
-        if len(data) != size:
-            detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
-            raise OriginFailed(self._origin, OriginFault.IO, detail)
+        check_length(replica, data, size)
         return data
 
     def _check_version(self, replica: Replica, about: NfsAttributes) -> None:
-        if stat.S_ISDIR(about.mode):
-            raise ReplicaFailed(self._origin, replica.path, ReplicaFault.MISSING, "it is a folder now")
-        if not stat.S_ISREG(about.mode) or (about.size, about.mtime_ns) != (replica.size, replica.mtime_ns):
-            raise ReplicaFailed(self._origin, replica.path, ReplicaFault.CHANGED)
+        now = Stat(replica.path, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
+        check_version(replica, now, is_folder=stat.S_ISDIR(about.mode))
 
     def stat(self, session: NfsSession, path: str) -> Stat:
         about = session.connection.stat(f"/{path}")

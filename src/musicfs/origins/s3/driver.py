@@ -10,6 +10,7 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import HandOut, WatchCallback, WatchHandle
+from musicfs.origins.helpers import EmptyRootCheck, check_version, size_within
 from musicfs.origins.s3.client import Bucket, S3Response, Take
 from musicfs.origins.s3.credentials import KeyChain
 from musicfs.origins.s3.listing import (
@@ -50,13 +51,13 @@ class S3Origin:
         self.kind: OriginType = config.origin_type
         self._name = settings.bucket
         self._root = f"{settings.prefix}/" if settings.prefix else ""
-        self._populated = populated
+        self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._name}/{self._root}")
         self._keys = KeyChain(config, settings)
         self._parsing = WorkerThreads(f"origin-{config.id}-listings", 1)
         self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size, config.timeout_ms / 1000)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        return await self._read(replica, offset, min(size, replica.size - offset))
+        return await self._read(replica, offset, size_within(replica, offset, size))
 
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
         """See origin.Streams."""
@@ -100,7 +101,7 @@ class S3Origin:
             async for stat in self._file(under, any_keys):
                 yield stat
         else:
-            self._note(any_keys)
+            self._check_empty(not any_keys)
 
     async def _file(self, path: str, is_folder: bool) -> AsyncIterator[Stat]:
         try:
@@ -131,7 +132,7 @@ class S3Origin:
         return key
 
     async def _read(self, replica: Replica, offset: int, size: int) -> bytes:
-        if size <= 0:
+        if not size:
             self._key(replica.path)
             return b""
         answer = await self._get(replica, offset, size)
@@ -155,9 +156,7 @@ class S3Origin:
     def _check(self, replica: Replica, offset: int, answer: S3Response) -> None:
         """Raises unless it is of this version of the file, and begins at `offset`. The body need not be there yet."""
         first, whole = self._place(answer)
-        now = self._described(replica.path, answer, whole)
-        if now.size != replica.size or not replica.is_version(now):
-            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+        check_version(replica, self._described(replica.path, answer, whole))
         if first != offset:
             raise self._other_range()
 
@@ -183,12 +182,7 @@ class S3Origin:
     async def _look(self) -> None:
         """Raises OriginFailed unless the bucket can be listed, and is not empty though files of it are known."""
         page = await self._page(self._query(self._root, _PROBED), _PROBED, _MAX_PROBE)
-        self._note(any(entry.path != self._root for entry in page.entries))
-
-    def _note(self, any_keys: bool) -> None:
-        if self._populated and not any_keys:
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is nothing in {self._name}/{self._root}")
-        self._populated = any_keys
+        self._check_empty(all(entry.path == self._root for entry in page.entries))
 
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         query = self._query(prefix, PAGE)

@@ -12,7 +12,14 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, encode_path
 from musicfs.origin import TellFolder, WatchCallback, WatchHandle, list_all, server_name
-from musicfs.origins.bounds import MAX_FOLDERS
+from musicfs.origins.helpers import (
+    MAX_FOLDERS,
+    EmptyRootCheck,
+    check_inside,
+    check_length,
+    check_version,
+    size_within,
+)
 from musicfs.origins.sftp.connect import Dialler, SftpPool
 from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, version_of
 from musicfs.origins.sftp.session import SftpSession, all_of
@@ -39,7 +46,8 @@ class SftpOrigin:
         settings = SftpSettings.model_validate(dict(config.settings))
         self._root = encode_path(remote_path(settings.path))
         self._shown = f"{settings.host}:{settings.path}"
-        self._populated = populated
+        detail = f"the folder {self._shown} is empty; is its disk mounted there?"
+        self._check_empty = EmptyRootCheck(config.id, populated, detail)
         self._timeout = config.timeout_ms / 1000
         self._turns = asyncio.Semaphore(config.pool_size)
         most = min(_CONNECTIONS, config.pool_size)
@@ -128,8 +136,7 @@ class SftpOrigin:
 
         waits: for its turn, when many calls are under way. patient: the call bounds its own requests.
         """
-        if path.startswith("/") or "\0" in path or ".." in path.split("/"):
-            raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "the path leads out of the origin's folder")
+        check_inside(self.id, path)
         try:
             async with asyncio.timeout(None if patient else self._timeout):
                 if not waits:
@@ -191,24 +198,20 @@ class SftpOrigin:
     async def _read(self, session: SftpSession, replica: Replica, offset: int, size: int) -> bytes:
         from asyncssh import SFTPFailure
 
-        path, size = self._full(replica.path), max(0, min(size, replica.size - offset))
+        path, size = self._full(replica.path), size_within(replica, offset, size)
         try:
             async with session.file(path, replica) as file:
                 data, about = await session.read(file, offset, size)
                 self._check_version(replica, about)
-                if len(data) != size:
-                    detail = f"{replica.path!r} gave {len(data)} bytes instead of {size}"
-                    raise OriginFailed(self.id, OriginFault.IO, detail)
+                check_length(replica, data, size)
                 return data
         except SFTPFailure:  # that says nothing; a folder in the place of the file gives it, and a broken disk
             self._check_version(replica, await session.stat(path))
             raise
 
     def _check_version(self, replica: Replica, about: SFTPAttrs) -> None:
-        if is_folder(about):
-            raise ReplicaFailed(self.id, replica.path, ReplicaFault.MISSING, "it is a folder now")
-        if not is_file(about) or version_of(about) != (replica.size, replica.mtime_ns):
-            raise ReplicaFailed(self.id, replica.path, ReplicaFault.CHANGED)
+        now = Stat(replica.path, *version_of(about)) if is_file(about) else None
+        check_version(replica, now, is_folder=is_folder(about))
 
     async def _begin(self, session: SftpSession, under: str) -> Stat | tuple[Walk, SftpFolder]:
         """The file at `under`, or a walk from the folder."""
@@ -259,10 +262,7 @@ class SftpOrigin:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail) from None
         except SFTPPermissionDenied:
             raise OriginFailed(self.id, OriginFault.DENIED, f"the folder {self._shown} may not be read") from None
-        if empty and self._populated:
-            detail = f"the folder {self._shown} is empty; is its disk mounted there?"
-            raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
-        self._populated = self._populated or not empty
+        self._check_empty(empty)
 
     def _full(self, path: str) -> bytes:
         return self._root + b"/" + encode_path(path) if path else self._root

@@ -9,8 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from musicfs.model import Stat, decode_path, encode_path, stored_ns
-from musicfs.origins.bounds import is_in_reach, is_usable
-from musicfs.origins.listing import is_skipped
+from musicfs.origins.helpers import is_in_reach, is_skipped, is_usable
 from musicfs.origins.sftp.session import Child, SftpSession
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import TellFolder, WatchCallback, list_all
-from musicfs.origins.bounds import MAX_FOLDERS, MAX_NAMES, is_in_reach, is_usable
-from musicfs.origins.listing import is_skipped
+from musicfs.origins.helpers import MAX_FOLDERS, MAX_NAMES, is_in_reach, is_skipped, is_usable
 from musicfs.origins.smb.errors import Login
 from musicfs.origins.smb.files import SmbFiles, SmbListing, is_addressable
 from musicfs.origins.smb.session import Deadline, Share

@@ -8,6 +8,7 @@ from smbprotocol.header import NtStatus
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
+from musicfs.origins.helpers import EmptyRootCheck, check_length, check_version, read_exactly, size_within
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.errors import ShareLost, StatusRefused
 from musicfs.origins.smb.session import Deadline, Share
@@ -37,16 +38,19 @@ class SmbListing:
 
 
 class SmbFiles:
-    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as origin.Origin says.
-
-    populated: it is known to have had files.
-    """
+    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as origin.Origin says."""
 
     def __init__(self, id: OriginId, share: Share, prefix: str, populated: bool) -> None:
-        self.populated = populated
         self._id = id
         self._share = share
         self._prefix = prefix
+        self._shown = f"the folder {prefix!r} of the share" if prefix else "the share's folder"
+        self._check_empty = EmptyRootCheck(id, populated, f"{self._shown} is empty; is the server's disk there?")
+
+    @property
+    def populated(self) -> bool:
+        """Whether it is known to have had files."""
+        return self._check_empty.populated
 
     @property
     def alive(self) -> bool:
@@ -65,21 +69,16 @@ class SmbFiles:
     # Reading
 
     def read(self, replica: Replica, offset: int, size: int, deadline: Deadline) -> bytes:
-        left = min(size, max(0, replica.size - offset))
-        parts: list[bytes] = []
+        def read_some(offset: int, size: int) -> bytes:
+            data, before, after = self._share.read(self._full(replica.path), offset, size, deadline)
+            check_version(replica, _stat(replica.path, before) if before == after else None)
+            return data
+
+        size = size_within(replica, offset, size)
         try:
-            while True:
-                data, before, after = self._share.read(self._full(replica.path), offset, left, deadline)
-                if before[:2] != (replica.size, replica.mtime_ns) or after != before:
-                    raise ReplicaFailed(self._id, replica.path, ReplicaFault.CHANGED)
-                parts.append(data)
-                offset += len(data)
-                left -= len(data)
-                if left and not data:
-                    detail = f"{replica.path!r} ended {left} bytes before its size"
-                    raise OriginFailed(self._id, OriginFault.IO, detail)
-                if not left:
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+            data = read_exactly(read_some, offset, size)
+            check_length(replica, data, size)
+            return data
         except (StatusRefused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
 
@@ -94,7 +93,6 @@ class SmbFiles:
 
     def check_root(self, deadline: Deadline) -> wire.Identity | None:
         """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
-        where = f"the folder {self._prefix!r} of the share" if self._prefix else "the share's folder"
         try:
             about, entries = self._share.peek(self._full(""), deadline)
         except ShareLost as lost:
@@ -103,11 +101,9 @@ class SmbFiles:
             if refused.status not in _DENIED:
                 self.close()  # a server may keep a folder that has come back from whoever saw it go
             fault = OriginFault.DENIED if refused.status in _DENIED else OriginFault.UNREACHABLE
-            raise OriginFailed(self._id, fault, f"{where}: {refused}") from refused
+            raise OriginFailed(self._id, fault, f"{self._shown}: {refused}") from refused
         empty = all(entry.name in (".", "..") for entry in entries)
-        if empty and self.populated:
-            raise OriginFailed(self._id, OriginFault.UNREACHABLE, f"{where} is empty; is the server's disk there?")
-        self.populated = self.populated or not empty
+        self._check_empty(empty)
         return about.identity
 
     # Listing
