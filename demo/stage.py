@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Self
 
 from musicfs.mount import mount_points
+from musicfs.system.mounts import mounts
 
 _PATIENCE_SECS = 60.0
 _LOOK_EVERY_SECS = 0.05
@@ -87,7 +88,7 @@ class Stage:
         if mount_points.mounted(self.music):  # somebody is still in there
             self.musicfs("unmount", "--lazy", str(self.music), check=False, capture=True)
         self.end_places()
-        left = [mount.path for mount in mount_points.mounts() if mount.path.is_relative_to(self.folder)]
+        left = [mount.path for mount in mounts() if mount.path.is_relative_to(self.folder)]
         if left:  # never delete through a mount
             print(
                 f"Still mounted: {', '.join(map(str, left))}. Unmount it, then remove {self.folder}.", file=sys.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.mount import mount_points
+from musicfs.system.mounts import mounts
 from tests.support.servers.sshd import open_folder
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +34,9 @@ def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def left_behind(folder: Path) -> list[str]:
     """Mounts, files and processes of a demo that ran with `folder` for its temporary folder."""
-    mounts = [str(mount.path) for mount in mount_points.mounts() if mount.path.is_relative_to(folder)]
+    mounted = [str(mount.path) for mount in mounts() if mount.path.is_relative_to(folder)]
     files = [str(path) for path in folder.iterdir()]
-    return mounts + files + list(_processes(f"TMPDIR={folder}"))
+    return mounted + files + list(_processes(f"TMPDIR={folder}"))
 
 
 def _processes(variable: str) -> Iterator[str]:

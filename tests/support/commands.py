@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from musicfs.mount import mount_points
+from musicfs.system.mounts import mounts
 from tests.support.audio import make_audio
 
 Done = subprocess.CompletedProcess[str]
@@ -49,7 +49,7 @@ class Commands:
         return json.loads(self(*arguments, "--json").stdout)
 
     def unmount_all(self) -> None:
-        for mounted in mount_points.mounts():
+        for mounted in mounts():
             if mounted.path.is_relative_to(self.home):
                 subprocess.run(["umount", "--lazy", str(mounted.path)], check=False)
 

@@ -14,8 +14,8 @@ from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
 from musicfs.library.placement import FolderPlacer, fold, folder_of
 from musicfs.library.tree import settle_names
-from musicfs.mount.mount_points import parse_mounts
 from musicfs.origins.s3.listing import error_code, parse_page
+from musicfs.system.mounts import parse_mounts
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 from musicfs.tags.tags import Tags, role_of
 from musicfs.tags.templates import Template, TemplateError, disc_from_folder, track_fields

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demo.stage import DemoError, Interrupts, Stage
 
-from musicfs.mount import mount_points
+from musicfs.system.mounts import mounts
 
 
 class NasStage(Stage):
@@ -41,7 +41,7 @@ class NasStage(Stage):
         self.wait_for(lambda: self._nas_is_mounted() or self._nas_has_ended(), "the NAS can't be mounted")
 
     def _nas_is_mounted(self) -> bool:
-        return any(mount.path == self.nas for mount in mount_points.mounts())
+        return any(mount.path == self.nas for mount in mounts())
 
     def _nas_has_ended(self) -> bool:
         assert self._nas is not None

@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from musicfs.errors import UserError
 from musicfs.system import processes
+from musicfs.system.mounts import Mounted, mounts
 
 _TYPE = "fuse.musicfs"
 _MODE = 0o755
-
-
-@dataclass(frozen=True, slots=True)
-class Mounted:
-    """A line of the mount table."""
-
-    path: Path
-    type: str
-    device: str
-    """Major and minor number, "0:54"."""
-
-
-def _unescape(text: str) -> str:
-    """Undoes the octal escapes of /proc/self/mountinfo; see proc_pid_mountinfo(5)."""
-    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
-
-
-def mounts() -> list[Mounted]:
-    """Returns everything that is mounted, in the order of mounting."""
-    return parse_mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
-
-
-def parse_mounts(text: str) -> list[Mounted]:
-    """Returns the valid lines of a mount table; see proc_pid_mountinfo(5)."""
-    found = []
-    for line in text.split("\n"):
-        before, dash, after = line.partition(" - ")
-        fields = before.split(" ")
-        if dash and len(fields) > 4:
-            found.append(Mounted(Path(_unescape(fields[4])), after.partition(" ")[0], fields[2]))
-    return found
 
 
 def mounted(path: Path) -> Mounted | None:

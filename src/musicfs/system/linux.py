@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from musicfs.system.mounts import mounts
+
 RESOLVE_NO_XDEV = 0x1
 RESOLVE_NO_MAGICLINKS = 0x2
 RESOLVE_NO_SYMLINKS = 0x4
@@ -113,10 +115,6 @@ def filesystem_of(fd: int) -> str:
     """
     try:
         info = dict(line.split(":\t", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())
-        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").rstrip("\n").split("\n"):
-            fields = line.split(" ")
-            if fields[0] == info.get("mnt_id"):
-                return fields[fields.index("-") + 1]
+        return next((mount.type for mount in mounts() if mount.id == info.get("mnt_id")), "")
     except (OSError, ValueError):
-        pass
-    return ""
+        return ""
