@@ -1,7 +1,7 @@
-"""What can go wrong, by who has to act on it.
+"""The exceptions of MusicFS.
 
-`UserError` is for the person at the keyboard: one sentence, no traceback. `OriginFailed` blames an origin and
-lowers its health; `ReplicaFailed` blames one file there and leaves the origin's health alone.
+`UserError` is for the user: one sentence, no traceback. `OriginFailed` is the failure of an origin and lowers its
+health; `ReplicaFailed` is the failure of one file there and does not change the origin's health.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from musicfs.model import OriginId
 from musicfs.texts import said
 
 _DETAIL_MOST = 500
-"""Characters: our own advice is not longer. Of what a server says, `said` leaves 200."""
+"""Characters: our own advice is not longer. `said` shortens what a server says to 200."""
 
 
 class MusicFSError(Exception):
-    """The root of everything that MusicFS raises on purpose."""
+    """The base class of everything that MusicFS raises on purpose."""
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The error itself, or the first one of a group: people are told of one, in a sentence."""
+    """Returns the error itself, or the first one of a group: a message names one, in a sentence."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 class UserError(MusicFSError):
-    """Something the user can mend: one sentence that names the thing and the next step."""
+    """A problem that the user can solve: one sentence that names the thing and the next step."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""The values that every part speaks in: no I/O, no behaviour beyond their own consistency."""
+"""The values that every part uses: no I/O, no behaviour beyond their own consistency."""
 
 from __future__ import annotations
 
@@ -62,10 +62,9 @@ def decode_path(path: bytes) -> str:
 
 
 def stored_ns(ns: float) -> int:
-    """A time in nanoseconds since the epoch as it is kept and compared: a signed number of 64 bits.
+    """Clamps a time in nanoseconds since the epoch to a signed number of 64 bits, as it is stored and compared.
 
-    Times before 1677 and after 2262 become the nearest that fits, and what is no number becomes 0: a broken clock costs
-    no file.
+    Times before 1677 and after 2262 become the nearest that fits, and NaN becomes 0: a broken clock hides no file.
     """
     if _MIN_NS <= ns <= _MAX_NS:
         return int(ns)
@@ -75,13 +74,13 @@ def stored_ns(ns: float) -> int:
 
 
 def ns_of(when: datetime) -> int:
-    """A date in nanoseconds since the epoch, in whole seconds; one without a time zone is in UTC."""
+    """Returns a date in nanoseconds since the epoch, in whole seconds; a date without a time zone is in UTC."""
     aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     return stored_ns((aware - _EPOCH) // timedelta(seconds=1) * 10**9)
 
 
 class HealthStatus(Enum):
-    """What is known of an origin. UNKNOWN ranks as DEGRADED does."""
+    """The health of an origin. UNKNOWN ranks as DEGRADED does."""
 
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
@@ -90,8 +89,10 @@ class HealthStatus(Enum):
 
 
 class Owner(NamedTuple):
-    """Whom a file belongs to, and which of these may read it. mode: of the bits 0o400, 0o040 and 0o004 those that hold
-    with all folders above the file taken into account."""
+    """A file's owner and group, and who may read it.
+
+    mode: those of the bits 0o400, 0o040 and 0o004 that hold when all folders above the file are taken into account.
+    """
 
     uid: int
     gid: int
@@ -103,8 +104,8 @@ class Stat:
     """One file as an origin lists it.
 
     path: relative to the origin's root, "/"-separated, without a leading slash; bytes that are not UTF-8
-    are kept as surrogate escapes. size: bytes. mtime_ns: nanoseconds since the epoch, as `stored_ns` makes them of
-    whatever time is given. etag: the store's own version of the bytes, where it has one. owner: where the origin has
+    are kept as surrogate escapes. size: bytes. mtime_ns: nanoseconds since the epoch, as `stored_ns` makes them
+    of any time. etag: the store's own version of the bytes, where it has one. owner: where the origin has
     users as this machine has them; it is no part of the version.
     """
 
@@ -119,7 +120,7 @@ class Stat:
             object.__setattr__(self, "mtime_ns", stored_ns(self.mtime_ns))
 
     def problem(self) -> str | None:
-        """Why neither the catalogue nor the kernel can hold this file ("size is negative ..."); None: they can."""
+        """Returns why neither the catalogue nor the kernel can hold this file ("size is negative ..."), or None."""
         if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
             return "size is negative or above 2^63-1 bytes"
         try:
@@ -137,7 +138,7 @@ class Stat:
 class Replica:
     """One file at one origin, in the version that was scanned. A driver refuses to read any other version.
 
-    uid: set while a scan reads it: the user that it was listed as belonging to, so that nothing else is read for it.
+    uid: set while a scan reads the file: the owner in the listing, so that no other user's file is read for it.
     """
 
     origin: OriginId
@@ -160,8 +161,10 @@ class Replica:
 
 
 class DiskFolder(NamedTuple):
-    """The root of an origin on a disk of this machine. through_links: whether its files may be opened by way of
-    symbolic links, those that lead out of it aside."""
+    """The root of an origin on a disk of this machine.
+
+    through_links: whether its files may be opened through symbolic links that stay inside it.
+    """
 
     path: str
     through_links: bool
@@ -169,7 +172,7 @@ class DiskFolder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One exact sequence of bytes, and the catalogue's number for it. Its replicas are interchangeable."""
+    """One exact sequence of bytes, and its number in the catalogue. Its replicas are interchangeable."""
 
     id: int
     fingerprint: Fingerprint

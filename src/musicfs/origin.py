@@ -1,4 +1,4 @@
-"""What an origin is to the rest of MusicFS. One driver per kind implements this and nothing else."""
+"""The interface of a driver: what MusicFS needs of an origin. Each kind of origin has one driver."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ field with a default, leaves it as it is.
 """
 
 WatchCallback = Callable[[Sequence[str]], None]
-"""Called on the event loop with the paths (files or folders, relative to the root) that may have changed; an
-empty path means: anything may have, look at everything."""
+"""Called on the event loop with the paths (files or folders, relative to the root) that may have changed. An
+empty path means that anything may have changed, so everything is listed."""
 
 
 def outermost(paths: Collection[str]) -> list[str]:
-    """The paths without those that lie below another of them, sorted; the empty path is above all."""
+    """Returns the paths that lie below none of the others, sorted; the empty path is above all."""
     if "" in paths:
         return [""]
     return sorted(path for path in paths if not any(str(above) in paths for above in PurePosixPath(path).parents))
@@ -74,7 +74,7 @@ class Origin(Protocol):
         ...
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
-        """Reports changes at and below `path` until the handle is closed; None: this origin must be polled."""
+        """Reports changes at and below `path` until the handle is closed. Returns None if the origin must be polled."""
         ...
 
     async def aclose(self) -> None:
@@ -84,10 +84,10 @@ class Origin(Protocol):
 
 @runtime_checkable
 class ReadsNow(Protocol):
-    """What an origin on a local disk offers besides: a read that never waits."""
+    """Optional, for an origin on a local disk: a read that never waits."""
 
     def read_now(self, replica: Replica, offset: int, size: int) -> bytes | memoryview | None:
-        """The bytes, if they can be had without blocking, else None (then use `read`).
+        """Returns the bytes if it can without blocking, else None (then use `read`).
 
         Synchronous, for the mount's hot path. A memoryview is valid until the next call. Raises as `read` does.
         """
@@ -96,20 +96,20 @@ class ReadsNow(Protocol):
 
 @runtime_checkable
 class ReadsRanges(Protocol):
-    """What an origin offers besides for which several reads of one file cost little more than one."""
+    """Optional, for an origin that reads several ranges of a file for little more than the price of one."""
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """As `read` of each (offset, size), in their order; raises as it does."""
+        """Reads each (offset, size), in their order, as `read` does; raises as `read` does."""
         ...
 
 
 @runtime_checkable
 class OnDisk(Protocol):
-    """What an origin in a folder of this machine offers besides: that other processes read its files themselves."""
+    """Optional, for an origin in a folder of this machine: other processes may read its files themselves."""
 
     async def folder_on_disk(self) -> DiskFolder | None:
-        """The root, if reading there can't hang because it is on a disk; else None. Raises `OriginFailed` when it is
-        away."""
+        """Returns the root if reading there can't hang because it is on a disk, else None. Raises `OriginFailed` when
+        the root is away."""
         ...
 
 
@@ -119,10 +119,10 @@ TellLeftOut = Callable[[str], None]
 
 @runtime_checkable
 class LeavesOutLinks(Protocol):
-    """What an origin offers besides that is set to follow only some of the symbolic links in it."""
+    """Optional, for an origin that follows only some of the symbolic links in it."""
 
     def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
-        """As `scan`; `tell` is called on the event loop with each link that is left out, before the scan ends."""
+        """Scans as `scan` does, and calls `tell` on the event loop with each link that is left out."""
         ...
 
 
@@ -132,40 +132,47 @@ HandOut = Callable[[int, bytes], None]
 
 @runtime_checkable
 class Streams(Protocol):
-    """What an origin offers besides whose answers come as a stream: one request may be long, and nobody waits for its
+    """Optional, for an origin whose answers come as a stream: one request may be long, and its parts serve before its
     end."""
 
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
-        """Reads parts of these sizes (bytes, none of them 0), which follow each other from `offset` and end within the
-        file; hands out each as soon as it is there, in order, on the event loop.
+        """Reads parts that follow each other from `offset`, and hands out each as soon as it has arrived, in order, on
+        the event loop. Returns after the last.
 
-        What is handed out is of the version in `replica`, whatever becomes of the rest. Returns after the last; raises
-        as `read` does.
+        Args:
+            replica: the file. Each part is of this version, even if the rest fails.
+            offset: of the first part, in bytes.
+            sizes: of the parts, in bytes; none is 0, and the last part ends within the file.
+            hand_out: takes the parts.
+
+        Raises as `read` does.
         """
         ...
 
 
 TellFolder = Callable[[str, int | None], bool]
-"""Takes a folder's path and time of change, in nanoseconds (None: not known); whether the folder need not be listed."""
+"""Takes a folder's path and time of change, in nanoseconds (None: not known). Returns whether to skip the folder."""
 
 
 def list_all(folder: str, mtime_ns: int | None) -> bool:
-    """A TellFolder that leaves out nothing."""
+    """A TellFolder that skips nothing."""
     return False
 
 
 @runtime_checkable
 class SkipsFolders(Protocol):
-    """What an origin offers besides whose listings tell the times of the folders in them."""
+    """Optional, for an origin whose listings contain the times of the folders in them."""
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """As `scan` of everything, but `tell` is asked about each folder below the root, after the one that it is in
-        and with the time that it had before it is listed: where it says so, the folder is left out."""
+        """Scans everything, but calls `tell` for each folder below the root and skips those for which it returns True.
+
+        `tell` gets a folder after the folder above it, with the time that the folder had before it is listed.
+        """
         ...
 
 
 def server_name(host: object, port: object = None) -> str | None:
-    """A server's name in one form, for `OriginKind.server`; None without a host."""
+    """Returns a server's name in one form, for `OriginKind.server`; None without a host."""
     if not isinstance(host, str) or not host:
         return None
     return host.lower() if port is None else f"{host.lower()}:{port}"

@@ -1,4 +1,4 @@
-"""Text that strangers wrote (tags, names, what servers say), made fit to be shown in one line, and to name a file."""
+"""Makes untrusted text (tags, names, what servers say) fit for one line of output and for a file's name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 SAID_MOST = 200
 """Characters of what a server says that a message repeats."""
 
-# Marks that steer the direction of text, and signs that nobody sees: with them, a text is not what it looks like.
+# Marks that change the direction of text, and invisible characters: with them, a text is not what it looks like.
 _HIDDEN = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
 _MARKS_MOST = 30
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
@@ -21,9 +21,10 @@ _JOINER = re.compile(f"[{_JOINERS}]")
 
 
 def printable(text: str) -> str:
-    r"""The text with what would break the line, steer the terminal, mislead the eye or be no Unicode written out.
+    r"""Escapes what would break the line, control the terminal, mislead the reader or be invalid Unicode.
 
-    As "\n", "\x1b", "\u202e", and "\xff" for a byte that was not UTF-8. Joiners stay where scripts and emoji need them.
+    The escapes are "\n", "\x1b", "\u202e", and "\xff" for a byte that was not UTF-8. Joiners stay where scripts and
+    emoji need them.
     """
     return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
@@ -47,9 +48,9 @@ def _joins(found: re.Match[str]) -> bool:
 
 
 def normalised(text: str) -> str:
-    """The text in form NFC, with at most 30 marks upon each letter, as Unicode's stream-safe format has it (UAX 15).
+    """Returns the text in form NFC, with at most 30 marks on each letter, the limit of the stream-safe format (UAX 15).
 
-    To put marks into their order takes the square of their number; no script has more.
+    Sorting marks takes the square of their number; no script has more.
     """
     if text.isascii():
         return text
@@ -63,13 +64,13 @@ def normalised(text: str) -> str:
 
 
 def without_hidden(text: str) -> str:
-    """The text without signs that nobody sees; joiners stay where they join."""
+    """Returns the text without invisible characters; joiners stay where they join."""
     if text.isascii():
         return text
     return _JOINER.sub(lambda found: found[0] if _joins(found) else "", _HIDDEN_ONLY.sub("", text))
 
 
 def said(text: object, most: int = SAID_MOST) -> str:
-    """What a server or a library says, for a message: one line, `most` characters of it at most."""
+    """Returns what a server or a library says, for a message: one line of at most `most` characters."""
     line = printable(" ".join(str(text)[: 4 * most].split()))
     return line if len(line) <= most else line[: most - 1] + "…"
