@@ -1,4 +1,4 @@
-"""Many origins as one: which take part, how they are, whom to ask, and how a read outlives their failures."""
+"""Many origins as one: membership, health, routing, and reads that survive the failure of origins."""
 
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import Fetched

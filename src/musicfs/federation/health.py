@@ -1,4 +1,4 @@
-"""Which origins are usable: probes them all the time, and learns from every read."""
+"""Knows which origins are usable: probes them all the time, and learns from every read."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ GOOD_RUN = 10
 
 
 class _Watched:
-    """One origin under the monitor's eye.
+    """One origin that the monitor watches.
 
-    declared: what its last successful probe said of it. falls: how often it has stopped being healthy, since its
-    status was last the same for a minute. run: reads that succeeded since the last fall. changed: when its status last
-    changed, on the loop's clock. quiet: its changes are logged no more.
+    declared: the status that its last successful probe reported. falls: how often it has stopped being healthy since
+    its status last stayed the same for a minute. run: reads that succeeded since the last fall. changed: when its
+    status last changed, on the loop's clock. quiet: its changes are no longer logged.
     """
 
     def __init__(self, id: OriginId, kind: OriginType, threshold: int) -> None:
@@ -54,7 +54,7 @@ class _Watched:
         return now - self.changed >= STEADY_SECS
 
     def fall(self, now: float) -> float:
-        """Counts a fall; until when the origin is held back for it: not for the first ones, then 8, 16, 30 s."""
+        """Counts a fall; returns until when the origin stays degraded for it: first not at all, then 8, 16, 30 s."""
         if self.is_steady(now):
             self.falls, self.quiet = 0, False
         self.falls += 1
@@ -65,14 +65,14 @@ class _Watched:
 class HealthMonitor:
     """Probes every origin, each in a task of its own, and keeps their states.
 
-    A failed read counts as a failed probe. Below its kind's threshold an origin is degraded, from there on
-    unhealthy; any success makes it usable again, and healthy, unless it has fallen again and again: a slow origin
-    whose probes are quick, or one that comes and goes, would cost a reader some time at each fall. Such a one stays
-    degraded for some seconds, and so goes after the healthy ones. Transitions are published, single failures are not.
+    A failed read counts as a failed probe. With fewer failures than its kind's threshold an origin is degraded, with
+    more it is unhealthy. Any success makes it usable again, and healthy, unless it has fallen repeatedly: a slow origin
+    whose probes are quick, or one that comes and goes, would cost a reader some time at each fall. Such an origin stays
+    degraded for some seconds, so healthy ones go before it. Transitions are published, single failures are not.
     `generation` changes whenever a status or a failure count does. All methods belong to the event loop's thread.
 
-    on_latency: takes the duration of each successful read, in ms. Probes are left out: looking at the root costs
-    another time than reading a block, and would make an idle origin look faster than a busy one.
+    on_latency: takes the duration of each successful read, in ms. Probes do not count: a stat of the root takes another
+    time than a read of a block, and would make an idle origin look faster than a busy one.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class HealthMonitor:
         self._running = False
 
     def start(self) -> None:
-        """Begins probing, each origin at once and then for ever. Needs a running loop."""
+        """Starts probing all origins, with a probe of each at once. Needs a running loop."""
         self._running = True
         for watched in self._watched.values():
             watched.prober.start()
@@ -107,14 +107,14 @@ class HealthMonitor:
         await _stop(*self._watched.values())
 
     def configure(self, config: HealthConfig) -> None:
-        """Keeps to these settings from now on. States stay as they are until the next probe or read."""
+        """Applies these settings from now on. States stay as they are until the next probe or read."""
         self._config = config
         for watched in self._watched.values():
             watched.threshold = config.threshold_for(watched.kind)
             watched.prober.configure(config)
 
     def add_origin(self, origin: Origin) -> None:
-        """Begins with the state unknown; probing starts now, or with `start`."""
+        """Watches the origin, whose state is unknown first. Probing starts now, or with `start`."""
         watched = _Watched(origin.id, origin.kind, self._config.threshold_for(origin.kind))
         watched.prober = Prober(
             origin, self._config, self._rng, lambda: watched.state, lambda answer: self._probed(watched, answer)
@@ -126,7 +126,7 @@ class HealthMonitor:
             watched.prober.start()
 
     async def remove_origin(self, id: OriginId) -> None:
-        """Forgets the origin at once, then stops its probes as `aclose` does."""
+        """Forgets the origin at once, then stops its probes; waits for them for a moment, as `aclose` does."""
         watched = self._watched.pop(id, None)
         if watched is not None:
             del self._states[id]
@@ -148,18 +148,18 @@ class HealthMonitor:
         return watched.state
 
     def state(self, id: OriginId) -> OriginHealthState:
-        """What is known of the origin; of one that was not added, nothing."""
+        """Returns the state of the origin; the unknown state for one that was not added."""
         watched = self._watched.get(id)
         return NEVER_SEEN if watched is None else watched.state
 
     def snapshot(self) -> HealthSnapshot:
-        """The states now; the same object until one of them changes."""
+        """Returns the states now; the same object until one of them changes."""
         if self._snapshot is None:
             self._snapshot = HealthSnapshot(MappingProxyType(self._states.copy()))
         return self._snapshot
 
     def record_success(self, id: OriginId, latency_ms: float) -> None:
-        """A read of this origin succeeded."""
+        """Counts a read of this origin that succeeded."""
         watched = self._watched.get(id)
         if watched is not None:
             self._on_latency(id, latency_ms)
@@ -167,7 +167,7 @@ class HealthMonitor:
             self._succeeded(watched, latency_ms)
 
     def record_failure(self, id: OriginId, error: OriginFailed) -> None:
-        """A read of this origin failed, and the origin is to blame. The first such failure also has it probed."""
+        """Counts a read that failed by a fault of this origin. The first such failure also starts a probe."""
         watched = self._watched.get(id)
         if watched is not None:
             before = watched.state.status
@@ -176,10 +176,10 @@ class HealthMonitor:
                 watched.prober.wake()
 
     def suspect(self, id: OriginId, reason: str) -> None:
-        """The origin is late: it ranks as degraded until a probe, made at once, decides. Not a failure."""
+        """Degrades an origin that is late until a probe, which starts at once, decides. This is not a failure."""
         watched = self._watched.get(id)
         if watched is not None and watched.state.status in (HealthStatus.HEALTHY, HealthStatus.UNKNOWN):
-            if watched.run >= GOOD_RUN:  # any origin is late now and then: such a fall takes one back
+            if watched.run >= GOOD_RUN:  # any origin is late now and then, so this fall takes others back
                 watched.falls = max(watched.falls - 2, 0)
             self._become(watched, replace(watched.state, status=HealthStatus.DEGRADED, reason=reason))
             watched.prober.wake()
@@ -222,7 +222,7 @@ class HealthMonitor:
             watched.changed = now
             _log_transition(watched)
             self._bus.publish(HealthChanged(watched.id, before.status, after.status, after.reason))
-            self._note_whether_all_are_lost()
+            self._report_if_all_are_lost()
         elif watched.quiet and watched.is_steady(now):
             watched.quiet, watched.falls = False, 0
             _log_state(watched)
@@ -230,9 +230,9 @@ class HealthMonitor:
     def _membership_changed(self) -> None:
         self.generation += 1
         self._snapshot = None
-        self._note_whether_all_are_lost()
+        self._report_if_all_are_lost()
 
-    def _note_whether_all_are_lost(self) -> None:
+    def _report_if_all_are_lost(self) -> None:
         before, self._all_unhealthy = self._all_unhealthy, self.live.all_unhealthy()
         if self._all_unhealthy and not before:
             self._bus.publish(AllOriginsUnhealthy(tuple(self._watched)))
@@ -245,13 +245,13 @@ async def _stop(*several: _Watched) -> None:
 
 
 def _log_transition(watched: _Watched) -> None:
-    """One that comes and goes is told of once, and then when it has settled."""
+    """Logs the change, of an origin that comes and goes only once, and again when it is steady."""
     if watched.falls <= FREE_FALLS:
         _log_state(watched)
     elif not watched.quiet:
         watched.quiet = True
         log.warning(
-            "origin %r comes and goes (%s): healthy ones are asked first, and this is told again once it is steady",
+            "origin %r comes and goes (%s): healthy origins are asked first; the log says when it is steady again",
             watched.id,
             watched.state.reason,
             extra={"origin": watched.id},

@@ -1,4 +1,4 @@
-"""What is known of the origins' health, as values."""
+"""The health of origins, as values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from musicfs.model import HealthStatus, OriginId
 
 @dataclass(frozen=True, slots=True)
 class OriginHealthState:
-    """What is known of one origin.
+    """The health of one origin.
 
-    last_check: when a probe or a read last said something, in seconds of the event loop's clock; None: never.
+    last_check: when a probe or a read last ended, in seconds of the event loop's clock; None: never.
     last_latency_ms: how long the last successful one took. reason: why the origin is not healthy, else empty.
-    held_until: on that clock; until then it is degraded at best, since it lost its health again and again.
+    held_until: on that clock; until then the origin is degraded at best, because it lost its health several times.
     """
 
     status: HealthStatus = HealthStatus.UNKNOWN
@@ -31,7 +31,7 @@ NEVER_SEEN = OriginHealthState()
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """The state of every origin at one moment. An origin that is not in it is unknown."""
+    """The health of every origin at one moment. An origin that is not in it is unknown."""
 
     states: Mapping[OriginId, OriginHealthState] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -42,14 +42,14 @@ class HealthSnapshot:
         return self.status(id) is HealthStatus.HEALTHY
 
     def is_degraded(self, id: OriginId) -> bool:
-        """Whether it ranks as degraded: unknown origins do too."""
+        """Whether the origin ranks as degraded; unknown origins do."""
         return self.status(id) in (HealthStatus.DEGRADED, HealthStatus.UNKNOWN)
 
     def is_unhealthy(self, id: OriginId) -> bool:
         return self.status(id) is HealthStatus.UNHEALTHY
 
     def failure_count(self, id: OriginId) -> int:
-        """Consecutive failures, of probes and reads together."""
+        """How many probes and reads have failed in a row."""
         return self.states.get(id, NEVER_SEEN).consecutive_failures
 
     def all_unhealthy(self) -> bool:

@@ -1,4 +1,4 @@
-"""When to ask a second origin besides a late one, and how often that may happen."""
+"""When a late read is hedged, that is, when a second origin is asked too; and how often that may happen."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ MARGIN = 1.25
 
 
 def hedge_delay(stats: LatencyStats, metered: bool, retry: RetryConfig) -> float:
-    """Seconds to wait for an origin with these measurements before asking another one, metered or not.
+    """Returns how many seconds to wait for an origin before asking another.
 
-    A quarter more than its usual time: that time alone, being the p95, would have a twentieth of all reads hedged.
+    That is a quarter more than its usual time. The usual time alone is the p95, so it would hedge a twentieth of all
+    reads.
+
+    Args:
+        stats: the measurements of the origin that is late.
+        metered: whether asking the other origin costs money.
+        retry: the limits of the delay.
     """
     usual_ms = MARGIN * stats.p95_ms if stats.count else retry.hedge_max_ms
     delay_ms = min(max(usual_ms, retry.hedge_min_ms), retry.hedge_max_ms)
@@ -23,7 +29,7 @@ def hedge_delay(stats: LatencyStats, metered: bool, retry: RetryConfig) -> float
 
 
 class HedgeBudget:
-    """A token bucket: every fetch earns `share` of a token, every hedge costs one; it begins full, with `burst`."""
+    """A token bucket: every fetch earns `share` of a token, every hedge costs one. It starts with `burst` tokens."""
 
     def __init__(self, share: float, burst: int) -> None:
         self._share = share
@@ -34,7 +40,7 @@ class HedgeBudget:
         self._tokens = min(self._tokens + self._share, self._capacity)
 
     def spend(self) -> bool:
-        """Takes a token if there is one. Ten tenths are a little less than one in binary, hence the margin."""
+        """Takes a token; returns False where there is none. Ten tenths are less than one in binary."""
         if self._tokens < 1 - 1e-9:
             return False
         self._tokens -= 1

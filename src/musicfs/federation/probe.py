@@ -1,4 +1,4 @@
-"""Asking one origin how it is: when, and for how long at most."""
+"""Probes one origin: when, and for how long at most."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RESTART_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe found. status: HEALTHY or DEGRADED as the driver said, UNHEALTHY for a failure. denied: it answered,
-    and let nobody in."""
+    """What a probe found. status: HEALTHY or DEGRADED as the driver reports it, UNHEALTHY for a failure. denied: the
+    origin answered, and refused access."""
 
     status: HealthStatus
     latency_ms: float
@@ -38,9 +38,9 @@ class ProbeResult:
 
 
 class Prober:
-    """Probes one origin for ever, at intervals that follow from its state.
+    """Probes one origin until it is stopped, at intervals that follow from its state.
 
-    state: gives the origin's state now. report: takes each answer, and changes that state by it.
+    state: returns the origin's state now. report: takes each result, and updates that state.
     """
 
     def __init__(
@@ -64,28 +64,28 @@ class Prober:
         self._loop: asyncio.Task[None] | None = None
 
     def configure(self, config: HealthConfig) -> None:
-        """Keeps to these settings from now on, with a probe to begin with."""
+        """Applies these settings from now on, and probes at once."""
         self._config = config
         self._recheck.set()
 
     def start(self) -> None:
-        """Probes at once, and from then on."""
+        """Starts probing, with a probe at once."""
         if self._loop is None:
             self._loop = asyncio.create_task(self._supervise(), name=f"probes of {self._origin.id}")
 
     def wake(self) -> None:
-        """Reads found it worse than it was: probe now, unless it is unhealthy and probed soon in any case."""
+        """Probes now, because reads found the origin worse than it was; an unhealthy one is probed soon in any case."""
         self._recheck.set()
 
     def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
-        """Cancels everything; returns what has to be waited for."""
+        """Cancels everything; returns the tasks that the caller must wait for."""
         tasks = {task for task in (self._loop, self._call) if task is not None and not task.done()}
         for task in tasks:
             task.cancel()
         return tasks
 
     async def check(self) -> None:
-        """One probe, reported. A driver that ignores its cancellation gets no second call until the first ends."""
+        """Probes once and reports the result. While a driver ignores its cancellation, it gets no second call."""
         async with self._checking:
             answer = await self._ask()
             self._denials = self._denials + 1 if answer.denied else 0
@@ -106,15 +106,15 @@ class Prober:
         if call.cancelled():
             return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, "the probe was cancelled")
         if (error := call.exception()) is not None:
-            self._log_a_bug(error)
+            self._log_fault(error)
             denied = isinstance(error, OriginFailed) and error.fault is OriginFault.DENIED
             return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, reason_of(error), denied)
         if call.result() in (HealthStatus.HEALTHY, HealthStatus.DEGRADED):
             return ProbeResult(call.result(), latency_ms)
         return ProbeResult(HealthStatus.UNHEALTHY, latency_ms, f"reports itself {call.result().value}")
 
-    def _log_a_bug(self, error: BaseException) -> None:
-        """Drivers raise OriginFailed only; anything else is logged, the first time."""
+    def _log_fault(self, error: BaseException) -> None:
+        """Logs an exception that a driver must not raise, each type once."""
         if not isinstance(error, OriginFailed) and type(error) not in self._logged:
             self._logged.add(type(error))
             log.error(
@@ -127,13 +127,13 @@ class Prober:
     async def _supervise(self) -> None:
         while True:
             try:
-                await self._probe_for_ever()
+                await self._probe_repeatedly()
             except Exception:
                 id = self._origin.id
                 log.exception("the probes of origin %r stopped by a fault; restarting", id, extra={"origin": id})
                 await asyncio.sleep(RESTART_PAUSE)
 
-    async def _probe_for_ever(self) -> None:
+    async def _probe_repeatedly(self) -> None:
         while True:
             self._recheck.clear()
             await self.check()
@@ -148,10 +148,11 @@ class Prober:
             return False
 
     def _pause(self) -> float:
-        """Seconds to the next probe: the interval, or less while the origin is away or in doubt.
+        """Returns the seconds to the next probe: the interval, or less while the origin is away or in doubt.
 
-        Knocking at a closed door costs nobody anything, and whoever comes back is to be noticed at once. Where it is
-        answered with a refusal, every knock is a failed login, which servers log and may lock accounts for.
+        A connection attempt that reaches no server costs nothing, and an origin that comes back must be noticed at
+        once. Where the server refuses access, every probe is a failed login, which servers log, and for which they may
+        lock accounts.
         """
         interval = self._config.check_interval_secs
         state = self._state()
@@ -166,7 +167,7 @@ class Prober:
 
 
 def reason_of(error: BaseException) -> str:
-    """The failure without the origin's name, which every message and event about it has already."""
+    """Returns the failure without the origin's name, which every message and event about it has already."""
     if isinstance(error, OriginFailed):
         return str(error).removeprefix(f"origin {error.origin!r} ")
     return repr(error)

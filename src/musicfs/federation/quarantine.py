@@ -1,4 +1,4 @@
-"""Replicas that were found to hold other bytes than they ought to: they serve no more."""
+"""The quarantine: replicas whose bytes are wrong or disputed. They no longer serve."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from musicfs.model import OriginId, Replica
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """One version of one file. block: where its bytes are wrong. against: the origin that it disagrees with, where
-    nobody could tell which of the two is right; None where its bytes are known to be wrong."""
+    """A replica in quarantine: one version of one file.
+
+    block: where its bytes are wrong. against: the origin that it disagrees with, where either of the two may be right;
+    None where its bytes are known to be wrong.
+    """
 
     replica: Replica
     block: int
@@ -20,10 +23,10 @@ class SetAside:
 
 
 class Quarantine:
-    """The replicas that are set aside, by replica in `held`. Belongs to the event loop's thread.
+    """Holds the replicas in quarantine; `held` maps each to what is known of it. Belongs to the event loop's thread.
 
-    A replica is one version of a file, so another version of it is free. on_change: called after every change.
-    generation: another one after every change.
+    A replica is one version of a file, so another version of the file is free. on_change: is called after every change.
+    generation: grows with every change.
     """
 
     def __init__(self, bus: EventBus) -> None:
@@ -33,19 +36,19 @@ class Quarantine:
         self._bus = bus
 
     def restore(self, known: Iterable[SetAside]) -> None:
-        """Sets aside what was set aside before a restart; nothing is published of it."""
+        """Adds what was in quarantine before a restart. Publishes nothing."""
         self.held.update((each.replica, each) for each in known)
         self.generation += 1
 
     def add(self, replica: Replica, block: int) -> None:
-        """Its bytes at `block` are not what they ought to be."""
+        """Adds a replica whose bytes at `block` are wrong."""
         before = self.held.get(replica)
         if before is None or before.against is not None:
             self._hold(SetAside(replica, block))
             self._bus.publish(ReplicaQuarantined(replica.origin, replica.path, block))
 
     def dispute(self, replica: Replica, block: int, other: Replica) -> None:
-        """Its bytes at `block` are not those of `other`, which goes on serving; either may be right."""
+        """Adds a replica whose bytes at `block` differ from `other`, which still serves; either may be right."""
         if replica not in self.held:
             self._hold(SetAside(replica, block, other.origin))
             self._bus.publish(ReplicasDisagree(other.origin, other.path, replica.origin, replica.path, block))
@@ -56,16 +59,16 @@ class Quarantine:
         return held is not None and held.against is None
 
     def free(self, origin: OriginId) -> None:
-        """The origin leaves: its own replicas are judged afresh if it returns, and its word counts no more."""
+        """Frees the replicas of an origin that leaves, and those that it disputes. If it returns, reads judge again."""
         self._lift([each for each in self.held.values() if origin in (each.replica.origin, each.against)])
 
     def reopen(self, replicas: Sequence[Replica]) -> None:
-        """Lifts every dispute among these replicas, which are about to be heard again."""
+        """Frees the disputed ones among these replicas: the caller is about to ask all of them again."""
         held = [self.held[replica] for replica in replicas if replica in self.held]
         self._lift([each for each in held if each.against is not None])
 
     def review(self, replicas: Sequence[Replica]) -> None:
-        """Lifts what was disputed among the replicas of one content by an origin that can't serve it any more."""
+        """Frees the replicas of one content that are disputed by an origin which can no longer serve it."""
         serving = {replica.origin for replica in replicas if replica not in self.held}
         held = [self.held[replica] for replica in replicas if replica in self.held]
         self._lift([each for each in held if each.against is not None and each.against not in serving])

@@ -1,4 +1,4 @@
-"""A limit on what is read from one origin, so that a scan does not take the whole of a thin line."""
+"""Limits how fast one origin is read, so that a scan leaves room on a slow line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _BURST_SECS = 1.0
 
 
 class RateLimit:
-    """A token bucket that holds a second's worth of bytes. Belongs to one event loop.
+    """A token bucket that holds the bytes of one second. Belongs to one event loop.
 
-    rate: bytes per second. everything: reads that somebody waits for are held back too, and not only background work.
+    rate: bytes per second. everything: it delays reads that a reader waits for too, and not only background work.
     """
 
     def __init__(self, rate: int, *, everything: bool = False) -> None:
         self.everything = everything
         self._rate = rate
-        self._paid_until = -inf  # on the loop's clock: by when all that was granted would be through at this rate
+        self._paid_until = -inf  # on the loop's clock: when all that was granted has passed at this rate
 
     @classmethod
     def of(cls, config: OriginConfig) -> RateLimit | None:
@@ -27,8 +27,7 @@ class RateLimit:
         return None if limit is None else cls(limit, everything=config.bandwidth_limit_all)
 
     async def take(self, size: int) -> None:
-        """Waits until `size` more bytes may be read. Reads larger than the bucket are let through, and paid for by
-        those that follow."""
+        """Waits until `size` more bytes may be read. A read larger than the bucket passes; later ones wait longer."""
         now = asyncio.get_running_loop().time()
         wait = max(self._paid_until - now, -_BURST_SECS)
         self._paid_until = now + wait + size / self._rate
@@ -40,7 +39,7 @@ class RateLimit:
                 raise
 
     def count(self, size: int) -> None:
-        """Bytes that are read without waiting: background work gets what they leave, and soon again all of it."""
+        """Counts bytes that are read without waiting. Background work gets what they leave, and soon all again."""
         now = asyncio.get_running_loop().time()
         behind = max(self._paid_until - now, -_BURST_SECS)
         self._paid_until = now + max(behind, min(behind + size / self._rate, _BURST_SECS))

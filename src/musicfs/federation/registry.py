@@ -1,4 +1,4 @@
-"""The origins that take part, and which of them to ask for a file."""
+"""Holds the origins that take part, and routes reads: which of them to ask for a file."""
 
 from __future__ import annotations
 
@@ -99,9 +99,18 @@ class OriginRegistry:
         hedge: bool = True,
         bandwidth: RateLimit | None = None,
     ) -> None:
-        """The origin takes part from now on, and the registry closes it in the end.
+        """Lets the origin take part from now on. The registry closes it in the end.
 
-        Raises ValueError when one of that id is registered: unregister it first.
+        Args:
+            origin: its driver.
+            priority: lower is better.
+            timeout_ms: of one read of it.
+            metered: whether a read of it costs money.
+            hedge: whether it may be asked beside an origin that is late.
+            bandwidth: the limit on what is read from it.
+
+        Raises:
+            ValueError: an origin of that id is registered; unregister it first.
         """
         if origin.id in self._origins:
             raise ValueError(f"origin {origin.id!r} is registered already")
@@ -113,10 +122,10 @@ class OriginRegistry:
         self._bus.publish(OriginRegistered(origin.id, priority))
 
     async def unregister(self, id: OriginId) -> None:
-        """The origin takes part no more; reads of it that are under way finish or go on elsewhere.
+        """Ends the part of the origin; reads of it that are under way finish, or go on at another origin.
 
-        Drops its watches, stops its probes and closes it, waiting a few seconds at most. Does nothing for an id
-        that is not registered.
+        Drops its watches, stops its probes and closes it; waits a few seconds at most. Does nothing for an id that is
+        not registered.
         """
         registered = self._origins.pop(id, None)
         if registered is None:
@@ -129,7 +138,7 @@ class OriginRegistry:
         await _close(registered.origin)
 
     async def aclose(self) -> None:
-        """Drops all watches and closes all origins. They stay registered: a shutdown removes nobody's music."""
+        """Drops all watches and closes all origins. They stay registered: a shutdown removes no music from the tree."""
         for id in self._origins:
             self._drop_watches(id)
         await asyncio.gather(*(_close(registered.origin) for registered in self._origins.values()))
@@ -139,7 +148,7 @@ class OriginRegistry:
         return None if registered is None else registered.origin
 
     def list(self) -> tuple[Origin, ...]:
-        """All origins, in the order they were registered."""
+        """Returns all origins, in the order in which they were registered."""
         return tuple(registered.origin for registered in self._origins.values())
 
     def set_priority(self, id: OriginId, priority: int) -> None:
@@ -149,7 +158,7 @@ class OriginRegistry:
         self.router.set_priority(id, priority)
 
     def register_watch(self, id: OriginId, handle: WatchHandle) -> None:
-        """Hands the watch over, to be closed with its origin: at once, if that is gone already."""
+        """Takes over the watch and closes it with its origin: at once, if that is gone already."""
         if id in self._origins:
             self._watches[id].append(handle)
         else:
@@ -159,19 +168,19 @@ class OriginRegistry:
         return self.monitor.snapshot()
 
     def route(self, replicas: Sequence[Replica]) -> Candidate | None:
-        """The best of `route_all`."""
+        """Returns the first of `route_all`."""
         return next(self._candidates(replicas), None)
 
     def route_all(self, replicas: Sequence[Replica]) -> Sequence[Candidate]:
-        """All replicas that may be asked, best first and least bad last.
+        """Returns all replicas that may be asked, best first: a snapshot of the routing.
 
-        Unhealthy origins are among them; unregistered ones and quarantined replicas are not. Replicas at one
-        origin keep their order.
+        Those at unhealthy origins are in it; those at unregistered origins and those in quarantine are not. Replicas at
+        one origin keep their order.
         """
         return tuple(self._candidates(replicas))
 
     def route_now(self, replicas: Sequence[Replica]) -> tuple[ReadNow, Replica] | None:
-        """The best replica and how to read it without waiting; None when its origin can't, or isn't healthy."""
+        """Returns how to read the best replica without waiting; None when its origin can't, or isn't healthy."""
         ranking = self._ranking(replicas)
         if ranking.now is None:
             return None
@@ -181,11 +190,11 @@ class OriginRegistry:
         return ranking.now, replica
 
     def generations(self) -> tuple[int, int, int]:
-        """While they are the same, `route_now` answers as before."""
+        """Returns numbers that stay the same as long as `route_now` returns the same."""
         return self.router.generation, self.monitor.generation, self.quarantined.generation
 
     def quarantine(self, replica: Replica, block: int) -> None:
-        """This version of the file serves no more, since its bytes at `block` are not what they ought to be."""
+        """Puts this version of the file into quarantine, because its bytes at `block` are wrong."""
         if replica.origin in self._origins:
             self.quarantined.add(replica, block)
 
@@ -202,7 +211,7 @@ class OriginRegistry:
                 )  # fmt: skip
 
     def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
-        """Kept until a priority, a latency, a state or the set of origins changes: every read asks for one."""
+        """Keeps a ranking until a priority, a latency, a state or the set of origins changes: every read needs one."""
         generations = (self.router.generation, self.monitor.generation)
         if generations != self._ranked_at or len(self._rankings) > MAX_RANKINGS:
             self._rankings.clear()
@@ -231,7 +240,7 @@ class OriginRegistry:
 
 
 async def _close(origin: Origin) -> None:
-    """Closes the origin, or gives up on it: a driver that hangs, or fails, must not keep others from closing."""
+    """Closes the origin, or gives up: a driver that hangs or fails must not keep others from closing."""
     closing = asyncio.create_task(origin.aclose(), name=f"closing {origin.id}")
     closing.add_done_callback(retrieve)
     await asyncio.wait({closing}, timeout=CLOSING_SECS)

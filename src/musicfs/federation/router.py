@@ -1,4 +1,4 @@
-"""Which origin to ask first: the order of the candidates, from priority, health and measured latency."""
+"""Ranks origins by health, priority and measured latency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIER = {
 
 
 class LatencyStats:
-    """How long the last 100 reads of one origin took. All percentiles are 0 while there is no sample."""
+    """The durations of the last 100 reads of one origin, in ms. All percentiles are 0 while there is no sample."""
 
     def __init__(self) -> None:
         self._samples: deque[float] = deque(maxlen=SAMPLES)
@@ -44,7 +44,7 @@ class LatencyStats:
 
     @property
     def recent_ms(self) -> float:
-        """The median of the last 15: it follows a change long before that of all of them does."""
+        """The median of the last 15 samples, which follows a change much sooner than the median of all."""
         recent = sorted(islice(reversed(self._samples), RECENT))
         return recent[len(recent) // 2] if recent else 0.0
 
@@ -68,8 +68,8 @@ class LatencyStats:
 class Router:
     """Ranks origins.
 
-    `generation` changes whenever a ranking may have changed for a reason that lies here, so that callers can
-    keep rankings until it does.
+    `generation` changes whenever a priority or a latency changes the ranking, so that callers can keep a ranking until
+    then.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Router:
         self._arrivals = 0
 
     def set_priority(self, id: OriginId, priority: int) -> None:
-        """Lower is preferred. The first call for an id also fixes its place among otherwise equal origins."""
+        """Sets the priority; lower is better. The first call for an id also fixes its place among equal origins."""
         if id not in self._joined:
             self._joined[id] = self._arrivals
             self._arrivals += 1
@@ -99,8 +99,8 @@ class Router:
         self.generation += 1
 
     def record_latency(self, id: OriginId, latency_ms: float) -> None:
-        """Counts one read. Ranking follows only when the recent median has moved by a quarter and a millisecond, so
-        that two origins of about equal speed do not swap places from read to read."""
+        """Counts one read. The ranking changes only when the recent median has moved by a quarter and by a millisecond,
+        so that two origins of about equal speed do not swap places at every read."""
         stats = self._stats.setdefault(id, LatencyStats())
         stats.record(latency_ms)
         before, now = self._ranked_ms.get(id), stats.recent_ms
@@ -109,21 +109,21 @@ class Router:
             self.generation += 1
 
     def latency(self, id: OriginId) -> LatencyStats:
-        """The origin's measurements; empty ones for an origin that was never measured."""
+        """Returns the origin's measurements, which go on; empty ones for an origin without a priority."""
         return self._stats.get(id) or LatencyStats()
 
     def rank(self, ids: Sequence[OriginId], snapshot: HealthSnapshot) -> list[OriginId]:
-        """The ids from best to least bad; none is left out. The order is total and does not depend on that of `ids`.
+        """Returns all ids, best first. The order is total and does not depend on that of `ids`.
 
-        Healthy origins by (priority, median latency), then degraded and unknown ones likewise, then unhealthy
-        ones by (consecutive failures, priority); origins that are still equal in the order they joined. An origin
-        that was never measured counts as 0 ms: it goes first among its equals once, and is measured by that. Put
-        last, it would never be.
+        Healthy origins come first, by (priority, median latency); then degraded and unknown ones, in the same way; then
+        unhealthy ones, by (consecutive failures, priority). Origins that are still equal keep the order in which they
+        joined. An origin that was never measured counts as 0 ms, so it goes first among its equals once, and that read
+        measures it. In the last place it would never be measured.
         """
         return sorted(ids, key=lambda id: self._key(id, snapshot))
 
     def select(self, ids: Sequence[OriginId], snapshot: HealthSnapshot) -> OriginId | None:
-        """The first of `rank`, or None when there are no ids."""
+        """Returns the first of `rank`, or None when there are no ids."""
         return min(ids, key=lambda id: self._key(id, snapshot), default=None)
 
     def _key(self, id: OriginId, snapshot: HealthSnapshot) -> tuple[int, int, float, int, OriginId]:

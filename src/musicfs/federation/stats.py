@@ -1,4 +1,4 @@
-"""What has been read of each origin since the start: plain numbers, for a read of a local disk takes microseconds."""
+"""Counts the reads of each origin since the start, in plain integers: a read of a local disk takes microseconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ BOUNDS_SECS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 
 class Histogram:
-    """How often something took how long. counts: up to each of the bounds but not up to the one before it, and at
-    last longer than all of them."""
+    """A histogram of durations.
+
+    counts: how many durations are at most each bound, but above the bound before it; the last count is of those above
+    all bounds.
+    """
 
     __slots__ = ("bounds_secs", "counts", "sum_secs")
 
@@ -27,8 +30,11 @@ class Histogram:
 
 
 class OriginStats:
-    """immediate: reads that its disk's page cache answered. fetched: those that were waited for, with what they took.
-    bytes: of both. errors: by the value of their fault. hedged: reads that it was asked for since another was late."""
+    """The counters of one origin.
+
+    immediate: reads that the page cache of its disk answered. fetched: reads that took waiting, by duration. bytes: of
+    both. errors: failed reads, by the value of their fault. hedged: reads that it got because another origin was late.
+    """
 
     __slots__ = ("bytes", "errors", "fetched", "hedged", "immediate")
 
@@ -40,7 +46,7 @@ class OriginStats:
 
 
 class ReadStats(dict[OriginId, OriginStats]):
-    """By origin; one that was never read is made when it is asked for."""
+    """The counters by origin. A lookup creates those of an origin that was never read."""
 
     def __missing__(self, id: OriginId) -> OriginStats:
         made = self[id] = OriginStats()
