@@ -38,7 +38,7 @@ def started(path: Path | None) -> tuple[Checksums, Quarantine]:
 
 
 async def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> DigestMatch:
-    return made.note(await made.record(content), index, digest_of(data), data, origin)
+    return made.compare_or_record(await made.record(content), index, digest_of(data), data, origin)
 
 
 async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:

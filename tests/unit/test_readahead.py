@@ -340,7 +340,7 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
     files = [OpenContent(Content(n, Fingerprint(bytes(32)), 1 << 30), []) for n in range(readers)]
     for piece in range(pieces):
         for file in files:
-            ahead.note(file, piece * PIECE, (piece + 1) * PIECE, here=True)
+            ahead.record_read(file, piece * PIECE, (piece + 1) * PIECE, here=True)
             await asyncio.sleep(0.1)
             at = {each.content.id: (piece + (each.content.id <= file.content.id)) * PIECE for each in files}
             total = sum(max(0, end - -(-at[id] // BLOCK_SIZE)) * BLOCK_SIZE for id, end in begun.blocks.items())
@@ -352,9 +352,9 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
 @virtual_time
 async def test_readers_that_are_not_read_ahead_for_take_no_memory() -> None:
     """Three hundred that look at the beginning of a file each, as programs that read tags do."""
-    ahead = ReadAhead(Begun(), BLOCK_SIZE, lambda opened: False)
+    ahead = ReadAhead(Begun(), BLOCK_SIZE)
     for number in range(300):
-        ahead.note(OpenContent(Content(number, Fingerprint(bytes(32)), 1 << 30), []), 0, PIECE, here=True)
+        ahead.record_read(OpenContent(Content(number, Fingerprint(bytes(32)), 1 << 30), []), 0, PIECE, here=True)
     assert ahead.room == 0
 
 
@@ -449,13 +449,13 @@ async def test_an_origin_that_fails_ends_the_fetching_of_a_whole_file() -> None:
     ahead = ReadAhead(Failing(), BLOCK_SIZE, lambda opened: inf)
     file = OpenContent(Content(1, Fingerprint(bytes(32)), 400 * BLOCK_SIZE), [])
     for jump in range(JUMPS + 4):
-        ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
+        ahead.record_read(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
         await asyncio.sleep(0.01)
     assert 0 < len(begun) <= 16
     failing = False
     begun.clear()
     for piece in range(16):
-        ahead.note(file, piece * PIECE, (piece + 1) * PIECE, here=False)
+        ahead.record_read(file, piece * PIECE, (piece + 1) * PIECE, here=False)
         await asyncio.sleep(0.01)
     assert max(begun, default=0) >= 11, "who reads on in sequence is read ahead of"
 
@@ -472,7 +472,7 @@ async def test_where_reads_cost_money_whoever_stops_jumping_about_ends_the_fetch
     ahead = ReadAhead(Counting(), BLOCK_SIZE, lambda opened: 3)
     file = OpenContent(Content(1, Fingerprint(bytes(32)), 400 * BLOCK_SIZE), [])
     for jump in range(JUMPS + 4):
-        ahead.note(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
+        ahead.record_read(file, jump * 30 * BLOCK_SIZE, jump * 30 * BLOCK_SIZE + 1, here=False)
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(begun) == (3 * (jump + 1) if jump + 1 >= JUMPS + 1 else 0)
@@ -518,6 +518,6 @@ async def test_a_file_larger_than_a_track_is_not_fetched_whole() -> None:
     for number, size in enumerate((MAX_GATHERED, MAX_GATHERED + 1)):
         file = OpenContent(Content(number, Fingerprint(bytes(32)), size), [])
         for jump in range(JUMPS + 2):
-            ahead.note(file, jump * 9 * (1 << 20), jump * 9 * (1 << 20) + 1, here=False)
+            ahead.record_read(file, jump * 9 * (1 << 20), jump * 9 * (1 << 20) + 1, here=False)
             await asyncio.sleep(0)
     assert list(begun.blocks) == [0]

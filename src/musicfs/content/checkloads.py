@@ -1,4 +1,4 @@
-"""Rows of the checksum file, read in a thread: its disk may hang, and the event loop must not."""
+"""Reads rows of the checksum file in a thread: its disk may hang, and the event loop must not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from musicfs.system.sqlite import SqliteError
 Row = tuple[bytes, bytes, bytes]
 
 _WAIT_SECS = 1.0
-"""As long as reads wait for the cache of blocks, which is on the same disk."""
-_MOMENT_SECS = 0.002
-"""What the kernel has of the file in memory is read in less, and a turn of the event loop would cost more than that."""
+"""Reads wait as long for the block cache, which is on the same disk."""
+_SOON_SECS = 0.002
+"""Less than this reads what the kernel has of the file in memory, and a turn of the event loop costs more."""
 _MAX_WAITING = 64
 _MAX_FINISHED = 1024
 
 
 class Load:
-    """One row that is asked for, then its row or error. row: None: there is none. pending: held until it is done."""
+    """One row to be read, then its result. row: None: there is none. pending: is held until the load is done."""
 
     __slots__ = ("done", "error", "event", "fingerprint", "pending", "row")
 
@@ -36,7 +36,7 @@ class Load:
 
 
 class CheckLoads:
-    """All methods belong to the event loop's thread. None of them blocks for longer than a moment."""
+    """Loads rows. All methods belong to the event loop's thread, and none blocks it for longer than 2 ms."""
 
     def __init__(self, store: CheckStore) -> None:
         self._store = store
@@ -44,12 +44,12 @@ class CheckLoads:
         self._loads: Lru[bytes, Load] = Lru(_MAX_FINISHED)
         self._thread: threading.Thread | None = None
         self._stuck: Load | None = None
-        """What was waited for in vain; those after it come later."""
+        """The load that a caller has waited for in vain; those after it come later."""
         self._late: Load | None = None
-        """What was not done in a moment."""
+        """The load that was not done within 2 ms."""
 
     def begin(self, fingerprint: bytes) -> None:
-        """Has the row read, unless it is already asked for, or too many wait for a disk that hangs."""
+        """Asks for the row, unless it is asked for already, or too many wait for a disk that hangs."""
         if fingerprint in self._loads or self._queue.qsize() >= _MAX_WAITING:
             return
         if self._thread is None:
@@ -61,29 +61,31 @@ class CheckLoads:
         self._queue.put(load)
 
     def take(self, fingerprint: bytes) -> Load | None:
-        """The load, once, if it is done, or is done within a moment while the disk is quick."""
+        """Returns the load and forgets it, if it is done, or is done within 2 ms while the disk is quick."""
         load = self._loads.get(fingerprint)
-        if load is None or not (load.done or self._is_done_in_a_moment(load)):
+        if load is None or not (load.done or self._is_done_soon(load)):
             return None
         del self._loads[fingerprint]
         return load
 
-    def _is_done_in_a_moment(self, load: Load) -> bool:
+    def _is_done_soon(self, load: Load) -> bool:
         if self._late is not None and not self._late.done:
             return False
-        if load.pending.acquire(timeout=_MOMENT_SECS):
+        if load.pending.acquire(timeout=_SOON_SECS):
             return True
         self._late = load
         return False
 
     async def wait(self, fingerprint: bytes) -> bool:
-        """Waits at most a second for the load to be done; False: it is not. No caller waits again before the disk has
-        answered."""
+        """Waits at most a second for the load; returns whether it is done.
+
+        After one has waited in vain, no other caller waits before the disk has answered.
+        """
         load = self._loads.get(fingerprint)
         if load is None:
             return False
         load.event = load.event or asyncio.Event()
-        if load.done:  # looked at after the event is there for the thread to see
+        if load.done:  # checked after the event is there for the thread to see
             return True
         if self._stuck is not None and not self._stuck.done:
             return False

@@ -14,14 +14,15 @@ from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
 
 _CLOSING_SECS = 1.0
 _SCHEMA = """
--- What is known of a content's blocks. digests: 16 bytes each; seals: 8 each; vouchers: 1 each, see checksums.py.
+-- What is known of a content's blocks. digests: 16 bytes each; seals: their checksums, 8 bytes each; vouchers: their
+-- witnesses, 1 byte each, see checksums.py.
 CREATE TABLE contents (
     fingerprint BLOB PRIMARY KEY,
     digests     BLOB NOT NULL,
     seals       BLOB NOT NULL,
     vouchers    BLOB NOT NULL
 ) WITHOUT ROWID;
--- The numbers that vouchers stand for; a number is never used for another origin.
+-- The origins that the numbers of witnesses stand for; a number is never used for another origin.
 CREATE TABLE origins (
     num INTEGER PRIMARY KEY,
     id  TEXT NOT NULL
@@ -33,17 +34,17 @@ CREATE TABLE quarantine (
     mtime_ns INTEGER NOT NULL,
     etag     TEXT,
     block    INTEGER NOT NULL,
-    against  TEXT,                -- NULL: its bytes are wrong; else the origin that it disagrees with
+    against  TEXT,                -- NULL: its bytes are wrong; else the origin that it differs from
     PRIMARY KEY (origin, path)
 ) WITHOUT ROWID;
 """
 
 
 class CheckStore:
-    """`write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the thread of
-    `open`.
+    """Reads and writes the file. All methods block.
 
-    All methods raise `SqliteError` when the file is damaged or its disk fails.
+    `write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the thread that
+    called `open`. All methods raise `SqliteError` when the file is damaged or its disk fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +55,7 @@ class CheckStore:
         self._loading = threading.Lock()
 
     def open(self) -> str | None:
-        """Makes the file ready. One that is damaged or of another version is replaced; the result says so then."""
+        """Opens the file. Replaces one that is damaged or of another version, and returns a warning then."""
         damage = self._database.prepare(keep=False)
         self._writing = self._database.connect()
         self._reading = self._database.connect()
@@ -63,7 +64,7 @@ class CheckStore:
         return f"The checksums in {self.path} can't be used ({damage.error}); they are recorded again."
 
     def close(self) -> None:
-        """A load that hangs keeps its connection."""
+        """Closes the file. A load that hangs keeps its connection."""
         is_free = self._loading.acquire(timeout=_CLOSING_SECS)
         for connection in (self._reading if is_free else None, self._writing):
             if connection is not None:
@@ -80,7 +81,7 @@ class CheckStore:
             self._database.remove()
 
     def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
-        """The content's digests, seals and vouchers."""
+        """Returns the content's digests, block checksums and witnesses; None where nothing is recorded."""
         query = "SELECT digests, seals, vouchers FROM contents WHERE fingerprint = ?"
         with self._loading:
             if self._reading is None:
@@ -89,7 +90,7 @@ class CheckStore:
         return row
 
     def origins(self) -> list[str]:
-        """In the order of their numbers, which begin with 1."""
+        """Returns the origins in the order of their numbers, which start at 1."""
         assert self._reading is not None
         return [row[0] for row in self._reading.execute("SELECT id FROM origins ORDER BY num")]
 
@@ -107,8 +108,13 @@ class CheckStore:
         origins: Iterable[str],
         quarantine: Sequence[SetAside] | None,
     ) -> None:
-        """In one transaction. contents: (fingerprint, digests, seals, vouchers) of those that changed. quarantine: all
-        that is in it; None: it is as before."""
+        """Writes in one transaction.
+
+        Args:
+            contents: (fingerprint, digests, block checksums, witnesses) of those that changed.
+            origins: all that have a number, in that order.
+            quarantine: all that is in it; None: it has not changed.
+        """
         assert self._writing is not None
         with transaction(self._writing):
             self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))

@@ -1,7 +1,7 @@
-"""What every block of a content was when it was first fetched, and who says so.
+"""Records the checksum of every block when it is first fetched, and which origins are witnesses of it.
 
-A digest that one origin alone has vouched for is unconfirmed; when a second replica shows the same bytes, it is
-confirmed for good. Both outlive restarts, and clearing the cache of blocks.
+A digest with one origin as its only witness is unconfirmed. When a replica at a second origin has the same bytes, it is
+confirmed for good. Both outlive restarts, and clearing the block cache.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _FLUSH_SECS = 1.0
 _TRY_AGAIN_SECS = 10.0
 _CLOSING_SECS = 3.0
 _NO_DIGEST = bytes(DIGEST_SIZE)
-_NOBODY, _CONFIRMED = 0, 255
+_NO_WITNESS, _CONFIRMED = 0, 255
 _MAX_ORIGINS = 254
-_SOMEBODY = OriginId("")
-"""Stands for whoever came after as many origins as have a number: nobody answers to it, so its word counts little."""
-REUSED = _SOMEBODY
-"""Vouches for bytes that no origin has shown (retag.py): against any that does, it has no say."""
+_UNNAMED = OriginId("")
+"""Stands for all origins beyond those that have a number. No origin has this id, so it never repeats its vote."""
+REUSED = _UNNAMED
+"""The witness of bytes that no origin has returned (retag.py). Any origin overrules it."""
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
-    """BLAKE3, the first 16 bytes."""
+    """Returns the first 16 bytes of the BLAKE3 of the data."""
     return blake3(data).digest(DIGEST_SIZE)
 
 
@@ -55,15 +55,18 @@ class DigestMatch(Enum):
 
     NEW = "nothing is recorded"
     SAME = "it is the recorded one"
-    DOUBTFUL = "another one is recorded, for which one origin alone has vouched"
+    DOUBTFUL = "another one is recorded, with one origin as its only witness"
     WRONG = "another one is recorded and confirmed"
 
 
 class Record:
-    """What is known of one content's blocks. seals: of those that were ever read. digests: of the same ones, but zeros
-    for those that came from local disks only, which computing them would slow down. vouchers: a byte for each block:
-    nobody, an origin by its number, or confirmed. is_known: False: it stands for one that could not be read, so it says
-    nothing, and what is noted in it is not kept."""
+    """What is known of one content's blocks.
+
+    sums: the block checksums of all blocks that were ever read. digests: those of the same blocks, but zeros for blocks
+    that came from local disks only, which computing them would slow down. witnesses: a byte for each block: none, the
+    number of an origin, or confirmed. is_known: False: the record could not be read, so this says nothing, and what is
+    put into it is not kept.
+    """
 
     __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "sums", "witnesses")
 
@@ -77,7 +80,7 @@ class Record:
         self.witnesses = witnesses
 
     def has_checksum(self, index: int, data: bytes | memoryview) -> bool:
-        """Whether the block, of which something is recorded, is the recorded one as far as its seal tells."""
+        """Whether the checksum of the block, which has a recorded one, is the recorded one."""
         return block_checksum(data) == self.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE]
 
     def digest(self, index: int) -> bytes | None:
@@ -89,9 +92,9 @@ class Record:
         return self.witnesses[index] == _CONFIRMED
 
     def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> DigestMatch:
-        """How the block `data`, whose digest this is, compares with what is recorded."""
+        """Compares the block `data`, whose digest this is, with what is recorded."""
         witness = self.witnesses[index]
-        if witness == _NOBODY:
+        if witness == _NO_WITNESS:
             return DigestMatch.NEW
         recorded = self.digest(index)
         if recorded == digest or (recorded is None and self.has_checksum(index, data)):
@@ -100,10 +103,11 @@ class Record:
 
 
 class Checksums:
-    """The records of contents: in memory those used last, all of them in a file. Belongs to the event loop's thread.
+    """Keeps the records of contents: those used last in memory, all of them in a file. Belongs to the event loop's
+    thread.
 
-    path: the file; without one nothing outlives this object. What was recorded in the last second may be lost by a
-    crash, and is recorded again at the next reading.
+    path: the file; without one nothing outlives this object. A crash may lose what was recorded in the last second; the
+    next read records it again.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -113,7 +117,7 @@ class Checksums:
         self._origins: list[OriginId] = []
         self._numbers: dict[OriginId, int] = {}
         self._recent: Lru[bytes, Record] = Lru(_CONTENTS_IN_MEMORY)
-        # Whoever has a record in use and whoever asks for it again share it, also when it is not a recent one.
+        # All users of a record share one object, also when it is not a recent one.
         self._live: weakref.WeakValueDictionary[bytes, Record] = weakref.WeakValueDictionary()
         self._changed: dict[bytes, Record] = {}
         self._quarantine: Quarantine | None = None
@@ -123,8 +127,10 @@ class Checksums:
         self._failing = False
 
     def start(self, quarantine: Quarantine) -> None:
-        """Opens the file, and keeps in it what is in quarantine. A file that can't be used is logged and done
-        without."""
+        """Opens the file, restores the quarantine from it, and keeps it there from now on.
+
+        Where the file can't be used, this logs it and goes on without one.
+        """
         if self._store is None:
             return
         try:
@@ -138,10 +144,10 @@ class Checksums:
             return
         self._loads = CheckLoads(self._store)
         self._quarantine = quarantine
-        quarantine.on_change = self._note_quarantine
+        quarantine.on_change = self._write_quarantine_soon
 
     async def aclose(self) -> None:
-        """Writes what is left to write. A disk that hangs is waited for a few seconds."""
+        """Writes what is left to write. Waits a few seconds for a disk that hangs."""
         if self._timer is not None:
             self._timer.cancel()
         if self._loads is not None:
@@ -163,12 +169,12 @@ class Checksums:
             self._timer.cancel()
 
     def prepare(self, content: Content) -> None:
-        """Begins to read the content's record, if it is not in memory: it is likely to be wanted soon."""
+        """Starts reading the content's record, if it is not in memory: a read is likely to need it soon."""
         if self._loads is not None and content.fingerprint not in self._live:
             self._loads.begin(content.fingerprint)
 
     def known(self, content: Content) -> Record | None:
-        """The content's record, an empty one if nothing is recorded; None: it is not in memory yet. Never waits."""
+        """Returns the content's record, empty if nothing is recorded; None: it is not in memory yet. Never waits."""
         record = self._live.get(content.fingerprint)
         if record is None:
             if self._loads is None:
@@ -184,7 +190,7 @@ class Checksums:
         return record
 
     async def record(self, content: Content) -> Record:
-        """As `known`, but waits a second for a disk that is slow. Then the record is one with `is_known` False."""
+        """Returns the content's record. After a second's wait for the disk, it is empty, with `is_known` False."""
         while (record := self.known(content)) is None and self._loads is not None:
             self._loads.begin(content.fingerprint)
             if not await self._loads.wait(content.fingerprint):
@@ -192,10 +198,10 @@ class Checksums:
         assert record is not None
         return record
 
-    def note(
+    def compare_or_record(
         self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId
     ) -> DigestMatch:
-        """Compares the block `data`, whose digest this is, and records or confirms what agrees."""
+        """Compares the block `data`, whose digest this is; records it if it is new, and confirms it if it agrees."""
         answer = record.compare(index, digest, data)
         if answer is DigestMatch.NEW:
             self.put(record, index, digest, data, origin)
@@ -208,56 +214,56 @@ class Checksums:
                 self.set_witness(record, index, None)
         return answer
 
-    def seal(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
-        """Records the seal alone of the block `data`, of which nothing is recorded."""
+    def put_checksum(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
+        """Records only the block checksum of the block `data`, of which nothing is recorded."""
         self.put(record, index, _NO_DIGEST, data, origin)
 
     def put(
         self, record: Record, index: int, digest: bytes, data: bytes | memoryview, witness: OriginId | None
     ) -> None:
-        """Records the digest and the seal of the block `data`, whatever was recorded. recorder: as in `set_witness`."""
+        """Records the digest and the checksum of the block `data`. witness: the only one; None: it is confirmed."""
         record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = digest
         record.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE] = block_checksum(data)
         self.set_witness(record, index, witness)
 
     def set_witness(self, record: Record, index: int, witness: OriginId | None) -> None:
-        """recorder: who alone vouches for what is recorded of the block; None: it is confirmed."""
+        """Sets the only witness of what is recorded of the block; None: it is confirmed."""
         record.witnesses[index] = _CONFIRMED if witness is None else self._number(witness)
         if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record
             self._flush_soon()
 
     def witness(self, record: Record, index: int) -> OriginId | None:
-        """Who alone vouches for the recorded digest of the block; None where it is confirmed, or there is none."""
+        """Returns the only witness of the recorded block; None where it is confirmed, or nothing is recorded."""
         witness = record.witnesses[index]
-        return None if witness in (_NOBODY, _CONFIRMED) else self._origins[witness - 1]
+        return None if witness in (_NO_WITNESS, _CONFIRMED) else self._origins[witness - 1]
 
     def _number(self, origin: OriginId) -> int:
         number = self._numbers.get(origin)
         if number is None:
             if len(self._origins) == _MAX_ORIGINS:
                 return self._numbers.setdefault(origin, _MAX_ORIGINS)
-            self._origins.append(origin if len(self._origins) < _MAX_ORIGINS - 1 else _SOMEBODY)
+            self._origins.append(origin if len(self._origins) < _MAX_ORIGINS - 1 else _UNNAMED)
             number = self._numbers[origin] = len(self._origins)
         return number
 
     # Writing
 
-    def _note_quarantine(self) -> None:
+    def _write_quarantine_soon(self) -> None:
         self._quarantine_changed = True
         self._flush_soon()
 
     def _flush_soon(self) -> None:
         if self._timer is None and self._store is not None:
             delay = _TRY_AGAIN_SECS if self._failing else _FLUSH_SECS
-            self._timer = asyncio.get_running_loop().call_later(delay, self._begin_flush)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._start_flush)
 
-    def _begin_flush(self) -> None:
+    def _start_flush(self) -> None:
         self._timer = None
         if self._flushing is not None:
             self._flush_soon()
             return
-        self._flushing = asyncio.create_task(self._flush(), name="keeping checksums")
+        self._flushing = asyncio.create_task(self._flush(), name="writing checksums")
         self._flushing.add_done_callback(self._flushed)
 
     def _flushed(self, task: asyncio.Task[None]) -> None:
@@ -291,21 +297,19 @@ class Checksums:
             self._failing = False
 
     def _give_up(self, error: SqliteError) -> None:
-        """Goes on in memory: a cache disk that fails must not stop the music."""
+        """Goes on without the file: a cache disk that fails must not stop the music."""
         store, self._store = self._store, None
         loads, self._loads = self._loads, None
         if loads is not None:
             loads.close()
         self._changed.clear()
         if store is not None:
-            log.warning(
-                "checksums are not kept any more until the next start: %s can't be used (%s)", store.path, error
-            )
+            log.warning("checksums are not kept until the next start: %s can't be used (%s)", store.path, error)
             store.give_up(error)
 
 
 def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Record:
-    """row: what is recorded; None, or of another length than the content's: nothing is."""
+    """row: what is recorded; nothing is where it is None, or of another length than the content's."""
     sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, CHECKSUM_SIZE, 1))
     is_right = row is not None and tuple(map(len, row)) == sizes
     digests, sums, witnesses = map(bytearray, row if row is not None and is_right else sizes)

@@ -1,4 +1,4 @@
-"""A content that is open for reading, with what is known of it while it is."""
+"""A content that is open for reading, and what is known of it meanwhile."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _nothing() -> None:
 class OpenContent:
     """A content that a file handle is pinned to, and the replicas that may serve it.
 
-    following: opens what is likely to be read next, if there is anything.
-    record: None until it is read from disk; while that fails, what is read is not checked and must not be kept.
-    awaits_record: a read could be answered at once, were it not for that.
-    checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` as it is.
+    following: opens the content that is likely to be read next; returns None where there is none.
+    record: None until it is read from disk. While that fails, bytes are not checked and must not be kept.
+    awaits_record: a read could have been answered at once, had the record been here.
+    checked: a byte for each block, 1 if this handle may read it from the replica `checked_of` without a check.
     routed: how the best replica is read without waiting, as of the registry's generations `routed_at`.
     may_reuse: whether what is cached of an earlier version of the file may save fetching; False once that was denied.
     """

@@ -1,13 +1,14 @@
-"""Reads ahead of whoever reads a remote file in sequence, so that after its beginning nobody waits for a network.
+"""Reads ahead for readers of remote files, so that after the beginning of a file no reader waits for a network.
 
-How far ahead follows from how far somebody has read: as much again, up to 8 MiB. So whoever stops early has not made
-much traffic in vain, and whoever seeks begins anew. How much of that is under way at a time follows from how quickly it
-comes: on a slow link many requests at once would only make each other late. Half of what is to be ahead is asked for at
-once, so that requests grow with what was read. Near the end of a track the next one is begun.
+A reader that has read some bytes in sequence gets as many bytes ahead, up to 8 MiB. So a reader that stops early has
+caused little traffic in vain, and after a seek reading ahead starts again. How many requests are under way follows from
+how fast they return: on a slow link, many requests at once only delay each other. The next requests start once half of
+what may be ahead is missing, so requests grow with what was read. Near the end of a track the next track starts.
 
-Who jumps about in a file, as a listener does in search of a passage, is soon helped by having all of it in the cache on
-disk: after eight jumps to what is not there the rest is fetched, from where they are. Who reads tags jumps less often.
-Where reads cost money, it is fetched piece by piece, as far as it stays within a multiple of what was asked for.
+A reader that jumps about in a file, as a listener who searches for a passage does, soon gets the whole file into the
+cache on disk: after eight jumps to blocks that are not here, the rest is fetched, starting at the last jump. A program
+that reads tags jumps less often. Where reads cost money, the rest is fetched piece by piece, within a multiple of what
+the reader asks for.
 """
 
 from __future__ import annotations
@@ -21,51 +22,52 @@ if TYPE_CHECKING:
     from musicfs.content.open_content import OpenContent
 
 MAX = 8 << 20
-"""Bytes ahead of one reader."""
+"""Bytes ahead of one reader, at most."""
 IN_ALL = 32 << 20
-"""Bytes ahead of all readers together."""
+"""Bytes ahead of all readers together, at most."""
 NEXT_WITHIN = 1 << 20
-"""With fewer bytes left than this, the next track is begun."""
+"""With fewer bytes left than this, the next track starts."""
 MAX_GATHERED = 128 << 20
-"""Bytes of a file that is fetched whole for whoever jumps about in it."""
+"""Bytes of the largest file that is fetched whole for a reader that jumps about in it."""
 JUMPS = 8
+"""Jumps to blocks that are not here, after which the whole file is fetched."""
 _GATHERING_LANES = 16
 _NEXT_BLOCKS = 2
 _AT_A_TIME = 2
-"""A half of what is to be ahead, or of what may be under way, is asked for at once: a request's cost is paid once."""
+"""Requests start when a half of what may be ahead, or under way, can be asked for at once."""
 _FIRST_LANES = 2
 _MAX_LANES = 32
 _QUICK_SECS = 0.5
 _SLOW_SECS = 1.0
 _MAX_RUNS = 1024
-# The kernel's own read-ahead asks for 256 KiB at once, or more where somebody has raised it, in any order, and several
-# requests of it may be under way.
 _OUT_OF_ORDER = 2 << 20
+"""Bytes within which reads may be out of order: the kernel's own read-ahead has several requests under way, in any
+order, of 256 KiB each, or more where the user has raised that."""
 
 
 class Blocks(Protocol):
-    """Where blocks come from: the reader."""
+    """Fetches blocks: the reader."""
 
     def begin(self, opened: OpenContent, index: int) -> asyncio.Task[bytes] | None:
-        """Fetches the block for nobody yet; None when it is here or under way."""
+        """Starts the fetch of a block that no reader waits for; returns None when the block is here or under way."""
         ...
 
     def drop(self, opened: OpenContent, index: int) -> None:
-        """Ends the fetch if still nobody waits for it."""
+        """Cancels the fetch unless a reader waits for it by now."""
         ...
 
 
 class _SequentialRead:
-    """One open file, read in sequence from `start` to `at` (bytes), after `jumps` to what was not here.
+    """One open file, read in sequence from `start` to `at` (bytes), after `jumps` to blocks that were not here.
 
-    Blocks below `target` are wanted, those below `asked` have been; `flying` are under way, at most `lanes` of them.
-    missing: of a file that is fetched whole, a byte for each block, 1 if it is still to be asked for. read: the blocks
-    that somebody has read; `gathered`: how many were asked for before anybody needed them. Missing ones are as long as
-    there are fewer than `more` for each of those.
+    Blocks below `target` are wanted, and those below `asked` were asked for; those in `flying` are under way, at most
+    `lanes` of them. missing: of a file that is fetched whole, a byte for each block, 1 if it must still be asked for.
+    read: the blocks that were read. gathered: how many blocks were asked for before a reader needed them; at most
+    `more` for each that was read.
     """
 
     __slots__ = (
-        "asked", "at", "flying", "gathered", "jumps", "lanes", "missing", "more", "next_begun", "opened", "read",
+        "asked", "at", "flying", "gathered", "jumps", "lanes", "missing", "more", "next_started", "opened", "read",
         "start", "target",
     )  # fmt: skip
 
@@ -73,15 +75,15 @@ class _SequentialRead:
         self.opened = opened
         self.lanes = _FIRST_LANES
         self.flying: set[int] = set()
-        self.next_begun = False
+        self.next_started = False
         self.jumps = 0
         self.missing: bytearray | None = None
         self.read: set[int] = set()
         self.gathered = 0
         self.more = 0.0
-        self.begin_at(start)
+        self.restart_at(start)
 
-    def begin_at(self, start: int) -> None:
+    def restart_at(self, start: int) -> None:
         self.start = self.at = start
         self.asked = self.target = 0
 
@@ -91,18 +93,18 @@ class _SequentialRead:
         self.lanes = _GATHERING_LANES
 
     def wanted(self) -> float:
-        """How many blocks may be asked for now, were it not for those under way."""
+        """Returns how many blocks may be asked for, apart from the limit of those under way."""
         if self.missing is None:
             return self.target - self.asked
         return min(self.missing.count(1), self.more * len(self.read) - self.gathered)
 
     def give_up_the_rest(self) -> None:
-        """From now on it is read in sequence again, until it was jumped about in as much as before."""
+        """Treats the file as read in sequence again, until the reader has jumped as often as before."""
         self.missing = None
         self.jumps = 0
 
     def take_next(self, block_size: int) -> int | None:
-        """The block to ask for next."""
+        """Returns the block to ask for next; None: there is none for now."""
         if self.missing is not None:
             if self.gathered >= self.more * len(self.read):
                 return None
@@ -112,7 +114,7 @@ class _SequentialRead:
                 self.missing[index] = 0
                 self.gathered += 1
                 return index
-            if self.flying:  # which are wanted, wherever somebody jumps to
+            if self.flying:  # they stay wanted, wherever the reader jumps to
                 return None
             self.give_up_the_rest()
         if self.asked >= self.target:
@@ -125,7 +127,8 @@ class _SequentialRead:
 class ReadAhead:
     """Follows the reads of remote files. All methods belong to the event loop's thread.
 
-    gathering: how many blocks of a file that is jumped about in may be fetched for each that is read; 0: no more.
+    gathering: returns how many blocks of a file may be fetched for each block that is read, once the reader jumps about
+    in it; 0: none.
     """
 
     def __init__(
@@ -141,17 +144,24 @@ class ReadAhead:
 
     @property
     def room(self) -> int:
-        """Bytes of memory that what is ahead of all readers may take now."""
+        """Bytes of memory that blocks ahead of all readers may take now."""
         return min(IN_ALL, MAX * sum(run.asked > 0 for run in self._runs.values()))
 
     def _room_for(self, run: _SequentialRead) -> int:
-        """Bytes: its share, as far as the others have left it."""
+        """Returns the share of one reader in bytes, as far as the others have left it."""
         others = [each for each in self._runs.values() if each.asked and each is not run]
         taken = sum(max(0, each.asked * self._size - each.at) for each in others)
         return min(IN_ALL // (len(others) + 1), max(0, IN_ALL - taken))
 
-    def note(self, opened: OpenContent, offset: int, end: int, *, here: bool) -> None:
-        """Somebody reads these bytes. here: they don't have to be fetched."""
+    def record_read(self, opened: OpenContent, offset: int, end: int, *, here: bool) -> None:
+        """Records a read, and starts what should be ahead of it.
+
+        Args:
+            opened: what is read; `opened.routed` is up to date.
+            offset: the first byte.
+            end: one past the last byte.
+            here: the bytes need no fetch.
+        """
         run = self._runs.get(id(opened))
         if run is None:
             run = self._follow(opened, offset)
@@ -172,7 +182,7 @@ class ReadAhead:
                 self._advance(run)
 
     def close(self, opened: OpenContent) -> None:
-        """Nobody reads it any more."""
+        """Forgets a content that is closed, and drops what was read ahead for it."""
         run = self._runs.pop(id(opened), None)
         if run is not None:
             self._drop(run)
@@ -191,23 +201,23 @@ class ReadAhead:
             size = run.opened.content.size
             if run.jumps >= JUMPS and size <= MAX_GATHERED and (more := self._gathering(run.opened)):
                 run.gather(-(-size // self._size), more)
-        run.begin_at(offset)
+        run.restart_at(offset)
         if run.missing is not None:
-            run.missing[offset // self._size] = 0  # who jumped there has it fetched
+            run.missing[offset // self._size] = 0  # the read that jumped there fetches it
             self._pump(run)
 
     def _advance(self, run: _SequentialRead) -> None:
         size, block = run.opened.content.size, (run.at - 1) // self._size
-        # The kernel reads past what somebody wants, so that a second block need not mean that there is more to come.
+        # The kernel reads past what the reader wants, so a read of the second block need not mean that more follow.
         if block >= run.start // self._size + 2:
             window = min(run.at - run.start, MAX, self._room_for(run))
             run.target = min(block + 1 + window // self._size, -(-size // self._size))
             if run.target > block + 1:
                 run.asked = max(run.asked, block + 1)
                 self._pump(run)
-        if size - run.at < NEXT_WITHIN and run.at - run.start >= size // 2 and not run.next_begun:
-            run.next_begun = True
-            self._begin_next(run)
+        if size - run.at < NEXT_WITHIN and run.at - run.start >= size // 2 and not run.next_started:
+            run.next_started = True
+            self._start_next(run)
 
     def _pump(self, run: _SequentialRead) -> None:
         if not self._is_worth_asking(run):
@@ -219,7 +229,7 @@ class ReadAhead:
                 task.add_done_callback(partial(self._came, run, index, task.get_loop().time()))
 
     def _is_worth_asking(self, run: _SequentialRead) -> bool:
-        """Whether enough is wanted, and may be under way, for a request of the size that it ought to have by now."""
+        """Returns whether enough is wanted, and may be under way, for a request of the size that is due by now."""
         wanted = run.wanted()
         if run.missing is not None or run.target * self._size >= run.opened.content.size:
             worth = min(run.lanes // _AT_A_TIME, wanted)
@@ -238,7 +248,7 @@ class ReadAhead:
         elif took < _QUICK_SECS:
             run.lanes = min(run.lanes + 1, _MAX_LANES if run.missing is None else _GATHERING_LANES)
         if task.exception() is not None:
-            run.target = run.asked  # no more before somebody has read further
+            run.target = run.asked  # nothing before the reader has read further
             run.give_up_the_rest()
         self._pump(run)
 
@@ -248,7 +258,7 @@ class ReadAhead:
         run.flying.clear()
         run.asked = run.target = 0
 
-    def _begin_next(self, run: _SequentialRead) -> None:
+    def _start_next(self, run: _SequentialRead) -> None:
         following = run.opened.following()
         if following is not None:
             for index in range(min(_NEXT_BLOCKS, -(-following.content.size // self._size))):

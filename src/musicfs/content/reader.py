@@ -17,7 +17,7 @@ from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
 from musicfs.content.retag import Reuse
-from musicfs.content.verified_reads import CheckedReads
+from musicfs.content.verified_reads import VerifiedReads
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import URGENT, Demand
@@ -57,7 +57,7 @@ class Reader:
         self._kept = kept
         self._recent_blocks = recent_blocks
         checksums = checksums or Checksums()
-        self._checked = CheckedReads(failover, checksums, self._forget)
+        self._checked = VerifiedReads(failover, checksums, self._forget)
         self._reuse = Reuse(failover, store, checksums, before, self._forget) if store is not None else None
         self._table = BlockTable()
         self._in_memory = self._table.in_memory
@@ -108,12 +108,12 @@ class Reader:
             block = self._in_memory.get((opened.content.id, index))
             end = min(start + size, opened.content.size - index * BLOCK_SIZE)
             if block is not None and end <= len(block):
-                self._ahead.note(opened, offset, index * BLOCK_SIZE + end, here=True)
+                self._ahead.record_read(opened, offset, index * BLOCK_SIZE + end, here=True)
                 return memoryview(block)[start:end]
         if data is None and self._store is not None:
             data = self._store.read_now(opened.content, offset, size)
             if data is not None:
-                self._ahead.note(opened, offset, offset + len(data), here=True)
+                self._ahead.record_read(opened, offset, offset + len(data), here=True)
         return data
 
     async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
@@ -130,7 +130,7 @@ class Reader:
             if (data := self.read_now(opened, offset, size)) is not None:
                 return bytes(data)
         opened.routed = self._failover.registry.route_now(opened.replicas)
-        self._ahead.note(opened, offset, end, here=False)
+        self._ahead.record_read(opened, offset, end, here=False)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         blocks = await asyncio.gather(*[self._block(opened, index) for index in range(first, last + 1)])
         base = first * BLOCK_SIZE

@@ -1,9 +1,9 @@
-"""Blocks of a file that was tagged anew, made of what is cached of the file as it was before.
+"""Builds blocks of a file whose tags have changed from what is cached of the file as it was before.
 
-Tags lie before and behind the audio, which moves as a whole when they grow or shrink. What a block holds of tags is
-fetched, and of its audio a small piece, at a place that depends on the content and the block; the rest is taken from
-the old file's blocks. One piece that differs ends that for the whole file, and all that is cached of it is fetched
-anew.
+Tags lie before and behind the audio, which moves as a whole when they grow or shrink. Of each block, the bytes that
+belong to tags are fetched, and a small piece of its audio, at a place that depends on the content and the block; the
+rest comes from the blocks of the old file. One piece that differs ends this for the whole file: all that is cached of
+it is dropped, and fetched again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from musicfs.model import Content, Fingerprint
 
 log = logging.getLogger(__name__)
 
-_PROBE = 1024  # bytes of each block, 0.4 %
-_SAMPLES, _SAMPLE = 8, 1024  # before the first block
+_PROBE = 1024  # bytes of each block that are compared, 0.4 %
+_SAMPLES, _SAMPLE = 8, 1024  # pieces, and bytes of each, that are compared before the first block
 _MIN_SAMPLES = 3
 _CONTENTS_IN_MEMORY = 256
 _AGREES = (DigestMatch.NEW, DigestMatch.SAME)
@@ -35,7 +35,7 @@ _AGREES = (DigestMatch.NEW, DigestMatch.SAME)
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """The audio of the new file, and that of the old one, which is as long."""
+    """The audio of the new file, and that of the old one, which has the same length."""
 
     audio: AudioRegion
     old: Content
@@ -47,8 +47,8 @@ class _Match:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """Who wants the bytes, and until when."""
+class _Need:
+    """For which read bytes are fetched. deadline: in seconds of the event loop's clock."""
 
     opened: OpenContent
     deadline: float
@@ -56,10 +56,10 @@ class _Asking:
 
 
 class Reuse:
-    """Belongs to the event loop's thread.
+    """Reuses cached blocks of earlier versions. Belongs to the event loop's thread.
 
-    before: what files that hold this content held earlier, the latest first.
-    forget: told of the blocks that may be wrong.
+    before: returns what the files that hold a content held earlier, the latest first.
+    forget: takes a content and the number of a block whose bytes may be wrong.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Reuse:
             NoReplicaAvailable: the few bytes that have to be fetched can't be.
         """
         content = opened.content
-        asking = _Asking(opened, deadline, demand)
-        match = await self._match(asking) if content.fingerprint not in self._refused else None
+        need = _Need(opened, deadline, demand)
+        match = await self._match(need) if content.fingerprint not in self._refused else None
         if match is None:
             opened.may_reuse = False
             return None
@@ -105,14 +105,14 @@ class Reuse:
             return None
         at = Random(f"{content.fingerprint.hex()} {index}").randrange(last - first - _PROBE + 1)
         head, probe, tail = await asyncio.gather(
-            self._fetch(asking, begin, first), self._fetch(asking, first + at, first + at + _PROBE),
-            self._fetch(asking, last, end),
+            self._fetch(need, begin, first), self._fetch(need, first + at, first + at + _PROBE),
+            self._fetch(need, last, end),
         )  # fmt: skip
         data = b"".join((head, audio, tail))
         record = await self._checksums.record(content)
         if content.fingerprint in self._refused or not record.is_known:
             return None
-        if audio[at : at + _PROBE] != probe or not self._note(record, index, data):
+        if audio[at : at + _PROBE] != probe or not self._record_reused(record, index, data):
             self._refuse(content)
             return None
         return data
@@ -123,8 +123,8 @@ class Reuse:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _note(self, record: Record, index: int, data: bytes) -> bool:
-        """Records what the block is, for which no origin vouches; False if another is recorded."""
+    def _record_reused(self, record: Record, index: int, data: bytes) -> bool:
+        """Records the block, for which no origin is a witness; returns False if another is recorded."""
         digest = digest_of(data)
         answer = record.compare(index, digest, data)
         if answer is DigestMatch.NEW:
@@ -133,21 +133,21 @@ class Reuse:
 
     def _refuse(self, content: Content) -> None:
         self._refused.add(content.fingerprint)
-        log.warning("%s is not what it was before with other tags: it is fetched as a whole", content.fingerprint.hex())
+        log.warning("%s has changed in more than its tags: all of it is fetched", content.fingerprint.hex())
         for index in range(blocks_of(content)):
             self._forget(content, index)
 
     # The match
 
-    async def _match(self, asking: _Asking) -> _Match | None:
-        """Found out once for all blocks that want it, and anew after a failure."""
-        fingerprint = asking.opened.content.fingerprint
+    async def _match(self, need: _Need) -> _Match | None:
+        """Finds the match once for all blocks that need it, and again after a failure."""
+        fingerprint = need.opened.content.fingerprint
         task = self._matches.get(fingerprint)
         if task is None:
-            olds = [old for old in self._before(asking.opened.content) if self._store.share(old)]
+            olds = [old for old in self._before(need.opened.content) if self._store.share(old)]
             if not olds:
                 return None
-            task = self._matches[fingerprint] = asyncio.create_task(self._find_match(asking, olds))
+            task = self._matches[fingerprint] = asyncio.create_task(self._find_match(need, olds))
             task.add_done_callback(lambda done: self._found(fingerprint, done))
         match = await asyncio.shield(task)
         if fingerprint in self._matches:
@@ -155,28 +155,28 @@ class Reuse:
         return match
 
     def _found(self, fingerprint: Fingerprint, task: asyncio.Task[_Match | None]) -> None:
-        # Looked at in any case, since everyone who waited for it may be gone.
+        # Retrieves the exception in any case, since all its callers may have gone.
         if task.cancelled() or task.exception() is not None:
             self._matches.pop(fingerprint, None)
         done = [key for key, each in self._matches.items() if each.done()]
         for key in done[: max(0, len(self._matches) - _CONTENTS_IN_MEMORY)]:
             del self._matches[key]
 
-    async def _find_match(self, asking: _Asking, olds: Sequence[Content]) -> _Match | None:
-        content, audio = asking.opened.content, None
+    async def _find_match(self, need: _Need, olds: Sequence[Content]) -> _Match | None:
+        content, audio = need.opened.content, None
         for old in olds:
             old_audio = await self._old_audio(old)
             if old_audio is None:
                 continue
             audio = audio or await find_audio(
-                FilePages(content.size, lambda offset, size: self._fetch(asking, offset, offset + size))
+                FilePages(content.size, lambda offset, size: self._fetch(need, offset, offset + size))
             )
             if audio is None:
                 return None
             if (audio.identity, audio.length) != (old_audio.identity, old_audio.length):
                 continue
             match = _Match(audio, old, old_audio)
-            if await self._samples_agree(asking, match):
+            if await self._samples_agree(need, match):
                 return match
         return None
 
@@ -191,8 +191,8 @@ class Reuse:
         except Unavailable:
             return None
 
-    async def _samples_agree(self, asking: _Asking, match: _Match) -> bool:
-        """Of pieces spread over the audio, its beginning and its end among them, those that are cached."""
+    async def _samples_agree(self, need: _Need, match: _Match) -> bool:
+        """Returns whether the cached ones of eight pieces, spread from the start of the audio to its end, agree."""
         last = match.audio.length - _SAMPLE
         if last < _SAMPLES * _SAMPLE:
             return False
@@ -201,27 +201,27 @@ class Reuse:
         wanted = [(at, piece) for at, piece in cached if piece is not None]
         if len(wanted) < _MIN_SAMPLES:
             return False
-        found = await asyncio.gather(*(self._fetch(asking, at, at + _SAMPLE) for at, _ in wanted))
+        found = await asyncio.gather(*(self._fetch(need, at, at + _SAMPLE) for at, _ in wanted))
         return found == [piece for _, piece in wanted]
 
     # Bytes
 
-    async def _fetch(self, asking: _Asking, start: int, stop: int) -> bytes:
+    async def _fetch(self, need: _Need, start: int, stop: int) -> bytes:
         if start >= stop:
             return b""
         fetched = await self._failover.fetch(
-            asking.opened.replicas, start, stop - start, deadline=asking.deadline, demand=asking.demand
+            need.opened.replicas, start, stop - start, deadline=need.deadline, demand=need.demand
         )
         return fetched.data
 
     async def _cached(self, old: Content, start: int, stop: int) -> bytes | None:
-        """These bytes of the old content, if all of them are cached and are the recorded ones."""
+        """Returns these bytes of the old content if all of them are cached and are the recorded ones."""
         blocks, record = [], await self._checksums.record(old)
         if not record.is_known:
             return None
         for index in range(start // BLOCK_SIZE, (stop - 1) // BLOCK_SIZE + 1):
             block = await self._store.read(old, index)
-            # A dispute may have been settled against the cached bytes.
+            # A vote may have decided against the cached bytes.
             if block is None or record.compare(index, digest_of(block), block) not in _AGREES:
                 return None
             blocks.append(block)

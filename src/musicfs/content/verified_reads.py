@@ -1,4 +1,4 @@
-"""Reads of blocks that are checked against what they were before, whichever replica they come from."""
+"""Reads blocks and checks them against what was recorded of them, whichever replica they come from."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from musicfs.federation.fetch import URGENT, Demand, Fetched
 from musicfs.federation.registry import ReadNow
 from musicfs.model import Content, Replica
 
-_HEARING_SECS = 2.0
-"""How long replicas are waited for that are asked who is right."""
+_VOTING_SECS = 2.0
+"""How long a vote waits for replicas."""
 _STREAMING = 64 * 1024
-"""Whoever asks for as many bytes at once reads on, so that reading the whole block costs little more."""
+"""A reader that asks for so many bytes at once reads on, so reading the whole block costs little more."""
 
 
-class CheckedReads:
-    """Belongs to the event loop's thread.
+class VerifiedReads:
+    """Reads and checks blocks. Belongs to the event loop's thread.
 
-    on_replaced: told of a block of which other bytes than the recorded ones turned out to be right.
+    on_replaced: takes a content and the number of a block for which other bytes than the recorded ones are right.
     """
 
     def __init__(
@@ -40,15 +40,14 @@ class CheckedReads:
         self._generations = failover.registry.generations
         self._quarantined = failover.registry.quarantined
         self._held: tuple[OpenContent, int, bytes | memoryview] | None = None
-        """Whole blocks that were read last and checked, and where they begin: the rest of them is mostly next."""
+        """The whole blocks that were read and checked last, and their offset in bytes: their rest is mostly next."""
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
-        """The bytes, if the best replica is at a healthy origin that has them without waiting, else None; a memoryview
-        is valid until the next call.
+        """Returns the bytes if the best replica is at a healthy origin that has them without waiting, else None.
 
-        Every block with a recorded digest is read whole and checked before its first byte is given to this handle.
-        Without one it is recorded if it is asked for whole, or much of it at once, and else given as it is. What
-        disagrees is None: for `fetch` to find out about.
+        A memoryview is valid until the next call. Every block with a recorded digest is read whole and checked before
+        this handle gets its first byte. A block without one is recorded if the caller asks for all or much of it, and
+        else returned unchecked. For a block that is not the recorded one this returns None, and `fetch` finds out why.
         """
         held, self._held = self._held, None
         if held is not None and held[0] is opened and held[1] <= offset and offset + size <= held[1] + len(held[2]):
@@ -66,7 +65,7 @@ class CheckedReads:
             return self._failover.read_now(routed, offset, size)
         record, inside = opened.record, first == last and offset % BLOCK_SIZE
         if inside and size < _STREAMING and record is not None and not record.witnesses[first]:
-            # As `_check_now` has it, but at once: whoever jumps about in a file asks often.
+            # What `_check_now` would return, sooner: a reader that jumps about in a file asks often.
             return self._failover.read_now(routed, offset, size)
         return self._check_now(opened, routed, offset, size)
 
@@ -75,11 +74,11 @@ class CheckedReads:
         opened.checked_of = replica
 
     def prepare(self, opened: OpenContent) -> None:
-        """Begins to read the content's record: the content is likely to be read soon."""
+        """Starts reading the content's record, because the content is likely to be read soon."""
         self._checksums.prepare(opened.content)
 
     async def load(self, opened: OpenContent) -> Record:
-        """The record of the content. `opened.record` has it too if it could be read."""
+        """Returns the record of the content; sets `opened.record` to it, if it could be read."""
         if opened.record is None:
             record = await self._checksums.record(opened.content)
             if not record.is_known:
@@ -110,7 +109,7 @@ class CheckedReads:
                 continue
             block = blocks[index * BLOCK_SIZE - base : (index + 1) * BLOCK_SIZE - base]
             if not record.witnesses[index]:
-                self._checksums.seal(record, index, block, routed[1].origin)
+                self._checksums.put_checksum(record, index, block, routed[1].origin)
             elif not record.has_checksum(index, block):
                 return None
             opened.checked[index] = 1
@@ -127,15 +126,23 @@ class CheckedReads:
         background: bool = False,
         only: Replica | None = None,
     ) -> Fetched:
-        """The block of that number, in bytes that are the recorded ones.
+        """Returns a block, in bytes that are the recorded ones.
 
-        A replica that disagrees with what two have shown is quarantined, and another is asked. Where one origin alone
-        has vouched for the recorded ones, all are heard, and `count_votes` decides. Raises `NoReplicaAvailable` when no
-        replica has the bytes within the deadline. Where the record can't be read, the bytes are given as they are, and
-        nothing is recorded; but with `only`, `NoReplicaAvailable` is raised then.
+        A replica that differs from what two origins have returned goes into quarantine, and another is asked. Where one
+        origin alone is the witness of the recorded bytes, all replicas are asked, and `count_votes` decides. Where the
+        record can't be read, the bytes are neither checked nor recorded.
 
-        deadline, demand, background: as `FailoverExecutor.fetch` has them. only: the replica to ask; the others are
-        still heard where it is in doubt.
+        Args:
+            opened: the content.
+            index: the number of the block.
+            deadline: in seconds of the event loop's clock; None: `FailoverExecutor.patience` from now, or none for
+                background work.
+            demand: whether a reader waits for the block now.
+            background: no reader will ever wait for it.
+            only: the replica to ask. The others still vote where its bytes are in doubt.
+
+        Raises:
+            NoReplicaAvailable: no replica has the bytes within the deadline, or, with `only`, the record can't be read.
         """
         until = self._failover.deadline() if deadline is None and not background else deadline
         record, content = await self.load(opened), opened.content
@@ -149,7 +156,9 @@ class CheckedReads:
         digests: dict[Replica, bytes] = {}
 
         def check(replica: Replica, data: bytes) -> bool:
-            if self._quarantined.held and self._quarantined.is_wrong(replica):  # since it was asked
+            if self._quarantined.held and self._quarantined.is_wrong(
+                replica
+            ):  # found wrong while this read was under way
                 return False
             digest = digests[replica] = digest_of(data)
             return record.compare(index, digest, data) is not DigestMatch.WRONG
@@ -165,40 +174,40 @@ class CheckedReads:
             background=background,
         )
         digest = digests[fetched.replica]
-        answer = self._checksums.note(record, index, digest, fetched.data, fetched.replica.origin)
+        answer = self._checksums.compare_or_record(record, index, digest, fetched.data, fetched.replica.origin)
         if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
-            said = Vote(fetched.replica, digest, fetched.data)
-            fetched = await self._settle(
-                opened, record, index, said, self._failover.deadline() if until is None else until
+            vote = Vote(fetched.replica, digest, fetched.data)
+            fetched = await self._resolve(
+                opened, record, index, vote, self._failover.deadline() if until is None else until
             )
         if fetched.replica is opened.checked_of and record.is_known:
             opened.checked[index] = 1
         return fetched
 
-    async def _settle(
+    async def _resolve(
         self, opened: OpenContent, record: Record, index: int, doubtful: Vote, deadline: float
     ) -> Fetched:
-        """Hears every replica, the doubtful one again, and does as the verdict says."""
+        """Lets every replica vote, the doubtful one again, and applies the result."""
         self._quarantined.reopen(opened.replicas)
-        heard = await self._hear(opened, index, doubtful, deadline)
-        # Another block, read at the same time, may have shown by now that one of them is wrong.
-        said = [each for each in heard if not self._quarantined.is_wrong(each.replica)]
-        if not said:
-            raise self._disagree(heard)
+        answers = await self._collect_votes(opened, index, doubtful, deadline)
+        # A read of another block may have shown meanwhile that one of them is wrong.
+        votes = [each for each in answers if not self._quarantined.is_wrong(each.replica)]
+        if not votes:
+            raise self._disagree(answers)
         witness = self._checksums.witness(record, index)
-        sealed = (each.digest for each in said if record.has_checksum(index, each.data))
-        recorded = record.digest(index) or next(sealed, b"")
-        if record.is_confirmed(index):  # meanwhile, by another read
+        matching = (each.digest for each in votes if record.has_checksum(index, each.data))
+        recorded = record.digest(index) or next(matching, b"")
+        if record.is_confirmed(index):  # by another read, meanwhile
             vote_result = VoteResult(
                 recorded,
                 None,
-                next((each for each in said if each.digest == recorded), None),
-                tuple(each.replica for each in said if each.digest != recorded),
+                next((each for each in votes if each.digest == recorded), None),
+                tuple(each.replica for each in votes if each.digest != recorded),
                 (),
             )
         else:
             serving = {replica.origin for replica in opened.replicas if replica not in self._quarantined.held}
-            vote_result = count_votes(recorded, witness if witness in serving else None, said)
+            vote_result = count_votes(recorded, witness if witness in serving else None, votes)
         if vote_result.data is None:
             self._checksums.set_witness(record, index, vote_result.witness)
         else:
@@ -209,30 +218,32 @@ class CheckedReads:
         for replica in vote_result.disputed:
             self._quarantined.dispute(replica, index, self._opponent(opened, vote_result, witness))
         if vote_result.data is None:
-            raise self._disagree(said)
+            raise self._disagree(votes)
         return Fetched(vote_result.data.data, vote_result.data.replica)
 
     @staticmethod
-    def _disagree(said: Sequence[Vote]) -> NoReplicaAvailable:
+    def _disagree(votes: Sequence[Vote]) -> NoReplicaAvailable:
         causes: list[MusicFSError] = [
             ReplicaFailed(each.replica.origin, each.replica.path, ReplicaFault.CORRUPT, "the replicas disagree")
-            for each in said
+            for each in votes
         ]
         return NoReplicaAvailable(causes)
 
     @staticmethod
     def _opponent(opened: OpenContent, vote_result: VoteResult, witness: str | None) -> Replica:
-        """Who goes on serving: whoever has shown the bytes that count, or was the first to."""
+        """Returns the replica that still serves: the one with the bytes that won, or the one of the witness."""
         if vote_result.data is not None:
             return vote_result.data.replica
         return next(replica for replica in opened.replicas if replica.origin == witness)
 
-    async def _hear(self, opened: OpenContent, index: int, doubtful: Vote, deadline: float) -> list[Vote]:
-        """What the replicas show of the block now, the doubtful one first; those that don't answer in time say
-        nothing, except it, whose first word counts then."""
+    async def _collect_votes(self, opened: OpenContent, index: int, doubtful: Vote, deadline: float) -> list[Vote]:
+        """Returns what the replicas have of the block now, the doubtful one first.
+
+        Those that do not answer in time have no vote, except the doubtful one, whose first answer counts then.
+        """
         offset = index * BLOCK_SIZE
         size = min(BLOCK_SIZE, opened.content.size - offset)
-        until = min(asyncio.get_running_loop().time() + _HEARING_SECS, deadline)
+        until = min(asyncio.get_running_loop().time() + _VOTING_SECS, deadline)
 
         async def ask(replica: Replica) -> Vote | None:
             try:

@@ -1,4 +1,4 @@
-"""Who is right when a replica's block is not the recorded one, and one origin alone has vouched for that."""
+"""Decides which replica is right when a block is not the recorded one, and one origin alone is the witness of that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from musicfs.model import OriginId, Replica
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one replica shows of the block now."""
+    """What one replica returns for the block now."""
 
     replica: Replica
     digest: bytes
@@ -20,9 +20,12 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class VoteResult:
-    """digest: what is recorded from now on. recorder: who alone vouches for it; None: it is confirmed. data: the bytes,
-    if a replica that can be reached has them. wrong: replicas that are outvoted, or contradict what they said before.
-    disputed: replicas as credible as the ones that serve."""
+    """What was decided.
+
+    digest: what is recorded from now on. witness: the one origin that vouches for it; None: it is confirmed. data: the
+    bytes, if a replica that can be reached has them. wrong: replicas that are outvoted, or contradict what they
+    returned before. disputed: replicas as credible as the ones that serve.
+    """
 
     digest: bytes
     witness: OriginId | None
@@ -31,26 +34,29 @@ class VoteResult:
     disputed: tuple[Replica, ...]
 
 
-def count_votes(recorded: bytes, witness: OriginId | None, said: Sequence[Vote]) -> VoteResult:
-    """Each replica has a vote; so has the record, on behalf of an origin that does not repeat it now. Of two that
-    have as many votes the recorded one wins, and else the one named first.
+def count_votes(recorded: bytes, witness: OriginId | None, votes: Sequence[Vote]) -> VoteResult:
+    """Counts the votes: one for each replica, and one for the record where its witness does not repeat it now.
 
-    recorder: who vouched for `recorded`; None: an origin that has no part any more, so that the record has no vote.
-    said: at least one.
+    Where two digests have equally many votes the recorded one wins, and else the one that comes first.
+
+    Args:
+        recorded: the digest that is recorded.
+        witness: the origin that vouched for `recorded`; None: it no longer takes part, so the record has no vote.
+        votes: at least one.
     """
-    votes = Counter(each.digest for each in said)
-    repeated = any(each.digest == recorded and each.replica.origin == witness for each in said)
+    counts = Counter(each.digest for each in votes)
+    repeated = any(each.digest == recorded and each.replica.origin == witness for each in votes)
     if witness is not None and not repeated:
-        votes[recorded] += 1
+        counts[recorded] += 1
     # max() takes the first of equals, and a Counter keeps the order in which it met them.
-    winner = max(votes, key=lambda digest: (votes[digest], digest == recorded))
-    serving = next((each for each in said if each.digest == winner), None)
+    winner = max(counts, key=lambda digest: (counts[digest], digest == recorded))
+    serving = next((each for each in votes if each.digest == winner), None)
     wrong: list[Replica] = []
     disputed: list[Replica] = []
-    for each in said:
+    for each in votes:
         if each.digest != winner:
-            equal = votes[each.digest] == votes[winner] and each.replica.origin != witness
+            equal = counts[each.digest] == counts[winner] and each.replica.origin != witness
             (disputed if equal else wrong).append(each.replica)
     # With a single vote: of the one that repeats it, or of the record.
     alone = witness if serving is None else serving.replica.origin
-    return VoteResult(winner, None if votes[winner] > 1 else alone, serving, tuple(wrong), tuple(disputed))
+    return VoteResult(winner, None if counts[winner] > 1 else alone, serving, tuple(wrong), tuple(disputed))

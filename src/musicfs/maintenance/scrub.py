@@ -1,6 +1,6 @@
 """Reading all replicas once, at leisure, and comparing them block by block, to find rot before somebody hears it.
 
-What is read is judged as everything else is, by `CheckedReads`: this decides what to read, and when.
+What is read is judged as everything else is, by `VerifiedReads`: this decides what to read, and when.
 """
 
 from __future__ import annotations
