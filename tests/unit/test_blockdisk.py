@@ -32,7 +32,7 @@ ROOMY = 1 << 30
 def opened(cache: Path, limit: int = ROOMY) -> Iterator[BlockDisk]:
     disk = BlockDisk(cache, limit)
     disk.open()
-    disk.settle()
+    disk.free_excess()
     try:
         yield disk
     finally:
@@ -177,7 +177,7 @@ WRITES = re.compile(r"\s*(BEGIN|COMMIT|INSERT|UPDATE|DELETE)\b")
 def work(disk: BlockDisk) -> Changes:
     """Everything that writes: new files and old ones, evictions of parts and of wholes, drops, clearing."""
     disk.open()
-    disk.settle()
+    disk.free_excess()
     disk.write(blocks_of(KILLED)[:2])
     disk.write(blocks_of(KILLED)[2:])
     disk.drop(KILLED.fingerprint, [1])
@@ -287,7 +287,7 @@ def test_a_folder_of_blocks_that_another_user_has_put_there_is_not_swept(tmp_pat
     os.chown(cache / FOLDER, 65534, -1, follow_symlinks=False)
     disk = BlockDisk(cache, 10 * BLOCK_SIZE)
     with pytest.raises(PermissionError, match="belongs to the user nobody"):
-        disk.settle()
+        disk.free_excess()
     assert (documents / "thesis").read_text() == "kept"
 
 

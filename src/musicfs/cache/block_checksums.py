@@ -1,8 +1,8 @@
-"""The checks that blocks on the cache's disk are read back against.
+"""The checksums that blocks on the cache's disk are checked against when they are read.
 
-A seal is the XXH3 of a piece of 16 KiB: a read of 4 KiB verifies 16 KiB, which takes less than a microsecond. It finds
-what disks, crashes and other programs do to the bytes. That they are the right ones to begin with is for the block's
-checksum, which they passed when they were fetched.
+A piece checksum is the XXH3 of a piece of 16 KiB: a read of 4 KiB verifies 16 KiB, which takes less than a microsecond.
+It finds what disks, crashes and other programs do to the bytes. That they are the right bytes in the first place is
+shown by the digest of the block, which is checked when it is fetched.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ block_checksum = xxh3_64_digest
 
 
 def piece_checksums(block: bytes) -> bytes:
-    """The seals of all pieces of a block, of which the last may be shorter."""
+    """Returns the checksums of all pieces of a block, one after the other. The last piece may be shorter."""
     view = memoryview(block)
     return b"".join(xxh3_64_digest(view[at : at + PIECE_SIZE]) for at in range(0, len(view), PIECE_SIZE))
 
 
 def matches(view: memoryview, sums: bytes | bytearray, piece: int) -> bool:
-    """Whether `view`, which begins with the piece number `piece`, is what `sums` (of all pieces from 0) say."""
-    seal = piece * CHECKSUM_SIZE
+    """Returns whether `view`, which starts with the piece number `piece`, has these sums (of all pieces from 0)."""
+    position = piece * CHECKSUM_SIZE
     for at in range(0, len(view), PIECE_SIZE):
-        if xxh3_64_digest(view[at : at + PIECE_SIZE]) != sums[seal : seal + CHECKSUM_SIZE]:
+        if xxh3_64_digest(view[at : at + PIECE_SIZE]) != sums[position : position + CHECKSUM_SIZE]:
             return False
-        seal += CHECKSUM_SIZE
+        position += CHECKSUM_SIZE
     return True

@@ -1,4 +1,4 @@
-"""Whether the cache's disk works: it is told once that it fails, and it is left alone for longer each time it does."""
+"""The circuit breaker of the cache's disk: reports a failure once, then leaves the disk alone for longer each time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRY_AGAIN_SECS = (10.0, 300.0)  # first, and at most
 
 
 class CircuitBreaker:
-    """Belongs to the event loop's thread."""
+    """Knows whether the cache's disk works. Belongs to the event loop's thread."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -29,8 +29,8 @@ class CircuitBreaker:
         """Whether a write may ask a disk that fails: it is time to try again."""
         return asyncio.get_running_loop().time() >= self._try_again_at
 
-    def fails(self, reason: str, *, hangs: bool = False) -> None:
-        """hangs: reads are not to wait for it any more either, for a while."""
+    def record_failure(self, reason: str, *, hangs: bool = False) -> None:
+        """Records a failure. hangs: reads leave the disk alone for a while too, and not only writes."""
         now = asyncio.get_running_loop().time()
         if now >= self._try_again_at:
             self._try_again_at = now + self._try_again_secs
@@ -42,8 +42,8 @@ class CircuitBreaker:
             log.warning("The cache stops for now, and music plays on uncached: %s.", reason)
             self._bus.publish(CacheStopped(reason))
 
-    def works(self) -> bool:
-        """It has stored something; True if it could not before."""
+    def record_success(self) -> bool:
+        """Records that the disk has stored something; returns whether it could not before."""
         self._try_again_secs, self._try_again_at, self._silent_until = _TRY_AGAIN_SECS[0], 0.0, 0.0
         if self.working:
             return False

@@ -1,6 +1,6 @@
-"""The cache on disk: one sparse file for each content, holding its blocks at their places, and an index of them.
+"""The cache on disk: one sparse file for each content, with its blocks at their places, and an index of them.
 
-Everything here blocks, and belongs to threads: what only looks to any of them, all else to one.
+All methods block. Read-only methods may be called from any thread; the others from one thread only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAGE = 256
 
 
 class BlockFile:
-    """A descriptor that lives as long as anybody holds this: a thread may be reading while others let go."""
+    """A descriptor that stays open while any thread holds this object: one may read while others let go."""
 
     __slots__ = ("fd",)
 
@@ -44,7 +44,7 @@ class BlockFile:
 
 @dataclass(frozen=True, slots=True)
 class LoadedIndex:
-    """What the index has of a content. blocks: (number, seals). file: None if there is none."""
+    """What the index has of a content. blocks: (number, piece checksums). file: None if there is none."""
 
     file: BlockFile | None = None
     blocks: Sequence[tuple[int, bytes]] = ()
@@ -52,7 +52,7 @@ class LoadedIndex:
 
 @dataclass(frozen=True, slots=True)
 class NewBlock:
-    """Bytes to be stored: the block `number` of the content."""
+    """A block to store: the bytes of the block `number` of the content."""
 
     content: Content
     number: int
@@ -61,7 +61,10 @@ class NewBlock:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a call did to the cache. removed: the blocks; ended: contents whose file is gone."""
+    """What a call changed.
+
+    stored: (content, number, piece checksums). removed: (content, number). ended: contents whose file is gone.
+    """
 
     stored: list[tuple[Fingerprint, int, bytes]] = field(default_factory=list)
     removed: list[tuple[Fingerprint, int]] = field(default_factory=list)
@@ -69,10 +72,12 @@ class Changes:
 
 
 class BlockDisk:
-    """folder: of the cache. limit: the most bytes that blocks may take on disk.
+    """The cache's files and its index.
 
-    What writes raises OSError or `SqliteError` when the disk fails or is full, and has changed nothing then but what it
-    removed to make room.
+    Methods that write raise OSError or `SqliteError` when the disk fails or is full; then they have changed nothing but
+    what they removed to make room.
+
+    folder: of the cache. limit: the most bytes that blocks may take on disk.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -81,11 +86,11 @@ class BlockDisk:
         self._folder = folder / FOLDER
         self._index: BlockIndex | None = None
         self._view: BlockIndexView | None = None
-        self._settled = False
+        self._in_order = False
         self._damaged = False
 
     def open(self) -> None:
-        """Makes ready what is there, unless it is. An index that is damaged is begun anew, and with it the cache."""
+        """Opens the cache, unless it is open. Where the index is damaged, the cache starts again, empty."""
         if self._index is not None:
             return
         try:
@@ -93,27 +98,27 @@ class BlockDisk:
         except SqliteError as error:
             if not is_damage(error):
                 raise
-            log.warning("The cache's index can't be used (%s): the cache begins anew, empty.", error)
+            log.warning("The cache's index can't be used (%s): the cache starts again, empty.", error)
             discard(self._base)
             self._open()
 
     def _open(self) -> None:
         make_private(self._folder)
         self._index = BlockIndex.open(self._base / INDEX)
-        self._settled = self._index.clean
+        self._in_order = self._index.clean
         self._view = BlockIndexView.open(self._base / INDEX)
 
     def close(self) -> None:
-        """Leaves everything in order for the next time."""
+        """Closes the cache, in order if all is in order."""
         view, self._view = self._view, None
         index, self._index = self._index, None
         if view is not None:
             view.close()
         if index is not None:
-            index.leave(clean=self._settled)
+            index.leave(clean=self._in_order)
 
     def write(self, blocks: Iterable[NewBlock]) -> Changes:
-        """Stores what there is room for, evicting what was used longest ago."""
+        """Stores the blocks that there is room for, and evicts what was used longest ago."""
         new, changes = {(block.content.fingerprint, block.number): block for block in blocks}, Changes()
         with self._writing() as index:
             wanted = [block for key, block in new.items() if not index.has(*key)]
@@ -122,7 +127,7 @@ class BlockDisk:
         return changes
 
     def drop(self, fingerprint: Fingerprint, numbers: Iterable[int]) -> Changes:
-        """Removes blocks that turned out to be wrong, those of them that are there."""
+        """Removes blocks that turned out to be wrong; those that are not there count as nothing."""
         changes = Changes()
         with self._writing() as index:
             content = index.find(fingerprint)
@@ -141,7 +146,7 @@ class BlockDisk:
         return changes
 
     def touch(self, used: Mapping[Fingerprint, float]) -> None:
-        """Notes when contents were used last, in seconds since the epoch."""
+        """Records when contents were used last, in seconds since the epoch."""
         with self._writing() as index, index.transaction():
             index.touch(used)
 
@@ -153,8 +158,8 @@ class BlockDisk:
             else:
                 index.unpin(content.fingerprint)
 
-    def settle(self) -> Changes:
-        """Frees what a killed process left in the files without an entry, and what exceeds the limit."""
+    def free_excess(self) -> Changes:
+        """Frees what a killed process left in the files without an entry in the index, and what exceeds the limit."""
         changes = Changes()
         with self._writing() as index:
             self._make_room(index, 0, changes)
@@ -163,7 +168,7 @@ class BlockDisk:
     # From any thread:
 
     def load(self, fingerprint: Fingerprint) -> LoadedIndex:
-        """What there is of a content. Raises OSError or `SqliteError` when the disk fails."""
+        """Returns what the cache has of a content. Raises OSError or `SqliteError` when the disk fails."""
         content = self.find(fingerprint)
         if content is None or self._view is None:
             return LoadedIndex()
@@ -175,62 +180,62 @@ class BlockDisk:
         return LoadedIndex(file, blocks)
 
     def damaged(self, fingerprint: Fingerprint, size: int) -> tuple[int, list[int]]:
-        """How many blocks of a content there are, and those that can't be read as they ought to be."""
+        """Returns how many blocks of a content the cache has, and the numbers of those that are damaged."""
         loaded = self.load(fingerprint)
         bad = [number for number, sums in loaded.blocks if not _readable(loaded.file, size, number, sums)]
         return len(loaded.blocks), bad
 
     def after(self, content: int) -> list[Indexed]:
-        """Some contents with an id above `content`, by id; none at the end."""
+        """Returns some contents with an id above `content`, by id; none at the end."""
         return self._view.after(content, _PAGE) if self._view is not None else []
 
     def find(self, fingerprint: Fingerprint) -> Indexed | None:
         return self._view.find(fingerprint) if self._view is not None else None
 
     def missing(self, content: Content) -> list[int]:
-        """The numbers of the content's blocks that are not there."""
+        """Returns the numbers of the content's blocks that the cache does not have."""
         found = self.find(content.fingerprint)
         here = {number for number, _ in self._view.blocks(found.id)} if found is not None and self._view else set()
         return [number for number in range(-(-content.size // BLOCK_SIZE)) if number not in here]
 
     def counts(self, contents: Sequence[Content]) -> list[int]:
-        """How many blocks of each content there are."""
+        """Returns how many blocks of each content the cache has."""
         found = (self.find(content.fingerprint) for content in contents)
         return [each.blocks if each is not None else 0 for each in found]
 
     def pinned(self) -> set[Fingerprint]:
-        """All contents that are pinned."""
+        """Returns all contents that are pinned."""
         return self._view.pinned() if self._view is not None else set()
 
     def whole(self) -> set[Fingerprint]:
-        """All contents of which every block is there."""
+        """Returns all contents whose blocks are all in the cache."""
         return self._view.whole() if self._view is not None else set()
 
     def totals(self) -> IndexTotals:
         return self._view.totals() if self._view is not None else IndexTotals(0, 0, 0, 0, 0)
 
-    # What these consist of:
+    # Internals:
 
     @contextmanager
     def _writing(self) -> Iterator[BlockIndex]:
-        """Brings everything in order first, unless the last one left it so."""
+        """Gives the index to write, after removing what a process that did not end in order left behind."""
         if self._damaged:
-            self._begin_anew()
+            self._start_again()
         self.open()
         index = self._index
         assert index is not None
         try:
-            if not self._settled:
+            if not self._in_order:
                 make_private(self._folder)
                 self._sweep(index)
-                self._settled = True
+                self._in_order = True
             yield index
         except BaseException as error:
-            self._settled = False
+            self._in_order = False
             self._damaged = is_damage(error)
             raise
 
-    def _begin_anew(self) -> None:
+    def _start_again(self) -> None:
         with contextlib.suppress(SqliteError):
             self.close()
         discard(self._base)
@@ -240,7 +245,7 @@ class BlockDisk:
         return self._folder / fingerprint.hex()
 
     def _make_room(self, index: BlockIndex, wanted: int, changes: Changes) -> None:
-        """For `wanted` bytes, as far as pins allow it, and for some more, so that not every write has to."""
+        """Evicts for `wanted` bytes, as far as pins allow it, and for a hundredth of the limit, to evict less often."""
         excess = index.taken + wanted - self.limit
         if excess <= 0:
             return
@@ -248,7 +253,7 @@ class BlockDisk:
         going: list[tuple[Indexed, list[int]]] = []
         with index.transaction():
             while excess > 0:
-                # Heads and tails outlive what lies between, unless they would fill most of the cache.
+                # First and last blocks outlive those between, unless they would fill most of the cache.
                 edges_first = index.edge > self.limit // 2
                 found = index.oldest(edges=edges_first) or index.oldest(edges=not edges_first)
                 if found is None:
@@ -274,7 +279,7 @@ class BlockDisk:
             changes.ended.add(content.fingerprint)
 
     def _free(self, index: BlockIndex, going: Iterable[tuple[Indexed, list[int]]], changes: Changes) -> None:
-        """Gives back the space of blocks that are in the index no more."""
+        """Frees the space of blocks that are no longer in the index."""
         for content, numbers in going:
             if content.fingerprint in changes.ended:
                 self._path(content.fingerprint).unlink(missing_ok=True)
@@ -291,7 +296,7 @@ class BlockDisk:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            # Where files can have no holes, a file goes as a whole.
+            # Where files can have no holes, the whole file goes.
             self._remove(index, [(content, index.numbers(content.id))], changes)
 
     def _fitting(self, index: BlockIndex, blocks: Iterable[NewBlock]) -> list[NewBlock]:
@@ -319,7 +324,7 @@ class BlockDisk:
             left, at = left[done:], at + done
 
     def _sweep(self, index: BlockIndex) -> None:
-        """Brings files and index together after a process that did not end in order."""
+        """Removes what the index does not know, after a process that did not end in order."""
         for entry in os.scandir(self._folder):
             content = index.find(_fingerprint(entry.name))
             if content is None or not content.blocks:
@@ -335,7 +340,7 @@ def _size(block: NewBlock) -> int:
 
 
 def _fingerprint(name: str) -> Fingerprint:
-    """Of a file's name; of no content if that is not one of ours."""
+    """Returns the fingerprint that a file's name stands for; that of no content for any other name."""
     try:
         return Fingerprint(bytes.fromhex(name))
     except ValueError:
@@ -343,7 +348,7 @@ def _fingerprint(name: str) -> Fingerprint:
 
 
 def read_block(file: BlockFile, size: int, number: int, sums: bytes) -> bytes | None:
-    """A block of a content of `size` bytes; None when it is not what its seals say."""
+    """Returns a block of a content of `size` bytes; None when it does not have these piece checksums."""
     start = number * BLOCK_SIZE
     data = os.pread(file.fd, min(BLOCK_SIZE, size - start), start)
     whole = len(data) == min(BLOCK_SIZE, size - start)
@@ -358,6 +363,6 @@ def _readable(file: BlockFile | None, size: int, number: int, sums: bytes) -> bo
 
 
 def discard(folder: Path) -> None:
-    """Removes the cache of blocks, as far as that is possible."""
+    """Removes the block cache, as far as that is possible."""
     index_database(folder / INDEX).remove()
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""What lies in the cache on disk, by content and block: a SQLite database beside the files.
+"""The index of the cache on disk, by content and block: a SQLite database beside the files.
 
-A block is in the index only after its bytes are in the file, and leaves the index before they leave the file. So
-whatever instant a kill comes at, at worst a file holds bytes that the index does not know. Nothing is synced to the
-disk for a block's sake: what a power cut makes of the files, the seals find out.
+A block is in the index only after its bytes are in the file, and leaves the index before they leave the file. So a
+kill, at any instant, leaves at worst bytes in a file that the index does not know. No block is synced to the disk: a
+power cut may damage the files, and the piece checksums find that.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CREATE TABLE contents (
     size        INTEGER NOT NULL,            -- of the whole content, in bytes
     used        REAL NOT NULL,               -- seconds since the epoch
     pinned      INTEGER NOT NULL DEFAULT 0,  -- 1: never evicted; has a row even with no block
-    blocks      INTEGER NOT NULL DEFAULT 0,  -- how many are there
+    blocks      INTEGER NOT NULL DEFAULT 0,  -- how many the cache has
     edge        INTEGER NOT NULL DEFAULT 0,  -- bytes on disk of the first and the last of all blocks
-    middle      INTEGER NOT NULL DEFAULT 0   -- and of those between
+    middle      INTEGER NOT NULL DEFAULT 0   -- and of those between them
 );
 CREATE INDEX contents_with_middle ON contents (used) WHERE pinned = 0 AND middle > 0;
 CREATE INDEX contents_with_edge ON contents (used) WHERE pinned = 0 AND edge > 0;
@@ -40,7 +40,7 @@ CREATE TABLE blocks (
     PRIMARY KEY (content, number)
 ) WITHOUT ROWID;
 
-CREATE TABLE state (clean INTEGER NOT NULL); -- 1: the last process that wrote here has ended in order
+CREATE TABLE state (clean INTEGER NOT NULL); -- 1: the last process that wrote here ended in order
 INSERT INTO state VALUES (1);
 """
 
@@ -50,12 +50,12 @@ def index_database(path: Path) -> Database:
 
 
 def on_disk(size: int, number: int) -> int:
-    """The bytes that a block takes on disk, of a content of `size` bytes."""
+    """Returns the bytes that a block takes on disk, of a content of `size` bytes."""
     return -(-min(BLOCK_SIZE, size - number * BLOCK_SIZE) // _DISK_UNIT) * _DISK_UNIT
 
 
 def all_on_disk(size: int) -> int:
-    """The bytes that all blocks of a content of `size` bytes take on disk. Blocks are whole units, but for the last."""
+    """Returns the bytes that all blocks of a content of `size` bytes take on disk: all but the last are whole units."""
     return -(-size // _DISK_UNIT) * _DISK_UNIT
 
 
@@ -64,13 +64,15 @@ def last_block(size: int) -> int:
 
 
 def _is_edge(size: int, number: int) -> bool:
-    """Whether it is one of the two blocks that tag readers touch."""
+    """Whether it is the first or the last block, which programs that read tags touch."""
     return number in (0, last_block(size))
 
 
 class Indexed(NamedTuple):
-    """A content in the index. size: of the whole of it, in bytes; blocks: how many of its blocks are there; taken:
-    the bytes that these take on disk."""
+    """A content in the index.
+
+    size: of all of it, in bytes. blocks: how many of its blocks the cache has. taken: the bytes that they take on disk.
+    """
 
     id: int
     fingerprint: Fingerprint
@@ -94,7 +96,7 @@ _COLUMNS = "id, fingerprint, size, pinned, blocks, edge + middle"
 
 
 class BlockIndexView:
-    """Reads the index, from any thread."""
+    """Reads the index, from any thread. All methods block and raise sqlite3.Error."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """db: of an index; this closes it."""
@@ -102,7 +104,7 @@ class BlockIndexView:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Of the index at `path`. Blocks. Raises sqlite3.Error."""
+        """Opens the index at `path`."""
         return cls(index_database(path).connect())
 
     def close(self) -> None:
@@ -113,11 +115,11 @@ class BlockIndexView:
         return Indexed(*row) if row else None
 
     def blocks(self, content: int) -> list[tuple[int, bytes]]:
-        """(number, seals) of each block that is there."""
+        """Returns (number, piece checksums) of each block that the cache has."""
         return self._db.execute("SELECT number, seals FROM blocks WHERE content = ?", (content,)).fetchall()
 
     def after(self, content: int, count: int) -> list[Indexed]:
-        """The next `count` contents by id."""
+        """Returns the next `count` contents with a higher id, by id."""
         sql = f"SELECT {_COLUMNS} FROM contents WHERE id > ? ORDER BY id LIMIT ?"
         return [Indexed(*row) for row in self._db.execute(sql, (content, count))]
 
@@ -136,7 +138,7 @@ class BlockIndexView:
 
 
 class BlockIndex(BlockIndexView):
-    """Also writes it: one of them, in one thread at a time. edge and middle: the sums of the schema's columns."""
+    """Reads and writes the index: one object only, in one thread at a time. edge, middle: sums of the columns."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         super().__init__(db)
@@ -162,7 +164,7 @@ class BlockIndex(BlockIndexView):
         self.edge, self.middle = totals.edge, totals.middle
 
     def leave(self, *, clean: bool) -> None:
-        """Closes it; clean: the files hold what it says and nothing else."""
+        """Closes the index. clean: the files hold the blocks in it and nothing else."""
         try:
             self._db.execute("UPDATE state SET clean = ?", (clean,))
         finally:
@@ -199,7 +201,7 @@ class BlockIndex(BlockIndexView):
         self._account(content, size, [number], +1)
 
     def remove(self, content: Indexed, numbers: Sequence[int]) -> bool:
-        """Removes blocks that are there; True if none is left of the content."""
+        """Removes blocks that are in the index; returns True if none is left of the content."""
         self._db.executemany(
             "DELETE FROM blocks WHERE content = ? AND number = ?", [(content.id, number) for number in numbers]
         )
@@ -208,7 +210,7 @@ class BlockIndex(BlockIndexView):
         return not self._db.execute("SELECT 1 FROM blocks WHERE content = ?", (content.id,)).fetchone()
 
     def oldest(self, *, edges: bool) -> tuple[Indexed, list[int]] | None:
-        """What to evict first: the content used longest ago that has edges, or blocks between, and these blocks."""
+        """Returns what to evict first: the content used longest ago that has edges, or other blocks, and these."""
         part = "edge" if edges else "middle"
         sql = f"SELECT {_COLUMNS} FROM contents WHERE pinned = 0 AND {part} > 0 ORDER BY used LIMIT 1"
         row = self._db.execute(sql).fetchone()
@@ -218,7 +220,7 @@ class BlockIndex(BlockIndexView):
         return content, [n for n in self.numbers(content.id) if _is_edge(content.size, n) == edges]
 
     def touch(self, used: Mapping[Fingerprint, float]) -> None:
-        """Notes when contents were used last; those that are not there are left out."""
+        """Records when contents were used last; leaves out those that are not in the index."""
         rows = [(when, fingerprint) for fingerprint, when in used.items()]
         self._db.executemany("UPDATE contents SET used = ? WHERE fingerprint = ?", rows)
 

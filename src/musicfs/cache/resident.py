@@ -1,4 +1,4 @@
-"""What of the cache on disk is known in memory: which blocks there are of the contents that were read last."""
+"""Keeps in memory which blocks the cache on disk has of the contents that were read last."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class KnownBlocks:
         self._loading: dict[Fingerprint, asyncio.Task[KnownContent]] = {}
         self._changed_while_loading: set[Fingerprint] = set()
         self.get = self._contents.get
-        self.note_read = self._contents.move_to_end
+        self.mark_used = self._contents.move_to_end
         self.clear = self._contents.clear
 
     async def load(self, content: Content) -> KnownContent:
@@ -81,7 +81,7 @@ class KnownBlocks:
     def _loaded(self, fingerprint: Fingerprint, task: asyncio.Task[KnownContent]) -> None:
         del self._loading[fingerprint]
         if not task.cancelled():
-            task.exception()  # whoever waited for it may be gone
+            task.exception()  # all its callers may have gone
 
     async def end_loading(self) -> None:
         for task in self._loading.values():
@@ -96,7 +96,7 @@ class KnownBlocks:
         return known
 
     def apply(self, changes: Changes) -> None:
-        """Brings what is known up to date; what is being loaded is loaded again if it has changed."""
+        """Applies changes of the disk to what is known. A content that changes while it is loaded is loaded again."""
         if self._loading:
             changed = {fingerprint for fingerprint, *_ in (*changes.removed, *changes.stored)}
             self._changed_while_loading |= self._loading.keys() & changed
@@ -113,7 +113,7 @@ class KnownBlocks:
                 known.add(number, sums)
 
     def take_used(self) -> dict[Fingerprint, float]:
-        """When contents were used last that were since this was last asked, in seconds since the epoch."""
+        """Returns the contents used since the last call, with when they were used, in seconds since the epoch."""
         now = time.time()
         for fingerprint, known in self._contents.items():
             if known.touched:

@@ -1,7 +1,7 @@
-"""The cache of blocks as the event loop sees it: nothing here waits for a disk.
+"""The block cache as the event loop sees it: nothing here waits for a disk.
 
-What is known of the contents that were read last is kept in memory, so that a block can be given at once if the kernel
-has it in memory, and told to be absent without asking. All else goes to threads, through `BlockDisk`.
+It keeps in memory which blocks it has of the contents that were read last, so it returns a block at once if the kernel
+has it in memory, and knows at once that a block is missing. Everything else goes to threads, through `BlockDisk`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ class CacheFailed(MusicFSError):
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """Bytes are those on disk. hits: requests that the cache answered; misses: blocks it did not have, both since the
-    start. skipped: blocks that were not kept, since the disk was too slow, full or failing."""
+    """What the cache holds, and how it did since the start. Bytes are those on disk.
+
+    hits: requests that the cache answered. misses: blocks that it did not have. skipped: blocks that were not kept,
+    because the disk was too slow, full or failing.
+    """
 
     limit: int
     bytes: int
@@ -67,14 +70,14 @@ class CacheStats:
 class BlockStore:
     """Keeps blocks of contents on disk. All methods belong to the event loop's thread.
 
-    folder: of the cache; it has to be there. limit: the most bytes that blocks may take on disk.
+    folder: of the cache; it must exist. limit: the most bytes that blocks may take on disk.
     """
 
     def __init__(self, folder: Path, limit: int, bus: EventBus) -> None:
         self.disk = BlockDisk(folder, limit)
         self._readers = WorkerThreads("cache-read", _READING_THREADS)
         self._writer = WorkerThreads("cache-write", 1)
-        self._trouble = CircuitBreaker(bus)
+        self._breaker = CircuitBreaker(bus)
         self._known = KnownBlocks(self._readers, self.disk.load)
         self._pinned: set[Fingerprint] = set()
         self._touching: asyncio.Task[Any] | None = None
@@ -85,23 +88,23 @@ class BlockStore:
         self._closed = False
         self._hits = self._misses = self._skipped = self._corrupt = 0
         self.changes = 0
-        """How many blocks have come and gone since the start."""
+        """How many blocks were stored and removed since the start."""
 
     @property
     def waiting(self) -> bool:
-        """Whether anything is still to be written."""
+        """Whether anything must still be written."""
         return any(task is not self._touching for task in self._tasks)
 
     async def start(self) -> None:
-        """Makes ready what is there. A disk that fails is told by an event, not raised."""
+        """Opens the cache. Publishes an event for a disk that fails, and raises nothing."""
         with contextlib.suppress(CacheFailed):
-            await self._write(self.disk.open)
+            await self._run_writing(self.disk.open)
         await self._learn_pinned()
-        self._spawn(self._settle())
+        self._spawn(self._free_excess())
         self._touching = self._spawn(self._keep_touching())
 
     async def aclose(self) -> None:
-        """Stores what waits, and leaves all in order, if that can be had within seconds."""
+        """Stores what waits and closes the cache in order, if that takes no more than seconds."""
         if self._closed:
             return
         await self._queue.written(_CLOSING_SECS)
@@ -118,7 +121,7 @@ class BlockStore:
     # reading
 
     def read_now(self, content: Content, offset: int, size: int) -> memoryview | None:
-        """The bytes if they can be had without waiting, else None; valid until the next call."""
+        """Returns the bytes if that takes no waiting, else None. They are valid until the next call."""
         known = self._known.get(content.fingerprint)
         if known is None or known.file is None or size > _MAX_NOW or not self._now:
             return None
@@ -142,28 +145,28 @@ class BlockStore:
         except OSError:
             self._now = False  # the filesystem can't, or fails: `read` finds out, and works in any case
             return None
-        # What is wrong, or not in memory as a whole, is for `read` to find and to tell.
+        # `read` deals with what is damaged, or not in memory as a whole.
         if done != length or not matches(view, known.sums, piece):
             return None
         known.touched = True
-        self._known.note_read(content.fingerprint)
+        self._known.mark_used(content.fingerprint)
         self._hits += 1
         return view[offset - start : end - start]
 
     def has(self, content: Content, number: int) -> bool:
-        """Whether the block is there, of a content that was read lately; False where that is not known."""
+        """Whether the cache has the block, of a content that was read lately; False where that is not known."""
         known = self._known.get(content.fingerprint)
         if (content.fingerprint, number) in self._queue.unwritten:
             return True
         return known is not None and bool(known.present[number])
 
     async def read(self, content: Content, number: int) -> bytes | None:
-        """The block, verified; None when it is not there. Raises nothing."""
+        """Returns the block, verified; None when the cache does not have it. Raises nothing."""
         if (unwritten := self._queue.unwritten.get((content.fingerprint, number))) is not None:
             self._hits += 1
             return unwritten
         known = self._known.get(content.fingerprint)
-        if not self._trouble.working and not self._trouble.may_read():
+        if not self._breaker.working and not self._breaker.may_read():
             return None
         try:
             async with asyncio.timeout(_READ_SECS):
@@ -176,10 +179,10 @@ class BlockStore:
         except WorkersUnavailable:
             data = None
         except TimeoutError:  # an OSError, too
-            self._trouble.fails(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
+            self._breaker.record_failure(f"its disk did not answer within {_READ_SECS:g} s", hangs=True)
             data = None
         except _FAILURES as error:
-            self._trouble.fails(_reason(error))
+            self._breaker.record_failure(_reason(error))
             data = None
         if data is None:
             self._misses += 1
@@ -194,7 +197,7 @@ class BlockStore:
         try:
             data = await self._readers.run(read_block, known.file, content.size, number, sums)
         except OSError as error:
-            self._trouble.fails(_reason(error))
+            self._breaker.record_failure(_reason(error))
             data = None
         if data is None:
             self.forget(content, number)
@@ -205,35 +208,35 @@ class BlockStore:
     # writing
 
     def put(self, content: Content, number: int, data: bytes) -> None:
-        """Has the block stored soon, unless too many wait already or the disk fails. Returns at once."""
-        may_write = not self._closed and (self._trouble.working or self._trouble.may_write())
+        """Queues the block to be stored, unless too many wait already or the disk fails. Returns at once."""
+        may_write = not self._closed and (self._breaker.working or self._breaker.may_write())
         if not (may_write and self._queue.put(NewBlock(content, number, data))):
             self._skipped += 1
 
     async def written(self) -> None:
-        """Returns once what was put is stored, or is given up."""
+        """Waits until all that was put is stored, or is given up."""
         await self._queue.written()
 
     async def _store(self, blocks: Sequence[NewBlock]) -> None:
         try:
-            changes = await self._write(self.disk.write, blocks)
+            changes = await self._run_writing(self.disk.write, blocks)
         except CacheFailed:
             self._skipped += len(blocks)
-            self._known.clear()  # what was evicted before it failed is not known
+            self._known.clear()  # it does not say what it evicted before it failed
         else:
             self._apply(changes)
             self._skipped += len(blocks) - len(changes.stored)
 
     def forget(self, content: Content, number: int) -> None:
-        """Has the block dropped, if it is there or waits to be. Returns at once."""
+        """Drops the block, also if it still waits to be stored. Returns at once."""
         self._queue.forget((content.fingerprint, number))
         self._spawn(self.drop(content.fingerprint, [number]))
 
     async def drop(self, fingerprint: Fingerprint, numbers: Iterable[int]) -> int:
-        """Removes blocks that are not what they were; how many of these were there."""
+        """Removes damaged blocks; returns how many of these the cache had."""
         numbers = list(numbers)
         self._apply(Changes(removed=[(fingerprint, number) for number in numbers]))
-        changes = await self._write(self.disk.drop, fingerprint, numbers)
+        changes = await self._run_writing(self.disk.drop, fingerprint, numbers)
         self._apply(changes)
         if changes.removed:
             self._corrupt += len(changes.removed)
@@ -241,7 +244,7 @@ class BlockStore:
         return len(changes.removed)
 
     async def pin(self, content: Content) -> None:
-        """Keeps its blocks from eviction, those to come too. Raises `CacheFailed`."""
+        """Keeps the blocks of the content from eviction, also those stored later. Raises `CacheFailed`."""
         await self._pin(content, True)
 
     async def unpin(self, content: Content) -> None:
@@ -249,7 +252,7 @@ class BlockStore:
         await self._pin(content, False)
 
     async def _pin(self, content: Content, pinned: bool) -> None:
-        await self._write(lambda: self.disk.pin(content, pinned=pinned))
+        await self._run_writing(lambda: self.disk.pin(content, pinned=pinned))
         (self._pinned.add if pinned else self._pinned.discard)(content.fingerprint)
 
     @property
@@ -262,14 +265,14 @@ class BlockStore:
     async def clear(self, *, pinned: bool = False) -> Changes:
         """Removes all blocks; pinned: those of pinned contents too, which stay pinned. Raises `CacheFailed`."""
         await self.written()
-        changes = await self._write(lambda: self.disk.clear(pinned=pinned))
+        changes = await self._run_writing(lambda: self.disk.clear(pinned=pinned))
         self._apply(changes)
         return changes
 
-    # looking
+    # queries
 
     def share(self, content: Content) -> float:
-        """How much of the content's blocks is there, 0 to 1; 0 of an empty content. In microseconds."""
+        """Returns which part of the content's blocks the cache has, 0 to 1; 0 for an empty one. Takes microseconds."""
         try:
             indexed = self.disk.find(content.fingerprint)
         except SqliteError:
@@ -277,32 +280,32 @@ class BlockStore:
         return indexed.blocks / (last_block(content.size) + 1) if indexed is not None else 0.0
 
     async def missing(self, content: Content) -> list[int]:
-        """The numbers of its blocks that are not there. Raises `CacheFailed`."""
-        return await self._look(self.disk.missing, content)
+        """Returns the numbers of the blocks that the cache does not have. Raises `CacheFailed`."""
+        return await self._run_reading(self.disk.missing, content)
 
     async def blocks_of(self, contents: Sequence[Content]) -> list[int]:
-        """How many blocks of each are there. Raises `CacheFailed`."""
-        return await self._look(self.disk.counts, contents)
+        """Returns how many blocks of each the cache has. Raises `CacheFailed`."""
+        return await self._run_reading(self.disk.counts, contents)
 
     async def whole(self) -> set[Fingerprint]:
-        """The contents of which every block is there. Raises `CacheFailed`."""
-        return await self._look(self.disk.whole)
+        """Returns the contents whose blocks are all here. Raises `CacheFailed`."""
+        return await self._run_reading(self.disk.whole)
 
     async def after(self, content: int) -> list[Indexed]:
-        """Some contents with an id above `content`, by id; none at the end. Raises `CacheFailed`."""
-        return await self._look(self.disk.after, content)
+        """Returns some contents with an id above `content`, by id; none at the end. Raises `CacheFailed`."""
+        return await self._run_reading(self.disk.after, content)
 
     async def verify(self, fingerprint: Fingerprint, size: int) -> tuple[int, int]:
-        """Reads all blocks of a content and drops those that are damaged: how many were read, and dropped.
+        """Reads all blocks of a content and drops those that are damaged. Returns how many it read, and dropped.
 
         Raises `CacheFailed`.
         """
-        checked, bad = await self._look(self.disk.damaged, fingerprint, size)
+        checked, bad = await self._run_reading(self.disk.damaged, fingerprint, size)
         return checked, await self.drop(fingerprint, bad) if bad else 0
 
     async def stats(self) -> CacheStats:
         """Raises `CacheFailed`."""
-        totals = await self._look(self.disk.totals)
+        totals = await self._run_reading(self.disk.totals)
         return CacheStats(
             limit=self.disk.limit,
             bytes=totals.edge + totals.middle,
@@ -313,13 +316,13 @@ class BlockStore:
             misses=self._misses,
             skipped=self._skipped,
             corrupt=self._corrupt,
-            working=self._trouble.working,
+            working=self._breaker.working,
         )
 
-    # what these consist of
+    # internals
 
     def _apply(self, changes: Changes) -> None:
-        """Brings what is in memory up to date."""
+        """Applies changes of the disk to what is in memory."""
         self.changes += len(changes.stored) + len(changes.removed)
         self._known.apply(changes)
 
@@ -327,9 +330,9 @@ class BlockStore:
         with contextlib.suppress(*_FAILURES, WorkersUnavailable):
             self._pinned = await self._readers.run(self.disk.pinned)
 
-    async def _settle(self) -> None:
+    async def _free_excess(self) -> None:
         with contextlib.suppress(CacheFailed):
-            self._apply(await self._write(self.disk.settle))
+            self._apply(await self._run_writing(self.disk.free_excess))
 
     async def _keep_touching(self) -> None:
         while True:
@@ -339,11 +342,11 @@ class BlockStore:
 
     async def _write_touched(self) -> None:
         used = self._known.take_used()
-        if used and self._trouble.working:
-            await self._write(self.disk.touch, used)
+        if used and self._breaker.working:
+            await self._run_writing(self.disk.touch, used)
 
-    async def _look(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Runs a call in one of the threads that read."""
+    async def _run_reading(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a call in one of the threads that read. Raises `CacheFailed`."""
         try:
             return await self._readers.run(call, *args)
         except WorkersUnavailable as error:
@@ -351,16 +354,16 @@ class BlockStore:
         except _FAILURES as error:
             raise _failed(error) from error
 
-    async def _write(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Runs a call in the thread that writes; its failure stops the caching for a while."""
+    async def _run_writing(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a call in the thread that writes; a failure stops caching for a while. Raises `CacheFailed`."""
         try:
             result = await self._writer.run(call, *args)
         except WorkersUnavailable as error:
             raise _failed(error) from None
         except _FAILURES as error:
-            self._trouble.fails(_reason(error))
+            self._breaker.record_failure(_reason(error))
             raise _failed(error) from error
-        if self._trouble.works():
+        if self._breaker.record_success():
             self._now = True
             self._spawn(self._learn_pinned())
         return result

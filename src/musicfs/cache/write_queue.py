@@ -1,4 +1,4 @@
-"""Blocks on their way to the cache's disk."""
+"""The queue of blocks that wait to be written to the cache's disk."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from musicfs.cache.disk import NewBlock
 from musicfs.model import Fingerprint
 
-_MAX_WAITING = 64  # blocks; more come uncached
-_ENOUGH = 8  # blocks to be written at once, for which no more are waited for
-_GATHER_SECS = 0.02  # a thread's turn and a transaction cost more than a small file's bytes do
+_MAX_WAITING = 64  # blocks; more are not cached
+_ENOUGH = 8  # blocks: with so many, the writer waits for no more
+_GATHER_SECS = 0.02  # for a thread's turn and a transaction cost more than the bytes of a small file
 
 Key = tuple[Fingerprint, int]
 """A content, and the number of a block of it."""
 
 
 class WriteQueue:
-    """Has blocks stored, those together that come together. Belongs to the event loop's thread.
+    """Stores blocks; those that come together are stored together. Belongs to the event loop's thread.
 
-    store: stores some, or gives them up; raises nothing. spawn: starts a task that ends with the cache.
+    store: stores some blocks, or gives them up; raises nothing. spawn: starts a task that ends with the cache.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class WriteQueue:
         return True
 
     def forget(self, key: Key) -> None:
-        """The block need not be stored any more, if it waits."""
+        """Removes the block from the queue, if it waits."""
         self.unwritten.pop(key, None)
         self._waiting = [block for block in self._waiting if _key(block) != key]
 
     async def written(self, timeout: float | None = None) -> None:
-        """Returns once what was put is stored, or is given up; or after so many seconds."""
+        """Waits until all that was put is stored, or is given up; at most so many seconds."""
         if self._writing is not None:
             self._enough.set()
             await asyncio.wait({self._writing}, timeout=timeout)
