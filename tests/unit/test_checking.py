@@ -496,3 +496,50 @@ async def test_a_first_read_whose_record_comes_late_is_answered_as_soon_as_it_is
         assert len(disk.calls) == asked
         assert file.record is not None
         await checksums.aclose()
+
+
+class GatedOrigin(FakeOrigin):
+    """Answers a read once its gate is open."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("a", data=data)
+        self.gate, self.asked = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        self.asked.set()
+        await self.gate.wait()
+        return await super().read(replica, offset, size)
+
+
+async def test_bytes_that_were_not_checked_are_not_cached_though_the_record_arrives_before_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkloads, "_WAIT_SECS", 0.05)
+    origin = GatedOrigin(DATA)
+    async with federation(origin) as made:
+        await made.probe_all()
+        checksums = await kept_records(made, tmp_path / "checksums")
+        hanging = HangingDisk(monkeypatch, "load")
+        store = BlockStore(tmp_path, 10**8, EventBus())
+        await store.start()
+        reader, file = Reader(made.executor, recent_blocks=0, store=store, checksums=checksums), opened(made)
+        origin.data = ROTTEN
+        origin.gate.clear()
+        origin.asked.clear()
+        try:
+            unchecked = asyncio.create_task(reader.read(file, IN_ROT * BLOCK_SIZE, 10))
+            await origin.asked.wait()
+        finally:
+            hanging.answer.set()
+        while checksums.known(SONG) is None:
+            await asyncio.sleep(0.001)
+        checked = asyncio.create_task(reader.read(file, 0, 10))
+        while file.record is None:
+            await asyncio.sleep(0.001)
+        origin.gate.set()
+        await asyncio.gather(unchecked, checked)
+        await store.written()
+        assert await store.missing(SONG) == [IN_ROT, 2]
+        await store.aclose()
+        await checksums.aclose()

@@ -80,7 +80,7 @@ class Reader:
         """
         assert self._store is not None
         fetched = await self._checked.fetch(opened, index, background=True)
-        if opened.record is not None:
+        if fetched.is_checked:
             self._store.put(opened.content, index, fetched.data)
 
     async def compare(self, opened: OpenContent, index: int, replica: Replica) -> None:
@@ -212,7 +212,7 @@ class Reader:
             if direct and store is not None and (data := await store.read(content, index)) is not None:
                 return data
             raise
-        if opened.record is not None:
+        if fetched.is_checked:
             self._put(content, index, fetched.data, is_kept=self._kept(fetched.replica.origin))
         return fetched.data
 

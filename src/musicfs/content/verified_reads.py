@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content.checksums import Checksums, DigestMatch, Record, blocks_of, digest_of
@@ -19,6 +20,14 @@ _VOTING_SECS = 2.0
 """How long a vote waits for replicas."""
 _STREAMING = 64 * 1024
 """A reader that asks for so many bytes at once reads on, so reading the whole block costs little more."""
+
+
+class VerifiedBlock(NamedTuple):
+    """A block that was fetched. is_checked: False where the record could not be read, so no cache may keep it."""
+
+    data: bytes
+    replica: Replica
+    is_checked: bool
 
 
 class VerifiedReads:
@@ -125,7 +134,7 @@ class VerifiedReads:
         demand: Demand = URGENT,
         background: bool = False,
         only: Replica | None = None,
-    ) -> Fetched:
+    ) -> VerifiedBlock:
         """Returns a block, in bytes that are the recorded ones.
 
         A replica that differs from what two origins have returned goes into quarantine, and another is asked. Where one
@@ -156,9 +165,8 @@ class VerifiedReads:
         digests: dict[Replica, bytes] = {}
 
         def check(replica: Replica, data: bytes) -> bool:
-            if self._quarantined.held and self._quarantined.is_wrong(
-                replica
-            ):  # found wrong while this read was under way
+            # A read of another block may have found the replica wrong while this one was under way.
+            if self._quarantined.held and self._quarantined.is_wrong(replica):
                 return False
             digest = digests[replica] = digest_of(data)
             return record.compare(index, digest, data) is not DigestMatch.WRONG
@@ -182,7 +190,7 @@ class VerifiedReads:
             )
         if fetched.replica is opened.checked_of and record.is_known:
             opened.checked[index] = 1
-        return fetched
+        return VerifiedBlock(fetched.data, fetched.replica, record.is_known)
 
     async def _resolve(
         self, opened: OpenContent, record: Record, index: int, doubtful: Vote, deadline: float
