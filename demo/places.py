@@ -91,7 +91,7 @@ class DemoStage(Stage):
         with self.uninterrupted():
             try:
                 self.places.start()
-            except AssertionError as error:  # as the tests' servers tell that they can't
+            except AssertionError as error:  # the tests' servers fail like this
                 raise DemoError(f"A server can't be started: {error}") from error
         self.config.write_text(self.places.configuration())
 

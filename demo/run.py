@@ -24,7 +24,7 @@ from demo.stage import DemoError, Interrupts, missing_programs
 
 _CHUNK = 64 * 1024
 _PLAYING_SECS = 8.0
-# Early, since as much again is read ahead as has been played: each place is to have something left to give.
+# Early, because MusicFS reads ahead as much as was played: each place must have something left to send.
 _LOST_AT = (("nas", 0.2), ("cloud", 0.5))
 _STOOD_IN = ("FailedOver", "HedgeWon")
 _PROGRAMS = (*PROGRAMS, "flac", "lame", "opusenc", "fusermount3")
@@ -35,7 +35,7 @@ _ONLY_IN_CLOUD = "Various Artists/Harbour Sessions (2020) [OPUS]"
 
 @dataclass(frozen=True)
 class Heard:
-    """What came of playing a track. origins: those that served it, in order. Waits are for single pieces."""
+    """The result of playing a track. origins: those that served it, in order. Waits are for single pieces."""
 
     digest: str
     longest_wait_ms: float
@@ -117,7 +117,7 @@ class Show:
         self._screen.say(f"  {shown} is gone: its process {pid} was killed. What it had not sent is lost.", "yellow")
 
     def _stood_in(self) -> set[str]:
-        """The places that really gave bytes which another one had been asked for."""
+        """Returns the places that gave bytes in the place of another one."""
         events = map(json.loads, self._stage.musicfs("events", "Music", "--json", capture=True).splitlines())
         return {event.get("target") or event.get("winner") for event in events if event["event"] in _STOOD_IN}
 
@@ -136,15 +136,15 @@ class Show:
         self._check_fails(f"{_ONLY_IN_CLOUD}/{names[0]}")
 
     def _await_missed(self, origin: str) -> None:
-        """It is at the third failure in a row, of reads or of probes."""
+        """Waits until MusicFS misses it: after the third failure in a row, of reads or of probes."""
         self._stage.wait_for(lambda: self._stage.origin(origin)["health"] == "unhealthy", f"{origin} is not missed")
 
     def _check_fails(self, path: str) -> None:
-        begun = time.monotonic()
+        started = time.monotonic()
         error = _read_error(self._stage.music / path)
-        took_ms = (time.monotonic() - begun) * 1000
-        told = f"what nobody has read before fails at once instead of hanging: {error}, after {took_ms:.0f} ms"
-        self._check(error is not None and took_ms < 1000, told)
+        took_ms = (time.monotonic() - started) * 1000
+        text = f"what was never read before fails at once instead of hanging: {error}, after {took_ms:.0f} ms"
+        self._check(error is not None and took_ms < 1000, text)
 
     def _bring_back(self) -> None:
         stage, screen = self._stage, self._screen
@@ -214,9 +214,9 @@ class Show:
         pause = _PLAYING_SECS * _CHUNK / size
         with path.open("rb", buffering=0) as file:
             while True:
-                begun = time.monotonic()
+                started = time.monotonic()
                 piece = file.read(_CHUNK)
-                waits.append((time.monotonic() - begun) * 1000)
+                waits.append((time.monotonic() - started) * 1000)
                 if not piece:
                     return Heard(digest.hexdigest(), max(waits), origins)
                 digest.update(piece)

@@ -69,7 +69,7 @@ class Stage:
         self._environ["MUSICFS_CACHE_DIR"] = str(folder / ".cache")
 
     def end_places(self) -> None:
-        """Takes down what the subclass has put up, or has begun to. MusicFS is unmounted by then."""
+        """Ends what the subclass has started, or started in part. MusicFS is unmounted by then."""
 
     @classmethod
     @contextmanager
@@ -85,7 +85,7 @@ class Stage:
 
     def _take_down(self) -> None:
         self.unmount(check=False)
-        if mount_points.mounted(self.music):  # somebody is still in there
+        if mount_points.mounted(self.music):  # a program still uses it
             self.musicfs("unmount", "--lazy", str(self.music), check=False, capture=True)
         self.end_places()
         left = [mount.path for mount in mounts() if mount.path.is_relative_to(self.folder)]
@@ -99,7 +99,7 @@ class Stage:
     # MusicFS
 
     def mount(self, *arguments: str) -> None:
-        # Whole or not at all: interrupted half-way, it would leave a process that nobody knows of.
+        # Whole or not at all: an interrupt half-way would leave an unknown process.
         with self.uninterrupted():
             self.musicfs("mount", *arguments)
 
@@ -123,19 +123,19 @@ class Stage:
         return json.loads(self.musicfs(*arguments, "--json", capture=True))
 
     def origin(self, id: str) -> dict[str, Any]:
-        """What `musicfs status` tells of one origin."""
+        """Returns what `musicfs status` says about one origin."""
         origins = self.ask("status", str(self.music))["origins"]
         return next(dict(origin) for origin in origins if origin["id"] == id)
 
     @staticmethod
     def wait_for(ready: Callable[[], object], problem: str) -> float:
-        """Seconds that it took until `ready()`. Raises `DemoError` when it takes too long."""
-        begun = time.monotonic()
+        """Waits until `ready()` and returns the seconds it took. Raises `DemoError` when it takes too long."""
+        started = time.monotonic()
         while not ready():
-            if time.monotonic() - begun > _PATIENCE_SECS:
+            if time.monotonic() - started > _PATIENCE_SECS:
                 raise DemoError(f"Waited {_PATIENCE_SECS:.0f} s in vain: {problem}.")
             time.sleep(_LOOK_EVERY_SECS)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
 
 def _new_folder() -> Path:
@@ -144,7 +144,7 @@ def _new_folder() -> Path:
         plain.mkdir()
         return plain
     other = Path(tempfile.mkdtemp(prefix="musicfs-demo-", dir=plain.parent))
-    other.chmod(0o755)  # where root runs it, sshd reads the music as somebody else
+    other.chmod(0o755)  # if root runs it, sshd reads the music as another user
     return other
 
 

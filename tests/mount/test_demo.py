@@ -81,7 +81,7 @@ def test_the_demo_shows_failovers_and_the_cache_and_leaves_nothing_behind(folder
         "✓ offline is not deleted",
         "✓ MusicFS has noticed: it is used, and preferred, again",
         "✓ what was played before plays from the cache",
-        "✓ what nobody has read before fails at once",
+        "✓ what was never read before fails at once",
     ):
         assert re.search(shown, output), shown
     assert left_behind(folder) == []

@@ -27,7 +27,7 @@ def copy(content: int, origin: str = "a", path: str = "", *, reachable: bool = T
     return Copy(content, origin, path or f"p{content}", b"", content, reachable, priority, 1, 1)
 
 
-def test_different_tracks_that_ask_for_one_name_are_told_apart() -> None:
+def test_different_tracks_that_ask_for_one_name_get_different_names() -> None:
     entries = [entry(1, "01 - A.flac", "x"), entry(2, "01 - A.flac", "y")]
     shown = settle_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())
     assert shown[0] == Shown("01 - A.flac", (1,))
