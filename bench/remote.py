@@ -28,10 +28,10 @@ from musicfs.testing.fault_proxy import FaultProxy
 Contender = RemoteMusicFS | Peer
 
 _SMALL = range(500)
-_BEGUN = range(1_000, 1_020)
+_FIRST = range(1_000, 1_020)
 _WASTED = range(2_000, 3_000)
 _HEAD = 100_000
-_FOLDERS = {"small": (_SMALL, 0.3), "begun": (_BEGUN, 20.0), "wasted": (_WASTED, 12.0)}
+_FOLDERS = {"small": (_SMALL, 0.3), "first": (_FIRST, 20.0), "wasted": (_WASTED, 12.0)}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _round(contender: Contender, base: Path, link: Link, table: Table, small: in
     if link is SLOW:
         works += [("longest wait of a player", "player", big)]
     else:
-        begun = str(_listing(base, contender, "begun", 20))
-        works += [("first 64 KiB", "first_bytes", begun), ("200 random 128 KiB", "random_128k", big)]
+        first = str(_listing(base, contender, "first", 20))
+        works += [("first 64 KiB", "first_bytes", first), ("200 random 128 KiB", "random_128k", big)]
         works += [(f"{small} small files", "small_files", str(_listing(base, contender, "small", small)))]
     for name, work, argument in works:
         with contender.mounted() as folder:
