@@ -179,7 +179,7 @@ def test_a_full_disk_ends_the_caching_but_neither_the_music_nor_the_mount(
         song = music / "5.flac"
         make_audio(song, seconds=8, seed=5, tags={"title": "Song 5", "artist": "Artist", "album": "Album", "track": 5})
         done = here.run(here.who.python, "-m", "musicfs", "scan", here.mount_point, check=False)
-        assert "the catalogue can't be written (database or disk is full); see to the disk" in done.stdout
+        assert "the catalogue can't be written (database or disk is full); check the disk" in done.stdout
         assert here.call(digest, mount.path / names[0]) == right[0]
         assert [each["event"] for each in mount.events if each["event"].startswith("Cache")] == ["CacheStopped"]
         assert "Traceback" not in mount.log

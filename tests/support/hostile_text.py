@@ -13,7 +13,7 @@ import musicfs
 from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
 from musicfs.library.placement import FolderPlacer, fold, folder_of
-from musicfs.library.tree import settle_names
+from musicfs.library.tree import resolve_names
 from musicfs.origins.s3.listing import error_code, parse_page
 from musicfs.system.mounts import parse_mounts
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
@@ -82,7 +82,7 @@ def _placed(text: str) -> None:
 def _settled(text: str) -> None:
     names = [safe_component(text[start : start + 40]) for start in range(0, 4000, 20)]
     entries = [TreeEntry(n, "", name, name, False, name[:9], n) for n, name in enumerate(names)]
-    settle_names(entries, {n: [Copy(n, "a", name, b"", n, True, 0, 1, 1)] for n, name in enumerate(names)}, names[:9])
+    resolve_names(entries, {n: [Copy(n, "a", name, b"", n, True, 0, 1, 1)] for n, name in enumerate(names)}, names[:9])
 
 
 FUNCTIONS: dict[str, Callable[[str], object]] = {
@@ -95,7 +95,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "role_of": role_of,
     "disc_from_folder": lambda text: disc_from_folder(f"{text}/a.flac"),
     "placing": _placed,
-    "settle_names": _settled,
+    "resolve_names": _settled,
     "template": _template,
     "printable": lambda text: (printable(text), said(text), without_hidden(text)),
     "shown_url": shown_url,

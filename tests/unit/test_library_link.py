@@ -149,4 +149,4 @@ async def test_a_message_that_its_taker_fails_on_does_not_hold_up_the_next(
     async with asyncio.timeout(60):
         await end.ended.wait()
     assert taken == [1]
-    assert "could not be taken" in caplog.text
+    assert "could not be processed" in caplog.text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from musicfs.catalog.rows import Copy, TreeEntry
 from musicfs.library import tree
 from musicfs.library.placement import fold
-from musicfs.library.tree import Shown, settle_names
+from musicfs.library.tree import Shown, resolve_names
 from musicfs.tags.names import with_suffix_tag
 from tests.support.library import scanned_library
 
@@ -29,7 +29,7 @@ def copy(content: int, origin: str = "a", path: str = "", *, reachable: bool = T
 
 def test_different_tracks_that_ask_for_one_name_get_different_names() -> None:
     entries = [entry(1, "01 - A.flac", "x"), entry(2, "01 - A.flac", "y")]
-    shown = settle_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())
+    shown = resolve_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())
     assert shown[0] == Shown("01 - A.flac", (1,))
     assert shown[1].contents == (2,)
     assert shown[1].name.startswith("01 - A [")
@@ -38,7 +38,7 @@ def test_different_tracks_that_ask_for_one_name_get_different_names() -> None:
 
 def test_names_that_differ_in_case_only_collide() -> None:
     entries = [entry(1, "song.flac", "x"), entry(2, "Song.flac", "y")]
-    names = [s.name for s in settle_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())]
+    names = [s.name for s in resolve_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())]
     assert len({fold(n) for n in names}) == 2
 
 
@@ -46,26 +46,26 @@ def test_one_track_in_two_contents_at_two_origins_is_one_name() -> None:
     """The variant whose best replica ranks first by priority is shown."""
     entries = [entry(1, "A.flac", "x"), entry(2, "A.flac", "x")]
     copies = {1: [copy(1, "slow", priority=2)], 2: [copy(2, "fast", priority=1)]}
-    assert settle_names(entries, copies, ()) == [Shown("A.flac", (2, 1))]
+    assert resolve_names(entries, copies, ()) == [Shown("A.flac", (2, 1))]
 
 
 def test_a_variant_that_cannot_be_reached_is_not_the_one_shown() -> None:
     entries = [entry(1, "A.flac", "x"), entry(2, "A.flac", "x")]
     copies = {1: [copy(1, "slow", priority=2)], 2: [copy(2, "fast", priority=1, reachable=False)]}
-    assert settle_names(entries, copies, ()) == [Shown("A.flac", (1, 2))]
+    assert resolve_names(entries, copies, ()) == [Shown("A.flac", (1, 2))]
 
 
 def test_files_of_one_origin_with_equal_tags_are_all_listed() -> None:
     """Two files that somebody keeps side by side are two files, whatever their tags say: none may vanish."""
     entries = [entry(1, "Track.mp3", "x"), entry(2, "Track.mp3", "x"), entry(3, "Track.mp3", "x")]
     copies = {1: [copy(1, "a", "one.mp3")], 2: [copy(2, "a", "two.mp3")], 3: [copy(3, "b", "one.mp3")]}
-    shown = settle_names(entries, copies, ())
+    shown = resolve_names(entries, copies, ())
     assert sorted(len(s.contents) for s in shown) == [1, 2]
     assert {frozenset(s.contents) for s in shown} == {frozenset({1, 3}), frozenset({2})}
 
 
 def test_a_directory_keeps_its_name_and_the_file_gives_way() -> None:
-    shown = settle_names([entry(1, "Live", "x")], {1: [copy(1)]}, ["Live"])
+    shown = resolve_names([entry(1, "Live", "x")], {1: [copy(1)]}, ["Live"])
     assert shown[0].name != "Live"
 
 
@@ -74,7 +74,7 @@ def test_one_track_with_a_second_disc_gives_every_track_its_disc() -> None:
         entry(1, "01 - A.flac", "x", disc_name="1-01 - A.flac"),
         entry(2, "01 - B.flac", "y", disc_name="2-01 - B.flac", discs=True),
     ]
-    names = {s.name for s in settle_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())}
+    names = {s.name for s in resolve_names(entries, {1: [copy(1)], 2: [copy(2)]}, ())}
     assert names == {"1-01 - A.flac", "2-01 - B.flac"}
 
 
@@ -95,7 +95,7 @@ def test_names_are_unique_complete_and_independent_of_order(
         n: sorted((copy(n, o, f"path{n}") for o in held), key=lambda c: (c.path, c.origin))
         for n, (_, _, held) in enumerate(wanted)
     }
-    shown = settle_names(entries, copies, ["b.mp3"])
+    shown = resolve_names(entries, copies, ["b.mp3"])
     folded = [fold(s.name) for s in shown]
     assert len(set(folded)) == len(folded)
     assert "b.mp3" not in folded
@@ -103,7 +103,7 @@ def test_names_are_unique_complete_and_independent_of_order(
     assert all(len(s.name.encode()) <= 255 for s in shown)
     shuffled = list(entries)
     random.Random(seed).shuffle(shuffled)
-    assert sorted(settle_names(shuffled, copies, ["b.mp3"]), key=str) == sorted(shown, key=str)
+    assert sorted(resolve_names(shuffled, copies, ["b.mp3"]), key=str) == sorted(shown, key=str)
 
 
 def crafted(count: int) -> tuple[list[TreeEntry], dict[int, list[Copy]]]:
@@ -118,14 +118,14 @@ def crafted(count: int) -> tuple[list[TreeEntry], dict[int, list[Copy]]]:
 @pytest.mark.parametrize("count", [0, 1, 58, 59, 60, 61, 500])
 def test_a_name_is_found_however_many_of_its_tags_are_taken(count: int) -> None:
     entries, copies = crafted(count)
-    shown = settle_names(entries, copies, ())
+    shown = resolve_names(entries, copies, ())
     assert len({fold(each.name) for each in shown}) == len(entries)
     (tagged,) = [each.name for each in shown if each.contents == (1,)]
     digest = blake3(b"y").hexdigest()
     tag = digest[: 6 + count] if count < 59 else f"{digest}-{count - 57}"
     assert tagged == f"01 [{tag}].mp3"
     random.Random(1).shuffle(entries)
-    assert sorted(settle_names(entries, copies, ()), key=str) == sorted(shown, key=str)
+    assert sorted(resolve_names(entries, copies, ()), key=str) == sorted(shown, key=str)
 
 
 def test_names_that_are_cut_to_one_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_names_that_are_cut_to_one_are_counted_once_each(monkeypatch: pytest.Mon
     entries = [entry(number, name, "x") for number, name in enumerate(names)]
     entries += [entry(300 + number, name, "x") for number, name in enumerate(names)]
     copies = {each.content: [copy(each.content)] for each in entries}
-    shown = settle_names(entries, copies, dict.fromkeys(names, ""))
+    shown = resolve_names(entries, copies, dict.fromkeys(names, ""))
     assert len({fold(each.name) for each in shown}) == len(shown)
     assert len(made) <= 62 * len(shown)
 
@@ -156,13 +156,13 @@ def test_many_files_that_give_way_to_directories_are_settled_together(
             (tmp_path / path).write_bytes(data + str(number).encode())
     settled: list[str] = []
     with scanned_library(tmp_path / "library", template="$path") as library:
-        settle = library.builder._settle
+        settle = library.builder._resolve
 
         def counted(dir: str, changes: tree.TreeChanges) -> None:
             settled.append(dir)
             settle(dir, changes)
 
-        monkeypatch.setattr(library.builder, "_settle", counted)
+        monkeypatch.setattr(library.builder, "_resolve", counted)
         library.configure({"b": tmp_path / "b", "a": tmp_path / "a"})
         asyncio.run(library.scan())
         assert len(library.paths()) == 200

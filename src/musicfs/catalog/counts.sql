@@ -1,6 +1,6 @@
--- How much there is, kept by the writes themselves: a look at the status must not take longer in a larger library.
+-- How much there is. The writes themselves keep these sums, so a status costs the same in any library.
 
-CREATE TABLE totals (                       -- one row: of the nodes that are shown, the root among the directories
+CREATE TABLE totals (                       -- one row: sums over the shown nodes; the root counts as a directory
     files       INTEGER NOT NULL,
     directories INTEGER NOT NULL,
     bytes       INTEGER NOT NULL
@@ -23,7 +23,7 @@ WHEN old.shown <> new.shown OR old.size <> new.size BEGIN
         bytes = bytes + new.shown * new.size - old.shown * old.size;
 END;
 
-ALTER TABLE origins ADD COLUMN files INTEGER NOT NULL DEFAULT 0;  -- its replicas, and how large they are together
+ALTER TABLE origins ADD COLUMN files INTEGER NOT NULL DEFAULT 0;  -- how many replicas it has, and their size together
 ALTER TABLE origins ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE origins SET files = (SELECT count(*) FROM replicas WHERE origin = num),
     bytes = (SELECT coalesce(sum(size), 0) FROM replicas WHERE origin = num);

@@ -1,7 +1,7 @@
-"""Which folders of an origin a poll need not list: those whose time is what it was when they were listed.
+"""Which folders of an origin a poll need not list: those whose time is the same as when a scan listed them.
 
-A folder's time changes with the names in it. That of the folders in its folders does not, so only folders without
-folders are left out, and the others are listed, which tells the times of those in them.
+A folder's time changes with the names in it, but not with the names in its folders. So a poll skips only folders
+without folders in them. It lists the others, and learns the times of the folders in them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _FAR_NS = 2**63 - 1
 
 
 class FolderTimes:
-    """The folders that one scan of everything meets. The origin calls `add`, the scan calls the others.
+    """The folders that one scan of everything finds. The origin calls `add`, the scan calls the others.
 
-    A change may hide in the coarseness of a time: two within one second look like one. So a folder's time counts only
-    if it was the same at two listings some seconds apart. No clock is compared with another machine's.
+    Times may be coarse, and two changes within one second look like one. So a folder's time counts only if it was the
+    same at two listings some seconds apart. No clock is compared with another machine's.
     """
 
     def __init__(self, db: sqlite3.Connection, origin: int, clock: Callable[[], float] = time.time) -> None:
@@ -34,9 +34,14 @@ class FolderTimes:
         db.execute("DELETE FROM met")
 
     def add(self, folder: str, mtime_ns: int | None) -> bool:
-        """Notes a folder that is about to be listed; whether all in it is known, so that it need not be."""
+        """Records a folder before it is listed. Returns whether the scan can skip it: the catalogue has all in it.
+
+        Args:
+            folder: Relative to the origin's root.
+            mtime_ns: The folder's time, in nanoseconds since the epoch; None: it has none.
+        """
         if mtime_ns is not None and not abs(mtime_ns) < _FAR_NS:
-            mtime_ns = None  # It could not be kept exactly.
+            mtime_ns = None  # SQLite can't hold it exactly
         path, now = encode_path(folder), self._clock()
         row = self._db.execute(
             "SELECT since, settled FROM folder_times WHERE origin = ? AND path = ? AND mtime_ns = ?",
@@ -52,7 +57,7 @@ class FolderTimes:
         self._db.executemany("DELETE FROM met WHERE path = ?", ((encode_path(folder),) for folder in folders))
 
     def keep(self, unfinished: Iterable[str]) -> None:
-        """Remembers the folders that were met, but for those in which something is still to be looked at."""
+        """Replaces the recorded folders by those of this scan, without the folders that the scan did not finish."""
         self._leave_out(unfinished)
         self._db.execute("DELETE FROM met WHERE mtime_ns IS NULL")
         self._db.execute(
@@ -65,9 +70,10 @@ class FolderTimes:
         )
 
     def forget(self, folders: Iterable[str]) -> None:
-        """Has them listed at the next poll."""
+        """Makes the next poll list these folders."""
         values = ((self._origin, encode_path(folder)) for folder in folders)
         self._db.executemany("DELETE FROM folder_times WHERE origin = ? AND path = ?", values)
 
     def forget_all(self) -> None:
+        """Makes the next poll list all folders of the origin."""
         self._db.execute("DELETE FROM folder_times WHERE origin = ?", (self._origin,))

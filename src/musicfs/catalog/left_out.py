@@ -1,4 +1,4 @@
-"""Symbolic links that an origin's `links` setting leaves out: how many they are, and which files they hide."""
+"""Symbolic links that an origin's `links` setting leaves out: how many there are, and which files they hide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BELOW = "(path = :path OR (path > :first AND path < :last))"
 class LeftOutLinks:
     """The links that one scan leaves out. The origin calls `add`; the scan calls the others.
 
-    They are gathered in a table and not in memory, since there may be as many as there are files.
+    A table holds them, not memory: there may be as many as there are files.
     """
 
     def __init__(self, db: sqlite3.Connection, origin: int) -> None:
@@ -24,11 +24,11 @@ class LeftOutLinks:
         db.execute("DELETE FROM met_links")
 
     def add(self, link: str) -> None:
-        """Notes a link that is left out."""
+        """Records a link that is left out, by its path below the origin's root."""
         self._db.execute("INSERT OR IGNORE INTO met_links VALUES (?)", (encode_path(link),))
 
     def hidden(self, replicas: Sequence[int]) -> set[int]:
-        """Those of these replicas that such a link leads to, by number."""
+        """Which of these replicas a left-out link leads to. Both are numbers of replicas."""
         if self._db.execute("SELECT 1 FROM met_links LIMIT 1").fetchone() is None:
             return set()
         return {number for number in replicas if self._leads_to(number)}
@@ -42,8 +42,15 @@ class LeftOutLinks:
         return found is not None
 
     def keep(self, under: Sequence[str], hidden: int) -> int:
-        """Remembers what was left out at and below the paths, and that so many more files are hidden by it; how many
-        links are left out of the whole origin."""
+        """Replaces the recorded links at and below the scanned paths by those of this scan.
+
+        Args:
+            under: The scanned paths; "" is the whole origin.
+            hidden: How many files this scan removed from the tree because of left-out links.
+
+        Returns:
+            How many links of the whole origin are left out.
+        """
         db = self._db
         for path in under:
             this = encode_path(path)

@@ -1,4 +1,4 @@
-"""Which contents a file had before the one it has now: what is cached of them may serve again (content/retag.py)."""
+"""Which contents a file had before its present one: cached blocks of them may serve again (content/retag.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from musicfs.model import Content, Fingerprint
 _MAX = 4
 
 
-def note_predecessor(db: sqlite3.Connection, content: int, before: int) -> None:
-    """The file that held `before` holds `content` now."""
+def record_predecessor(db: sqlite3.Connection, content: int, before: int) -> None:
+    """Records that a file that held the content `before` now holds `content`. Both are ids of contents."""
     db.execute(
         "INSERT OR REPLACE INTO predecessors (content, fingerprint, size)"
         " SELECT ?, p.fingerprint, p.size FROM predecessors p JOIN contents c ON c.id = ?"
@@ -30,6 +30,7 @@ def note_predecessor(db: sqlite3.Connection, content: int, before: int) -> None:
 
 
 def find_predecessors(db: sqlite3.Connection, content: int) -> list[Content]:
-    """The latest first. They may be in the catalogue no more: their id is 0."""
+    """What files that hold the content held before, the latest first. Their id is 0: the catalogue may no longer have
+    them."""
     rows = db.execute("SELECT fingerprint, size FROM predecessors WHERE content = ? ORDER BY id DESC", (content,))
     return [Content(0, Fingerprint(fingerprint), size) for fingerprint, size in rows]

@@ -1,8 +1,9 @@
--- What a file held before its present content, while that is here: see predecessors.py. The higher the id, the later.
+-- What a file held before its present content, for as long as the catalogue has that: see predecessors.py. Later ones
+-- have higher ids.
 CREATE TABLE predecessors (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     content     INTEGER NOT NULL,           -- the present one
-    fingerprint BLOB NOT NULL,              -- of the one before, which `contents` need not have any more
+    fingerprint BLOB NOT NULL,              -- of the earlier content, which `contents` may no longer have
     size        INTEGER NOT NULL,
     UNIQUE (content, fingerprint)
 );

@@ -1,4 +1,4 @@
-"""Questions to the catalogue beside the tree's: what lies below paths, which contents are known, what is reachable."""
+"""Queries beside the tree's: what lies below paths, which contents are known, what can be reached."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 from threading import Lock
+from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
 from musicfs.catalog.paths import find_inode
@@ -34,10 +35,22 @@ WITH RECURSIVE below (ino, content) AS (
 _REPLICAS = "replicas r JOIN origins o ON o.num = r.origin AND o.enabled = 1"
 
 
-def find_contents(
-    catalog: Path, paths: Sequence[str], fingerprints: Sequence[Fingerprint]
-) -> tuple[dict[str, list[Content]], dict[Fingerprint, Content]]:
-    """The contents at or below each path that the tree has, and those of `fingerprints` that a file has. Blocks."""
+class FoundContents(NamedTuple):
+    """below: the contents at or below each path that the tree has. known: those that a file has, by fingerprint."""
+
+    below: dict[str, list[Content]]
+    known: dict[Fingerprint, Content]
+
+
+class ReplicaTotals(NamedTuple):
+    """How many replicas there are, and their bytes."""
+
+    files: int
+    bytes: int
+
+
+def find_contents(catalog: Path, paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> FoundContents:
+    """Finds contents by paths of the tree, and by fingerprints. Blocks."""
     below: dict[str, list[Content]] = {}
     known: dict[Fingerprint, Content] = {}
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
@@ -54,12 +67,14 @@ def find_contents(
             ).fetchone()
             if row is not None:
                 known[fingerprint] = Content(row[0], fingerprint, row[1])
-    return below, known
+    return FoundContents(below, known)
 
 
-def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
-    """How many files the configured origins have of what is at or below the path of the tree, of all variants, and
-    their bytes; of all that there is where the path is "". None: there is no such path. Blocks."""
+def count_replicas(catalog: Path, path: str) -> ReplicaTotals | None:
+    """Counts the replicas, at the configured origins, of what the tree has at or below the path, with all variants.
+
+    Blocks. "" counts all that there are. None: there is no such path.
+    """
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         ino = find_inode(db, path)
         if ino is None:
@@ -67,16 +82,14 @@ def count_replicas(catalog: Path, path: str) -> tuple[int, int] | None:
         sql = f"SELECT count(*), CAST(total(r.size) AS INTEGER) FROM {_REPLICAS}"
         if ino != ROOT_INO:
             sql = f"{_ALL_BELOW} {sql} WHERE r.content IN wanted"
-        files, size = db.execute(sql, {"ino": ino}).fetchone()
-        return files, size
+        return ReplicaTotals(*db.execute(sql, {"ino": ino}).fetchone())
 
 
 class ContentPages:
-    """The contents of these files in the order of their fingerprints, page by page.
+    """The contents below a path of the tree in the order of their fingerprints, page by page.
 
-    What is below the path is found once, at the first page, and kept in a temporary file, so that a page costs the same
-    in any library; what a scan adds below it later is not among them. All methods block, and may be called from any
-    thread.
+    The first page finds what is below the path and keeps it in a temporary file, so that a page costs the same in any
+    library. What a scan adds below the path later is not in it. All methods block, and may be called from any thread.
     """
 
     def __init__(self, catalog: Path, path: str) -> None:
@@ -88,7 +101,7 @@ class ContentPages:
         self._closed = False
 
     def after(self, fingerprint: bytes, limit: int) -> list[Content]:
-        """Those with a fingerprint above the one given, so many at most; none where the path is gone."""
+        """At most `limit` contents with a fingerprint above the given one; none if the path is gone."""
         with self._turn:
             if self._closed:
                 return []
@@ -128,13 +141,13 @@ class ContentPages:
 
 
 def path_of(catalog: Path, content: int) -> str | None:
-    """Where the tree has the content, by preference where it shows it; None where it has it no more. Blocks."""
+    """The path of the content in the tree, preferably where it is shown; None: the tree no longer has it. Blocks."""
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         return shown_at(db, content)
 
 
 def shown_at(db: Connection, content: int) -> str | None:
-    """As `path_of`."""
+    """The path of the content in the tree, preferably where it is shown; None: the tree no longer has it."""
     found: list[tuple[int, str]] = []
     for (dir,) in db.execute("SELECT DISTINCT dir FROM entries WHERE content = ? ORDER BY dir", (content,)).fetchall():
         parent = find_inode(db, dir)
@@ -156,14 +169,20 @@ WHERE n.shown = 1 AND n.size > 0 AND NOT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """Files of the tree that no origin has that answers; of these, cached are on this disk as a whole."""
+    """Files of the tree that no answering origin has. cached: how many of them are in the cache as a whole."""
 
     files: int
     cached: int
 
 
 def count(catalog: Path, answering: Sequence[OriginId], whole: Collection[Fingerprint]) -> Unreached:
-    """whole: the contents that are cached whole. Reads all that is known of the library. Blocks."""
+    """Counts the files that can't be reached now. Reads the whole catalogue. Blocks.
+
+    Args:
+        catalog: The catalogue's file.
+        answering: The origins that answer.
+        whole: The contents that are in the cache as a whole.
+    """
     rows: Iterable[tuple[bytes]] = ((fingerprint,) for fingerprint in whole)
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         db.execute("CREATE TEMP TABLE whole (fingerprint BLOB PRIMARY KEY) WITHOUT ROWID")

@@ -1,4 +1,4 @@
-"""In how many places the music lives, which copies of it differ, and what the loss of a place would cost."""
+"""In how many places the music lives, which copies differ, and what the loss of a place would cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from musicfs.model import encode_path
 _MAX_ALBUMS = 200
 _CACHE_MB = 8
 
-# A track is what has one name in one folder, in whatever variants. Copies that are set aside serve nobody.
+# A track is all variants of one name in one folder. Copies that are set aside are read by no one.
 _TRACKS = """
 CREATE TEMP TABLE tracks AS
     SELECT n.parent AS album, max(n.size) AS size, count(DISTINCT o.num) AS places, min(o.id) AS origin
@@ -47,7 +47,7 @@ WHERE o.enabled = 1 GROUP BY o.num ORDER BY o.priority, o.num
 
 @dataclass(frozen=True, slots=True)
 class ReplicaCounts:
-    """Tracks that live in so many places; 0 when all of theirs are out of use."""
+    """How many tracks live in so many places; in 0 places if all their copies are out of use."""
 
     places: int
     tracks: int
@@ -56,8 +56,10 @@ class ReplicaCounts:
 
 @dataclass(frozen=True, slots=True)
 class AlbumAtRisk:
-    """A folder of the tree, of whose tracks some live in one place only: how many, of how many bytes, and at which
-    origins."""
+    """A folder of the tree with tracks that live in one place only.
+
+    in_one: how many of its tracks do; bytes: their size; origins: where they live.
+    """
 
     path: str
     tracks: int
@@ -68,7 +70,7 @@ class AlbumAtRisk:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What lives at this origin alone. albums: with such a track; whole_albums: of which nothing lives elsewhere."""
+    """What lives at this origin alone. albums: those with such a track; whole_albums: those with no other track."""
 
     origin: str
     tracks: int
@@ -79,8 +81,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A copy that is set aside. path: at its origin; file: where the tree has it, if it does. against: the origin that
-    it disagrees with, where nobody can tell which is right."""
+    """A copy that is set aside. path: at its origin; file: its path in the tree; None: it has none. against: the origin
+    that it disagrees with, if the votes do not decide which is right."""
 
     origin: str
     path: str
@@ -91,9 +93,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Redundancy:
-    """albums: at most so many of those with a track that lives in one place only; albums_in_one: how many there are.
-    Both are of one origin if that was asked for, the rest is of all. differing: at most so many of the copies that are
-    set aside, differing_copies: how many there are."""
+    """What `count` finds.
+
+    albums_in_one: how many albums have a track that lives in one place only. albums: the first of them. Both are of one
+    origin if the caller names one; the rest is of all. differing_copies: how many copies are set aside. differing: the
+    first of them.
+    """
 
     places: tuple[ReplicaCounts, ...]
     albums_in_one: int
@@ -106,17 +111,18 @@ class Redundancy:
 def count(
     catalog: Path, aside: Sequence[SetAside] = (), *, origin: str | None = None, most: int = _MAX_ALBUMS
 ) -> Redundancy:
-    """Reads all that is known of the library: a second for 100,000 tracks. Blocks.
+    """Counts the places of each track. Reads the whole catalogue: a second for 100,000 tracks. Blocks.
 
-    aside: the copies that are set aside, which count for no place. origin: the albums that live there alone, and no
-    others.
+    Args:
+        catalog: The catalogue's file.
+        aside: The copies that are set aside. They count for no place.
+        origin: List only albums that live at this origin alone; None: those of all origins.
+        most: How many albums and copies are listed at most.
     """
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         differing = _set_aside(db, aside)
         db.execute(_TRACKS)
-        places = db.execute(
-            "SELECT places, count(*), CAST(total(size) AS INTEGER) FROM tracks GROUP BY places ORDER BY places"
-        ).fetchall()
+        places = db.execute(_PLACES).fetchall()
         (number,) = db.execute(
             "SELECT count(DISTINCT album) FROM tracks WHERE places = 1 AND (:origin IS NULL OR origin = :origin)",
             {"origin": origin},
@@ -139,7 +145,7 @@ def count(
 
 
 def _set_aside(db: Connection, aside: Sequence[SetAside]) -> list[Difference]:
-    """Notes which replicas these are; the versions that have gone since are left out."""
+    """Fills the table of replicas that are set aside; leaves out versions that have gone since."""
     db.execute("CREATE TEMP TABLE aside (replica INTEGER PRIMARY KEY)")
     found = []
     for each in aside:

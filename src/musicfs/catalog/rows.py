@@ -1,4 +1,4 @@
-"""What the catalogue takes and gives: rows as plain values, for whoever places, ranks or scans without SQL."""
+"""The catalogue's rows as plain values, for modules without SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from musicfs.model import Fingerprint, Owner, Stat
 
 
 class FolderFile(NamedTuple):
-    """One replica of a folder, with what its content is known to be."""
+    """One replica of an album folder. tags: JSON; None: it has none."""
 
     replica: int
     origin: str
@@ -19,7 +19,7 @@ class FolderFile(NamedTuple):
 
 
 class TreeEntry(NamedTuple):
-    """Where one replica asks to appear; see `entries` in schema.sql."""
+    """Where one replica asks to appear in the tree; see `entries` in schema.sql."""
 
     replica: int
     dir: str
@@ -46,14 +46,15 @@ class Copy(NamedTuple):
 
 
 NO_OWNER = (None, None, None)
-"""What stands in a row for `Owner` where there is none."""
+"""The columns uid, gid and mode of a row without an `Owner`."""
 
 ALSO_WITHOUT_OWNER = 0o1000
-"""In the mode of a node: a copy of it is at an origin that knows of no owners."""
+"""In the mode of a node: it also has a copy at an origin without owners."""
 
 
 class Shape(NamedTuple):
-    """What a node says of its file, besides its name and its content. uid, gid, mode: see ownership.sql."""
+    """A node without its name and its content. size in bytes; mtime_ns since the epoch; uid, gid, mode: see
+    ownership.sql."""
 
     shown: bool
     size: int
@@ -72,16 +73,33 @@ class FileRow(NamedTuple):
     shape: Shape
 
 
+class FreshFile(NamedTuple):
+    """A file that the catalogue does not have in this version. is_changed: it has another version."""
+
+    stat: Stat
+    is_changed: bool
+
+
+class OwnerChange(NamedTuple):
+    """The new owner of the replica with this number."""
+
+    replica: int
+    owner: Owner | None
+
+
 class Compared(NamedTuple):
-    """How an origin's files differ from what the catalogue has of them.
+    """How an origin's files differ from the catalogue. known: the numbers of the replicas that it has of them."""
 
-    fresh: files that it does not have in this version, with whether it has another version. known: the numbers of the
-    replicas that it has in any version. owners: the new owner of each replica, by its number, that changed hands.
-    """
-
-    fresh: list[tuple[Stat, bool]]
+    fresh: list[FreshFile]
     known: list[int]
-    owners: list[tuple[int, Owner | None]]
+    owners: list[OwnerChange]
+
+
+class Touched(NamedTuple):
+    """What a change of replicas touches: album folders, and directories of the tree."""
+
+    folders: set[bytes]
+    dirs: set[str]
 
 
 class ScannedFile(NamedTuple):

@@ -1,6 +1,6 @@
--- The catalogue: what is known of the origins' files, and the tree that is shown of them.
--- One process writes (the library worker), any number read. Everything here can be found again by scanning,
--- except the inode numbers: they stay the same for as long as this file is kept.
+-- The catalogue: what is known of the origins' files, and the tree that shows them.
+-- One process writes (the library worker), any number read. A scan finds everything again, except the inode numbers:
+-- they stay the same for as long as this file exists.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -11,11 +11,11 @@ CREATE TABLE origins (
     num        INTEGER PRIMARY KEY,
     id         TEXT NOT NULL UNIQUE,
     priority   INTEGER NOT NULL,
-    enabled    INTEGER NOT NULL DEFAULT 1,  -- 0: not configured now; its replicas are kept but take no part
+    enabled    INTEGER NOT NULL DEFAULT 1,  -- 0: not configured now; its replicas stay but are not shown
     reachable  INTEGER NOT NULL DEFAULT 1,  -- 0: unhealthy; its replicas rank last among variants
     scanned_at REAL,                        -- end of the last scan that completed, seconds since the epoch
-    held       INTEGER NOT NULL DEFAULT 0,  -- files that are gone there but kept until the user confirms
-    removed    INTEGER NOT NULL DEFAULT 0,  -- files removed since removed_since: many small removals are a big one
+    held       INTEGER NOT NULL DEFAULT 0,  -- files that are gone there but stay until the user confirms
+    removed    INTEGER NOT NULL DEFAULT 0,  -- files removed since removed_since: many small removals count as a big one
     removed_since REAL NOT NULL DEFAULT 0,  -- seconds since the epoch
     accept     INTEGER NOT NULL DEFAULT 0   -- 1: the user has confirmed; the next complete scan may remove them
 );
@@ -45,14 +45,14 @@ CREATE TABLE replicas (
 CREATE INDEX replicas_by_folder ON replicas (folder);
 CREATE INDEX replicas_by_content ON replicas (content);
 
--- Where a replica asks to appear in the tree, before names that collide are told apart.
+-- Where a replica asks to appear in the tree, before colliding names get their tags.
 -- A tagged content asks once, through its first replica by path; sidecars and untagged files ask once per folder.
 CREATE TABLE entries (
     replica   INTEGER NOT NULL REFERENCES replicas (id),
     dir       TEXT NOT NULL,                -- "/"-separated, no leading slash
     name      TEXT NOT NULL,
     disc_name TEXT NOT NULL,                -- the name if the album has several discs
-    discs     INTEGER NOT NULL,             -- 1: this file says that its album has several discs
+    discs     INTEGER NOT NULL,             -- 1: this file's tags say that its album has several discs
     key       TEXT NOT NULL,                -- entries of one folder with equal keys are the same track
     content   INTEGER NOT NULL REFERENCES contents (id),
     PRIMARY KEY (replica, dir)
@@ -60,8 +60,8 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_dir ON entries (dir);
 CREATE INDEX entries_by_content ON entries (content);
 
--- The tree. ino is the inode number that the kernel sees, and it belongs to one content for ever: when another
--- variant of a track is shown, another row is, so that no open file and no cached page ever mixes two contents.
+-- The tree. ino is the inode number that the kernel sees, and it belongs to one content forever. To show another
+-- variant of a track is to show another row, so no open file and no cached page ever mixes two contents.
 -- At most one row of a name is shown. AUTOINCREMENT: an inode number is never used again.
 CREATE TABLE nodes (
     ino      INTEGER PRIMARY KEY AUTOINCREMENT,

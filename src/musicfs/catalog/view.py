@@ -1,4 +1,4 @@
-"""The catalogue as its readers see it: the tree that the mount shows, and what the control surface tells of it.
+"""The catalogue as its readers see it: the tree that the mount shows, and what the control API reports.
 
 One SQLite connection in WAL mode, so that readers never wait for the writer.
 """
@@ -20,7 +20,7 @@ _OWNED = "ino, name, content, size, mtime_ns, uid, gid, mode"
 
 
 class Node(NamedTuple):
-    """One row of the tree. content is None for a directory; size in bytes; mtime_ns since the epoch."""
+    """One row of the tree. content: its id; None: a directory. size in bytes; mtime_ns since the epoch."""
 
     ino: int
     name: str
@@ -30,7 +30,7 @@ class Node(NamedTuple):
 
 
 class OwnedNode(NamedTuple):
-    """A `Node`, and who may read it: see ownership.sql."""
+    """A `Node` with its owner and who may read it: see ownership.sql."""
 
     ino: int
     name: str
@@ -45,8 +45,17 @@ class OwnedNode(NamedTuple):
 OwnedRow = tuple[int, str, int | None, int, int, int | None, int | None, int | None]
 
 
+class TreeFile(NamedTuple):
+    """A file of the tree: its content, the replicas of that, and its time of change in nanoseconds since the epoch."""
+
+    content: Content
+    replicas: list[Replica]
+    mtime_ns: int
+
+
 class OriginRow(NamedTuple):
-    """What the catalogue says of one origin; scanned_at is None until a scan has completed."""
+    """One origin in the catalogue. scanned_at: seconds since the epoch; None: no scan has completed. held: files that
+    are gone there but stay in the tree until the user confirms."""
 
     id: OriginId
     priority: int
@@ -72,10 +81,10 @@ class TreeTotals:
 
 
 class TreeView:
-    """The reader's side: the tree as the mount shows it. Every call is one indexed query, in microseconds.
+    """Reads the tree as the mount shows it. Every call is one indexed query, in microseconds.
 
-    It shows the catalogue as it was at the last `refresh`, which has to follow every commit: a transaction is kept
-    open in between, since beginning one for every query would double the cost of a lookup.
+    It shows the catalogue as it was at the last `refresh`, which must follow every commit: a transaction stays open in
+    between, since one for every query would double the cost of a lookup.
 
     has_variants: whether some track has several contents.
     """
@@ -88,7 +97,7 @@ class TreeView:
 
     @classmethod
     def open(cls, path: Path, cache_mb: int = 8) -> TreeView:
-        """Of the catalogue at `path`. Blocks. cache_mb: the memory for its pages."""
+        """Opens the catalogue at `path`. Blocks. cache_mb: the memory for its pages, in MiB."""
         db = connect(path, cache_mb=cache_mb)
         db.execute("PRAGMA query_only = 1")
         db.execute("BEGIN")
@@ -100,7 +109,7 @@ class TreeView:
         self._db.close()
 
     def refresh(self) -> None:
-        """Shows what has been committed up to now."""
+        """Shows what is committed by now."""
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
         self.has_variants = self._any_hidden()
@@ -128,22 +137,22 @@ class TreeView:
             (parent, after, limit),
         ).fetchall()
 
-    # The same with owners, for a mount that other users see: the queries above are to stay as short as they are.
+    # The same with owners, for a mount that other users see: the queries above stay as short as they can be.
 
     def owned_lookup(self, parent: int, name: str) -> OwnedRow | None:
-        """As `lookup`: the fields of an `OwnedNode`."""
+        """The fields of the `OwnedNode` called `name` in `parent`, as a bare tuple."""
         row: OwnedRow | None = self._execute(
             f"SELECT {_OWNED} FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (parent, name)
         ).fetchone()
         return row
 
     def owned_node(self, ino: int) -> OwnedNode | None:
-        """As `node`."""
+        """The node with its owner; None: there is no such inode."""
         row = self._execute(f"SELECT {_OWNED} FROM nodes WHERE ino = ?", (ino,)).fetchone()
         return OwnedNode(*row) if row else None
 
     def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedRow]:
-        """As `children`: fields of `OwnedNode`."""
+        """Up to `limit` children with an inode number above `after`, in that order: fields of `OwnedNode`."""
         return self._execute(
             f"SELECT {_OWNED} FROM nodes INDEXED BY nodes_by_parent"
             " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
@@ -175,10 +184,10 @@ class TreeView:
         ).fetchone()
         return row[0] if row else None
 
-    def open_file(self, ino: int) -> tuple[Content, list[Replica], int] | None:
-        """The content that the file `ino` stands for, its replicas and its time of change, in one query.
+    def open_file(self, ino: int) -> TreeFile | None:
+        """The file `ino`, in one query; None: there is no such file.
 
-        None: there is no such file. A file whose origins are all unconfigured has no replicas.
+        A file has no replicas while none of its origins is configured.
         """
         rows = self._execute(
             "SELECT n.content, c.fingerprint, n.size, n.mtime_ns, o.id, r.path, r.size, r.mtime_ns, r.etag FROM nodes n"
@@ -191,7 +200,7 @@ class TreeView:
         replicas = [
             Replica(OriginId(row[4]), decode_path(row[5]), row[6], row[7], row[8]) for row in rows if row[4] is not None
         ]
-        return Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3]
+        return TreeFile(Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3])
 
     def replicas(self, content: int) -> list[Replica]:
         """Every replica of the content at the origins that are configured now."""
@@ -218,11 +227,11 @@ class TreeView:
         return Content(id, Fingerprint(row[0]), row[1]) if row else None
 
     def predecessors(self, content: Content) -> list[Content]:
-        """What files that hold the content now held before, the latest first."""
+        """What files that hold the content held before, the latest first. Their id is 0."""
         return find_predecessors(self._db, content.id)
 
     def also_at(self, origin: OriginId, others: Sequence[OriginId]) -> int:
-        """How many files of the origin have the same bytes at one of the others. Reads all that is known of it."""
+        """How many files of the origin are also at one of the others, byte for byte. Reads all rows of the origin."""
         marks = ",".join("?" * len(others))
         row = self._execute(
             "SELECT count(*) FROM replicas r JOIN origins o ON o.num = r.origin WHERE o.id = ? AND EXISTS"
@@ -233,6 +242,7 @@ class TreeView:
         return int(row[0])
 
     def problem(self, content: int) -> str | None:
+        """Why the content's tags could not be read; None: they could, or it is no audio."""
         row = self._execute("SELECT problem FROM contents WHERE id = ?", (content,)).fetchone()
         return row[0] if row else None
 
@@ -244,7 +254,7 @@ class TreeView:
         return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), *r[4:]) for r in rows]
 
     def populated(self) -> set[OriginId]:
-        """The origins that are known to hold files."""
+        """The origins that have files in the catalogue."""
         rows = self._execute(
             "SELECT o.id FROM origins o WHERE EXISTS (SELECT 1 FROM replicas r WHERE r.origin = o.num)"
         )

@@ -1,4 +1,4 @@
-"""The catalogue as its one writer sees it, the library worker: origins, replicas, contents, entries and nodes."""
+"""The catalogue as its one writer, the library worker, sees it: origins, replicas, contents, entries and nodes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ from pathlib import Path
 from musicfs.catalog.database import connect, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
-from musicfs.catalog.predecessors import note_predecessor
-from musicfs.catalog.rows import NO_OWNER, Compared, Copy, FileRow, FolderFile, ScannedFile, Shape, TreeEntry
+from musicfs.catalog.predecessors import record_predecessor
+from musicfs.catalog.rows import (
+    NO_OWNER,
+    Compared,
+    Copy,
+    FileRow,
+    FolderFile,
+    FreshFile,
+    OwnerChange,
+    ScannedFile,
+    Shape,
+    Touched,
+    TreeEntry,
+)
 from musicfs.model import OriginId, Owner, Replica, Stat, decode_path, encode_path
 from musicfs.system.sqlite import transaction
 
@@ -20,7 +32,7 @@ _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher,
 
 
 class Catalog:
-    """The writer's side. Calls between `transaction()`'s begin and end are committed together or not at all."""
+    """Writes the catalogue. All calls within one `transaction()` are committed together or not at all."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """db: of a catalogue; this closes it."""
@@ -28,7 +40,7 @@ class Catalog:
 
     @classmethod
     def open(cls, path: Path, cache_mb: int = 32) -> Catalog:
-        """The one at `path`. Blocks. cache_mb: the memory for its pages."""
+        """Opens the catalogue at `path`. Blocks. cache_mb: the memory for its pages, in MiB."""
         return cls(connect(path, cache_mb=cache_mb))
 
     def close(self) -> None:
@@ -58,7 +70,7 @@ class Catalog:
     # origins
 
     def configure_origins(self, priorities: Mapping[str, int]) -> set[str]:
-        """Makes `priorities` the configured origins; returns the ids whose part in the tree changes by that."""
+        """Makes `priorities` (by id) the configured origins. Returns the ids whose part in the tree changes."""
         known = {
             row[0]: (row[1], bool(row[2])) for row in self._db.execute("SELECT id, priority, enabled FROM origins")
         }
@@ -78,20 +90,20 @@ class Catalog:
         return changed
 
     def set_reachable(self, origin: str, reachable: bool) -> bool:
-        """Whether this changed anything."""
+        """Records whether an origin can be reached. Returns whether that is new."""
         cursor = self._db.execute(
             "UPDATE origins SET reachable = ? WHERE id = ? AND reachable <> ?", (reachable, origin, reachable)
         )
         return cursor.rowcount > 0
 
     def removed_lately(self, origin: str, window_secs: float) -> int:
-        """How many files were removed from the origin within the present window."""
+        """How many files were removed from the origin within the present window of `window_secs` seconds."""
         row = self._db.execute("SELECT removed, removed_since FROM origins WHERE id = ?", (origin,)).fetchone()
-        # A clock that was set back must not begin a new window.
+        # A clock that was set back must not start a new window.
         return row[0] if time.time() - row[1] < window_secs else 0
 
     def count_removed(self, origin: str, removed: int, window_secs: float) -> None:
-        """Adds to the present window, or begins a new one."""
+        """Adds removed files to the present window, or starts a new window of `window_secs` seconds."""
         before = self.removed_lately(origin, window_secs)
         since = f"min(removed_since, {time.time()})" if before else str(time.time())
         self._db.execute(
@@ -106,8 +118,11 @@ class Catalog:
         return bool(row and row[0])
 
     def set_held(self, origin: str, held: int) -> bool:
-        """Notes how many files are gone at the origin but kept; 0 also uses up the user's confirmation. Whether that is
-        another number than before."""
+        """Records how many files are gone at the origin but stay in the tree; 0 also uses up the user's confirmation.
+
+        Returns:
+            Whether the number is another than before.
+        """
         row = self._db.execute("SELECT held FROM origins WHERE id = ?", (origin,)).fetchone()
         self._db.execute("UPDATE origins SET held = ?, accept = accept AND ? > 0 WHERE id = ?", (held, held, origin))
         return row is not None and row[0] != held
@@ -134,25 +149,25 @@ class Catalog:
         )
         known: list[int] = []
         changed: set[bytes] = set()
-        owners: list[tuple[int, Owner | None]] = []
+        owners: list[OwnerChange] = []
         for row in rows:
             path, number, version = row[0], row[1], row[2:5]
             known.append(number)
             stat = stats[path]
             same = version == (stat.size, stat.mtime_ns, stat.etag)  # as it mostly is
             if row[5] is not None and stat.owner is not None and row[5] != stat.owner.uid:
-                # Another user's file may be another file, made to look the same, to have its mode count for the bytes.
+                # It may be another file that was made to look the same, so that its mode counts for the bytes.
                 changed.add(path)
             elif same or Replica(OriginId(origin), stat.path, *version).is_version(stat):
                 del stats[path]
                 if row[5:] != (stat.owner or NO_OWNER):
-                    owners.append((number, stat.owner))
+                    owners.append(OwnerChange(number, stat.owner))
             else:
                 changed.add(path)
-        return Compared([(stat, path in changed) for path, stat in stats.items()], known, owners)
+        return Compared([FreshFile(stat, path in changed) for path, stat in stats.items()], known, owners)
 
-    def set_owners(self, owners: Sequence[tuple[int, Owner | None]]) -> set[str]:
-        """Notes whom replicas belong to now, by their numbers; returns the directories of the tree that show them."""
+    def set_owners(self, owners: Sequence[OwnerChange]) -> set[str]:
+        """Records the owners of replicas. Returns the directories of the tree that show them."""
         self._db.executemany(
             "UPDATE replicas SET uid = ?, gid = ?, mode = ? WHERE id = ?",
             ((*(owner or NO_OWNER), number) for number, owner in owners),
@@ -172,7 +187,7 @@ class Catalog:
         )
 
     def store(self, origin: str, found: Sequence[ScannedFile]) -> set[bytes]:
-        """Adds or replaces what a scan found; returns the album folders that are touched by it."""
+        """Adds or replaces what a scan found. Returns the album folders that this touches."""
         number = self._origin(origin)
         paths = [encode_path(item.stat.path) for item in found]
         sql = f"SELECT path, content FROM replicas WHERE origin = {number} AND path IN (%s)"
@@ -183,7 +198,7 @@ class Catalog:
             content = self._content(item)
             before = replaced.get(path, content)
             if before != content and item.role == "audio":
-                note_predecessor(self._db, content, before)
+                record_predecessor(self._db, content, before)
             self._db.execute(
                 "INSERT INTO replicas (origin, path, folder, role, size, mtime_ns, etag, content, uid, gid, mode)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, path) DO UPDATE"
@@ -191,17 +206,10 @@ class Catalog:
                 " mtime_ns = excluded.mtime_ns, etag = excluded.etag, content = excluded.content,"
                 " uid = excluded.uid, gid = excluded.gid, mode = excluded.mode",
                 (
-                    number,
-                    path,
-                    folder,
-                    item.role,
-                    item.stat.size,
-                    item.stat.mtime_ns,
-                    item.stat.etag,
-                    content,
+                    number, path, folder, item.role, item.stat.size, item.stat.mtime_ns, item.stat.etag, content,
                     *(item.stat.owner or NO_OWNER),
                 ),
-            )
+            )  # fmt: skip
             folders.add(folder)
         return folders
 
@@ -251,19 +259,19 @@ class Catalog:
         }
         return sum(content not in staying for content in contents.values())
 
-    def remove_replicas(self, numbers: Sequence[int]) -> tuple[set[bytes], set[str]]:
-        """Removes replicas and their entries; returns the album folders and the tree's directories touched."""
+    def remove_replicas(self, numbers: Sequence[int]) -> Touched:
+        """Removes replicas and their entries."""
         contents = {row[0] for row in self._many("SELECT content FROM replicas WHERE id IN (%s)", numbers)}
         folders = self._folders_of_contents(contents)
         dirs = {row[0] for row in self._many("SELECT dir FROM entries WHERE replica IN (%s)", numbers)}
         for table, column in (("entries", "replica"), ("replicas", "id")):
             list(self._many(f"DELETE FROM {table} WHERE {column} IN (%s)", numbers))
-        return folders, dirs
+        return Touched(folders, dirs)
 
     # folders and entries
 
     def _folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
-        """Every album folder with a copy of one of the contents: when one copy changes, another may speak for it."""
+        """Every album folder with a copy of one of the contents: when one copy changes, another may place it."""
         return {row[0] for row in self._many("SELECT DISTINCT folder FROM replicas WHERE content IN (%s)", contents)}
 
     def folders_of(self, origins: Iterable[str]) -> set[bytes]:
@@ -348,7 +356,7 @@ class Catalog:
         return {row[0] for row in rows}
 
     def file_rows(self, parent: int) -> list[FileRow]:
-        """Every file in `parent`, hidden variants too."""
+        """Every file in the directory `parent`, with hidden variants."""
         rows = self._db.execute(
             "SELECT ino, name, content, shown, size, mtime_ns, uid, gid, mode FROM nodes"
             " WHERE parent = ? AND content IS NOT NULL",
@@ -357,7 +365,7 @@ class Catalog:
         return [FileRow(r[0], r[1], r[2], Shape(bool(r[3]), r[4], r[5], *r[6:])) for r in rows]
 
     def has_file(self, parent: int, name: str) -> bool:
-        """Whether a file of this name is shown; hidden variants of it there are only then."""
+        """Whether the directory shows a file of this name. It has hidden variants of a name only if it shows one."""
         sql = "SELECT 1 FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NOT NULL"
         return self._db.execute(sql, (parent, name)).fetchone() is not None
 
@@ -390,7 +398,7 @@ class Catalog:
         return self._db.execute("SELECT 1 FROM nodes WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
 
     def dirs_with_variants(self) -> set[str]:
-        """The tree's directories in which some track has several contents."""
+        """The directories of the tree in which some track has several contents."""
         rows = self._db.execute(
             "SELECT DISTINCT e.dir FROM nodes n JOIN entries e ON e.content = n.content WHERE n.shown = 0"
         )

@@ -152,7 +152,7 @@ class OriginViews:
         watcher = self._membership.watcher(id)
         if watcher is None:
             return _scan_view("idle" if scanned else "never")
-        if watcher.begun > watcher.ended:
+        if watcher.started > watcher.ended:
             event = self._membership.last_scan_event(id)
             progress = event if isinstance(event, ScanProgress) else None  # else it is of the scan before
             return _scan_view("scanning", watcher.ended, progress, watcher.last)

@@ -1,4 +1,4 @@
-"""Begins the library worker. A module of this name isn't imported anew by the parse processes, as another would be."""
+"""Starts the library worker. The parse processes import no module of this name again, as they would another."""
 
 from musicfs.library.worker import main
 

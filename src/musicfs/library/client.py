@@ -1,4 +1,4 @@
-"""The library as the rest of the program sees it: commands go to the worker process, its events come to the bus."""
+"""The library as the rest of the program sees it: sends commands to the worker process, puts its events on the bus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ATTEMPTS = 3
 _ENDING_SECS = 3.0
 _KILLING_SECS = 1.0
 _MAX_UNSENT = 16 << 20
-"""Bytes of commands that wait for a worker: one that takes none of so many for a while is replaced."""
+"""Bytes of commands that wait for a worker: one that takes none of them for a while is replaced."""
 _STALLED_SECS = 10.0
 
 
@@ -42,10 +42,14 @@ class _Pending:
 
 
 class Library:
-    """Starts the worker when there is something to do, ends it when there has been nothing for a while, and starts
-    it again if it dies.
+    """Starts the worker when there is a command for it, ends it after half a minute without one, and starts it again
+    if it dies.
 
-    on_changes: called on the event loop with what changed in the tree, after it was committed.
+    Args:
+        config: The origins, the template and the memory of the catalogue.
+        catalog: The catalogue's file.
+        bus: Receives the worker's events.
+        on_changes: Called on the event loop with what changed in the tree, after it was committed.
     """
 
     def __init__(self, config: Config, catalog: Path, bus: EventBus, on_changes: Callable[[TreeChanges], None]) -> None:
@@ -67,16 +71,23 @@ class Library:
         self._idle: asyncio.TimerHandle | None = None
 
     async def scan(self, origin: OriginId, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
-        """Scans the origin at and below the paths (see Scanner.scan); the result tells how it went.
+        """Scans the origin at and below the paths. The origin's failures are in the result.
 
-        Raises `MusicFSError` only when the library itself fails.
+        Args:
+            origin: What is scanned.
+            under: Paths below its root; "" is all of it.
+            quick: Skip folders whose time says that they hold the same files. Files that were rewritten in place are
+                not found then.
+
+        Raises:
+            MusicFSError: The library itself fails.
         """
         reply = await self._ask(Scan(origin, tuple(under), quick))
         assert reply.result is not None
         return reply.result
 
     async def set_reachable(self, origin: OriginId, reachable: bool) -> None:
-        """Tells whether the origin answers; tracks with several contents show one that can be had."""
+        """Records whether the origin answers. Tracks with several contents then show one that can be read."""
         unreachable = self._setup.unreachable - {origin} if reachable else self._setup.unreachable | {origin}
         self._setup = replace(self._setup, unreachable=unreachable)
         await self._ask(SetReachable(origin, reachable))
@@ -85,9 +96,9 @@ class Library:
         await self._ask(AcceptRemovals(origin))
 
     async def configure(self, origins: Sequence[OriginConfig]) -> None:
-        """Makes these the configured origins; the tree is settled accordingly when this returns.
+        """Makes these the configured origins. The tree agrees with them when this returns.
 
-        Scans of origins that are gone or are elsewhere now end with an error, and remove nothing.
+        Scans of origins that are gone, or that have other settings now, end with an error and remove nothing.
         """
         before = {config.id: config for config in self._setup.origins if config.enabled}
         stay = {o.id for o in origins if o.enabled and o.id in before and o.same_driver(before[o.id])}
@@ -95,12 +106,12 @@ class Library:
         await self._ask(Configure(self._setup.origins, self._setup.unreachable))
 
     async def refresh(self) -> None:
-        """Has the worker make the catalogue agree with the configuration, which it does whenever it starts."""
+        """Starts the worker, if it does not run: at its start it makes the catalogue agree with the configuration."""
         if self._link is None and self._reaping is None:
             self._start()
 
     async def aclose(self) -> None:
-        """Ends the worker, within four seconds; commands under way fail."""
+        """Ends the worker within four seconds. Commands under way fail."""
         process = self._process
         for pending in self._pending.values():
             pending.answer.cancel()
@@ -142,7 +153,7 @@ class Library:
         stalled = self._link.unsent > _MAX_UNSENT and self._link.stalled_secs > _STALLED_SECS
         self._link.send(Request(number, command))
         if stalled and self._process is not None:
-            log.warning("the library worker takes no commands any more; it is ended")
+            log.warning("the library worker no longer takes commands; it is ended")
             self._process.kill()
 
     def _start(self) -> None:
@@ -170,7 +181,7 @@ class Library:
             self._link = None
 
     def _rest(self) -> None:
-        """Lets the worker go if nothing is asked of it for a while."""
+        """Ends the worker later, unless a command comes before."""
         if not self._pending and self._link is not None:
             if self._idle is not None:
                 self._idle.cancel()
@@ -199,7 +210,7 @@ class Library:
         self._reaping = asyncio.create_task(self._restart(process), name="restarting the library worker")
 
     async def _restart(self, process: subprocess.Popen[bytes]) -> None:
-        """Has another worker do what this one has left undone, once it is gone: there must be one writer only."""
+        """Gives the pending commands to another worker once this one is gone: there must be only one writer."""
         try:
             code = await asyncio.to_thread(_reap, process)
         finally:
@@ -218,8 +229,11 @@ class Library:
 
 
 def _reap(process: subprocess.Popen[bytes]) -> int | None:
-    """Waits for the end of a process whose link has ended, and kills it when that takes long. Its exit code; None: it
-    hangs where not even that helps. Blocks."""
+    """Waits for the end of a process whose link has ended, and kills it when that takes long. Blocks.
+
+    Returns:
+        Its exit code; None: it hangs where not even a kill ends it.
+    """
     try:
         return process.wait(_ENDING_SECS)
     except subprocess.TimeoutExpired:

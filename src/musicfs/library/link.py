@@ -1,7 +1,7 @@
 """How the library worker and its parent exchange messages: pickled, each after its length, over a socket pair.
 
-Neither side ever waits in a call: what the socket does not take at once is kept, and sent when the event loop says
-that there is room again.
+Neither side ever waits in a call: the link keeps what the socket does not take at once, and sends it when the event
+loop reports room.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("!Q")
 _AT_ONCE = 256 << 10
-"""Bytes that one turn of the event loop sends or receives at most."""
+"""At most so many bytes are sent or received in one turn of the event loop."""
 _MUCH = 1 << 20
-"""Unsent bytes from which on `drained` waits."""
+"""`drained` waits while more bytes than this are unsent."""
 
 
 class Link:
     """One end of the socket pair. All methods belong to the event loop's thread.
 
-    receive: called with each message, in the order of sending. ended: called once when the other end is closed or its
-    process is gone, even in the middle of a message; not after `close`.
+    Args:
+        end: The socket.
+        receive: Called with each message, in the order of sending.
+        ended: Called once when the other end is closed or its process is gone, even in the middle of a message; not
+            after `close`.
     """
 
     def __init__(self, end: socket, receive: Callable[[Any], object], ended: Callable[[], object]) -> None:
@@ -46,22 +49,22 @@ class Link:
 
     @property
     def unsent(self) -> int:
-        """Bytes that the socket has not taken yet."""
+        """How many bytes the socket has not taken yet."""
         return self._unsent
 
     @property
     def stalled_secs(self) -> float:
-        """For how long the socket has taken nothing although there is something to send."""
+        """For how many seconds the socket has taken nothing although there is something to send."""
         return self._loop.time() - self._taken_at if self._unsent and self._loop is not None else 0.0
 
     def start(self) -> None:
-        """Begins to receive."""
+        """Starts to receive."""
         self._end.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._end, self._readable)
 
     def send(self, message: object) -> None:
-        """Has the message sent after those before it. Does nothing when the link has ended. Never waits."""
+        """Sends the message after those before it. Does nothing if the link has ended. Never waits."""
         if self._closed or self._loop is None:
             return
         data = pickle.dumps(message)
@@ -73,7 +76,7 @@ class Link:
             self._writable()
 
     async def drained(self) -> None:
-        """Waits until no more than a mebibyte is unsent, or the link has ended."""
+        """Waits until at most a mebibyte is unsent, or the link has ended."""
         while self._unsent > _MUCH and not self._closed:
             self._has_room.clear()
             await self._has_room.wait()
@@ -107,7 +110,7 @@ class Link:
                     self._to_send.popleft()
         except BlockingIOError:
             pass
-        except OSError:  # the other end is gone: that is noticed by reading, after what it has sent
+        except OSError:  # the other end is gone: reading finds that out, after what it has sent
             self._forget_unsent()
         if self._unsent <= _MUCH:
             self._has_room.set()
@@ -136,7 +139,7 @@ class Link:
             self._end_here()
 
     def _take(self) -> bytearray | None:
-        """The next message that has come as a whole, still pickled."""
+        """The next message that is here as a whole, still pickled; None: there is none."""
         if len(self._received) < _LENGTH.size:
             return None
         end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
@@ -150,7 +153,7 @@ class Link:
         try:
             self._receive(pickle.loads(message))
         except Exception:  # the messages after it must not wait for it
-            log.exception("a message of the library could not be taken")
+            log.exception("a message of the library could not be processed")
 
     def _end_here(self) -> None:
         self.close()

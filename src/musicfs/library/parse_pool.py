@@ -1,8 +1,8 @@
 """What one file is: its fingerprint and its tags, from as few of its bytes as that takes.
 
-Parsing and hashing is work for a processor, and runs in processes of its own (tags/parser.py), for beside an event loop
-it would hold up everything else there. They read files on a disk of this machine themselves, some at a time; the bytes
-of others come from their origin, asynchronously, and are sent there.
+Parsing and hashing keep a processor busy and would block an event loop, so they run in processes of their own
+(tags/parser.py). These read files on a disk of this machine themselves, some at a time; the bytes of other files come
+from their origin, asynchronously, and are sent there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from musicfs.library.placement import folder_of
 from musicfs.model import DiskFolder, OriginId, Replica, Stat
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.tags.fingerprint import fingerprint
-from musicfs.tags.parser import Examined, FileOnDisk, Gathered, MissingBytes, begin, examine, examine_files
+from musicfs.tags.parser import Examined, FileOnDisk, Gathered, MissingBytes, examine, examine_files, start_process
 
 if TYPE_CHECKING:
     from musicfs.federation.ratelimit import RateLimit
@@ -32,27 +32,28 @@ _Arguments = tuple[str, str, int, Mapping[int, bytes], bool]
 
 _IN_FLIGHT = 16
 _TOGETHER = 125
-"""Files on a disk that a process is given at once: less than a second process costs to start. And a quarter of what the
-scanner gives at once, since there are four processes at most."""
+"""So many files on a disk go to a process at once: they take less than the start of a second process. It is a quarter
+of the scanner's batch, since there are at most four processes."""
 
 Take = Callable[[Stat, "ScannedFile | None"], None]
-"""Takes what a file is; None if it has gone or changed since it was listed: the next scan will tell."""
+"""Receives what a file is; None: it is gone or has changed since it was listed, and the next scan finds out."""
 
 
 def make_pool(size: int | None = None) -> Executor:
-    """Processes for `examine`, at low priority, started when first used. To be shut down by who made it."""
+    """Makes a pool of processes for `examine`, at low priority, which start at first use. The caller shuts it down."""
     return ProcessPoolExecutor(
         max_workers=size or max(1, min(4, os.cpu_count() or 1)),
         mp_context=get_context("spawn"),
-        initializer=begin,
+        initializer=start_process,
         initargs=(os.getpid(),),
     )
 
 
 class Parsers:
-    """The worker processes, replaced when one of them dies: of too little memory, or of a file that kills it.
+    """The parse processes, replaced when one of them dies: of too little memory, or of a file that kills it.
 
-    make: makes a pool of so many processes, by default of as many as there are processors.
+    Args:
+        make: Makes a pool of so many processes; None: of as many as there are processors.
     """
 
     def __init__(self, make: Callable[[int | None], Executor] = make_pool) -> None:
@@ -61,7 +62,7 @@ class Parsers:
         self._alone = asyncio.Lock()
 
     async def examine_files(self, folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
-        """As `examine_files` does, in a process; of none of them anything if it died."""
+        """Calls `examine_files` in a process. If that dies, the result is None for each file."""
         pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, examine_files, folder, files)
@@ -70,12 +71,12 @@ class Parsers:
             return [None] * len(files)
 
     async def examine(self, *args: *_Arguments) -> Examined | MissingBytes:
-        """As `examine` does, in a process."""
+        """Calls `examine` in a process. A file that kills it has a problem instead of tags."""
         pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
         except BrokenExecutor:
-            # All that were under way have failed with the guilty one: each is tried again alone.
+            # All calls under way have failed with the one that killed it: each is tried again alone.
             self._replace(pool)
             async with self._alone:
                 return await self._examine_alone(*args)
@@ -96,12 +97,17 @@ class Parsers:
             pool.shutdown(wait=False)
 
     def close(self) -> None:
-        """Ends the processes; waits for what they are doing."""
+        """Ends the processes. Waits for the calls under way."""
         self._pool.shutdown(cancel_futures=True)
 
 
 class Analyser:
-    """Analyses files of any origin, many at a time. limits: on what is read from some of them."""
+    """Analyses files of any origin, many at a time.
+
+    Args:
+        parsers: The processes that parse.
+        limits: The rate limits of origins that have one.
+    """
 
     def __init__(self, parsers: Parsers, limits: Mapping[OriginId, RateLimit] | None = None) -> None:
         self._parsers = parsers
@@ -109,10 +115,16 @@ class Analyser:
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
     async def analyse_all(self, origin: Origin, files: Sequence[tuple[Stat, str]], take: Take, *, few: bool) -> None:
-        """Has `take` called with what each of the files, given with its role, is; in any order.
+        """Calls `take` with what each of the files is, in any order.
 
-        few: there are not many to do, so a thread will do it sooner than a process that has to start first.
-        Raises `OriginFailed` when the origin stops answering.
+        Args:
+            origin: Where the files are.
+            files: The files with their roles.
+            take: Receives the results.
+            few: There are not many files, so a thread is done sooner than a process that must start first.
+
+        Raises:
+            OriginFailed: The origin no longer answers.
         """
         folder = await origin.folder_on_disk() if isinstance(origin, OnDisk) and origin.id not in self._limits else None
 
@@ -131,7 +143,7 @@ class Analyser:
                     answers = await asyncio.to_thread(examine_files, folder, on_disk)
                 else:
                     answers = await self._parsers.examine_files(folder, on_disk)
-            except Exception as error:  # of one of them: each is looked at alone
+            except Exception as error:  # caused by one of them: each is examined alone
                 log.debug("some files could not be examined together", exc_info=error)
                 answers = [None] * len(some)
             for (stat, role), answer in zip(some, answers, strict=True):
@@ -152,7 +164,7 @@ class Analyser:
             raise first_of(failures) from None
 
     async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> ScannedFile | None:
-        """What the file is, from what the origin reads of it; see `Take` and `analyse_all`."""
+        """What the file is, from ranges that the origin reads; None: it is gone or has changed since it was listed."""
         replica = Replica.of(origin.id, stat)
         gathered = Gathered.nothing(stat.size)
         try:
@@ -171,7 +183,7 @@ class Analyser:
         except MusicFSError:
             raise
         except Exception as error:
-            # Of one file, whatever it is: it must not end the scan of all the others.
+            # Whatever one file causes must not end the scan of all the others.
             log.warning(
                 "the file %.200r at origin %s is left out: %s: %.200s",
                 stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},

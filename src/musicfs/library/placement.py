@@ -1,8 +1,8 @@
-"""Where an album folder's files belong in the tree. Pure: from what is known of a folder to entries.
+"""Where an album folder's files belong in the tree. Pure functions: from a folder's rows to entries.
 
-What one file's tags leave open, its album decides: whose album it is when only the tracks name artists, and its
-year when the tracks' years differ. An album here is what one folder (its disc folders included) holds under one
-album tag, whichever origins the files are at.
+What one file's tags leave open, its album decides: whose album it is when only the tracks name artists, and its year
+when the tracks' years differ. An album here is what one folder, with its disc folders, holds under one album tag,
+whichever origins have the files.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def folder_of(path: str, role: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _AlbumTags:
-    """What an album's tracks say together."""
+    """What an album's tracks agree on."""
 
     artist: str | None
     year: int | None
 
 
 def _common(values: Iterable[int | str]) -> int | str | None:
-    """The most frequent value; of equally frequent ones the greatest, so that the answer never depends on order."""
+    """The most frequent value; of equally frequent ones the greatest, so that the result never depends on order."""
     counts = Counter(values)
     return max(counts, key=lambda v: (counts[v], str(v))) if counts else None
 
 
 def _album_artist(tracks: Sequence[Tags]) -> str | None:
-    """Whose album this is, for the tracks that don't say: None leaves it to each track."""
+    """The album artist of tracks whose tags name none; None: each track's own artist."""
     named = [t.albumartist for t in tracks if t.albumartist]
     if named:
         return str(_common(named))
@@ -77,7 +77,7 @@ def _album_artist(tracks: Sequence[Tags]) -> str | None:
 
 
 def _albums(files: Mapping[int, Tags]) -> dict[str, _AlbumTags]:
-    """The albums of one folder, by folded title; keyed input: content -> tags, so a copy counts once."""
+    """The albums of one folder, by folded title. files: tags by content, so that a copy counts once."""
     groups: dict[str, list[Tags]] = {}
     for tags in files.values():
         if tags.album:
@@ -90,7 +90,7 @@ def _albums(files: Mapping[int, Tags]) -> dict[str, _AlbumTags]:
 
 
 def _is_tagged(tags: Tags) -> bool:
-    """Whether the tags are enough to say that two files are the same track."""
+    """Whether the tags suffice to decide that two files are the same track."""
     return bool(tags.title and (tags.artist or tags.albumartist or tags.album))
 
 
@@ -98,8 +98,11 @@ def _is_tagged(tags: Tags) -> bool:
 class FolderPlacer:
     """Makes the entries of one album folder.
 
-    homes: for each content of the folder, its first copy by path: the one that speaks for all of them.
-    elsewhere: entries that other folders made for contents of this one.
+    Attributes:
+        template: How paths in the tree are made.
+        files: The folder's replicas.
+        homes: The first copy by path of each content of the folder. It alone places a tagged content.
+        elsewhere: Entries that other folders made for contents of this one.
     """
 
     template: Template
@@ -152,7 +155,7 @@ class FolderPlacer:
         return self._plain(file, "/".join(parts[:-1]), parts[-1])
 
     def _untagged(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
-        """Under its own name, in the folder that the template gives what little is known."""
+        """An entry with the file's own name, in the folder that the template makes of what is known."""
         return self._plain(file, "/".join(self._render(file, tags)[:-1]), _own_name(file.path))
 
     def _render(self, file: FolderFile, tags: Tags | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""What the library worker (worker.py) and its parent (client.py) say to each other, pickled over a socket pair.
+"""Messages between the library worker (worker.py) and its parent (client.py), pickled over a socket pair.
 
-Besides these, the worker sends events for the bus, and `TreeChanges` after each commit.
+The worker also sends events for the bus, and `TreeChanges` after each commit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from musicfs.model import OriginId
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The first message: where the catalogue is, which origins there are, and how names are made."""
+    """The first message: where the catalogue is, which origins there are, and how names are made.
+
+    unreachable: the origins that do not answer now. metadata_cache_mb: the memory for the catalogue's pages, in MiB.
+    """
 
     catalog: Path
     template: str
@@ -28,7 +31,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """quick, careful: see Scanner.scan."""
+    """Scans an origin at and below the paths. quick, careful: see Scanner.scan."""
 
     origin: OriginId
     under: tuple[str, ...] = ("",)
@@ -38,7 +41,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class SetReachable:
-    """Tells whether an origin answers, so that tracks with several contents show one that can be had."""
+    """Says whether an origin answers, so that tracks with several contents show one that can be read."""
 
     origin: OriginId
     reachable: bool
@@ -46,14 +49,14 @@ class SetReachable:
 
 @dataclass(frozen=True, slots=True)
 class AcceptRemovals:
-    """The user confirms that what is gone from the origin is to go from the tree: at its next complete scan."""
+    """The user's confirmation: the origin's next complete scan removes from the tree what is gone."""
 
     origin: OriginId
 
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """The configured origins from now on. Scans of those that are gone, or are elsewhere now, are given up."""
+    """The configured origins from now on. Ends scans of origins that are gone, or that have other settings now."""
 
     origins: tuple[OriginConfig, ...]
     unreachable: frozenset[OriginId]
@@ -64,13 +67,15 @@ Command = Scan | SetReachable | AcceptRemovals | Configure
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """A command, with the number that its reply repeats."""
+
     number: int
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """error is a sentence, or None when the command was carried out."""
+    """The answer to the request of this number. result: of a scan. error: a sentence; None: it was carried out."""
 
     number: int
     result: ScanFinished | None

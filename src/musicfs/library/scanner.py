@@ -194,10 +194,10 @@ class Scanner:
             with self._catalog.transaction():
                 changes = self._builder.update((), self._catalog.set_owners(compared.owners))
             self._announce(changes)
-        for stat, changed in compared.fresh:
+        for stat, is_changed in compared.fresh:
             fresh.files.append((stat, roles[stat.path]))
             scan.fresh += 1
-            if changed:
+            if is_changed:
                 fresh.changed.add(stat.path)
         scan.listed += len(roles)
         self._publish(scan.progress())

@@ -1,8 +1,8 @@
 """The tree's upkeep: from replicas that came, went or changed to the nodes that the mount shows.
 
-Two steps, each a function of what the catalogue holds and of nothing else, so that neither the order of scans nor
-a restart changes a name: folders are placed (placement.py says where each file belongs), then the directories that
-this touches are settled (colliding names told apart, variants ranked, nodes written).
+It has two steps. Each depends only on what the catalogue holds, so that neither the order of scans nor a restart
+changes a name. First, folders are placed (placement.py says where each file belongs). Then the directories that this
+touches are resolved: colliding names get tags, variants are ranked, nodes are written.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import groupby
 from blake3 import blake3
 
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, TreeEntry
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
 from musicfs.model import Owner, encode_path
 from musicfs.tags.names import with_suffix_tag
 from musicfs.tags.templates import Template
 
-_SHORTEST_TAG = 6  # digits, of names that are told apart
+_SHORTEST_TAG = 6  # digits, of names that collide
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,17 @@ class TreeChanges:
     """Directories whose own attributes (the time of change) are new."""
 
     owners: set[int] = field(default_factory=set)
-    """Files that belong to another user, or may be read by others, than before."""
+    """Files whose owner changed, or who may read them."""
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.owners)
 
 
 def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
-    """Tells the tracks apart that ask for one name: (what orders them, contents) for each.
+    """The tracks that ask for one name, in order: (key, contents) of each.
 
-    Entries with one key are variants of one track, unless some origin holds several of them under different
-    paths: then these are different files to their owner, and the path joins the key.
+    Entries with one key are variants of one track, unless some origin holds several of them under different paths:
+    their owner means different files then, and the path becomes part of the key.
     """
     tracks: dict[str, set[int]] = {}
     for key, found in groupby(sorted(entries, key=lambda e: e.key), key=lambda e: e.key):
@@ -72,7 +72,7 @@ def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) 
 
 
 def _shape(shown: bool, copies: Sequence[Copy]) -> Shape:
-    """What the tree says of a content with these copies."""
+    """The node of a content with these copies."""
     owners = [copy.owner for copy in copies if copy.owner is not None]
     shape = Shape(shown, copies[0].size, min(copy.mtime_ns for copy in copies))
     if not owners:
@@ -83,7 +83,7 @@ def _shape(shown: bool, copies: Sequence[Copy]) -> Shape:
 
 
 def _width(owner: Owner) -> tuple[int, int, int]:
-    """More where more users may read the file."""
+    """A value that is greater the more users may read the file."""
     return owner.mode & 0o004, owner.mode & 0o040, owner.mode & 0o400
 
 
@@ -92,9 +92,13 @@ def _rank(copies: Sequence[Copy]) -> tuple[bool, int, str, str]:
 
 
 def _free_name(name: str, digest: str, taken: Collection[str], counters: dict[str, int]) -> str:
-    """`name` with the shortest beginning of the digest that no other name has; with a number where all are taken.
+    """`name` with the shortest start of the digest that makes it unique, else with the digest and a number.
 
-    counters: where to go on counting, by folded name, so that many names of one digest cost no more than each its turn.
+    Args:
+        name: What the file asks for.
+        digest: Of the file's key, in hex digits.
+        taken: The folded names of the directory.
+        counters: The next number to try, by folded name: so each of many names with one digest costs one step.
     """
     for length in range(_SHORTEST_TAG, len(digest) + 1):
         free = with_suffix_tag(name, digest[:length])
@@ -107,15 +111,17 @@ def _free_name(name: str, digest: str, taken: Collection[str], counters: dict[st
     return numbered
 
 
-def settle_names(
+def resolve_names(
     entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
 ) -> list[Shown]:
-    """The names of one directory's files: unique also without regard to case, and the same for the same input
-    in any order.
+    """The names of one directory's files, which differ in more than case and do not depend on the input's order.
 
-    entries: what asks to be in the directory. copies: of every content in it, at least one. directories: names
-    that are taken by subdirectories. Of the files that ask for one name the first by key keeps it; the others
-    get a short tag made from their key.
+    Of the files that ask for one name the first by key gets it; the others get a short tag made from their key.
+
+    Args:
+        entries: What asks to be in the directory.
+        copies: Of every content in it, at least one.
+        directories: The names of its subdirectories, which no file gets.
     """
     several_discs = any(e.discs for e in entries)
     wanted: dict[str, list[tuple[str, TreeEntry]]] = {}
@@ -144,7 +150,7 @@ def settle_names(
 
 
 class TreeBuilder:
-    """Brings the nodes in line with the replicas. Every method is to be called inside a transaction."""
+    """Brings the nodes in line with the replicas. The caller calls every method inside a transaction."""
 
     def __init__(self, catalog: Catalog, template: Template) -> None:
         self._catalog = catalog
@@ -152,23 +158,23 @@ class TreeBuilder:
         self._again: set[str] = set()  # directories some of whose files gave way to directories
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = ()) -> TreeChanges:
-        """Places the album folders and settles every directory that this, or `dirs`, touches."""
+        """Places the album folders, and resolves `dirs` and every directory that this touches."""
         dirty = set(dirs)
         queue = set(folders)
-        while queue:  # comes to an end: where a folder's tracks belong does not depend on other folders' entries
-            touched, others = self._place(queue.pop())
-            dirty |= touched
-            queue |= others
+        while queue:  # it ends: where a folder's tracks belong does not depend on other folders' entries
+            touched = self._place(queue.pop())
+            dirty |= touched.dirs
+            queue |= touched.folders
         changes = TreeChanges()
         while dirty:
             self._again.clear()
             for dir in sorted(dirty):
-                self._settle(dir, changes)
+                self._resolve(dir, changes)
             dirty = set(self._again)
         return changes
 
-    def _place(self, folder: bytes) -> tuple[set[str], set[bytes]]:
-        """Renews the folder's entries; returns the directories touched and other folders to place."""
+    def _place(self, folder: bytes) -> Touched:
+        """Renews the folder's entries. Returns other folders to place, and the directories to resolve."""
         files = self._catalog.folder_files(folder)
         contents = {f.content for f in files}
         copies = self._catalog.copies(contents)
@@ -179,21 +185,21 @@ class TreeBuilder:
         new = FolderPlacer(self._template, files, homes, elsewhere).entries()
         old = self._catalog.entries_of_folder(folder)
         self._catalog.replace_entries(old - new, new - old)
-        # A track that moves takes its other copies out of where they had placed it, and the files beside them along.
+        # A track that moves leaves the place that its other copies gave it, and takes the files beside them along.
         moved = {e.content for e in old ^ new} & {f.content for f in files if f.role == "audio"}
         others = {copy.folder for content in moved for copy in copies[content]} - {folder}
-        # The same place asked for by another copy needs settling too: the variants' ranks may have changed.
+        # A place that another copy asks for must be resolved too: the variants' ranks may have changed.
         dirs = {e.dir for e in old ^ new} | {e.dir for c in contents for e in placed.get(c, ())}
-        return dirs | {e.dir for e in new}, others
+        return Touched(others, dirs | {e.dir for e in new})
 
-    def _settle(self, dir: str, changes: TreeChanges) -> None:
+    def _resolve(self, dir: str, changes: TreeChanges) -> None:
         entries = self._catalog.entries_of_dir(dir)
         copies = self._catalog.copies({e.content for e in entries})
         entries = [e for e in entries if e.content in copies]
         ino = self._directory(dir, create=bool(entries), changes=changes)
         if ino is None:
             return
-        names = settle_names(entries, copies, self._catalog.directory_names(ino))
+        names = resolve_names(entries, copies, self._catalog.directory_names(ino))
         self._write(ino, names, copies, changes)
         self._prune(ino, changes)
 
@@ -243,7 +249,7 @@ class TreeBuilder:
         return ino
 
     def _make_directory(self, parent: int, path: str, name: str, changes: TreeChanges) -> int:
-        # A file that has the name gives way: its directory is settled again, with the name taken.
+        # A file of this name gets another one: its directory is resolved again, with the name taken.
         if self._catalog.has_file(parent, name):
             for row in self._catalog.file_rows(parent):
                 if row.name == name:

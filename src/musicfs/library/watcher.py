@@ -1,4 +1,4 @@
-"""Keeps the catalogue up with one origin: a first scan, then one for every change that is seen or suspected."""
+"""Keeps the catalogue in line with one origin: a first scan, then one for every change that is seen or suspected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from musicfs.origin import Origin, WatchHandle, outermost
 log = logging.getLogger(__name__)
 
 _EVERYTHING = ""
-# A file that goes on failing is not scanned again and again.
+# A file that keeps failing is not scanned again and again.
 _SUSPECT_PAUSE_SECS = 5.0
 _MAX_PATHS = 500
 _AGAIN_SECS = 5.0
@@ -23,15 +23,25 @@ _FAILED_PAUSE_SECS = 30.0
 
 
 def collapse(paths: set[str]) -> tuple[str, ...]:
-    """The outermost of the paths; too many are better told as everything."""
+    """The outermost of the paths; everything, if there are too many."""
     return (_EVERYTHING,) if len(paths) > _MAX_PATHS else tuple(outermost(paths))
 
 
 class LibraryWatcher:
     """Decides when one origin is scanned, and what of it.
 
-    register_watch: takes the handle of a watch, to be closed with the origin.
-    begun, ended: how many scans have. last: how the last that ended went; error: why it did not complete.
+    Args:
+        origin: What is scanned.
+        library: Carries out the scans.
+        register_watch: Takes the handle of a watch, which is closed with the origin.
+        poll_interval_secs: Time between scans while nothing reports changes.
+        full_poll_interval_secs: Time between those of them that skip no folder.
+
+    Attributes:
+        started: How many scans have started.
+        ended: How many scans have ended.
+        last: How the last scan that ended went.
+        error: Why it did not complete; None: it did.
     """
 
     def __init__(
@@ -42,7 +52,7 @@ class LibraryWatcher:
         poll_interval_secs: float,
         full_poll_interval_secs: float,
     ) -> None:
-        self.begun = self.ended = 0
+        self.started = self.ended = 0
         self.last: ScanFinished | None = None
         self.error: str | None = None
         self._origin = origin
@@ -57,17 +67,17 @@ class LibraryWatcher:
         self._watch: WatchHandle | None = None
         self._suspects: dict[str, float] = {}
         self._broken_off = 0
-        """Scans in a row that ended early."""
+        """How many scans in a row ended early."""
         self._failing = False
 
     def ask(self, *paths: str) -> int:
-        """Has these paths scanned soon; none: everything. By the time `ended` reaches the result, they are."""
+        """Requests a scan of these paths soon; without paths: of everything. It is done once `ended` is the result."""
         self._paths.update(paths or (_EVERYTHING,))
         self._wake.set()
-        return self.begun + 1  # the scan under way, if there is one, took its paths before
+        return self.started + 1  # the scan under way, if there is one, took its paths before
 
     def notice(self, event: Event) -> None:
-        """Takes the events of the bus: a file that looks wrong, or an origin that is back, is a reason to scan."""
+        """Receives the events of the bus: a suspect file, or an origin that answers again, is a reason to scan."""
         match event:
             case ReplicaSuspect(origin, path, _) if origin == self._origin.id:
                 now = asyncio.get_running_loop().time()
@@ -80,7 +90,7 @@ class LibraryWatcher:
                 self.ask()
 
     async def run(self) -> None:
-        """Scans when there is a reason to, for ever. Owned by the application's task group."""
+        """Scans when there is a reason to, forever. The application's task group owns it."""
         try:
             while True:
                 await self._scan(polled=await self._wait())
@@ -88,8 +98,8 @@ class LibraryWatcher:
             self._drop_watch()
 
     async def _wait(self) -> bool:
-        """Until there is something to scan; whether that is but the time that has gone by."""
-        # Where nothing reports changes, looking for them now and then has to do.
+        """Waits until there is something to scan. Returns whether the only reason is that time has passed."""
+        # Where nothing reports changes, a poll finds them.
         patience = None if self._watch is not None else self._poll_interval_secs
         if self._broken_off:
             patience = min(_AGAIN_SECS * 2.0 ** min(self._broken_off - 1, 9), self._poll_interval_secs)
@@ -108,23 +118,23 @@ class LibraryWatcher:
         now = asyncio.get_running_loop().time()
         quick = polled and now < self._full_poll_at
         paths, self._paths = collapse(self._paths), set()
-        self.begun += 1
+        self.started += 1
         if self._watch is None:
-            await self._begin_watch()  # before the scan, so that nothing changes unseen in between
+            await self._start_watch()  # before the scan, so that nothing changes unseen in between
         try:
             result = await self._library.scan(self._origin.id, paths, quick=quick)
         except MusicFSError as error:
-            self._tell_once("the scan of origin %s could not run: %s", error)
-            self.ended, self.last, self.error = self.begun, None, str(error)
+            self._log_once("the scan of origin %s could not run: %s", error)
+            self.ended, self.last, self.error = self.started, None, str(error)
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
         self.error = result.error
-        self.ended, self.last = self.begun, result
+        self.ended, self.last = self.started, result
         if result.error is not None:
             self._broken_off += 1
             self._paths.update(paths)
-            self._tell_once("the scan of origin %s ended early, nothing is removed: %s", result.error)
+            self._log_once("the scan of origin %s ended early, nothing is removed: %s", result.error)
             return
         self._broken_off = 0
         if self._failing:
@@ -133,7 +143,7 @@ class LibraryWatcher:
         if _EVERYTHING in paths and not quick:
             self._full_poll_at = now + self._full_poll_interval_secs
 
-    async def _begin_watch(self) -> None:
+    async def _start_watch(self) -> None:
         try:
             self._watch = await self._origin.watch("", self._seen)
         except OriginFailed as error:
@@ -141,8 +151,8 @@ class LibraryWatcher:
         if self._watch is not None:
             self._register_watch(self._watch)
 
-    def _tell_once(self, sentence: str, reason: object) -> None:
-        """An origin that is away for a day is worth one line, however its failures are worded in turn."""
+    def _log_once(self, sentence: str, reason: object) -> None:
+        """Logs one warning for an origin that is away, however long and however its failures are worded."""
         level = logging.DEBUG if self._failing else logging.WARNING
         self._failing = True
         log.log(level, sentence, self._origin.id, reason, extra={"origin": self._origin.id})

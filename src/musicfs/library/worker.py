@@ -1,8 +1,8 @@
-"""The process that writes the catalogue: scans, parses, builds the tree; and the messages it understands.
+"""The process that writes the catalogue: scans origins, parses files, builds the tree.
 
-It is a process of its own because parsing keeps an interpreter busy, and the mount's interpreter has to answer the
-kernel in microseconds. It is the only writer, so nobody ever waits for a lock. Its parent (client.py) starts it
-with one end of a socket pair; it ends when the other end closes.
+It is a process of its own because parsing keeps an interpreter busy, and the mount's interpreter must answer the
+kernel in microseconds. It is the only writer, so no one ever waits for a lock. Its parent (client.py) starts it with
+one end of a socket pair; it ends when the other end closes.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ class Worker:
         self._link.send(event)
 
     def _announce(self, changes: TreeChanges) -> None:
-        """In messages that take the parent a few milliseconds each."""
+        """Sends the changes in messages that take the parent a few milliseconds each."""
         entries, directories, owners = list(changes.entries), list(changes.directories), list(changes.owners)
-        # Sent even if nothing is to be forgotten: readers see the commit only once they know of it.
+        # Sent even if nothing changed in the tree: readers see the commit only once they know of it.
         pieces = max(1, -(-max(len(entries), len(owners)) // _AT_ONCE))
         for piece in range(pieces):
             some = slice(piece, None, pieces)
             self._link.send(TreeChanges(set(entries[some]), set(directories[some]), set(owners[some])))
 
     def prepare(self) -> None:
-        """Makes the catalogue agree with the configuration; the tree changes where it has to."""
+        """Makes the catalogue and the tree agree with the configuration."""
         priorities = {config.id: config.priority for config in self._setup.origins if config.enabled}
         with self._catalog.transaction():
             touched = self._catalog.configure_origins({str(id): priority for id, priority in priorities.items()})
@@ -99,7 +99,7 @@ class Worker:
         except MusicFSError as failure:
             error = str(failure)
         except SqliteError as failure:
-            error = f"the catalogue can't be written ({failure}); see to the disk of the cache folder"
+            error = f"the catalogue can't be written ({failure}); check the disk of the cache folder"
         except Exception as failure:
             log.exception("the library worker could not carry out %r", request.command)
             first = first_of(failure)
@@ -143,11 +143,11 @@ class Worker:
         before = {config.id: config for config in self._setup.origins if config.enabled}
         leaving = {id for id, config in before.items() if id not in wanted or not config.same_driver(wanted[id])}
         self._setup = replace(self._setup, origins=tuple(origins), unreachable=unreachable)
-        given_up = {task for id, task in self._scans if id in leaving}
-        for task in given_up:
+        cancelled = {task for id, task in self._scans if id in leaving}
+        for task in cancelled:
             task.cancel()
-        if given_up:
-            await asyncio.wait(given_up, timeout=_CLOSING_SECS)
+        if cancelled:
+            await asyncio.wait(cancelled, timeout=_CLOSING_SECS)
         self.prepare()
         for id in leaving & self._origins.keys():
             await self._close(self._origins.pop(id))
@@ -174,7 +174,7 @@ class Worker:
             async with asyncio.timeout(_CLOSING_SECS):
                 await origin.aclose()
         except (MusicFSError, TimeoutError):
-            log.warning("origin %s did not close properly; it is left behind", origin.id, extra={"origin": origin.id})
+            log.warning("origin %s did not close properly; it is left open", origin.id, extra={"origin": origin.id})
 
 
 async def _serve(end: socket, parsers: Parsers) -> None:
@@ -206,8 +206,8 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     parsers = Parsers()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         asyncio.run(_serve(end, parsers))
-    # In a thread, and not by way of the interpreter's exit: neither a parser that takes long nor a thread that a hung
-    # origin holds may keep this process.
+    # In a thread, and not at the interpreter's exit: neither a parser that takes long nor a thread that a hung origin
+    # holds may keep this process alive.
     ending = threading.Thread(target=parsers.close, daemon=True)
     ending.start()
     ending.join(_ENDING_SECS)

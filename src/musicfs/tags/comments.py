@@ -1,4 +1,4 @@
-"""Vorbis comments, which FLAC and Ogg files hold: one pass, which reads no more of them than tags need."""
+"""Vorbis comments, which FLAC and Ogg files hold: one pass, which reads only what tags need."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from musicfs.tags.skeletons import MAX_TEXT
 
 
 class Comments(NamedTuple):
-    """values: by key in lower case, of the wanted keys alone. end: where the last comment that was looked at ends."""
+    """values: by key in lower case, of the wanted keys only. end: where the last comment ends that was visited."""
 
     values: dict[str, list[str]]
     end: int
 
 
 def vorbis_comments(file: RangeFile, at: int) -> Comments:
-    """The first thousand comments of the block that begins at `at`.
+    """The first thousand comments of the block that starts at `at`.
 
-    What is longer than any tag, such as a picture, is stepped over unread.
+    It steps over what is longer than any tag, such as a picture, and leaves it unread.
 
     Raises:
         ValueError: The block ends too early, or a length in it is one that no tag has.

@@ -11,15 +11,16 @@ from mutagen.id3 import ID3
 Values = dict[str, list[str]]
 """Tag values as they are written, by the field names of `Tags` (and `originaldate`)."""
 MAX_VALUES = 100
-"""So many values of one key are looked at: no album has more artists."""
+"""At most so many values of one key count: no album has more artists."""
 
 
 def parse(parser: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Calls a class of mutagen, which has no types."""
+    """Calls a class of mutagen, which has no type annotations."""
     return parser(*args, **options)
 
 
 def id3_values(data: bytes) -> Values:
+    """The values of an ID3v2 tag, with an ID3v1 tag behind it if there is one; none of b""."""
     if not data:
         return {}
     raw: dict[str, list[str]] = {}
@@ -27,7 +28,7 @@ def id3_values(data: bytes) -> Values:
         if key == "UFID:http://musicbrainz.org":
             raw["ufid"] = [frame.data.decode("ascii", "replace")]
         elif hasattr(frame, "text") and isinstance(frame.text, list) and key.lower() in WANTED:
-            del frame.text[MAX_VALUES:]  # before the genres are told apart, which takes the square of their number
+            del frame.text[MAX_VALUES:]  # before mutagen splits the genres, which takes the square of their number
             raw[key.lower()] = list(frame.genres) if key == "TCON" else list(map(str, frame.text))
     return named(raw)
 
@@ -58,7 +59,7 @@ def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
 
 
 def named(raw: Mapping[str, list[str]]) -> Values:
-    """The raw values under the names of `Tags`; of several keys for one field the first one that is there counts."""
+    """The raw values under the names of `Tags`; of several keys for one field the first one with a value counts."""
     values: Values = {}
     for name, keys in _KEYS.items():
         for key in keys:

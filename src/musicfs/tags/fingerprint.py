@@ -1,18 +1,18 @@
 """What makes two files the same content: their size, and a fingerprint of sampled bytes.
 
-Failing over between files that merely look alike would splice two encodings into one stream, so the identity is
-of bytes, never of tags. Hashing every file whole would read the whole library once over the network; so larger
-files are sampled:
+Failing over between files that only look alike would splice two encodings into one stream, so the identity is of
+bytes, never of tags. Hashing every file whole would read the whole library once over the network, so a fingerprint
+samples larger files:
 
 - the head and the tail, 64 KiB each. The tag reader needs them anyway, so they cost nothing, and they are where
   two copies of one encoding differ when one of them was tagged again. A FLAC's head holds an MD5 of its audio.
 - four pieces of 16 KiB, at fixed fractions of what lies between, each on a 16 KiB boundary so that none of them
-  straddles a block of the cache. They tell apart what shares its head and tail: files padded to the same size,
-  raw formats (WAV, AIFF) that begin and end in silence, and a copy that was preallocated but not filled.
+  straddles a block of the cache. They differ between files that share head and tail: files padded to the same size,
+  raw formats (WAV, AIFF) that start and end in silence, and a copy that was preallocated but not filled.
 
-Two files of the same size whose samples are equal may still differ elsewhere: a flipped bit, or a hole. That is
-not this module's to find: every block is checked against its recorded checksum when it is fetched, from
-whichever replica, and a replica that disagrees is quarantined.
+Two files of the same size whose samples are equal may still differ elsewhere: a flipped bit, or a hole. Other modules
+find that: they check every block that they fetch, from any replica, against its recorded checksum, and quarantine a
+replica that disagrees.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CONTEXT = "musicfs content v1: size, then the bytes of sample_ranges"
 
 
 def sample_ranges(size: int) -> tuple[tuple[int, int], ...]:
-    """The (offset, length) pairs that stand for a file of `size` bytes: sorted, disjoint, within the file."""
+    """The (offset, length) pairs of the samples of a file of `size` bytes: sorted, disjoint, within the file."""
     if size <= SMALL:
         return ((0, size),) if size else ()
     between = size - 2 * EDGE
@@ -46,10 +46,14 @@ def sample_ranges(size: int) -> tuple[tuple[int, int], ...]:
 
 
 def fingerprint(size: int, ranges: Mapping[int, bytes]) -> Fingerprint:
-    """The fingerprint of the file of `size` bytes of which `ranges` (offset -> bytes) are here.
+    """The fingerprint of a file.
 
-    The ranges may hold more than the samples, overlap, and split them. Raises `NeedRange` (range_file.py) for the
-    first sample that is not here in full.
+    Args:
+        size: Of the file, in bytes.
+        ranges: The bytes that are here: offset -> bytes. They may hold more than the samples, overlap, and split them.
+
+    Raises:
+        NeedRange: The first sample that is not here in full.
     """
     file = RangeFile(size, ranges, ahead=0)
     hasher = blake3(derive_key_context=_CONTEXT)

@@ -1,7 +1,7 @@
 """One reader per audio format, chosen by what the file holds; each reads as little of it as it can.
 
-A reader returns `TagValues` even when only the tags, or only the stream, could be read. What it raises is turned
-into `Unreadable` by tags.py.
+A reader returns `TagValues` even when only the tags, or only the stream, could be read. tags.py turns what it raises
+into `Unreadable`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from musicfs.tags.range_file import AHEAD, MAX_AT_ONCE, RangeFile, Unreadable
 
 @dataclass(slots=True)
 class TagValues:
-    """What a reader found: tag values as they are written, by the field names of `Tags`, and the stream."""
+    """What a reader found: tag values as they are written, by the field names of `Tags`, and the stream.
+
+    Durations are in seconds, bit rates in bits per second, sample rates in hertz.
+    """
 
     format: str
     codec: str
@@ -63,7 +66,7 @@ def read(file: RangeFile, extension: str) -> TagValues:
 
 @dataclass(frozen=True, slots=True)
 class TagSource:
-    """What a reader works on: the file, where its ID3v2 tags end, the lean first of them, and its name's extension."""
+    """What a reader works on. start: where the ID3v2 tags end; id3: the skeleton of the first of them, or b""."""
 
     file: RangeFile
     start: int
@@ -84,7 +87,7 @@ def _reader_of(head: bytes) -> Reader | None:
 
 
 def _reader_by_name(extension: str, tagged: bool) -> Reader | None:
-    """For streams that need not begin with a mark: MPEG frames may follow padding or junk."""
+    """The reader for streams without a mark at their start: MPEG frames may follow padding or junk."""
     if extension == "aac":
         return _aac
     return _mp3 if tagged or extension in ("mp3", "mp2") else None
@@ -107,7 +110,7 @@ def _flac(source: TagSource) -> TagValues:
             found.values = named(comments.values)
             end = max(comments.end, end)
         large, at = end - at > AHEAD, end
-        if block.is_last or (found.values and large):  # behind it the audio begins, or nearly so
+        if block.is_last or (found.values and large):  # the audio starts behind it, or soon after
             break
     if stream is None:
         raise Unreadable("the FLAC file has no stream information")

@@ -1,4 +1,4 @@
-"""Names that every filesystem takes: what a tag says, as one component of a path.
+"""Names that every filesystem accepts: a tag's value as one component of a path.
 
 The strictest reader decides (Windows and macOS clients reach the mount over SMB), and the rules are chosen to
 look natural to a person: `AC/DC` is `AC-DC`, `2001: A Space Odyssey` is `2001 - A Space Odyssey`.
@@ -12,7 +12,7 @@ import unicodedata
 from musicfs.texts import normalised, without_hidden
 
 MAX_BYTES = 255
-"""The longest component, in UTF-8 bytes, that Linux filesystems take."""
+"""The longest component, in UTF-8 bytes, that Linux filesystems accept."""
 
 _MAX_TAG = 80
 """Bytes: room for a digest of 64 digits and a number."""
@@ -43,9 +43,12 @@ def safe_component(text: str, max_bytes: int = MAX_BYTES) -> str:
 
 
 def safe_filename(stem: str, ext: str, max_bytes: int = MAX_BYTES) -> str:
-    """`stem.ext` as one component; when it is too long the stem gives way and the extension stays.
+    """`stem.ext` as one component; if it is too long, the stem is cut and the extension stays.
 
-    `ext` comes without its dot; an empty one gives the stem alone.
+    Args:
+        stem: The name without its extension.
+        ext: Without its dot; "" for the stem alone.
+        max_bytes: The longest result, in bytes of UTF-8.
     """
     suffix = re.sub(r"[^A-Za-z0-9+]", "", ext)[:16]
     if not suffix:
@@ -56,14 +59,14 @@ def safe_filename(stem: str, ext: str, max_bytes: int = MAX_BYTES) -> str:
 def split_extension(name: str) -> tuple[str, str]:
     """(stem, extension without its dot); the extension is empty where there is nothing that looks like one.
 
-    `R.E.M.`, `Vol.2` and `Mr. Bungle` have none; nor has a name that is nothing else.
+    `R.E.M.`, `Vol.2` and `Mr. Bungle` have none, and neither has a name that is nothing but an extension.
     """
     match = _EXTENSION.search(name)
     return (name[: match.start()], match[1]) if match else (name, "")
 
 
 def with_suffix_tag(name: str, tag: str) -> str:
-    """`name` with ` [tag]` before its extension, still one safe component: how names that collide are told apart."""
+    """`name` with ` [tag]` before its extension, still one safe component: it keeps colliding names apart."""
     stem, ext = split_extension(name)
     suffix = f" [{safe_component(tag, _MAX_TAG)}]"
     room = MAX_BYTES - len(suffix.encode()) - (len(ext) + 1 if ext else 0)
@@ -71,7 +74,7 @@ def with_suffix_tag(name: str, tag: str) -> str:
 
 
 def _cut(name: str, max_bytes: int) -> str:
-    """The longest beginning that fits and splits neither a character nor a base from its combining marks."""
+    """The longest start that fits and splits neither a character nor a base from its combining marks."""
     encoded = name.encode()
     if len(encoded) <= max_bytes:
         return name

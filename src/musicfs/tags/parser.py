@@ -1,6 +1,6 @@
-"""What a parse process does: fingerprints and tags, from the bytes that it is given, or that it reads from a disk.
+"""What a parse process does: fingerprints and tags, from bytes that it receives or reads from a disk.
 
-It imports little on purpose: each of the processes does so before its first file.
+It imports little on purpose: each of the processes imports it before its first file.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from musicfs.tags.fingerprint import fingerprint, sample_ranges
 from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
 from musicfs.tags.tags import read_tags
 
-# A file whose tags ask for more than this is listed under its own name: no tag is worth its transfer.
+# A file whose tags take more than this appears under its own name: no tag is worth its transfer.
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_ROUNDS = 64
 _AHEAD = 4
-"""So many files are open at once."""
+"""At most so many files are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """tags is JSON, or None with the reason in `problem`; a sidecar has neither."""
+    """What one file is. tags: JSON; None: see `problem`. A sidecar has neither."""
 
     fingerprint: Fingerprint
     tags: str | None
@@ -39,15 +39,15 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class MissingBytes:
-    """The bytes that are missing to go on."""
+    """The bytes that the parser needs next."""
 
     offset: int
     size: int
 
 
 class FileOnDisk(NamedTuple):
-    """A file in the version that is to be examined; its path is relative to the origin's folder. uid: whose it was when
-    it was listed; None: that does not matter."""
+    """A file in the version that the scan listed. path: relative to the origin's folder. uid: its owner then; None: the
+    owner does not matter."""
 
     path: str
     role: str
@@ -58,7 +58,7 @@ class FileOnDisk(NamedTuple):
 
 @dataclass(slots=True)
 class Gathered:
-    """What is here of one file (offset -> bytes), and what is to be read next, as (offset, length) pairs."""
+    """The bytes of one file that are here (offset -> bytes), and what to read next, as (offset, length) pairs."""
 
     ranges: dict[int, bytes]
     wanted: Sequence[tuple[int, int]]
@@ -66,11 +66,11 @@ class Gathered:
 
     @classmethod
     def nothing(cls, size: int) -> Gathered:
-        """Of a file of `size` bytes: the fingerprint's samples come first."""
+        """The state before the first read of a file of `size` bytes: the fingerprint's samples come first."""
         return cls({}, sample_ranges(size))
 
     def add(self, pieces: Sequence[bytes]) -> None:
-        """Takes what was read of each of the ranges wanted."""
+        """Adds what was read of each wanted range."""
         for (offset, _), data in zip(self.wanted, pieces, strict=True):
             if len(data) > len(self.ranges.get(offset, b"")):
                 self.ranges[offset] = data
@@ -82,12 +82,20 @@ class Gathered:
 
 
 def dump_tags(tags: Mapping[str, object]) -> str:
-    """As the catalogue keeps them."""
+    """The JSON that the catalogue keeps."""
     return json.dumps(tags, separators=(",", ":"))
 
 
 def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | MissingBytes:
-    """Fingerprints a file and parses its tags from the ranges that are here (offset -> bytes)."""
+    """Fingerprints a file and parses its tags.
+
+    Args:
+        name: Of the file.
+        role: "audio", or "sidecar" for a file without tags.
+        size: Of the file, in bytes.
+        ranges: The bytes that are here: offset -> bytes.
+        give_up: Whether too many bytes are here already to read the tags.
+    """
     try:
         return _examine(fingerprint(size, ranges), name, role, size, ranges, give_up)
     except NeedRange as need:
@@ -110,10 +118,11 @@ def _examine(
 
 
 def examine_files(folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
-    """Examines files below a folder of this machine, which it reads itself: that spares their bytes the way here.
+    """Reads and examines files below a folder of this machine, so that no process sends their bytes to another.
 
-    None stands for a file that can't be opened as it should, is not this version of it, or lies on another mount:
-    reading it through its origin tells what that means.
+    Returns:
+        One result for each file. None: it can't be opened, is another version, or lies on another mount; reading it
+        through its origin finds out what that means.
     """
     try:
         root = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -124,7 +133,7 @@ def examine_files(folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Exami
     found: list[Examined | None] = []
     try:
         for file in files:
-            # The disk is told what will be wanted of some files, so that it never waits for their parsing.
+            # The kernel starts to read the next files, so that the disk never waits for their parsing.
             while len(opened) < _AHEAD and (another := next(following, None)) is not None:
                 opened.append(_open(root, another, folder.through_links))
             found.append(_examine_file(opened.popleft(), file))
@@ -147,7 +156,7 @@ def _open(root: int, file: FileOnDisk, through_links: bool) -> int | None:
 
 
 def _examine_file(fd: int | None, file: FileOnDisk) -> Examined | None:
-    """Closes it."""
+    """Examines an open file and closes it. None: see `examine_files`."""
     if fd is None:
         return None
     try:
@@ -160,7 +169,7 @@ def _examine_file(fd: int | None, file: FileOnDisk) -> Examined | None:
 
 
 def _examine_open(fd: int, file: FileOnDisk) -> Examined | None:
-    """None: it is shorter than it was."""
+    """None: the file is shorter than it was."""
     gathered, identity = Gathered.nothing(file.size), None
     while True:
         gathered.add([os.pread(fd, size, offset) for offset, size in gathered.wanted])
@@ -180,8 +189,9 @@ def _is_version(fd: int, file: FileOnDisk) -> bool:
     return stat.S_ISREG(about.st_mode) and version == (file.size, file.mtime_ns) and same_user
 
 
-def begin(owner: int) -> None:
-    """At low priority, and no longer than the pool's owner lives: nobody tells the pool when that is killed."""
+def start_process(owner: int) -> None:
+    """Prepares a parse process: low priority, and it ends with the pool's owner (a process id), even if that is
+    killed."""
     hardening.hide_memory()  # the environment may hold passwords
     os.nice(5)
     end_with_parent()

@@ -1,7 +1,7 @@
-"""A file of which only some byte ranges are here, and the question for the next one.
+"""A file of which only some byte ranges are here, and the request for the next one.
 
-Tag parsers want a seekable file; a file at a remote origin is a few ranges of bytes that cost a round trip each.
-`RangeFile` is the file, `NeedRange` the question. Whoever has the origin answers it and calls again:
+Tag parsers need a seekable file; a file at a remote origin is a few ranges of bytes that cost a round trip each.
+`RangeFile` is the file, `NeedRange` the request. The caller, who has the origin, reads that range and calls again:
 
     ranges = {}
     while True:
@@ -21,18 +21,18 @@ from typing import NoReturn
 
 PAGE = 4096
 AHEAD = 64 * 1024
-"""The least that is asked for at once; as large as the head and the tail that fingerprint.py samples."""
+"""The least that one request covers; as large as the head and the tail that fingerprint.py samples."""
 MAX_AHEAD = 1024 * 1024
 MAX_AT_ONCE = 16 * 1024 * 1024
-"""No tag needs a single read of more: a larger one is a garbage length."""
+"""No tag needs a larger read: its length is garbage."""
 MAX_IN_ALL = 32 * 1024 * 1024
-"""Nothing more is asked for once this much is here: the file is not worth it."""
+"""No request goes beyond so many bytes in all: no tag is worth more."""
 MAX_READS = 5_000
 """Bounds the time a parser spends on a file that sends it in circles."""
 
 
 class NeedRange(BaseException):
-    """These bytes must be here before the call can succeed: `size` bytes, all within the file, at `offset`.
+    """A request for bytes that a read needs: `size` bytes at `offset`, all within the file.
 
     Not an `Exception`, because tag parsers swallow those.
     """
@@ -52,11 +52,16 @@ class Unreadable(Exception):
 
 
 class RangeFile(io.RawIOBase):
-    """A read-only file of `size` bytes, of which `ranges` (offset -> bytes, may overlap) are here.
+    """A read-only file of which some ranges are here. Reading anything else raises `NeedRange`.
 
-    Reading anything else raises `NeedRange`. A question covers at least `ahead` bytes, more after a long run of
-    known ones, so that a sequential reader needs few of them; with `ahead=0` it is exact. Raises `OSError`, as
-    a file would, on reads that no honest file leads to.
+    It raises `OSError`, as a file would, for reads that no honest file leads to.
+
+    Args:
+        size: Of the file, in bytes.
+        ranges: The bytes that are here: offset -> bytes. They may overlap.
+        name: Of the file, for parsers that read it.
+        ahead: How many bytes a request covers at least. After a long run of known bytes it covers more, so that a
+            sequential reader needs few requests; 0 makes requests exact.
     """
 
     def __init__(self, size: int, ranges: Mapping[int, bytes], name: str = "", *, ahead: int = AHEAD) -> None:
@@ -135,13 +140,13 @@ class RangeFile(io.RawIOBase):
             at += len(piece)
             index += 1
         if at < end:
-            self._ask(at, end)
+            self._request(at, end)
         return b"".join(pieces)
 
-    def _ask(self, start: int, end: int) -> NoReturn:
-        """Asks for the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
+    def _request(self, start: int, end: int) -> NoReturn:
+        """Requests the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
 
-        In one question, though some in between may be here: a round trip costs more than they do.
+        It is one request, though some bytes in between may be here: a round trip costs more than they do.
         """
         index = bisect_right(self._starts, start)  # the first range after `start`
         before = self._ends[index - 1] if index else 0

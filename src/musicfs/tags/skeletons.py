@@ -76,8 +76,19 @@ def _extended_header(start: bytes, major: int) -> int:
 def _frames(
     file: RangeFile, at: int, end: int, major: int, safe: bool, unsynchronised: bool = False
 ) -> tuple[bytes, bool]:
-    """The frames worth keeping, in the form of version 2.3 or 2.2, and whether the walk ended at the tag's end or in
-    its padding."""
+    """The frames that hold tags, in the form of version 2.3 or 2.2.
+
+    Args:
+        file: The file.
+        at: Where the first frame is.
+        end: Where the tag ends.
+        major: The tag's version: 2, 3 or 4.
+        safe: Whether sizes have seven bits a byte.
+        unsynchronised: Whether all frames are.
+
+    Returns:
+        The frames, and whether the walk ended at the tag's end or in its padding.
+    """
     width, letters = (6, 3) if major == 2 else (10, 4)
     body = bytearray()
     kept: Counter[bytes] = Counter()
@@ -99,7 +110,7 @@ def _frames(
 
 
 def _plain_frame(data: bytes, flags: int, major: int, unsynchronised: bool) -> bytes | None:
-    """What a frame holds, without what its flags say was done to it.
+    """What a frame held before the changes that its flags name.
 
     None: it is compressed, and what it expands to has no bound; or encrypted; or it holds more values than any tag.
     """
@@ -114,7 +125,7 @@ def _plain_frame(data: bytes, flags: int, major: int, unsynchronised: bool) -> b
 
 
 def ape_items(file: RangeFile) -> dict[str, list[str]]:
-    """The text items of an APEv2 tag at the end of the file, by lower-case key; empty when there is none."""
+    """The text items of an APEv2 tag at the end of the file, by lower-case key; none without such a tag."""
     tag = next((each for each in trailing_tags(file) if each.name == b"APETAGEX"), None)
     if tag is None:
         return {}
@@ -137,7 +148,7 @@ def ape_items(file: RangeFile) -> dict[str, list[str]]:
 
 
 def mp4(file: RangeFile) -> bytes:
-    """A minimal MP4 file with what `file` says of its tracks and tags; empty when there is no `moov`."""
+    """A minimal MP4 file with the tracks and tags of `file`; b"" if it has no `moov`."""
     for name, start, stop in atoms(file, 0, file.size):
         if name == b"moov":
             lean = _lean_atoms(file, name, start, min(stop, file.size))

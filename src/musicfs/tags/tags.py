@@ -1,4 +1,4 @@
-"""What a music file says about itself, in one shape for every format, and which files are music at all."""
+"""The tags of a music file, in one shape for every format, and which files are music at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIDECAR_EXTENSIONS = frozenset((
 ))
 # fmt: on
 MAX_CHARACTERS = 2000
-"""A longer value is cut: no name is, and the catalogue holds millions of them."""
+"""A longer value is cut: no name is so long, and the catalogue holds millions of values."""
 
 _NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
 _NOT_FOLDERS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
 _MAX_VALUES = 100
-"""So many values of one field count."""
+"""At most so many values of one field count."""
 _MANY_BLANKS = re.compile(r"\s{9,}")
 
 
@@ -52,9 +52,9 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What one audio file says. Text is stripped, NFC, never empty; what is not known is None.
+    """The tags of one audio file. Text is stripped, NFC, never empty; None: not known.
 
-    format: the extension that the content calls for, whatever the name says. codec: lower case, e.g. "alac".
+    format: the extension that fits the content, whatever the name is. codec: lower case, e.g. "alac".
     date: as written, e.g. "1999-03-01". Durations are in seconds, bit rates in bits per second, sample rates in
     hertz; bit_depth is None for lossy codecs.
     """
@@ -85,26 +85,30 @@ class Tags:
 
     @classmethod
     def unknown(cls, path: str) -> Tags:
-        """For a file whose tags can't be read: what its name says of its format, and nothing else."""
+        """The tags of a file whose tags can't be read: only the format, from its name."""
         extension = split_extension(path)[1].lower()
         return cls(extension, extension)
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary for `json.dumps`, without what is not known."""
+        """A dictionary for `json.dumps`, without fields that are not known."""
         items = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in items if value is not None and value is not False}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tags:
-        """The inverse of `to_json`; keys of a later version are ignored. Raises `TypeError` without a format."""
+        """The inverse of `to_json`. It ignores keys of a later version.
+
+        Raises:
+            TypeError: The format or the codec is missing.
+        """
         return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
 
 
 def role_of(path: str) -> Role | None:
-    """What the file at `path` is, by its name alone; None for what the library leaves out.
+    """What the file at `path` is, by its name alone; None: the library leaves it out.
 
-    Left out are unknown kinds, unfinished downloads, the litter of operating systems, and all that is hidden.
-    A name that begins with two dots is not hidden: `...Baby One More Time` is a song.
+    It leaves out unknown kinds, unfinished downloads, the litter of operating systems, and all that is hidden.
+    A name that starts with two dots is not hidden: `...Baby One More Time` is a song.
     """
     folder, _, name = path.rpartition("/")
     if _hidden(name) or _is_left_out(folder):
@@ -126,10 +130,13 @@ def _is_left_out(folder: str) -> bool:
 
 
 def read_tags(file: RangeFile, name: str) -> Tags:
-    """The tags of `file`, whose kind is told by its content; `name` only decides what the content leaves open.
+    """Reads the tags of `file`. Its content decides its kind; `name` decides only what the content leaves open.
 
-    Raises `Unreadable`, and `NeedRange` (range_file.py) for bytes that are not here; nothing else, whatever the file
-    holds. CPU-bound: it belongs in a worker process.
+    CPU-bound: it belongs in a parse process. It raises nothing else, whatever the file holds.
+
+    Raises:
+        Unreadable: The file can't be parsed.
+        NeedRange: Bytes that it needs are not here.
     """
     from musicfs.tags import formats  # the parsers are slow to import, and a mount from its catalogue needs none
 
@@ -180,7 +187,7 @@ def _hidden(component: str) -> bool:
 
 
 def _clean(raw: Iterable[str]) -> list[str]:
-    """The distinct values that say something, split where a NUL joins several."""
+    """The distinct values that are not blank, split where a NUL joins several."""
     texts: dict[str, None] = {}
     for joined in raw:
         for text in joined[: MAX_CHARACTERS * 8].split("\0", _MAX_VALUES):
@@ -203,7 +210,7 @@ def _people(values: Mapping[str, list[str]], field: str) -> str | None:
 
 
 def _date(values: Mapping[str, list[str]]) -> str | None:
-    """The first date that names a year: of this release, else of the original one."""
+    """The first date with a year: of this release, else of the original one."""
     dates = [*values.get("date", ()), *values.get("originaldate", ())]
     return next(filter(_YEAR.search, dates), None)
 

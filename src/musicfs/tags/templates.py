@@ -3,8 +3,8 @@
 - `$name` or `${name}` is a field, `$$` a dollar sign, `/` separates folders.
 - A pair of brackets whose fields are all empty vanishes, with the space before it.
 - Any other empty field vanishes with the separator that joins it to its neighbour.
-- A folder of which nothing is left is called `Unknown Genre`, or whatever its first field is.
-- `$path` is the file's whole path at its origin, `$folder` the folders of it: only they may bring folders along.
+- A folder whose fields are all empty is called `Unknown Genre`, or after whatever its first field is.
+- `$path` is the file's whole path at its origin, `$folder` its folders: only these two fields may add folders.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEADING_NUMBER = re.compile(r"[\[(]?(?:\d{1,2}[-.])?0*(\d{1,4})[\])]?(?:\s*[-._
 
 
 class TemplateError(Exception):
-    """The template can't be used; the message is one sentence that says what is wrong, where, and the remedy."""
+    """The template can't be used. The message is one sentence: what is wrong, where, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _Values = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template that has been checked; `text` is as it was written."""
+    """A checked template. text: as the user wrote it."""
 
     text: str
     components: tuple[tuple[_Item, ...], ...]
@@ -78,7 +78,7 @@ class Template:
         return any(field in _fields(items) for items in self.components)
 
     def render(self, fields: Mapping[str, str | None]) -> tuple[str, ...]:
-        """The path components of a file whose fields (None or empty: not known) are given, each a safe name."""
+        """The path components of a file, each a safe name. fields: None or empty where a value is not known."""
         *folders, name = self.components
         parts = [part for items in folders for part in _folder(items, fields)]
         if _is_only(name, "path"):
@@ -90,10 +90,17 @@ class Template:
 def track_fields(
     tags: Tags, path: str, *, albumartist: str | None, year: int | None, disc_prefix: bool
 ) -> dict[str, str | None]:
-    """The fields of the file at `path`, with what stands in for the tags that it lacks.
+    """The fields of the file at `path`, with substitutes for missing tags.
 
-    albumartist and year: what the album's tracks agree on; None leaves it to this track's tags. disc_prefix: the
-    track number begins with the disc's ("1-03"). bitrate is in kilobits per second, sample_rate in hertz.
+    Args:
+        tags: The file's tags.
+        path: At its origin.
+        albumartist: What the album's tracks agree on; None: this track's tags decide.
+        year: What the album's tracks agree on; None: this track's tags decide.
+        disc_prefix: The track number starts with the disc's ("1-03").
+
+    Returns:
+        The values by field name; bitrate is in kilobits per second, sample_rate in hertz.
     """
     own = _last(path)
     stem, _ = split_extension(own)
@@ -185,7 +192,7 @@ class _Parser:
         return tuple(found)
 
     def _items(self, closing: str | None, opened: int) -> tuple[_Item, ...]:
-        """Up to the closing bracket, or else up to the slash or the end, which is left where it is."""
+        """The items up to the closing bracket, or else up to the slash or the end, which it does not consume."""
         items: list[_Item] = []
         while self._next < len(self._tokens):
             column, token = self._tokens[self._next]
@@ -242,7 +249,7 @@ def _field_name(token: str, column: int) -> str:
 
 
 def _check(items: Sequence[_Item], number: int, *, last: bool) -> None:
-    """Raises `TemplateError` for a component that could not name a folder, or the file."""
+    """Raises `TemplateError` for a component that can't name a folder, or the file."""
     used = list(_fields(items))
     literal = _text_of(items, {}).strip()
     if not used and literal in ("", ".", ".."):
@@ -285,7 +292,7 @@ def _components(path: str) -> list[str]:
 
 
 def _name(items: Sequence[_Item], fields: _Values) -> str:
-    """The file's name, whose extension survives whatever happens to the rest."""
+    """The file's name, which keeps its extension whatever happens to the rest."""
     *rest, dot, last = (_Literal(""), _Literal(""), *items)
     if isinstance(last, _Field) and last.name in _EXTENSIONS and isinstance(dot, _Literal) and dot.text.endswith("."):
         stem = _text_of((*rest, _Literal(dot.text[:-1])), fields)
@@ -300,7 +307,7 @@ def _safe_name(stem: str, ext: str, fields: _Values) -> str:
 
 
 def _text_of(items: Sequence[_Item], fields: _Values) -> str:
-    """What the items say; "" when there are fields among them and all are empty."""
+    """The text of the items; "" if there are fields among them and all are empty."""
     if any(True for _ in _fields(items)) and not any(fields.get(name) for name in _fields(items)):
         return ""
     pieces: list[str] = []
