@@ -1,4 +1,4 @@
-"""What happened, as typed values, and the bus that carries them to whoever listens."""
+"""Events as typed values, and the bus that carries them to listeners."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The root of all events. at: when it happened, in seconds since the epoch; it makes no two events different."""
+    """The base class of all events. at: when it happened, in seconds since the epoch; comparisons ignore it."""
 
     at: float = field(default_factory=time.time, kw_only=True, compare=False, repr=False)
 
@@ -33,14 +33,14 @@ class HealthChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class AllOriginsUnhealthy(Event):
-    """No origin is healthy or degraded any more. Once per transition, not once per read."""
+    """No origin is healthy or degraded. Published once per transition, not once per read."""
 
     origins: tuple[OriginId, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FailedOver(Event):
-    """A read that one origin could not serve was served by another; gap_ms is what the reader waited longer."""
+    """Another origin served a read that one could not serve. gap_ms: how much longer the reader waited."""
 
     path: str
     source: OriginId
@@ -61,7 +61,7 @@ class HedgeWon(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSuspect(Event):
-    """A file is not what the catalogue says it is; its path should be scanned again."""
+    """A file differs from its entry in the catalogue; its path must be scanned again."""
 
     origin: OriginId
     path: str
@@ -70,7 +70,7 @@ class ReplicaSuspect(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaQuarantined(Event):
-    """A replica's bytes disagree with the recorded checksum; it serves no more until its version changes."""
+    """A replica's bytes disagree with the recorded checksum. It no longer serves reads until its version changes."""
 
     origin: OriginId
     path: str
@@ -79,7 +79,7 @@ class ReplicaQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicasDisagree(Event):
-    """Two replicas of one content differ, and nobody can tell which is right: `origin` goes on serving, `other` does
+    """Two replicas of one content differ, and nothing shows which is right. `origin` continues to serve; `other` does
     not until one of the two changes."""
 
     origin: OriginId
@@ -102,7 +102,7 @@ class OriginUnregistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScanProgress(Event):
-    """A scan under way: files listed so far, of them read (new or changed), and failed to parse."""
+    """The progress of a scan: files listed so far, those of them that were read (new or changed) or failed to parse."""
 
     origin: OriginId
     listed: int
@@ -112,8 +112,13 @@ class ScanProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScanFinished(Event):
-    """error is None when the scan completed; removals_held counts files kept because too many vanished at once, and
-    links_left_out the symbolic links of the origin that its `links` setting leaves out."""
+    """A scan ended.
+
+    Args:
+        removals_held: Files that are gone but kept in the tree, because too many vanished at once.
+        error: Why it did not complete; None when it did.
+        links_left_out: Symbolic links of the origin that its `links` setting leaves out.
+    """
 
     origin: OriginId
     listed: int
@@ -129,19 +134,19 @@ class ScanFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class CacheStopped(Event):
-    """The cache's disk fails or is full: music plays on uncached. Once, until it works again."""
+    """The cache's disk fails or is full; music plays without the cache. Published once, until the cache works again."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CacheResumed(Event):
-    """Music is kept in the cache again."""
+    """The cache works again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinProgress(Event):
-    """A track of a pin was fetched, so `complete` of its `tracks` and `cached_bytes` of its `bytes` are here."""
+    """A track of a pin is fetched: `complete` of its `tracks` and `cached_bytes` of its `bytes` are on this disk."""
 
     path: str
     tracks: int
@@ -152,7 +157,7 @@ class PinProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class PinCompleted(Event):
-    """All that is pinned at this path of the tree is on this disk."""
+    """Everything that is pinned at this path of the tree is on this disk."""
 
     path: str
     tracks: int
@@ -161,7 +166,7 @@ class PinCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScrubProgress(Event):
-    """Copies are being read and compared: `done_files` of `files` have been gone through, `found` of them differ."""
+    """The progress of a scrub: `done_files` of `files` copies are compared, and `found` of them differ."""
 
     path: str
     files: int
@@ -173,8 +178,14 @@ class ScrubProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScrubMismatch(Event):
-    """A verification met a copy that is not what it ought to be. file: where the tree shows it, if it does. against:
-    the origin that it disagrees with, where nobody can tell which is right; None: its bytes are known to be wrong."""
+    """A scrub found a copy that differs.
+
+    Args:
+        path: The path at the origin.
+        file: The path in the tree; None when the tree does not show it.
+        block: The first block that differs, counted in 256 KiB.
+        against: The origin whose copy it disagrees with, when nothing shows which is right; None: its bytes are wrong.
+    """
 
     origin: OriginId
     path: str
@@ -185,7 +196,7 @@ class ScrubMismatch(Event):
 
 @dataclass(frozen=True, slots=True)
 class ScrubFinished(Event):
-    """Every copy at or below this path of the tree was gone through; `unchecked` of them could not be read."""
+    """A scrub has compared every copy at or below this path of the tree; `unchecked` of them could not be read."""
 
     path: str
     files: int
@@ -195,7 +206,7 @@ class ScrubFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class FilesChanged(Event):
-    """A commit of a scan: so many files of the origin are new, changed, or gone from the catalogue by it."""
+    """A commit of a scan: the numbers of files of the origin that it added, changed and removed in the catalogue."""
 
     origin: OriginId
     added: int
@@ -205,7 +216,7 @@ class FilesChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class EventsDropped(Event):
-    """In one subscriber's stream only: it was too slow, and so many events are missing at this place."""
+    """In one subscriber's stream only: it was too slow, and `count` events are missing here."""
 
     count: int
 
@@ -213,7 +224,7 @@ class EventsDropped(Event):
 def to_json(event: Event) -> dict[str, Any]:
     """The event as values that JSON can carry: its class's name as "event", "at", and its own fields.
 
-    Bytes of a path that are not UTF-8 are lone surrogates, as everywhere: `json.dumps` escapes them.
+    Bytes of a path that are not UTF-8 are lone surrogates, which `json.dumps` escapes.
     """
     own = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name != "at"}
     return {"event": type(event).__name__, "at": event.at, **own}
@@ -226,8 +237,8 @@ def _plain(value: object) -> object:
 
 
 class Subscription:
-    """One listener's queue: bounded; when it is full the oldest events go, and an `EventsDropped` in their place says
-    how many."""
+    """The bounded queue of one listener. When it is full, the oldest events are dropped, and an `EventsDropped` in
+    their place says how many."""
 
     def __init__(self, bus: EventBus, capacity: int) -> None:
         self._bus = bus
@@ -256,18 +267,18 @@ class Subscription:
 
 
 class Listening:
-    """A callback that is called on every event, until this is closed."""
+    """A registered callback, which every event calls until this is closed."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
 
     def close(self) -> None:
-        """Has the callback called no more, from the next event on. May be called again."""
+        """Ends the calls, from the next event on. May be called again."""
         self._bus._callbacks.pop(self, None)
 
 
 class EventBus:
-    """Carries events from where they happen to whoever listens; publishing never waits and never raises.
+    """Carries events to their listeners. Publishing never waits and never raises.
 
     All methods belong to the event loop's thread.
     """
@@ -286,34 +297,37 @@ class EventBus:
             subscription._put(event)
 
     def listen(self, callback: Callable[[Event], None]) -> Listening:
-        """Calls `callback` synchronously on every event, in the publisher's turn: it must be quick. `close()` the
-        result to end that."""
+        """Calls `callback` on every event, synchronously within `publish`, so it must be quick. `close()` of the result
+        ends that."""
         listening = Listening(self)
         self._callbacks[listening] = callback
         return listening
 
     def subscribe(self, capacity: int = 1000) -> Subscription:
-        """An asynchronous iterator over the events from now on; `close()` it when done."""
+        """Returns an asynchronous iterator over the events from now on; the caller closes it."""
         subscription = Subscription(self, capacity)
         self._subscriptions.add(subscription)
         return subscription
 
 
 class History:
-    """The last events of each of some kinds: of each on its own, so that a flood of one does not push out the others.
+    """The latest events of some kinds. Each kind has its own queue, so a flood of one does not push out the others.
 
-    `note` is for `EventBus.listen`.
+    Args:
+        kinds: The classes of events to keep.
+        capacity: How many of each.
     """
 
     def __init__(self, kinds: Sequence[type[Event]], capacity: int = 200) -> None:
         self._kept: dict[type[Event], deque[Event]] = {kind: deque(maxlen=capacity) for kind in kinds}
 
-    def note(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
+        """Keeps an event of one of the kinds; for `EventBus.listen`."""
         kept = self._kept.get(type(event))
         if kept is not None:
             kept.append(event)
 
     def latest(self, count: int = 200) -> list[Event]:
-        """At most `count` events, the newest first."""
+        """Returns at most `count` events, the newest first."""
         everything = (event for kept in self._kept.values() for event in kept)
         return sorted(everything, key=lambda event: event.at, reverse=True)[:count]

@@ -1,4 +1,4 @@
-"""How the log is written: for a terminal, a file, systemd's journal, or as JSON; and how much of it, part by part."""
+"""The log's form (for a terminal, a file, systemd's journal, or as JSON) and its level, part by part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Place = Literal["terminal", "journal", "file"]
 
 _PACKAGE = "musicfs"
-# Of syslog, by the least level that each stands for; see sd-daemon(3).
+# Syslog's priorities by the lowest level of each; see sd-daemon(3).
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 _TEXT: Mapping[Place, str] = {
     "terminal": "%(levelname)s: %(message)s",
@@ -30,7 +30,14 @@ _TEXT: Mapping[Place, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """levels: of single loggers, by name. place: who reads it, and so what it need not say."""
+    """How the log is written.
+
+    Args:
+        level: The level of loggers without one of their own.
+        levels: The levels of single loggers, by name.
+        as_json: Whether each record is a JSON object.
+        place: Where the log goes; decides what a line leaves out.
+    """
 
     level: int = logging.WARNING
     levels: tuple[tuple[str, int], ...] = ()
@@ -57,7 +64,7 @@ def place_of_stderr(environ: Mapping[str, str] = os.environ) -> Place:
 
 
 def begin(settings: LogSettings, handler: logging.Handler | None = None) -> None:
-    """What is logged from now on goes to `handler`, else to standard error; not if somebody has seen to it before."""
+    """Sends the log to `handler`, else to standard error. Has no effect when the log already has a handler."""
     handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(settings))
     logging.basicConfig(level=settings.level, handlers=[handler])
@@ -66,7 +73,7 @@ def begin(settings: LogSettings, handler: logging.Handler | None = None) -> None
 
 
 def current() -> LogSettings:
-    """Those that `begin` was called with, for the processes that we start."""
+    """Returns the settings that `begin` got, for child processes."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, _Formatter):
             return handler.formatter.settings
@@ -74,12 +81,12 @@ def current() -> LogSettings:
 
 
 def _inset(text: str) -> str:
-    """The lines of a traceback, none of which can be taken for a record: the text of an error may come from outside."""
+    """Indents the lines of a traceback, so that none looks like a record: an error's text may come from outside."""
     return "\n".join(f"  | {printable(line)}" for line in text.split("\n"))
 
 
 class _Formatter(logging.Formatter):
-    """One record, one line; what comes from outside is escaped. Only our own tracebacks have more lines, set in."""
+    """Writes one line for each record and escapes text from outside. Only our own tracebacks add indented lines."""
 
     def __init__(self, settings: LogSettings) -> None:
         super().__init__(_TEXT[settings.place])
@@ -100,19 +107,19 @@ class _Formatter(logging.Formatter):
         text = self._json(record) if self.settings.as_json else super().format(record)
         if self.settings.place != "journal":
             return text
-        # The journal takes each line for a message, and the number for its priority. It has the time.
+        # The journal takes each line as a message and the number as its priority. It adds the time itself.
         priority = next(number for least, number in _PRIORITIES if record.levelno >= least)
         return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
 
     def _json(self, record: logging.LogRecord) -> str:
-        told = {
+        record_fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if (origin := getattr(record, "origin", None)) is not None:
-            told["origin"] = str(origin)
+            record_fields["origin"] = str(origin)
         if record.exc_info:
-            told["exception"] = super().formatException(record.exc_info)
-        return json.dumps(told)
+            record_fields["exception"] = super().formatException(record.exc_info)
+        return json.dumps(record_fields)

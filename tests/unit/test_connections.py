@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from musicfs.control.auth import Tokens, by_grade, gate
+from musicfs.control.auth import Tokens, enforce_rights, require_token
 from musicfs.control.connections import Limits, Listener, limits_within, runner_of, within_limits
 from musicfs.control.responses import errors_as_json
 from tests.support.raw import Place, connect, exchange, get, status_of, until_closed
@@ -50,7 +50,9 @@ async def _large(request: web.Request) -> web.Response:
 async def _serving(limits: Limits, trusted: bool = False) -> AsyncIterator[Served]:
     served = Served()
     middlewares = (
-        [within_limits, errors_as_json] if trusted else [within_limits, gate(TOKENS), by_grade, errors_as_json]
+        [within_limits, errors_as_json]
+        if trusted
+        else [within_limits, require_token(TOKENS), enforce_rights, errors_as_json]
     )
     application = web.Application(middlewares=middlewares)
     application.add_routes(

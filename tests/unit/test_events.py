@@ -99,7 +99,7 @@ def test_the_history_is_bounded_and_a_flood_pushes_out_nothing_else() -> None:
     changed = HealthChanged(NAS, HealthStatus.HEALTHY, HealthStatus.UNHEALTHY, "timed out", at=1.0)
     flood = [FailedOver(f"{number}.flac", NAS, LAPTOP, "timed out", 5.0, at=10.0 + number) for number in range(100)]
     for event in (changed, *flood, OriginUnregistered(NAS)):
-        history.note(event)
+        history.record(event)
     assert history.latest() == [*reversed(flood[-3:]), changed]
     assert history.latest(2) == [flood[-1], flood[-2]]
 

@@ -106,15 +106,15 @@ def test_the_files_of_a_scan_are_counted_while_it_runs() -> None:
     def scanned() -> dict[str, int]:
         return {what: number for (_, what), number in counts.scanned.items() if number}
 
-    counts.note(ScanProgress(A, 100, 90, 1))
-    counts.note(ScanProgress(A, 300, 250, 1))
+    counts.count(ScanProgress(A, 100, 90, 1))
+    counts.count(ScanProgress(A, 300, 250, 1))
     assert scanned() == {"listed": 300, "read": 250, "unreadable": 1}
-    counts.note(ScanFinished(A, 310, 255, 2, 255, 0, 0, 0, None))
+    counts.count(ScanFinished(A, 310, 255, 2, 255, 0, 0, 0, None))
     assert scanned() == {"listed": 310, "read": 255, "unreadable": 2, "added": 255}
-    counts.note(ScanFinished(A, 310, 0, 0, 0, 0, 0, 0, None))  # too short for any news before its end
+    counts.count(ScanFinished(A, 310, 0, 0, 0, 0, 0, 0, None))  # too short for any news before its end
     assert scanned()["listed"] == 620
-    counts.note(ScanProgress(A, 200, 0, 0))  # its worker dies then, and it begins anew
-    counts.note(ScanProgress(A, 50, 0, 0))
+    counts.count(ScanProgress(A, 200, 0, 0))  # its worker dies then, and it begins anew
+    counts.count(ScanProgress(A, 50, 0, 0))
     assert scanned()["listed"] == 870
     assert dict(counts.scans) == {("a", "completed"): 2}
 

@@ -84,7 +84,7 @@ def test_a_lock_is_no_damage(name: str, use: Callable[[Path], None], tmp_path: P
 @pytest.mark.usefixtures("impatient")
 async def test_a_lock_costs_no_progress_of_a_comparison(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "v"
-    CompareList(file).save(RUN, [], [], anew=True)
+    CompareList(file).save(RUN, [], [], restarted=True)
     async with federation() as made:
         with locked(file):
             async with comparing(made, file) as comparison:

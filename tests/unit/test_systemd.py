@@ -26,19 +26,19 @@ def test_lines_are_one_datagram(manager: socket.socket, tmp_path: Path, abstract
     manager.bind(f"\0{name}" if abstract else name)
     notifier = Notifier(f"@{name}" if abstract else name)
     assert notifier
-    assert notifier.tell("READY=1", "STATUS=12 files; \udcff")
+    assert notifier.notify("READY=1", "STATUS=12 files; \udcff")
     assert manager.recv(4096) == b"READY=1\nSTATUS=12 files; ?"
-    assert notifier.tell_reloading()
+    assert notifier.notify_reloading()
     assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", manager.recv(4096))
 
 
 def test_whoever_is_not_there_or_does_not_read_is_not_waited_for(manager: socket.socket, tmp_path: Path) -> None:
     assert not Notifier()
-    assert not Notifier().tell("READY=1")
-    assert not Notifier(str(tmp_path / "nobody")).tell("READY=1")
+    assert not Notifier().notify("READY=1")
+    assert not Notifier(str(tmp_path / "nobody")).notify("READY=1")
     manager.bind(str(tmp_path / "notify"))
     notifier = Notifier(str(tmp_path / "notify"))
-    while notifier.tell("WATCHDOG=1"):  # until its queue is full
+    while notifier.notify("WATCHDOG=1"):  # until its queue is full
         pass
 
 

@@ -117,7 +117,7 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     current = CurrentConfig(config)
     catalog = config.cache_dir / CATALOG
     bus, history, background = EventBus(), History(_REMEMBERED), BackgroundTasks()
-    bus.listen(history.note)
+    bus.listen(history.record)
     registry = _registry(config, bus)
     failover = FailoverExecutor(registry, config.retry, bus)
     store = _store(config, bus)

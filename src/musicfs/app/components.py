@@ -25,7 +25,7 @@ from musicfs.maintenance.scrub import Scrub
 from musicfs.mount.filesystem import Filesystem
 
 DRAIN_SECS = 5.0
-"""How long the reads under way may last when the mount ends."""
+"""How long reads under way may last when the mount ends."""
 
 
 @dataclass(frozen=True, slots=True)

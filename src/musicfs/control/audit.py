@@ -1,4 +1,4 @@
-"""One line in the log for each request that may change something: who asked, for what, and what came of it."""
+"""The audit log: one line for each request that may change something, with its caller and its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from musicfs.control.auth import caller_of
 
 audit_log = logging.getLogger("musicfs.audit")
-# It is written whatever `[log] level` is: that is about how much is told of the mount, not about who changed it.
+# These lines do not depend on `[log] level`, which sets how much the mount logs, not whether changes are logged.
 audit_log.setLevel(logging.INFO)
 
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -22,23 +22,23 @@ _MAX = 200  # characters of one value
 
 @web.middleware
 async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Belongs behind what knows the caller, and before what makes an answer of each failure."""
+    """Logs the request. It belongs inside the middleware that finds the caller, and outside `errors_as_json`."""
     if request.method in _READING:
         return await handler(request)
     response: web.StreamResponse | None = None
     try:
         response = await handler(request)
     finally:
-        audit_log.info("%s: %s: %s", caller_of(request).name, await _asked(request), _outcome(response))
+        audit_log.info("%s: %s: %s", caller_of(request).name, await _request_text(request), _outcome(response))
     return response
 
 
-async def _asked(request: web.Request) -> str:
-    """The request, of its body only the names of the keys and the values that can be no secrets."""
+async def _request_text(request: web.Request) -> str:
+    """Returns the request for the log: of its body the names of the keys, and the values that can't be secrets."""
     words = [request.method, _shown(request.path)]
     try:
         body = json.loads(await request.read()) if request.content.is_eof() else None
-    except Exception:  # a body that can't be had is no reason to say nothing
+    except Exception:  # without its body the request still goes to the log
         body = None
     if isinstance(body, Mapping):
         words += [f"{key}={_shown(body[key])}" if key in _SHOWN else _shown(key) for key in body]
@@ -58,6 +58,6 @@ def _outcome(response: web.StreamResponse | None) -> str:
 
 
 def _shown(value: object) -> str:
-    """As JSON in ASCII: no line break, no control sequence, no sign that changes the direction of writing."""
+    """Returns the value as ASCII JSON: no line break, no control sequence, no sign that turns the direction of text."""
     text = json.dumps(value)
     return text if len(text) <= _MAX else f"{text[:_MAX]}..."

@@ -1,4 +1,4 @@
-"""Who may ask over TCP, and what: a client that knows a token. On the Unix socket the system itself sees to that."""
+"""Authentication: over TCP a client needs a token; on the Unix socket the system admits only this user."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request.
+    """The client that makes a request.
 
     Args:
         name: For the log.
-        local: Whether it asks over the Unix socket, and so is this user, or root.
+        local: Whether it uses the Unix socket, and so is this user or root.
         may_change: Whether it may do more than read.
     """
 
@@ -40,13 +40,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What opens a listener. full: everything; read: requests that change nothing. Empty: there is no such token."""
+    """The tokens of a listener. full: for all requests; read: for those that change nothing. Empty: no such token."""
 
     full: str
     read: str
 
     def caller(self, request: web.Request) -> Caller | None:
-        """Who bears one of the tokens; None: no one. Takes the same time for all wrong ones."""
+        """Returns the caller if it sent one of the tokens, else None. Takes the same time for all wrong tokens."""
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         full, read = (
             hmac.compare_digest(given, f"Bearer {token}".encode()) and bool(token) for token in (self.full, self.read)
@@ -56,21 +56,24 @@ class Tokens:
         return Caller(f"{request.remote} with the {'full' if full else 'read-only'} token", False, full)
 
 
-def gate(tokens: Tokens, *, any_name: bool = False) -> Middleware:
-    """Lets requests pass that bear a token and name this machine by its address. The page's own files need no token:
-    they are the same everywhere, and a browser can't send one with its first request.
+def require_token(tokens: Tokens, *, any_name: bool = False) -> Middleware:
+    """Returns a middleware that admits requests with a token whose Host header is an address of this machine.
 
-    A web page of a stranger that has its own name resolve to our address (DNS rebinding) would name itself.
+    The page's own files need no token: they are the same everywhere, and a browser can't send one with its first
+    request. The Host header stops DNS rebinding: a stranger's web page whose name resolves to our address sends its own
+    name.
 
-    any_name: whether the machine may be named in another way: a certificate then says that the name is right.
+    Args:
+        tokens: The tokens.
+        any_name: Whether the Host header may be any name. With TLS the certificate proves the name.
     """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.raw_path.startswith("/"):
-            return error_answer(400, "Ask by a path, such as GET /status.")
+            return error_answer(400, "The request must name a path, such as GET /status.")
         if not is_ours(request.headers.getall("Host", []), any_name):
-            return error_answer(403, "Ask by address, such as http://127.0.0.1:8383, or as localhost.")
+            return error_answer(403, "The Host header must be an address, such as 127.0.0.1:8383, or localhost.")
         if request.method in _READING and is_page(request.raw_path):
             return await handler(request)
         caller = tokens.caller(request)
@@ -88,29 +91,29 @@ def gate(tokens: Tokens, *, any_name: bool = False) -> Middleware:
 
 @web.middleware
 async def by_socket(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Notes who asks over the Unix socket, which only this user can open."""
+    """Records the caller on the Unix socket, which only this user can open."""
     pid, uid = _peer(request)
     connection_of(request).caller = Caller(f"uid {uid} (process {pid}) over the Unix socket", True, True)
     return await handler(request)
 
 
 @web.middleware
-async def by_grade(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses what changes something to those who may only read."""
+async def enforce_rights(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses requests that change something from callers that may only read."""
     if request.method in _READING or caller_of(request).may_change:
         return await handler(request)
-    return error_answer(403, "This token only reads: what changes something needs the full token.")
+    return error_answer(403, "This token only reads; a request that changes something needs the full token.")
 
 
 def caller_of(request: web.Request) -> Caller:
-    """Who makes the request, one that has passed `gate` or `by_socket`."""
+    """Returns the caller of a request, after `require_token` or `by_socket`."""
     caller = connection_of(request).caller
     assert isinstance(caller, Caller)
     return caller
 
 
 def _peer(request: web.Request) -> tuple[int, int]:
-    """The process and the user at the other end, -1 where they are not known."""
+    """Returns the process and the user at the other end; -1 when they are not known."""
     ours: socket.socket | None = request.get_extra_info("socket")
     try:
         assert ours is not None
@@ -121,7 +124,7 @@ def _peer(request: web.Request) -> tuple[int, int]:
 
 
 def is_ours(hosts: list[str], any_name: bool = False) -> bool:
-    """Whether the header Host is there once and is an IP address or localhost, with or without a port."""
+    """Whether there is one Host header and it is an IP address or localhost, with or without a port."""
     found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if found is None:
         return False
@@ -135,14 +138,14 @@ def is_ours(hosts: list[str], any_name: bool = False) -> bool:
 
 
 class TokenFile:
-    """A token made for one mount, in a file that only this user can read."""
+    """A file with a random token for one mount, which only this user can read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._token = ""
 
     def make(self) -> str:
-        """Raises OSError."""
+        """Writes a new token to the file and returns it. Raises OSError."""
         self._token = secrets.token_urlsafe(32)
         new = self._path.with_name(f"{self._path.name}.new")
         new.unlink(missing_ok=True)
@@ -153,7 +156,7 @@ class TokenFile:
         return self._token
 
     def remove(self) -> None:
-        """Unless another mount has put its own there, or none was made."""
+        """Removes the file, unless it has the token of another mount."""
         try:
             if self._token and self._path.read_text().strip() == self._token:
                 self._path.unlink()

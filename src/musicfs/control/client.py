@@ -1,4 +1,4 @@
-"""Talking to a running mount from another process: finding it, and asking it. Light: the standard library only."""
+"""The client of a running mount in another process: finds the mount and makes requests. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from musicfs.system.runtime import canonical, control_socket, control_sockets
 
 _TIMEOUT_SECS = 10.0
 _LISTING_SECS = 2.0
-_SILENT_SECS = 60.0  # a stream that lives says so every 15 s
+_SILENT_SECS = 60.0  # a live stream sends a heartbeat every 15 s
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Answer = dict[str, Any]
 
 
 class NotRunning(UserError):
-    """Nothing answers at the socket: there is no mount, or its process has gone."""
+    """Nothing answers at the socket: there is no mount, or its process has ended."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -43,9 +43,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class ControlClient:
-    """Asks one running mount. Every call is one request, with a connection of its own.
+    """Makes requests to one running mount. Every call is one request over its own connection.
 
-    mount_point: for messages; None when the socket was found without knowing whose it is.
+    Args:
+        socket: The path of its control socket.
+        mount_point: For messages; None when it is not known.
     """
 
     def __init__(self, socket: Path, mount_point: Path | None = None) -> None:
@@ -53,20 +55,23 @@ class ControlClient:
         self.mount_point = mount_point
 
     def get(self, path: str, query: Mapping[str, str] = _NOTHING, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
-        """The answer to a GET. Raises `UserError` with the server's own words, or `NotRunning`."""
+        """Returns the answer to a GET. Raises `UserError` with the server's message, or `NotRunning`."""
         values = "&".join(f"{name}={quote(os.fsencode(value), safe='')}" for name, value in query.items())
         return self._ask("GET", f"{path}?{values}" if values else path, None, timeout_secs)
 
     def post(self, path: str, body: Answer | None = None, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
-        """The answer to a POST. Raises as `get` does."""
+        """Returns the answer to a POST. Raises `UserError` with the server's message, or `NotRunning`."""
         return self._ask("POST", path, body, timeout_secs)
 
     def delete(self, path: str, *, timeout_secs: float = _TIMEOUT_SECS) -> Answer:
-        """The answer to a DELETE. Raises as `get` does."""
+        """Returns the answer to a DELETE. Raises `UserError` with the server's message, or `NotRunning`."""
         return self._ask("DELETE", path, None, timeout_secs)
 
     def follow(self, path: str) -> Iterator[Answer]:
-        """The values of a stream of server-sent events, until the mount ends. Raises as `get` does."""
+        """Yields the values of a stream of server-sent events until the mount ends.
+
+        Raises `UserError` with the server's message, or `NotRunning`.
+        """
         connection = _UnixConnection(self.socket, _TIMEOUT_SECS)
         try:
             connection.request("GET", path)
@@ -78,16 +83,18 @@ class ControlClient:
                 if line.startswith(b"data: "):
                     yield dict(json.loads(line[len(b"data: ") :]))
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise NotRunning(self._nobody()) from error
+            raise NotRunning(self._not_running()) from error
         except TimeoutError as error:
-            raise UserError(f"The mount{self._on()} has fallen silent; `musicfs status` looks again.") from error
+            raise UserError(
+                f"The mount{self._on()} has stopped sending events; `musicfs status` shows whether it still runs."
+            ) from error
         except (OSError, http.client.HTTPException):
             return  # it has ended
         finally:
             connection.close()
 
     def pid(self) -> int | None:
-        """The process behind the socket, also when it does not answer; None when there is none."""
+        """Returns the process that listens on the socket, even when it does not answer; None when there is none."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(_TIMEOUT_SECS)
             try:
@@ -106,41 +113,41 @@ class ControlClient:
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise NotRunning(self._nobody()) from error
+            raise NotRunning(self._not_running()) from error
         except TimeoutError as error:
             late = f"The mount{self._on()} did not answer within {timeout_secs:g} s"
             raise UserError(f"{late}; try again, or end it with `musicfs unmount --lazy`.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise UserError(f"The mount{self._on()} ended while it was asked; look again.") from error
+            raise UserError(f"The mount{self._on()} ended during the request; try again.") from error
         finally:
             connection.close()
         if response.status >= 400:
-            raise UserError(str(answer.get("error", f"The mount{self._on()} refused: {response.reason}.")))
+            raise UserError(str(answer.get("error", f"The mount{self._on()} refused the request: {response.reason}.")))
         return dict(answer)
 
     def _on(self) -> str:
         return f" on {self.mount_point}" if self.mount_point else ""
 
-    def _nobody(self) -> str:
+    def _not_running(self) -> str:
         if self.mount_point is None:
             return "Nothing is mounted."
         if mount_points.mounted(self.mount_point):
             return (
-                f"{self.mount_point} is mounted, but its process does not answer; if it has just started, try again,"
-                f" else `musicfs unmount {self.mount_point}` clears it away."
+                f"{self.mount_point} is mounted, but its process does not answer. If it has just started, try again;"
+                f" otherwise `musicfs unmount {self.mount_point}` removes it."
             )
         return nothing_on(self.mount_point)
 
 
 def nothing_on(mount_point: Path) -> str:
-    return f"Nothing is mounted on {mount_point}; `musicfs mount {mount_point} --origin PATH` mounts it."
+    return f"Nothing is mounted on {mount_point}; `musicfs mount {mount_point} --origin PATH` mounts your music there."
 
 
 def find_mount(path: Path | None) -> ControlClient:
-    """The mount at `path`, or the one that contains it; None: the only one that is running.
+    """Finds the mount at `path`, or the one that contains it; None: the only one that runs.
 
-    Asks nothing of the filesystems that are mounted, for they may be dead. Raises `UserError` when there is no such
-    mount, or several to choose from.
+    Makes no calls into mounted filesystems, because they may hang. Raises `UserError` when there is no such mount, or
+    `path` is None and there are several.
     """
     if path is None:
         return _only_mount()
@@ -153,7 +160,7 @@ def find_mount(path: Path | None) -> ControlClient:
 
 
 def running_mounts() -> list[ControlClient]:
-    """Every mount of this user that answers, by mount point; what crashed is left out."""
+    """Returns every mount of this user that answers, by mount point, without crashed ones."""
     found: dict[Path, ControlClient] = {}
     for path in control_sockets():
         with contextlib.suppress(UserError):
@@ -168,8 +175,8 @@ def _only_mount() -> ControlClient:
         return running[0]
     if running:
         names = ", ".join(str(client.mount_point) for client in running)
-        raise UserError(f"There are several mounts ({names}): say which one.")
+        raise UserError(f"There are several mounts ({names}): name one of them.")
     ours = sorted(path for path in mount_points.ours() if control_socket(path).exists())
-    if ours:  # it has crashed, or does not answer: whoever uses the client is told
+    if ours:  # it crashed, or does not answer: the caller's request reports that
         return ControlClient(control_socket(ours[0]), ours[0])
     raise NotRunning("Nothing is mounted; `musicfs mount FOLDER --origin PATH` mounts your music.")

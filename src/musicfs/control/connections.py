@@ -1,7 +1,7 @@
-"""The connections of the control API's listeners: how many there may be, and how long each may take.
+"""The connections of the control API's listeners: their number and their deadlines are bounded.
 
-A client that has not shown who it is gets little: one of a few places, and a few seconds. So strangers hold neither the
-descriptors that the mount needs for its files, nor memory, nor a place for long.
+A client without a token gets little: one of a few connections, for a few seconds. So strangers can't use up the
+descriptors that the mount needs for its files, nor memory, nor the connections.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from musicfs.system.tasks import Tasks
 log = logging.getLogger(__name__)
 
 http_log = logging.getLogger(f"{__name__}.http")
-# Bytes that are no HTTP are answered with 400 and are no failure of ours: aiohttp logs a traceback of each.
+# The answer to bytes that are not HTTP is 400. They are no failure of ours, but aiohttp logs a traceback of each.
 http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 _NAME = "MusicFS"
 _MAX = 64
-_ACCEPTED_AT_ONCE = 16  # then the mount has a turn
-_MAX_HEAD = 1 << 20  # bytes that are read before a request is recognised; each of its lines may have 8 KiB
+_ACCEPTED_AT_ONCE = 16  # then the loop serves the mount
+_MAX_HEAD = 1 << 20  # bytes that may arrive before a request is parsed; each of its lines may have 8 KiB
 _LINGERING_SECS = 2.0
 _PAUSE_SECS = 1.0
 _MOMENT_SECS = 0.1
-_QUIET_SECS = 60.0  # without a failure, until one is logged again
+_QUIET_SECS = 60.0  # without a failure, before the next one is logged
 _DESCRIPTORS_PER_CONNECTION = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a listener grants.
+    """The limits of a listener.
 
     Args:
         most: Connections at once.
-        most_unknown: Those of them whose clients have shown no token yet.
-        secs: How long a client has to show its token; and, once it has, to send the head of each next request and to
-            take the answer to the last one.
+        most_unknown: Connections at once whose clients have sent no token yet.
+        secs: How long a client has to send its token; then, to send the head of each next request, and to receive the
+            answer to the last one.
     """
 
     most: int = _MAX
@@ -57,15 +57,15 @@ class Limits:
 
 
 def limits_within(descriptors: int) -> Limits:
-    """The limits of a listener in a process that may have so many descriptors: nearly all are for music."""
+    """Returns the limits of a listener in a process with so many descriptors: nearly all are for music."""
     most = max(2, min(_MAX, descriptors // _DESCRIPTORS_PER_CONNECTION))
     return Limits(most, max(1, most // 4))
 
 
 class ClientConnection(web.RequestHandler):
-    """One client's connection. It is closed when the client takes too long; see `Limits`.
+    """The connection of one client. It is closed when the client takes too long; see `Limits`.
 
-    known: whether the client has shown who it is. caller: who that is, for the request that is being answered.
+    known: whether the client has sent a token. caller: the caller of the request that is being answered.
     """
 
     def __init__(
@@ -107,24 +107,24 @@ class ClientConnection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, without aiohttp's name and version."""
+        """Answers bytes that are not HTTP, without the name and version of aiohttp."""
         response = super().handle_error(request, status, exc, message)
         response.headers["Server"] = _NAME
         return response
 
     def begin(self) -> None:
-        """A request's head has arrived."""
+        """Notices that the head of a request has arrived."""
         self._answering = True
         if self.known:
             self._stop_waiting()
 
     def become_known(self) -> None:
-        """The request that is being answered has the token: it may take its time."""
+        """Ends the deadline: the request that is being answered has a token."""
         self.known = True
         self._stop_waiting()
 
     def finish(self) -> None:
-        """The request is answered. A client that is known has the time for its next one; others have what is left."""
+        """Notices that the request is answered. A known client gets a new deadline; others keep the old one."""
         self._answering = False
         self._waiting_bytes = 0
         if self.known:
@@ -141,7 +141,7 @@ class ClientConnection(web.RequestHandler):
             self._deadline = None
 
     def _late(self) -> None:
-        """A long answer over a slow line may take long, for a client that is known, while it makes progress."""
+        """Closes the connection, unless a known client still receives a long answer over a slow line."""
         unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
         if self.known and 0 < unsent < self._unsent:
             self._expect()
@@ -156,7 +156,7 @@ class ClientConnection(web.RequestHandler):
 
 @web.middleware
 async def within_limits(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost middleware of each application that a `Listener` serves."""
+    """Enforces the deadlines; the outermost middleware of each application that a `Listener` serves."""
     connection = connection_of(request)
     connection.begin()
     try:
@@ -166,13 +166,13 @@ async def within_limits(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def connection_of(request: web.Request) -> ClientConnection:
-    """The connection that the request came by."""
+    """Returns the connection of a request."""
     assert isinstance(request.protocol, ClientConnection)
     return request.protocol
 
 
 async def runner_of(application: web.Application, **options: Any) -> web.AppRunner:
-    """A runner for a `Listener`, set up; its `cleanup` ends the connections. options: aiohttp's."""
+    """Sets up a runner for a `Listener`; its `cleanup` ends the connections. options: those of aiohttp."""
     application.on_response_prepare.append(_name_no_versions)
     runner = web.AppRunner(application, access_log=None, handle_signals=False, **options)
     await runner.setup()
@@ -184,14 +184,14 @@ async def _name_no_versions(request: web.Request, response: web.StreamResponse) 
 
 
 class Listener:
-    """Accepts connections from a listening socket, which it owns, and hands them to the application of a runner.
+    """Accepts connections from a listening socket, which it owns, and passes them to the application of a runner.
 
     Args:
         listening: The socket.
         runner: Set up by `runner_of`.
-        limits: What clients may have.
-        trusted: Whether everyone who can connect is known, as at a socket that only this user can open.
-        tls: The certificate; None: nothing is encrypted.
+        limits: The limits of its clients.
+        trusted: Whether every client is known, as on a socket that only this user can open.
+        tls: The context with the certificate; None: without encryption.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Listener:
         self._listen()
 
     def close(self) -> None:
-        """Accepts nothing further. The connections that there are end with the runner."""
+        """Stops accepting. The open connections end with the runner."""
         if self._pausing is not None:
             self._pausing.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
@@ -234,7 +234,7 @@ class Listener:
         for _ in range(_ACCEPTED_AT_ONCE):
             full = self._is_full()
             if full and not self._turning_away:
-                # Clients that come all at once may be about to show their tokens: the queue can hold them.
+                # Clients that come all at once may be about to send their tokens: the queue can hold them.
                 self._turning_away = True
                 self._pause(_MOMENT_SECS)
                 return
@@ -245,13 +245,13 @@ class Listener:
                 self._turning_away = False
                 return
             except OSError as error:
-                self._tell(error)
+                self._log_failure(error)
                 self._pause(_PAUSE_SECS)
                 return
             if full:
-                _turn_away(client, tell=self._trusted)
+                _turn_away(client, answer=self._trusted)
             else:
-                self._take(client)
+                self._serve(client)
 
     def _is_full(self) -> bool:
         if len(self._connections) >= self._limits.most:
@@ -264,14 +264,14 @@ class Listener:
         loop.remove_reader(self._socket.fileno())
         self._pausing = loop.call_later(secs, self._listen)
 
-    def _tell(self, error: OSError) -> None:
-        """No descriptors, no memory: another moment may have some."""
+    def _log_failure(self, error: OSError) -> None:
+        """Logs a failure to accept. Descriptors or memory may be free again in a moment."""
         now = asyncio.get_running_loop().time()
         if now >= self._quiet_until:
-            log.warning("The control API accepts no connection for a moment: %s.", error.strerror or error)
+            log.warning("The control API can't accept connections at the moment: %s.", error.strerror or error)
         self._quiet_until = now + _QUIET_SECS
 
-    def _take(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket) -> None:
         connection = ClientConnection(self._server, self._limits.secs, self._trusted, self._connections.discard)
         self._connections.add(connection)
         self._connecting.spawn(self._connect(connection, client), "a connection to the control API")
@@ -285,7 +285,7 @@ class Listener:
                 ssl=self._tls,
                 ssl_handshake_timeout=None if self._tls is None else self._limits.secs,
             )
-        except OSError:  # a client that went, or that speaks no TLS
+        except OSError:  # the client left, or does not speak TLS
             self._connections.discard(connection)
             client.close()
         except BaseException:
@@ -294,12 +294,12 @@ class Listener:
             raise
 
 
-def _turn_away(client: socket.socket, tell: bool) -> None:
-    """Closes the connection at once. tell: whether to say why, as far as that needs no waiting."""
+def _turn_away(client: socket.socket, answer: bool) -> None:
+    """Closes the connection at once. answer: whether to send the reason, if that needs no waiting."""
     body = json.dumps({"error": "There are too many connections to this mount; try again later."})
     head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with client, suppress(OSError):
-        if tell:
+        if answer:
             client.setblocking(False)
             client.send(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
             client.shutdown(socket.SHUT_WR)

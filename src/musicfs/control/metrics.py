@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. The parts count in plain integers; everything else happens when somebody asks."""
+"""The metrics for Prometheus. The parts count in plain integers; all else happens when a client requests them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ L = TypeVar("L", bound=Labels)
 
 
 class EventCounts:
-    """How often what has happened, by labels. `note` is for `EventBus.listen`."""
+    """Counts events, by labels."""
 
     def __init__(self) -> None:
         self.failovers: Counter[Labels] = Counter()
@@ -45,7 +45,8 @@ class EventCounts:
         self.scanned: Counter[Labels] = Counter()
         self._under_way: dict[str, tuple[int, int, int]] = {}
 
-    def note(self, event: Event) -> None:
+    def count(self, event: Event) -> None:
+        """For `EventBus.listen`."""
         match event:
             case FailedOver(source=source, target=target):
                 self.failovers[source, target] += 1
@@ -65,10 +66,10 @@ class EventCounts:
                     self.scanned[origin, what] += getattr(event, what)
 
     def _scanned(self, event: ScanProgress | ScanFinished) -> None:
-        """Counts what has come since the last news of this scan, so that the rate of a long one can be seen."""
+        """Counts what is new since the last event of this scan, so that the rate of a long scan is visible."""
         origin, now = event.origin, (event.listed, event.read, event.unreadable)
         before = self._under_way.get(origin, (0, 0, 0))
-        if now[0] < before[0]:  # another one, whose end was not told: the worker died
+        if now[0] < before[0]:  # another scan: the worker died in the one before
             before = (0, 0, 0)
         for what, old, new in zip(("listed", "read", "unreadable"), before, now, strict=True):
             self.scanned[origin, what] += max(new - old, 0)
@@ -91,12 +92,12 @@ class Metrics:
         self._registry = registry
         self._store = store
         self._events = EventCounts()
-        bus.listen(self._events.note)
+        bus.listen(self._events.count)
         self._cache: CacheStats | None = None
 
     async def text(self) -> tuple[bytes, str]:
-        """All of them in Prometheus's text format, and the type of that content."""
-        # Imported late: most mounts are never asked.
+        """Returns all metrics in Prometheus's text format, and its content type."""
+        # Imported late: most mounts never need it.
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
         self._cache = None if self._store is None else await self._store.stats()
@@ -106,17 +107,19 @@ class Metrics:
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def describe(self) -> Sequence[Metric]:
-        """Nothing is asked for when this is registered."""
+        """Returns nothing, so that `register` does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("musicfs_info", "What serves this mount.", ("version",), {(musicfs.__version__,): 1})
-        yield _gauge("musicfs_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
+        yield _gauge(
+            "musicfs_info", "The version of MusicFS that serves this mount.", ("version",), {(musicfs.__version__,): 1}
+        )
+        yield _gauge("musicfs_tasks", "Tasks in the event loop.", (), {(): len(asyncio.all_tasks())})
         yield from self._requests()
         yield from self._library()
         yield from self._reads()
         yield from self._origins()
-        yield from self._happenings()
+        yield from self._event_counts()
         if self._cache is not None:
             yield from _cache(self._cache)
 
@@ -124,86 +127,112 @@ class Metrics:
         counts = self._filesystem.counts
         requests = {(operation,): number for operation, number in counts.requests().items()}
         errors = {(op, errno.errorcode.get(number, str(number))): n for (op, number), n in counts.errors.items()}
-        yield _counter("musicfs_fuse_requests", "Requests of the kernel.", ("operation",), requests)
+        yield _counter("musicfs_fuse_requests", "Requests from the kernel.", ("operation",), requests)
         yield _counter("musicfs_fuse_errors", "Requests that failed.", ("operation", "error"), errors)
-        yield _counter("musicfs_fuse_read_bytes", "Bytes that were handed to the kernel.", (), {(): counts.read_bytes})
+        yield _counter("musicfs_fuse_read_bytes", "Bytes returned to the kernel.", (), {(): counts.read_bytes})
         took = {(operation,): its for operation, its in counts.took.items()}
-        help = "How long requests took, from when they were taken up."
+        help = "Duration of requests, from the start of their processing."
         yield _histogram("musicfs_fuse_request_duration_seconds", help, ("operation",), took)
-        help = "How long reads took that could not be answered at once."
+        help = "Duration of reads that had to wait for an origin or a disk."
         yield _histogram("musicfs_fuse_waiting_read_duration_seconds", help, (), {(): counts.waited})
-        yield _gauge("musicfs_open_files", "File handles that are open.", (), {(): self._filesystem.open_files})
+        yield _gauge("musicfs_open_files", "Open file handles.", (), {(): self._filesystem.open_files})
 
     def _library(self) -> Iterator[Metric]:
         totals = self._tree.totals()
-        yield _gauge("musicfs_tree_files", "Files of the tree.", (), {(): totals.files})
-        yield _gauge("musicfs_tree_directories", "Folders of the tree.", (), {(): totals.directories - 1})
-        yield _gauge("musicfs_tree_bytes", "Size of the files of the tree.", (), {(): totals.bytes})
+        yield _gauge("musicfs_tree_files", "Files in the tree.", (), {(): totals.files})
+        yield _gauge("musicfs_tree_directories", "Folders in the tree.", (), {(): totals.directories - 1})
+        yield _gauge("musicfs_tree_bytes", "Total size of the files in the tree.", (), {(): totals.bytes})
 
     def _reads(self) -> Iterator[Metric]:
         traffic = self._registry.traffic
         reads = {(id, "immediate"): its.immediate for id, its in traffic.items()}
         reads |= {(id, "fetched"): sum(its.fetched.counts) for id, its in traffic.items()}
         errors = {(id, fault): n for id, its in traffic.items() for fault, n in its.errors.items()}
-        help = "Good reads; immediate ones were answered by the page cache of this machine."
+        help = "Successful reads; immediate ones came from the page cache of this machine."
         yield _counter("musicfs_origin_reads", help, ("origin", "way"), reads)
         read_bytes = {(id,): its.bytes for id, its in traffic.items()}
-        yield _counter("musicfs_origin_read_bytes", "Bytes of good reads.", ("origin",), read_bytes)
-        yield _counter("musicfs_origin_read_errors", "Reads that failed.", ("origin", "fault"), errors)
+        yield _counter("musicfs_origin_read_bytes", "Bytes of successful reads.", ("origin",), read_bytes)
+        yield _counter("musicfs_origin_read_errors", "Failed reads, by kind of failure.", ("origin", "fault"), errors)
         hedged = {(id,): its.hedged for id, its in traffic.items()}
-        help = "Reads that it was asked for because another origin was late."
+        help = "Reads sent to this origin because another one was late."
         yield _counter("musicfs_origin_hedges", help, ("origin",), hedged)
         fetched = {(id,): its.fetched for id, its in traffic.items()}
-        yield _histogram("musicfs_origin_read_duration_seconds", "How long fetches took.", ("origin",), fetched)
+        yield _histogram(
+            "musicfs_origin_read_duration_seconds", "Duration of fetches from the origin.", ("origin",), fetched
+        )
 
     def _origins(self) -> Iterator[Metric]:
         origin = ("origin",)
         ids = [each.id for each in self._registry.list()]
         states = {id: self._registry.monitor.state(id) for id in ids}
         health = {(id, status.value): float(states[id].status is status) for id in ids for status in HealthStatus}
-        yield _gauge("musicfs_origin_health", "1 for the state it is in.", ("origin", "state"), health)
+        yield _gauge(
+            "musicfs_origin_health",
+            "1 for the current health state of the origin, 0 for the others.",
+            ("origin", "state"),
+            health,
+        )
         failures = {(id,): state.consecutive_failures for id, state in states.items()}
-        yield _gauge("musicfs_origin_consecutive_failures", "Of probes and reads together.", origin, failures)
+        yield _gauge(
+            "musicfs_origin_consecutive_failures", "Consecutive failures of probes and reads.", origin, failures
+        )
         priorities = {(id,): self._registry.router.get_priority(id) for id in ids}
-        yield _gauge("musicfs_origin_priority", "Lower is preferred.", origin, priorities)
+        yield _gauge("musicfs_origin_priority", "Priority of the origin; lower is preferred.", origin, priorities)
         rows = [row for row in self._tree.origins() if row.id in states]
-        yield _gauge("musicfs_origin_files", "Files that are known of it.", origin, {(r.id,): r.files for r in rows})
-        yield _gauge("musicfs_origin_bytes", "Size of these files.", origin, {(r.id,): r.bytes for r in rows})
+        yield _gauge(
+            "musicfs_origin_files", "Files of the origin in the catalogue.", origin, {(r.id,): r.files for r in rows}
+        )
+        yield _gauge(
+            "musicfs_origin_bytes", "Total size of the origin's files.", origin, {(r.id,): r.bytes for r in rows}
+        )
         held = {(row.id,): row.held for row in rows}
-        yield _gauge("musicfs_origin_removals_held", "Files that are gone there but kept.", origin, held)
+        yield _gauge(
+            "musicfs_origin_removals_held", "Files that are gone at the origin but kept in the tree.", origin, held
+        )
         scanned = {(row.id,): row.scanned_at for row in rows if row.scanned_at is not None}
-        yield _gauge("musicfs_origin_scanned_timestamp_seconds", "End of the last complete scan.", origin, scanned)
+        yield _gauge(
+            "musicfs_origin_scanned_timestamp_seconds", "Time when the last complete scan ended.", origin, scanned
+        )
 
-    def _happenings(self) -> Iterator[Metric]:
+    def _event_counts(self) -> Iterator[Metric]:
         counts = self._events
         yield _counter(
-            "musicfs_failovers", "Reads that another origin took over.", ("source", "target"), counts.failovers
+            "musicfs_failovers", "Reads that failed over to another origin.", ("source", "target"), counts.failovers
         )
         yield _counter(
-            "musicfs_hedges_won", "Reads in which the second asked was first.", ("late", "winner"), counts.hedges
+            "musicfs_hedges_won", "Reads in which the hedge answered first.", ("late", "winner"), counts.hedges
         )
-        yield _counter("musicfs_replicas_quarantined", "Files found to be wrong.", ("origin",), counts.quarantines)
-        yield _counter("musicfs_health_changes", "By the state that was come to.", ("origin", "state"), counts.health)
-        yield _counter("musicfs_scans", "Scans that ended.", ("origin", "result"), counts.scans)
-        yield _counter("musicfs_scanned_files", "What scans did with files.", ("origin", "outcome"), counts.scanned)
+        yield _counter(
+            "musicfs_replicas_quarantined",
+            "Replicas quarantined because their bytes disagree with the recorded checksum.",
+            ("origin",),
+            counts.quarantines,
+        )
+        yield _counter(
+            "musicfs_health_changes", "Changes of health, by the new state.", ("origin", "state"), counts.health
+        )
+        yield _counter("musicfs_scans", "Scans that ended, by result.", ("origin", "result"), counts.scans)
+        yield _counter(
+            "musicfs_scanned_files", "Files that scans handled, by outcome.", ("origin", "outcome"), counts.scanned
+        )
 
 
 def _cache(cache: CacheStats) -> Iterator[Metric]:
     gauges = {
-        "limit_bytes": (cache.limit, "The most that the cache may take on disk."),
-        "bytes": (cache.bytes, "What it takes on disk."),
-        "pinned_bytes": (cache.pinned_bytes, "What of that is pinned."),
-        "contents": (cache.contents, "Files of which something is cached."),
-        "blocks": (cache.blocks, "Blocks that are cached."),
-        "working": (cache.working, "0 while its disk is full or fails."),
+        "limit_bytes": (cache.limit, "Maximum size of the cache on disk."),
+        "bytes": (cache.bytes, "Size of the cache on disk."),
+        "pinned_bytes": (cache.pinned_bytes, "Size of the pinned part of the cache."),
+        "contents": (cache.contents, "Files with at least one cached block."),
+        "blocks": (cache.blocks, "Cached blocks."),
+        "working": (cache.working, "1 while the cache works, 0 while its disk is full or fails."),
     }
     for name, (value, help) in gauges.items():
         yield _gauge(f"musicfs_cache_{name}", help, (), {(): value})
     counters = {
         "hits": (cache.hits, "Requests that the cache answered."),
-        "misses": (cache.misses, "Blocks that it did not have."),
-        "skipped_blocks": (cache.skipped, "Blocks that were not kept."),
-        "corrupt_blocks": (cache.corrupt, "Blocks that were found damaged."),
+        "misses": (cache.misses, "Blocks that the cache did not have."),
+        "skipped_blocks": (cache.skipped, "Blocks that the cache did not keep."),
+        "corrupt_blocks": (cache.corrupt, "Blocks that were damaged on disk."),
     }
     for name, (value, help) in counters.items():
         yield _counter(f"musicfs_cache_{name}", help, (), {(): value})

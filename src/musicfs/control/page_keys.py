@@ -1,5 +1,5 @@
-"""What opens the page of `musicfs page`: a ticket for the browser that it starts, a code for any other, and the tokens
-that both are changed for."""
+"""The keys to the page of `musicfs page`: a ticket for the browser that it starts, a code for any other browser, and
+the tokens that both are exchanged for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FORM = """<!doctype html>
 
 
 class PageKeys:
-    """Tickets, the code and tokens of one listener.
+    """The tickets, the code and the tokens of one listener.
 
     Args:
         clock: Seconds that only go up.
@@ -43,30 +43,32 @@ class PageKeys:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tickets: dict[str, float] = {}  # until when each may be used
-        self._given: dict[str, str] = {}  # the token that each used ticket was changed for
+        self._tickets: dict[str, float] = {}  # when each expires
+        self._given: dict[str, str] = {}  # the token that each used ticket was exchanged for
         self._tokens: list[str] = []
         self._wrong = 0
         signs = "".join(secrets.choice(_SIGNS) for _ in range(12))
         self.code = f"{signs[:4]}-{signs[4:8]}-{signs[8:]}"
-        """What a browser that has no token is asked for; good as often as needed, until too many wrong ones came."""
+        """What a browser without a token must send. It works any number of times, until too many wrong codes came."""
 
     def new_ticket(self) -> str:
-        """Good once, within `TICKET_SECS`."""
+        """Returns a ticket that works once, within `TICKET_SECS`."""
         ticket = secrets.token_urlsafe(32)
         self._tickets[ticket] = self._clock() + TICKET_SECS
         return ticket
 
     def is_waiting(self, ticket: str) -> bool:
-        """Whether the ticket can still be used."""
+        """Whether the ticket still works."""
         return self._tickets.get(ticket, 0.0) > self._clock()
 
     def use_ticket(self, given: str) -> str | None:
-        """A token for a ticket; None for one that is not good. Used a second time, it ends the token that it gave: one
-        of the two who used it has no right to it."""
+        """Returns a token for a ticket; None for a ticket that does not work.
+
+        A second use ends the token of the first: one of the two users of the ticket has no right to it.
+        """
         ticket = _among(given, self._given)
         if ticket is not None:
-            log.warning("The ticket of the browser was used twice, so its page is closed: something else has read it.")
+            log.warning("The browser's ticket was used twice, so another program may have read it; its page is closed.")
             self._end(self._given[ticket])
             return None
         ticket = _among(given, self._tickets)
@@ -76,7 +78,7 @@ class PageKeys:
         return self._given[ticket]
 
     def use_code(self, given: object) -> str | None:
-        """A token for the code, however it is spaced; None for a wrong one, and for any after too many of these."""
+        """Returns a token for the code, with any spacing; None for a wrong code, or after too many wrong ones."""
         if self._wrong >= MAX_WRONG_CODES:
             return None
         text = given.upper().replace("-", "").replace(" ", "") if isinstance(given, str) else ""
@@ -86,13 +88,13 @@ class PageKeys:
         return None
 
     def why_not(self) -> str:
-        """Why `use_code` gave nothing, in a sentence."""
+        """Returns a sentence that says why `use_code` returned None."""
         if self._wrong >= MAX_WRONG_CODES:
-            return "Too many wrong codes were given: end `musicfs page` with Ctrl-C, and start it again."
-        return "This is not the code that `musicfs page` has printed."
+            return "Too many wrong codes: end `musicfs page` with Ctrl-C, and start it again."
+        return "This is not the code that `musicfs page` printed."
 
     def opened_by(self, authorization: str) -> bool:
-        """Whether this value of the header Authorization bears one of the tokens."""
+        """Whether this value of the Authorization header has one of the tokens."""
         return _among(authorization.removeprefix("Bearer "), self._tokens) is not None
 
     def _new_token(self) -> str:
@@ -107,9 +109,15 @@ class PageKeys:
 
 @contextmanager
 def pass_file(folder: Path, address: str, ticket: str) -> Iterator[Path]:
-    """A page that posts the ticket to `address`, in a file that only this user can read; it goes in the end.
+    """Writes a page that posts the ticket to `address`, in a file that only this user can read; removes it at the end.
 
-    folder: one that is closed to others. Raises OSError.
+    Args:
+        folder: Where the file goes; only this user can open it.
+        address: The page's address.
+        ticket: The ticket.
+
+    Raises:
+        OSError: The file can't be written.
     """
     path = folder / f"page-{secrets.token_hex(8)}.html"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -123,12 +131,12 @@ def pass_file(folder: Path, address: str, ticket: str) -> Iterator[Path]:
 
 
 def entrance_page(token: str) -> str:
-    """The answer to a ticket: a page whose script keeps the token for this tab, and goes on to the status page."""
+    """Returns the answer to a ticket: a page whose script stores the token for this tab and opens the status page."""
     return _ENTRANCE.format(token=html.escape(token))
 
 
 def _among(given: str, kept: Iterable[str]) -> str | None:
-    """The one of `kept` that is `given`, in a time that does not depend on how much of it is right."""
+    """Returns the element of `kept` that equals `given`, in a time that does not depend on how much of it matches."""
     found = None
     for each in kept:
         if hmac.compare_digest(_bytes(given), _bytes(each)):

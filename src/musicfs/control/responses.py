@@ -1,4 +1,4 @@
-"""How the control API takes requests and answers: JSON in, JSON out, and every failure as one sentence."""
+"""Requests and responses of the control API: JSON in, JSON out, and one sentence for every failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BODY_SECS = 10.0
 
 
 class RequestRefused(MusicFSError):
-    """The request can't be carried out as it is. status: of the HTTP answer, 4xx."""
+    """The request can't be carried out. status: the HTTP status, 4xx."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -32,7 +32,7 @@ class RequestRefused(MusicFSError):
 
 
 class Body(BaseModel):
-    """What a request may carry: a JSON object with these keys and no others, of these types and no others."""
+    """The body of a request: a JSON object with exactly these keys, of exactly these types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -41,7 +41,7 @@ B = TypeVar("B", bound=Body)
 
 
 async def json_body(request: web.Request) -> dict[str, object]:
-    """The JSON object that the request carries, an empty one when it carries nothing. Raises `RequestRefused`."""
+    """Returns the JSON object in the body; an empty one when there is no body. Raises `RequestRefused`."""
     try:
         async with asyncio.timeout(BODY_SECS):
             raw = await request.read()
@@ -59,7 +59,7 @@ async def json_body(request: web.Request) -> dict[str, object]:
 
 
 async def body_of(request: web.Request, model: type[B]) -> B:
-    """What the request carries, as `json_body`, checked. Raises `RequestRefused`."""
+    """Returns the JSON object in the body, checked against `model`. Raises `RequestRefused`."""
     try:
         return model.model_validate(await json_body(request))
     except ValidationError as error:
@@ -69,10 +69,20 @@ async def body_of(request: web.Request, model: type[B]) -> B:
 
 
 def number_of(request: web.Request, name: str, default: int, most: int) -> int:
-    """The whole number, from 1 to `most`, that the query gives `name`. Raises `RequestRefused`."""
+    """Returns a parameter of the query, a whole number from 1 to `most`.
+
+    Args:
+        request: The request.
+        name: The name of the parameter.
+        default: Its value when it is missing.
+        most: Its largest value.
+
+    Raises:
+        RequestRefused: It is another value.
+    """
     text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise RequestRefused(400, f"{request.path}: {name} is a whole number from 1 to {most}.")
+        raise RequestRefused(400, f"{request.path}: {name} must be a whole number from 1 to {most}.")
     return int(text)
 
 
@@ -111,7 +121,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error_answer(409, str(error))
     except Exception as error:
         log.exception("%s %s failed", request.method, request.path)
-        return error_answer(500, f"The mount hit an internal error ({type(error).__name__}); its log has the details.")
+        return error_answer(500, f"The mount hit an internal error ({type(error).__name__}); the log has the details.")
 
 
 def error_answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> web.Response:

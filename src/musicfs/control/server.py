@@ -1,4 +1,4 @@
-"""The control API: what a running mount tells and does when another process of the same user asks."""
+"""The server of the control API: other processes query and control a running mount through it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiohttp.typedefs import Middleware
 from musicfs.app.components import Components
 from musicfs.config.models import ControlConfig, host_and_port
 from musicfs.control.audit import audited
-from musicfs.control.auth import TokenFile, Tokens, by_grade, by_socket, gate
+from musicfs.control.auth import TokenFile, Tokens, by_socket, enforce_rights, require_token
 from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
 from musicfs.control.latency_history import Latencies
 from musicfs.control.metrics import Metrics
@@ -27,7 +27,7 @@ from musicfs.control.routes.events import EventRoutes
 from musicfs.control.routes.library import ScanRoutes, WhyRoutes
 from musicfs.control.routes.metrics import MetricsRoutes
 from musicfs.control.routes.mount import MountRoutes
-from musicfs.control.routes.open_files import PlayingRoutes
+from musicfs.control.routes.open_files import OpenFileRoutes
 from musicfs.control.routes.openapi import DescriptionRoutes
 from musicfs.control.routes.origins import OriginChangeRoutes, OriginRoutes
 from musicfs.control.routes.page import PageRoutes
@@ -57,7 +57,7 @@ def _music_groups(parts: Components) -> list[Routes]:
         WhyRoutes(WhyView(parts.config, parts.tree, parts.registry)),
         CacheRoutes(parts.store, parts.cache_check, parts.pins),
         PinRoutes(parts.pins),
-        PlayingRoutes(parts.filesystem, parts.registry, parts.store),
+        OpenFileRoutes(parts.filesystem, parts.registry, parts.store),
         VerifyRoutes(parts.scrub),
     ]
 
@@ -102,7 +102,7 @@ class ControlServer:
         ]
 
     async def start(self, listening: socket.socket) -> None:
-        """Answers on the socket from now on."""
+        """Starts to serve the API on the socket, which it owns from now on."""
         self._latencies.start()
         runner = await self._runner(by_socket, audited, errors_as_json)
         self._listen(Listener(listening, runner, self._limits, trusted=True))
@@ -111,7 +111,7 @@ class ControlServer:
                 await self._start_tcp(self._config)
             except (OSError, UserError) as error:
                 log.error(  # noqa: TRY400 (a sentence, not a traceback)
-                    "The control API can't answer at %s, which [control] listen names: %s.",
+                    "The control API can't listen at %s, which [control] listen names: %s.",
                     self._config.listen, str(getattr(error, "strerror", None) or error).rstrip("."),
                 )  # fmt: skip
 
@@ -124,7 +124,9 @@ class ControlServer:
         )
         try:
             tokens = self._tokens(config)
-            runner = await self._runner(gate(tokens, any_name=tls is not None), audited, by_grade, errors_as_json)
+            runner = await self._runner(
+                require_token(tokens, any_name=tls is not None), audited, enforce_rights, errors_as_json
+            )
         except BaseException:
             listening.close()
             raise
@@ -133,12 +135,12 @@ class ControlServer:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if tls is None and not ip_address(host).is_loopback:
             log.warning(
-                "The control API at %s is not encrypted: anyone who sees the traffic has its token. Set [control]"
+                "The control API at %s is not encrypted: anyone who sees the traffic can read its token. Set [control]"
                 " tls_cert and tls_key, or listen on 127.0.0.1 behind a proxy with TLS.", self.address,
             )  # fmt: skip
 
     def _tokens(self, config: ControlConfig) -> Tokens:
-        """The configured ones, else new ones in files beside the socket. Raises OSError."""
+        """Returns the configured tokens, else new ones in files beside the socket. Raises OSError."""
         full = config.token.get_secret_value() if config.token else self._full_token.make()
         read = config.read_token.get_secret_value() if config.read_token else self._read_token.make()
         return Tokens(full, read)
@@ -156,7 +158,7 @@ class ControlServer:
         return runner
 
     async def aclose(self) -> None:
-        """Stops answering."""
+        """Stops to serve, and removes the files of the tokens."""
         self._full_token.remove()
         self._read_token.remove()
         self._latencies.stop()

@@ -11,20 +11,20 @@ from musicfs.errors import UserError
 
 
 def tls_of(config: ControlConfig) -> ssl.SSLContext | None:
-    """The context with the configured certificate; None: there is none. Blocks.
+    """Returns the context with the configured certificate; None: there is none. Blocks.
 
     Raises:
-        UserError: The certificate or its key can't be used; one sentence says which, and what mends it.
+        UserError: The certificate or its key can't be used; the sentence names it and the remedy.
     """
     if config.tls_cert is None or config.tls_key is None:
         return None
     _check(config.tls_cert, "tls_cert")
     if _check(config.tls_key, "tls_key") & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UserError(f"others can read the key {config.tls_key}; `chmod 600 {config.tls_key}` mends that")
+        raise UserError(f"other users can read the key {config.tls_key}; run `chmod 600 {config.tls_key}`")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # A key with a passphrase would be asked for at the terminal; nothing opens no key.
+        # Without a password OpenSSL asks for a passphrase on the terminal; an empty one opens no key.
         context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: "")
     except (OSError, ValueError) as error:  # SSLError is an OSError
         reason = getattr(error, "reason", None) or error
@@ -36,7 +36,7 @@ def tls_of(config: ControlConfig) -> ssl.SSLContext | None:
 
 
 def _check(path: Path, key: str) -> int:
-    """The file's mode. Raises UserError when it is no file that we can read."""
+    """Returns the file's mode. Raises UserError when we can't read it."""
     try:
         with path.open("rb"):
             return path.stat().st_mode

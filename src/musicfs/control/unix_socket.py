@@ -1,4 +1,4 @@
-"""The control socket. It is there before its server, which takes a while to load: whoever asks early waits for it."""
+"""The control socket. It exists before its server, which takes a while to load: early requests wait for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class Endpoint:
         self._inode = 0
 
     def open(self) -> socket.socket | None:
-        """The socket, listening. None, and the log has the reason, if it can't be made: the mount plays music without
-        it."""
+        """Returns the listening socket; None, with a line in the log, when it can't be made: music plays without it."""
         try:
             return self._listen()
         except OSError as error:
@@ -34,7 +33,7 @@ class Endpoint:
 
     def _listen(self) -> socket.socket:
         make_private(self.path.parent)
-        # What lies there is left over: whoever gets here has just mounted on this socket's mount point.
+        # A file there is left over: this process has just mounted on the socket's mount point.
         self.path.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -48,7 +47,7 @@ class Endpoint:
         return listening
 
     def remove(self) -> None:
-        """Unless another mount has put its own there."""
+        """Removes the socket, unless another mount has replaced it."""
         if self._inode:
             with contextlib.suppress(OSError):
                 if self.path.stat().st_ino == self._inode:

@@ -1,4 +1,4 @@
-"""What the control API tells, as plain values that JSON can carry. docs/CLI.md describes every key."""
+"""The answers of the control API, as plain values for JSON. docs/CLI.md describes every key."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ _COUNT_CACHE_SECS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the catalogue knows. elsewhere: what is left of the music while origins are away; None while that is
-    counted."""
+    """The numbers of the catalogue. elsewhere: what plays while origins are away; None while it is being counted."""
 
     totals: TreeTotals
     origins: Mapping[OriginId, OriginRow]
@@ -40,7 +39,7 @@ class Counts:
 
 
 class Counter:
-    """Counts for the views, in a time that does not grow with the library."""
+    """Counts for the views, in a time that does not depend on the size of the library."""
 
     def __init__(
         self,
@@ -163,7 +162,7 @@ class OriginViews:
 
 
 def configured_origin(config: OriginConfig, row: OriginRow | None, state: OriginHealthState) -> Json:
-    """What can be said of an origin without a mount."""
+    """Describes an origin as far as that needs no mount."""
     return {
         "id": config.id,
         "kind": str(config.origin_type),
@@ -183,7 +182,7 @@ def configured_origin(config: OriginConfig, row: OriginRow | None, state: Origin
 
 
 def _left_out(config: OriginConfig, row: OriginRow | None) -> Json:
-    """What the last scans left out, unless the configuration has changed since."""
+    """Returns what the last scans left out, unless the configuration has changed since."""
     counts = row if row is not None and config.settings.get("links") in ("inside", "none") else None
     return {
         "links_left_out": counts.left_out if counts else 0,
@@ -192,7 +191,7 @@ def _left_out(config: OriginConfig, row: OriginRow | None) -> Json:
 
 
 def location(config: OriginConfig) -> str:
-    """Where the origin is, for people: its folder, else its settings but those that say how to get in."""
+    """Describes where the origin is: its folder, else its settings without credentials and users."""
     path = config.settings.get("path")
     if isinstance(path, Path):
         return str(path)
@@ -220,7 +219,7 @@ def _scan_view(
 
 
 def finished(scan: ScanFinished) -> Json:
-    """What a scan did."""
+    """Describes a scan that ended."""
     return {
         "listed": scan.listed,
         "read": scan.read,
@@ -235,7 +234,7 @@ def finished(scan: ScanFinished) -> Json:
 
 
 def health(id: OriginId, state: OriginHealthState) -> Json:
-    """What one probe found."""
+    """Describes the result of one probe."""
     return {
         "id": id,
         "health": state.status.value,
@@ -247,6 +246,6 @@ def health(id: OriginId, state: OriginHealthState) -> Json:
 
 
 def unfinished(error: str) -> Json:
-    """What is told of a scan that did not get to an end: as `finished`."""
+    """Describes a scan that did not end, with the keys of `finished`."""
     counts = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out")
     return dict.fromkeys(counts, 0) | {"error": error}

@@ -1,4 +1,4 @@
-"""Webhooks: events told to HTTP servers, signed as Standard Webhooks has it, until they are taken.
+"""Webhooks: sends events to HTTP servers, signed as Standard Webhooks specifies, until a server accepts them.
 
 The specification: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECS = 15.0
 PAUSES_SECS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 300.0)
-"""Between attempts; the last for ever. Up to a tenth more or less, so that many senders don't come all at once."""
+"""The pauses between attempts; the last one repeats. Each varies by a tenth, so that many senders spread out."""
 GIVEN_UP_SECS = 24 * 3600.0
 MAX_WAITING = 100
 _JITTER = 0.1
 _PREFIX = "whsec_"
 _GONE = 410
-_TRY_AGAIN = (408, 425, 429)  # the 4xx that speak of the moment and not of the message
+_TRY_AGAIN = (408, 425, 429)  # the 4xx that are about the moment, not about the message
 _CLOSING_SECS = 1.0
 
 
@@ -54,7 +54,7 @@ def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
 
 
 def key_of(config: WebhookConfig) -> bytes | None:
-    """What this webhook's messages are signed with; None: they are not. Reads files. Raises UserError."""
+    """Returns the key that signs this webhook's messages; None: they are not signed. Reads files. Raises UserError."""
     settings = {"secret": config.secret, "secret_file": config.secret_file}
     secret = secret_of(f"Webhook {config.id!r}", config.id, settings, "secret")
     if secret is None:
@@ -65,7 +65,7 @@ def key_of(config: WebhookConfig) -> bytes | None:
         key = b""
     if not 24 <= len(key) <= 64:
         raise UserError(
-            f"Webhook {config.id!r}: its secret is none of Standard Webhooks, {_PREFIX} and 24 to 64 bytes in base64;"
+            f"Webhook {config.id!r}: its secret must be {_PREFIX} and 24 to 64 bytes in base64 (Standard Webhooks);"
             f' `echo "{_PREFIX}$(openssl rand -base64 32)"` makes one.'
         )
     return key
@@ -73,16 +73,23 @@ def key_of(config: WebhookConfig) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """One event on its way. noted: on the loop's clock."""
+    """One event on its way. happened: in seconds on the loop's clock."""
 
     id: str
     body: bytes
-    noted: float
+    happened: float
 
 
 @dataclass(frozen=True, slots=True)
 class _DeliveryResult:
-    """reason: "" if it was taken. final: asking again would be no use. pause_secs: the least that the server wants."""
+    """The result of one attempt.
+
+    Args:
+        reason: Why the server did not accept the message; "" when it did.
+        final: Whether another attempt is useless.
+        gone: Whether the server says that the webhook no longer exists.
+        pause_secs: The shortest pause that the server asks for.
+    """
 
     reason: str = ""
     final: bool = False
@@ -91,10 +98,7 @@ class _DeliveryResult:
 
 
 class _Target:
-    """One webhook: its queue, and the task that empties it, one message after the other.
-
-    A queue that is full loses its oldest message.
-    """
+    """One webhook: its queue, and the task that sends one message after the other. A full queue drops its oldest."""
 
     def __init__(self, config: WebhookConfig, source: Path, tools: Webhooks) -> None:
         self.id = config.id
@@ -109,12 +113,12 @@ class _Target:
         self._lost = 0
         self._failing = ""
 
-    def note(self, event: Event) -> None:
+    def enqueue(self, event: Event) -> None:
         name = type(event).__name__
         if self._ended or name not in self._config.events:
             return
         data = to_json(event)
-        told = {
+        body = {
             "type": data.pop("event"),
             "timestamp": datetime.fromtimestamp(data.pop("at"), UTC).isoformat(timespec="milliseconds"),
             "mount_point": self._source,
@@ -124,11 +128,11 @@ class _Target:
             self._waiting.popleft()
             self._lost += 1
         now = asyncio.get_running_loop().time()
-        self._waiting.append(_Message(f"msg_{uuid4().hex}", json.dumps(told).encode(), now))
+        self._waiting.append(_Message(f"msg_{uuid4().hex}", json.dumps(body).encode(), now))
         self._arrived.set()
 
     async def run(self) -> None:
-        """Until the server says that it is not there any more, or its secret can't be had."""
+        """Sends until the server says that the webhook is gone. Ends at once when its secret can't be read."""
         try:
             self._key = await asyncio.to_thread(key_of, self._config)
             while not self._ended:
@@ -143,32 +147,34 @@ class _Target:
             self._waiting.clear()
 
     async def _deliver(self, message: _Message) -> None:
-        """Sends it again and again, until it is taken, refused for good, or a day old."""
+        """Sends the message until the server accepts it, refuses it for good, or it is a day old."""
         attempt = 0
         while (answer := await self._post(message)).reason:
-            self._tell(answer)
+            self._log_failure(answer)
             self._ended = answer.gone
             pause = PAUSES_SECS[min(attempt, len(PAUSES_SECS) - 1)] * self._tools.jitter()
-            age = asyncio.get_running_loop().time() - message.noted
+            age = asyncio.get_running_loop().time() - message.happened
             if answer.final or age + pause > GIVEN_UP_SECS:
                 self._lost += 1
                 return
             attempt += 1
             await self._tools.sleep(max(pause, answer.pause_secs))
         if self._failing or self._lost:
-            lost = f"; {self._lost} messages were lost meanwhile" if self._lost else ""
-            log.info("webhook %r at %s takes messages again%s", self.id, self._host, lost)
+            lost = f"; {self._lost} messages were lost" if self._lost else ""
+            log.info("webhook %r at %s accepts messages again%s", self.id, self._host, lost)
         self._failing, self._lost = "", 0
 
-    def _tell(self, answer: _DeliveryResult) -> None:
-        """Once, until one is taken: a server that is away for a day is worth one line."""
-        what = "nothing is sent there any more" if answer.gone else "refused" if answer.final else "it is tried again"
+    def _log_failure(self, answer: _DeliveryResult) -> None:
+        """Logs the first failure, and the others at debug level: a server that is away for a day is worth one line."""
+        what = (
+            "it gets no more messages" if answer.gone else "it refused the message" if answer.final else "trying again"
+        )
         level = logging.DEBUG if self._failing else logging.WARNING
         self._failing = answer.reason
-        log.log(level, "webhook %r at %s took no message (%s): %s", self.id, self._host, answer.reason, what)
+        log.log(level, "webhook %r at %s did not accept a message (%s): %s", self.id, self._host, answer.reason, what)
 
     async def _post(self, message: _Message) -> _DeliveryResult:
-        """One attempt. What it says never holds the address: many a webhook's is a secret in itself."""
+        """Makes one attempt. Its result never contains the address: the address of many a webhook is a secret."""
         now = int(time.time())
         headers = {
             "Content-Type": "application/json",
@@ -180,15 +186,15 @@ class _Target:
             headers["webhook-signature"] = signature(self._key, message.id, now, message.body)
         url = self._config.url.get_secret_value()
         try:
-            # What a redirect leads to was not configured.
+            # The configuration does not name the target of a redirect.
             async with self._tools.session.post(
                 url, data=message.body, headers=headers, allow_redirects=False
             ) as response:
-                return _judged(response)
+                return _result_of(response)
         except TimeoutError:
             return _DeliveryResult("no answer in time")
         except aiohttp.ClientConnectorCertificateError:
-            return _DeliveryResult("its certificate is not to be trusted")
+            return _DeliveryResult("its certificate is not trusted")
         except aiohttp.ClientConnectorError as error:
             return _DeliveryResult(_reason(error.os_error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -201,7 +207,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower()
 
 
-def _judged(response: aiohttp.ClientResponse) -> _DeliveryResult:
+def _result_of(response: aiohttp.ClientResponse) -> _DeliveryResult:
     status = response.status
     if 200 <= status < 300:
         return _DeliveryResult()
@@ -212,10 +218,16 @@ def _judged(response: aiohttp.ClientResponse) -> _DeliveryResult:
 
 
 class Webhooks:
-    """Tells the configured servers what happens. Publishing an event never waits for any of it. Belongs to the event
-    loop's thread; made while that runs.
+    """Sends events to the configured servers. Publishing an event never waits for them. Belongs to the event loop's
+    thread, and must be made while the loop runs.
 
-    sleep and rng: tests bring their own.
+    Args:
+        configs: The webhooks.
+        bus: Where the events come from.
+        source: The mount point; each message names it.
+        timeout_secs: How long one attempt may take.
+        sleep: Waits for so many seconds; tests replace it.
+        rng: Varies the pauses; tests replace it.
     """
 
     def __init__(
@@ -242,25 +254,25 @@ class Webhooks:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """What messages are sent over; there from `start` on."""
+        """The session that sends all messages; exists after `start`."""
         assert self._session is not None
         return self._session
 
     def start(self) -> None:
-        """Also opens the session that all messages go over."""
+        """Opens the session, and starts to send."""
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._timeout_secs), cookie_jar=aiohttp.DummyCookieJar()
         )
-        self._listening = self._bus.listen(self._note)
+        self._listening = self._bus.listen(self._enqueue)
         for each in self._targets:
             self._tasks.spawn(each.run(), f"webhook {each.id}")
 
-    def _note(self, event: Event) -> None:
+    def _enqueue(self, event: Event) -> None:
         for target in self._targets:
-            target.note(event)
+            target.enqueue(event)
 
     async def aclose(self) -> None:
-        """Ends at once; what is on its way is lost."""
+        """Ends at once. Messages that wait are lost."""
         if self._listening is not None:
             self._listening.close()
         await self._tasks.aclose(_CLOSING_SECS)

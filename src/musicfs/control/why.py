@@ -1,4 +1,4 @@
-"""Why a track plays from where it plays: its variants, their replicas, and the rank of each with its reason."""
+"""The reason why a track plays from where it plays: its variants, their replicas, and the rank of each."""
 
 from __future__ import annotations
 

@@ -41,8 +41,10 @@ _ALLOCATIONS = 700
 
 
 class _Ending:
-    """Ends the mount: nothing is opened any more, the reads under way may finish, and it is unmounted. Asked for a
-    second time, it no longer waits."""
+    """Ends the mount: no file can be opened, the reads under way may finish, then it is unmounted.
+
+    A second request ends it at once.
+    """
 
     def __init__(self, parts: Components, fuse: FuseMount, service: Service) -> None:
         self._filesystem = parts.filesystem
@@ -64,7 +66,7 @@ class _Ending:
         await asyncio.wait({draining}, timeout=drain_secs)
         draining.cancel()
         self._fuse.stop()
-        # Whoever still waits for bytes gets an error now instead of at the deadline.
+        # A reader that still waits for bytes gets an error now, not at its deadline.
         await self._reader.aclose()
 
 
@@ -76,59 +78,79 @@ async def _serve(
     notifier: Notifier,
 ) -> None:
     assert config.mount_point is not None
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, FuseEventLoop)
     async with running(config, open_origin, source) as parts:
-        mounting = config.mount
-        fuse = FuseMount(
-            parts.filesystem,
-            config.mount_point,
-            FuseWaiter(loop),
-            allow_other=mounting.allow_other,
-            file_mode=mounting.file_mode,
-        )
+        fuse = _fuse_mount(config, config.mount_point, parts)
         service = Service(notifier, parts.bus, parts.registry, parts.tree, config.mount_point)
-        ending = _Ending(parts, fuse, service)
         parts.tree_updates.listen(fuse.forget)
         fuse.mount()
         try:
-            begun = asyncio.Event()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, ending.ask)
-            reloads = Tasks(log)
-            loop.add_signal_handler(
-                signal.SIGHUP,
-                lambda: reloads.spawn(_reload(parts.live_config, service, begun), "reloading the configuration"),
-            )
-            endpoint = Endpoint(control_socket(config.mount_point))
-            listening = endpoint.open()
-            on_mounted(parts)
-            service.start()
-            async with AsyncExitStack() as stack:
-                beginning = loop.create_task(_begin(parts, endpoint.path, listening, ending.ask, stack, begun))
-                await fuse.serve()
-                service.stopping()
-                endpoint.remove()
-                beginning.cancel()
-                await asyncio.gather(beginning, return_exceptions=True)
+            await _serve_mounted(parts, config.mount_point, fuse, service, on_mounted)
         finally:
             fuse.unmount()
 
 
-async def _begin(
+def _fuse_mount(config: Config, mount_point: Path, parts: Components) -> FuseMount:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FuseEventLoop)
+    settings = config.mount
+    return FuseMount(
+        parts.filesystem,
+        mount_point,
+        FuseWaiter(loop),
+        allow_other=settings.allow_other,
+        file_mode=settings.file_mode,
+    )
+
+
+async def _serve_mounted(
+    parts: Components,
+    mount_point: Path,
+    fuse: FuseMount,
+    service: Service,
+    on_mounted: Callable[[Components], None],
+) -> None:
+    """Serves until the mount ends; the kernel has it already."""
+    loop, started = asyncio.get_running_loop(), asyncio.Event()
+    ending, reloads = _Ending(parts, fuse, service), Tasks(log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.ask)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: reloads.spawn(_reload(parts.live_config, service, started), "the reload")
+    )
+    endpoint = Endpoint(control_socket(mount_point))
+    listening = endpoint.open()
+    on_mounted(parts)
+    service.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(reloads.aclose)
+        starting = loop.create_task(_start_services(parts, endpoint.path, listening, ending.ask, stack, started))
+        await fuse.serve()
+        service.stopping()
+        endpoint.remove()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+async def _start_services(
     parts: Components,
     path: Path,
     listening: socket.socket | None,
     stop: Callable[[float], None],
     stack: AsyncExitStack,
-    begun: asyncio.Event,
+    started: asyncio.Event,
 ) -> None:
-    """What the tree can be read without: the control server, webhooks, and then all that they are to hear of.
+    """Starts what the tree can be read without: the control server, webhooks, then the work that they report.
 
-    stack: ends them. begun: set when all of it is there.
+    Args:
+        parts: The mount.
+        path: The path of the control socket.
+        listening: The control socket; None when it could not be made.
+        stop: Ends the mount, after the reads under way or the given seconds.
+        stack: Ends what starts here.
+        started: Is set when all of it runs.
     """
     try:
-        # It takes long to load; the kernel is answered meanwhile.
+        # It takes long to load. The loop serves the kernel meanwhile.
         await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
         from musicfs.control.server import ControlServer
 
@@ -145,24 +167,24 @@ async def _begin(
         begin(parts)
         if listening is not None:
             await server.start(listening)
-        _settle_memory()
-        begun.set()
+        _freeze_memory()
+        started.set()
     except Exception:
-        log.exception("the mount can't begin its work, and ends")
+        log.exception("the mount could not start its services, so it ends")
         stop(0)
 
 
-def _settle_memory() -> None:
-    """What is loaded by now stays, and no later search for garbage has to go through it. From here on they are frequent
-    again, which `musicfs` itself has not wanted."""
+def _freeze_memory() -> None:
+    """Exempts what is loaded by now from later garbage collections, which are frequent again from here on: the command
+    `musicfs` makes them rare."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
-async def _reload(live_config: LiveConfig, service: Service, begun: asyncio.Event) -> None:
-    """As `musicfs reload`; the log has what came of it."""
-    await begun.wait()
+async def _reload(live_config: LiveConfig, service: Service, started: asyncio.Event) -> None:
+    """Reads the configuration again, as `musicfs reload` does; logs the result."""
+    await started.wait()
     try:
         with service.reloading():
             for sentence in await live_config.reload():
@@ -171,7 +193,7 @@ async def _reload(live_config: LiveConfig, service: Service, begun: asyncio.Even
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
             log.error("%s", problem)  # noqa: TRY400 (a sentence, not a traceback)
     except Exception:
-        log.exception("the configuration could not be read again")
+        log.exception("the configuration could not be reloaded")
 
 
 def serve(
@@ -180,10 +202,18 @@ def serve(
     open_origin: OpenOrigin = open_driver,
     source: ConfigSource | None = None,
 ) -> None:
-    """Mounts and serves until unmounted, SIGTERM or SIGINT. Raises `UserError` when the mount can't be made.
+    """Mounts and serves until it is unmounted or gets SIGTERM or SIGINT.
 
-    on_mounted: called once the mount point shows the tree. source: what SIGHUP has read again. A service manager that
-    has started this process is told of it.
+    It reports to systemd when that has started this process.
+
+    Args:
+        config: The configuration, with a mount point.
+        on_mounted: Is called when the mount point shows the tree.
+        open_origin: Makes the drivers.
+        source: What SIGHUP reads again; None: nothing.
+
+    Raises:
+        UserError: The mount can't be made.
     """
     assert config.mount_point is not None
     raise_limit()
@@ -202,9 +232,10 @@ def _log_to_file(config: Config, path: Path) -> None:
 
 
 def serve_in_background(config: Config, source: ConfigSource | None = None) -> int:
-    """Serves in a child process; returns how many files the tree has, once it can be seen.
+    """Serves in a child process; returns how many files the tree has, when the mount point shows it.
 
-    Raises `UserError` with the child's own words when it can't mount.
+    Raises:
+        UserError: The child can't mount; the message is the child's.
     """
     assert config.mount_point is not None
     mount_points.prepare(config.mount_point)
@@ -226,9 +257,16 @@ def serve_in_background(config: Config, source: ConfigSource | None = None) -> i
 
 
 def _background(config: Config, pipe: int, errors: int, source: ConfigSource | None) -> int:
-    """The child's life; its exit code. pipe: takes what the parent waits for. errors: the log file."""
+    """Runs the child; returns its exit code.
 
-    def tell(text: str) -> None:
+    Args:
+        config: The configuration.
+        pipe: A descriptor; what is written to it goes to the parent.
+        errors: A descriptor of the log file.
+        source: What SIGHUP reads again.
+    """
+
+    def report(text: str) -> None:
         with contextlib.suppress(OSError):
             os.write(pipe, text.encode())
             os.close(pipe)
@@ -240,13 +278,13 @@ def _background(config: Config, pipe: int, errors: int, source: ConfigSource | N
         for standard, ours in ((0, nothing), (1, nothing), (2, errors)):
             os.dup2(ours, standard)
         _log_to_file(config, config.cache_dir / LOG_FILE)
-        serve(config, lambda parts: tell(f"{_MOUNTED}{parts.tree.totals().files}"), source=source)
+        serve(config, lambda parts: report(f"{_MOUNTED}{parts.tree.totals().files}"), source=source)
     except MusicFSError as error:
         log.error("%s", error)  # noqa: TRY400 (a sentence, not a traceback)
-        tell(str(error))
+        report(str(error))
         return 1
     except BaseException as error:
         log.exception("the mount process failed")
-        tell(f"The mount failed unexpectedly ({error}); {config.cache_dir / LOG_FILE} has the details.")
+        report(f"The mount failed unexpectedly ({error}); {config.cache_dir / LOG_FILE} has the details.")
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""The mount as a service of systemd's: the protocol of sd_notify(3), readiness, status and liveness."""
+"""The mount as a service of systemd: the protocol of sd_notify(3), readiness, status and watchdog."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Tells the service manager that has started this process, if one has.
+    """Reports to the service manager that started this process, if there is one.
 
-    address: of its socket; "@" at the start stands for one without a file. watchdog_secs: how long it waits for
-    "WATCHDOG=1" before it kills this process; None: for ever.
+    Args:
+        address: The address of its socket; a leading "@" stands for the abstract namespace. Empty: there is none.
+        watchdog_secs: How long it waits for "WATCHDOG=1" before it kills this process; None: it does not.
     """
 
     def __init__(self, address: str = "", watchdog_secs: float | None = None) -> None:
@@ -36,7 +37,7 @@ class Notifier:
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
-        """Takes the variables out of it, so that no process that we start believes to be the service."""
+        """Removes the variables from `environ`, so that no child process takes itself for the service."""
         address = environ.pop("NOTIFY_SOCKET", "")
         usecs, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         meant = usecs.isdecimal() and int(usecs) > 0 and pid in ("", str(os.getpid()))
@@ -45,8 +46,8 @@ class Notifier:
     def __bool__(self) -> bool:
         return bool(self._address)
 
-    def tell(self, *lines: str) -> bool:
-        """Sends lines such as "READY=1"; whether they were taken. Never waits: the event loop calls it, too."""
+    def notify(self, *lines: str) -> bool:
+        """Sends lines such as "READY=1"; returns whether they were sent. Never waits, so the event loop may call it."""
         if not self._address:
             return False
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
@@ -54,36 +55,41 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
                 to.sendto("\n".join(lines).encode("utf-8", "replace"), address)
         except OSError as error:
-            log.debug("systemd could not be told %s: %s", lines[0], error)
+            log.debug("systemd did not get %s: %s", lines[0], error)
             return False
         return True
 
-    def tell_reloading(self) -> bool:
-        """To be followed by READY=1. The time lets systemd tell this reload from an earlier one."""
-        return self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    def notify_reloading(self) -> bool:
+        """Says that a reload starts; READY=1 must follow. By the time systemd distinguishes this reload from others."""
+        return self.notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 _STATUS_EVERY_SECS = 1.0
 _UNTIL_READY_SECS = 0.5
-_LOOKS_A_WATCHDOG_PERIOD = 3
+_CHECKS_PER_WATCHDOG_PERIOD = 3
 _OF_THE_STATUS = (HealthChanged, FilesChanged, OriginRegistered, OriginUnregistered)
 
 
 def ask(mount_point: Path) -> None:
-    """Two requests that the kernel can't answer by itself: how large the filesystem is, and the first name in it, which
-    is a query of the catalogue. Returns once both are answered; raises OSError, or waits for as long as it takes."""
-    if mount_points.mounted(mount_point) is None:  # the folder below would answer gladly
-        raise OSError(errno.ENOTCONN, "nothing is mounted there any more")
+    """Makes two requests that the kernel can't answer by itself: the size of the filesystem, and the first name in it,
+    which is a query of the catalogue. Returns when both are answered; waits as long as that takes. Raises OSError."""
+    if mount_points.mounted(mount_point) is None:  # else the folder under the mount point answers
+        raise OSError(errno.ENOTCONN, "nothing is mounted there")
     os.statvfs(mount_point)
     with os.scandir(mount_point) as names:
         next(names, None)
 
 
 class Liveness(threading.Thread):
-    """Asks the mount again and again, from outside as any program would, and calls `answered` after each answer.
+    """Makes requests to the mount from outside, as any program does, and calls `answered` after each answer.
 
-    A thread, for the event loop would wait for itself. One that waits for an answer in vain says nothing: that is what
-    its listener listens for. interval_secs: None: until the first answer only.
+    It is a thread because the event loop would wait for itself. When a request gets no answer, nothing is called, and
+    systemd's watchdog acts.
+
+    Args:
+        mount_point: Where it asks.
+        interval_secs: The time between two requests; None: it stops after the first answer.
+        answered: Returns whether systemd got the report.
     """
 
     def __init__(self, mount_point: Path, interval_secs: float | None, answered: Callable[[], bool]) -> None:
@@ -96,19 +102,19 @@ class Liveness(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.is_set():
-            heard = self._look()
-            if heard and self._interval_secs is None:
+            reported = self._check()
+            if reported and self._interval_secs is None:
                 return
             pause = self._interval_secs or _UNTIL_READY_SECS
-            self._stopped.wait(pause if heard else min(pause, _UNTIL_READY_SECS))
+            self._stopped.wait(pause if reported else min(pause, _UNTIL_READY_SECS))
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         asked = time.monotonic()
         try:
             ask(self._mount_point)
         except OSError as error:
             if not self._failing and not self._stopped.is_set():
-                log.error("%s does not answer as it should: %s", self._mount_point, error)  # noqa: TRY400
+                log.error("%s fails to answer: %s", self._mount_point, error)  # noqa: TRY400
             self._failing = True
             return False
         self._failing = False
@@ -136,36 +142,36 @@ class Service:
         self._timer: asyncio.TimerHandle | None = None
         self._listening: Listening | None = None
         watchdog = notifier.watchdog_secs
-        interval = None if watchdog is None else watchdog / _LOOKS_A_WATCHDOG_PERIOD
+        interval = None if watchdog is None else watchdog / _CHECKS_PER_WATCHDOG_PERIOD
         self._liveness = Liveness(mount_point, interval, self._answered)
 
     def start(self) -> None:
-        """To be called once the kernel has the mount: READY=1 follows when it has answered."""
+        """Starts the reports, after the kernel has the mount. READY=1 follows when the mount has answered."""
         if not self._notifier:
             return
         if self._notifier.watchdog_secs is not None:
-            faulthandler.enable()  # systemd ends what does not answer by SIGABRT: the journal shall say where it hung
-        self._listening = self._bus.listen(self._note)
+            faulthandler.enable()  # systemd's watchdog sends SIGABRT: the journal then shows where the mount hung
+        self._listening = self._bus.listen(self._notice)
         self._liveness.start()
-        self._tell_status()
+        self._notify_status()
 
     def _answered(self) -> bool:
-        """In the thread of `Liveness`."""
+        """Reports an answer; runs in the thread of `Liveness`."""
         if not self._ready:
-            self._ready = self._notifier.tell("READY=1", f"STATUS={self._status}")
-        return self._ready and (self._notifier.watchdog_secs is None or self._notifier.tell("WATCHDOG=1"))
+            self._ready = self._notifier.notify("READY=1", f"STATUS={self._status}")
+        return self._ready and (self._notifier.watchdog_secs is None or self._notifier.notify("WATCHDOG=1"))
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        told = self._ready and self._notifier.tell_reloading()
+        reported = self._ready and self._notifier.notify_reloading()
         try:
             yield
         finally:
-            if told:
-                self._notifier.tell("READY=1")
+            if reported:
+                self._notifier.notify("READY=1")
 
     def stopping(self) -> None:
-        """The watchdog sleeps from here on, and TimeoutStopSec counts."""
+        """Stops the watchdog; from here on TimeoutStopSec counts."""
         if self._stopping:
             return
         self._stopping = True
@@ -175,23 +181,23 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        self._notifier.tell("STOPPING=1", "STATUS=Ending")
+        self._notifier.notify("STOPPING=1", "STATUS=Ending")
 
-    def _note(self, event: Event) -> None:
+    def _notice(self, event: Event) -> None:
         if self._timer is None and not self._stopping and isinstance(event, _OF_THE_STATUS):
-            self._timer = asyncio.get_running_loop().call_later(_STATUS_EVERY_SECS, self._tell_status)
+            self._timer = asyncio.get_running_loop().call_later(_STATUS_EVERY_SECS, self._notify_status)
 
-    def _tell_status(self) -> None:
+    def _notify_status(self) -> None:
         self._timer = None
         status = status_line(self._registry, self._tree)
         if status != self._status:
             self._status = status
-            self._notifier.tell(f"STATUS={status}")
+            self._notifier.notify(f"STATUS={status}")
 
 
 def status_line(registry: OriginRegistry, tree: TreeView) -> str:
-    """As "1,234 files from 3 origins; away: nas"."""
+    """One line such as "1,234 files from 3 origins; away: nas"."""
     ids = [each.id for each in registry.list()]
     away = [id for id in ids if registry.monitor.state(id).status is HealthStatus.UNHEALTHY]
-    told = f"{tree.totals().files:,} files from {len(ids)} {'origin' if len(ids) == 1 else 'origins'}"
-    return told + (f"; away: {', '.join(away)}" if away else "")
+    line = f"{tree.totals().files:,} files from {len(ids)} {'origin' if len(ids) == 1 else 'origins'}"
+    return line + (f"; away: {', '.join(away)}" if away else "")

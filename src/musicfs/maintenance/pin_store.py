@@ -1,4 +1,4 @@
-"""What is pinned, as the user said it and as it was found: a SQLite database that outlives the cache beside it."""
+"""The list of pins, in a SQLite database beside the cache: the paths that the user named and their contents."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class PinList:
         self._database = Database(path, (_SCHEMA,), wal=False)
 
     def load(self) -> dict[str, dict[Fingerprint, Content]]:
-        """The pins, oldest first. The contents have no id of the catalogue's yet: it is 0.
+        """Returns the pins, oldest first. Their contents have the id 0, because the catalogue's ids are not known here.
 
-        None are left where the file is damaged; it is set aside then.
+        A damaged file is set aside, and the list is empty.
         """
         try:
             return self._load()
@@ -61,7 +61,7 @@ class PinList:
         return pins
 
     def save(self, path: str, contents: Iterable[Content]) -> None:
-        """Adds the pin, or replaces what it consists of."""
+        """Adds the pin, or replaces its contents."""
         with self._writing() as db:
             db.execute("INSERT INTO pins (path) VALUES (?) ON CONFLICT (path) DO NOTHING", (path,))
             (pin,) = db.execute("SELECT id FROM pins WHERE path = ?", (path,)).fetchone()

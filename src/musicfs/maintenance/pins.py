@@ -1,7 +1,7 @@
-"""What the user wants on this machine's disk, whatever happens: fetched in the background, and never evicted.
+"""Pins: music that is fetched in the background, stays in the cache on this machine's disk, and is never evicted.
 
-A pin is a path and the contents that it was last seen to have. So what a scan adds below the path joins it, and what
-was moved elsewhere in the tree stays pinned for as long as a file has these bytes.
+A pin is a path, and the contents that the path had when it was last read. So files that a scan adds below the path join
+the pin, and files that move elsewhere in the tree stay pinned while a file has these bytes.
 """
 
 from __future__ import annotations
@@ -30,18 +30,25 @@ log = logging.getLogger(__name__)
 Ts = TypeVarTuple("Ts")
 
 Find = Callable[[Sequence[str], Sequence[Fingerprint]], tuple[dict[str, list[Content]], dict[Fingerprint, Content]]]
-"""What is below paths of the tree, and which of the fingerprints a file has. Called in a thread."""
+"""Returns the contents below paths of the tree, and those of the fingerprints that files have. Runs in a thread."""
 
 _AT_ONCE = 4  # blocks
 _QUIET_SECS = 0.05
 _TRY_AGAIN_SECS = (1.0, 60.0)  # first, and at most
-_LOOK_AGAIN_SECS = 300.0  # for what the cache has lost by damage
+_LOOK_AGAIN_SECS = 300.0  # for blocks that the cache has lost by damage
 
 
 @dataclass(frozen=True, slots=True)
 class PinView:
-    """One pin. path: below the mount point. complete: how many of its tracks are here as a whole. cached_bytes: how
-    many of its bytes are."""
+    """One pin.
+
+    Args:
+        path: Relative to the mount point.
+        tracks: The number of its tracks.
+        complete: How many of them the cache has as a whole.
+        bytes: The size of its tracks.
+        cached_bytes: How many of these bytes the cache has.
+    """
 
     path: str
     tracks: int
@@ -51,10 +58,16 @@ class PinView:
 
 
 class Pins:
-    """All methods belong to the event loop's thread.
+    """The pins of a mount. All methods belong to the event loop's thread.
 
-    file: where they are kept. replicas: those of a content, by its number in the catalogue. available: whether any of
-    these is at an origin that is not known to be away.
+    Args:
+        file: The path of their database.
+        store: The cache that keeps them.
+        reader: Fetches their blocks.
+        bus: Gets their events.
+        find: Finds contents in the catalogue.
+        replicas: Returns the replicas of a content, by its number in the catalogue.
+        available: Whether any of the replicas is at an origin that is not unhealthy.
     """
 
     def __init__(
@@ -80,21 +93,21 @@ class Pins:
         self._wake = asyncio.Event()
         self._stale = True
         self._unknown = ""
-        """Why it is not known what is pinned."""
+        """Why the pins are not known; "" when they are."""
 
     async def start(self) -> None:
-        """Reads what is pinned. A disk that fails is logged, and asked again later: music plays without its pins."""
+        """Reads the pins. A failure of the disk is logged, and `run` tries again: music plays without pins."""
         try:
             self._pins = await asyncio.to_thread(self._list.load)
         except SqliteError as error:
             if not self._unknown:
-                log.warning("The list of pins can't be read (%s): nothing is fetched for them until it can.", error)
+                log.warning("The list of pins can't be read (%s): pinned music is not fetched until it can.", error)
             self._unknown = str(error)
         else:
             self._unknown = ""
 
     def wake(self, *, stale: bool = False) -> None:
-        """Something may be had now that could not before; stale: the tree or the cache has changed."""
+        """Ends the pause before the next attempt to fetch. stale: whether the tree or the cache has changed."""
         self._stale = self._stale or stale
         self._wake.set()
 
@@ -104,9 +117,9 @@ class Pins:
             self.wake(stale=isinstance(event, CacheResumed))
 
     async def add(self, paths: Sequence[str]) -> None:
-        """Pins what is at or below these paths. Raises `UserError` if one does not exist or it is too much."""
+        """Pins what is at or below these paths. Raises `UserError` for an unknown path or a cache too small."""
         async with self._changing:
-            await self._make_known()
+            await self._ensure_known()
             below, _ = await asyncio.to_thread(self._find, paths, [])
             for path in paths:
                 if path not in below:
@@ -117,50 +130,50 @@ class Pins:
             if wanted > limit:
                 raise UserError(
                     f"With this, {_mb(wanted)} would be pinned, {_mb(wanted - limit)} more than the {_mb(limit)} of"
-                    " content_cache_gb; unpin something, or give the cache more room."
+                    " content_cache_gb: unpin something, or make the cache larger."
                 )
             for path, contents in new.items():
                 await self._write(self._list.save, path, contents.values())
                 self._pins[path] = contents
                 self._unfinished.add(path)
-            await self._settle()
+            await self._pin_in_store()
         self.wake()
 
     async def remove(self, paths: Sequence[str]) -> None:
-        """Unpins; what is cached stays until its room is needed. Raises `UserError` if one is not pinned."""
+        """Unpins these paths; their blocks stay until the space is needed. Raises `UserError` if one is not pinned."""
         async with self._changing:
-            await self._make_known()
+            await self._ensure_known()
             for path in paths:
                 if path not in self._pins:
-                    raise UserError(f"{path or 'The whole mount'} is not pinned; `musicfs pins` lists what is.")
+                    raise UserError(f"{path or 'The whole mount'} is not pinned; `musicfs pins` lists the pins.")
             for path in dict.fromkeys(paths):
                 await self._write(self._list.remove, path)
                 del self._pins[path]
                 self._unfinished.discard(path)
-            await self._settle()
+            await self._pin_in_store()
 
-    async def _make_known(self) -> None:
+    async def _ensure_known(self) -> None:
         if self._unknown:
             await self.start()
         if self._unknown:
-            raise UserError(f"The list of pins can't be read ({self._unknown}); see to the disk of the cache folder.")
+            raise UserError(f"The list of pins can't be read ({self._unknown}); check the disk of the cache folder.")
 
     async def _write(self, call: Callable[[*Ts], None], *args: *Ts) -> None:
         try:
             await asyncio.to_thread(call, *args)
         except SqliteError as error:
             raise UserError(
-                f"The list of pins can't be written ({error}); see to the disk of the cache folder."
+                f"The list of pins can't be written ({error}); check the disk of the cache folder."
             ) from error
 
     async def views(self) -> list[PinView]:
-        """All pins, oldest first. Raises `CacheFailed`, and `UserError` while it is not known what is pinned."""
-        await self._make_known()
+        """Returns all pins, oldest first. Raises `CacheFailed`, and `UserError` while the pins are not known."""
+        await self._ensure_known()
         pins = {path: list(contents.values()) for path, contents in self._pins.items()}
         return [await self._view(path, contents) for path, contents in pins.items()]
 
     async def run(self) -> None:
-        """Fetches what is missing, for ever."""
+        """Fetches missing blocks. Never ends."""
         wait = _TRY_AGAIN_SECS[0]
         while True:
             self._wake.clear()
@@ -180,7 +193,7 @@ class Pins:
             wait = _TRY_AGAIN_SECS[0] if done else min(2 * wait, _TRY_AGAIN_SECS[1])
 
     async def _refresh(self) -> None:
-        """Has each pin consist of what is below its path now, and of what of it lives on elsewhere."""
+        """Updates each pin: to what is below its path now, and to what has moved elsewhere in the tree."""
         async with self._changing:
             self._stale = False
             try:
@@ -189,19 +202,19 @@ class Pins:
                 for path, before in self._pins.items():
                     now = {each: known[each] for each in before if each in known}
                     now |= {content.fingerprint: content for content in below.get(path, [])}
-                    if not now:  # its origin may be out of use for now, or the catalogue new
+                    if not now:  # its origin may be disabled, or the catalogue new
                         continue
                     if now.keys() != before.keys():
                         await asyncio.to_thread(self._list.save, path, now.values())
                         self._unfinished.add(path)
                     self._pins[path] = now
-                await self._settle()
+                await self._pin_in_store()
             except BaseException:
                 self._stale = True
                 raise
 
-    async def _settle(self) -> None:
-        """Tells the cache what is pinned and what no longer is."""
+    async def _pin_in_store(self) -> None:
+        """Pins in the cache what the pins contain, and unpins the rest."""
         wanted = {fingerprint: each for contents in self._pins.values() for fingerprint, each in contents.items()}
         pinned = self._store.pinned
         for fingerprint in wanted.keys() - pinned:
@@ -210,7 +223,7 @@ class Pins:
             await self._store.unpin(Content(0, fingerprint, 0))
 
     async def _fetch_all(self) -> bool:
-        """True once all that fits is here."""
+        """Fetches what fits; returns whether all of it is cached."""
         done, room = True, self._store.disk.limit
         seen: set[Fingerprint] = set()
         for path in list(self._pins):
@@ -230,7 +243,7 @@ class Pins:
                 if missing:
                     self._unfinished.add(path)
                     done = await self._fetch(path, content, missing) and done
-            await self._tell_completed(path)
+            await self._report_completed(path)
         return done
 
     async def _fetch(self, path: str, content: Content, missing: list[int]) -> bool:
@@ -255,7 +268,7 @@ class Pins:
             self._bus.publish(PinProgress(path, view.tracks, view.complete, view.bytes, view.cached_bytes))
         return not await self._store.missing(content)
 
-    async def _tell_completed(self, path: str) -> None:
+    async def _report_completed(self, path: str) -> None:
         if path not in self._unfinished or path not in self._pins:
             return
         view = await self._view(path, list(self._pins[path].values()))
@@ -271,7 +284,7 @@ class Pins:
 
 
 def _taken(pins: dict[str, dict[Fingerprint, Content]]) -> int:
-    """What all of it takes on disk, each content once."""
+    """Returns the size of all pins on disk, each content counted once."""
     every: Iterable[Content] = {f: each for contents in pins.values() for f, each in contents.items()}.values()
     return sum(all_on_disk(content.size) for content in every)
 

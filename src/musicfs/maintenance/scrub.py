@@ -1,6 +1,6 @@
-"""Reading all replicas once, at leisure, and comparing them block by block, to find rot before somebody hears it.
+"""The scrub (`musicfs verify`): reads all replicas once and compares them block by block, to find rot early.
 
-What is read is judged as everything else is, by `VerifiedReads`: this decides what to read, and when.
+`VerifiedReads` checks the blocks, as in every read. The scrub decides what to read, and when.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ DEFAULT_RATE = 10_000_000
 
 _PAGE = 200  # contents
 _QUIET_SECS = 0.05
-_TELL_EVERY_SECS = 1.0
+_REPORT_EVERY_SECS = 1.0
 _SAVE_EVERY_SECS = 5.0
 
 
 class ContentPager(Protocol):
-    """Contents in the order of their fingerprints. Both methods are called in threads, in any of them."""
+    """Contents in the order of their fingerprints. Any thread may call both methods."""
 
     def after(self, fingerprint: bytes, limit: int) -> list[Content]:
-        """Those with a fingerprint above the one given, so many at most."""
+        """Returns at most `limit` contents with a fingerprint above the given one."""
         ...
 
     def close(self) -> None: ...
@@ -49,11 +49,13 @@ class ContentPager(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScrubQueries:
-    """What the catalogue tells; `totals` and `file` are called in a thread.
+    """Queries of the catalogue. `totals` and `file` run in a thread.
 
-    totals: how many replicas there are of what is at or below a path of the tree, and their bytes; None: there is no
-    such path. pages: the contents of these, for one comparison.
-    file: the path at which the tree shows a content, if it does. replicas: those of a content, by its number.
+    Args:
+        totals: Returns the number of replicas at or below a path of the tree, and their bytes; None: no such path.
+        pages: Returns the contents at or below a path, for one scrub.
+        file: Returns the path at which the tree shows a content; None: it does not.
+        replicas: Returns the replicas of a content, by its number.
     """
 
     totals: Callable[[str], tuple[int, int] | None]
@@ -63,9 +65,9 @@ class ScrubQueries:
 
 
 class Scrub:
-    """One at a time. It goes on where it was after a restart. Belongs to the event loop's thread.
+    """Runs one scrub at a time, and continues it after a restart. Belongs to the event loop's thread.
 
-    run: the one under way, else the last; None before the first. finds: by origin and path there.
+    run: the scrub under way, else the last; None before the first. finds: by origin and path at the origin.
     unchecked: by origin and reason.
     """
 
@@ -82,17 +84,17 @@ class Scrub:
         self._bus = bus
         self._bandwidth = RateLimit(DEFAULT_RATE)
         self._saved = 0  # finds
-        self._anew = False
+        self._restarted = False
         self._failing = False
         self._asking = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._left_out: list[tuple[Replica, str]] = []
-        self._next_save = self._next_word = 0.0
+        self._next_save = self._next_report = 0.0
         self._wake = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Reads how far it was. A file that can't be used is logged and begun anew."""
+        """Reads the progress of the last scrub. A file that can't be used is logged, and the scrub starts again."""
         assert self._list is not None
         try:
             kept = await asyncio.to_thread(self._list.load)
@@ -107,20 +109,20 @@ class Scrub:
             self._bandwidth = RateLimit(kept.run.rate)
 
     async def _do_without(self, kept: CompareList, error: SqliteError) -> None:
-        """A damaged file makes way for a new one. Where only its disk fails, or it is locked, it stays as it is."""
+        """Replaces a damaged file. When only its disk fails, or it is locked, the file stays."""
         if is_damage(error):
-            log.warning("What `musicfs verify` has found so far can't be read (%s); it begins again.", error)
+            log.warning("The progress of `musicfs verify` can't be read (%s); it starts again.", error)
             await asyncio.to_thread(kept.remove)
         else:
             log.warning(
-                "What `musicfs verify` has found so far can't be read (%s): until the next mount it begins again, and"
-                " keeps nothing in %s.",
+                "The progress of `musicfs verify` can't be read (%s): until the next mount it starts again, and saves"
+                " nothing in %s.",
                 error, kept.path,
             )  # fmt: skip
             self._list = None
 
     async def aclose(self) -> None:
-        """Notes how far it is."""
+        """Saves the progress."""
         if self.run is not None and self.run.state == "running":
             await self._save()
 
@@ -129,19 +131,25 @@ class Scrub:
         return self.run is not None and self.run.state == "running"
 
     async def ask(self, path: str, rate: int | None, *, metered: bool = False, anew: bool = False) -> ScrubRun:
-        """Begins to compare what is at or below the path of the tree, or goes on with that where it was stopped.
+        """Starts a scrub, or continues the one of this path that was stopped.
 
-        rate: bytes per second; None: as before, or the usual one. metered: also at origins whose reads cost money.
-        anew: from the beginning. Raises `UserError` if there is no such path, or another one is under way.
+        Args:
+            path: Relative to the mount point; the scrub compares what is at or below it.
+            rate: Bytes per second; None: as before, or the default.
+            metered: Whether to read origins whose reads cost money, too.
+            anew: Whether to start from the beginning.
+
+        Raises:
+            UserError: There is no such path, or a scrub of another path runs.
         """
         async with self._asking:
             before = self.run
             if before is not None and before.state == "running" and before.path != path:
                 what = before.path or "The whole mount"
-                raise UserError(f"{what} is being verified; wait, or end that by `musicfs verify --stop`.")
+                raise UserError(f"{what} is being verified; wait, or stop that with `musicfs verify --stop`.")
             if before is None or before.state == "done" or before.path != path or anew:
                 run = await self._first(before, path, rate, metered=metered)
-                self.finds, self.unchecked, self._saved, self._anew = {}, {}, 0, True
+                self.finds, self.unchecked, self._saved, self._restarted = {}, {}, 0, True
             else:
                 metered = metered or before.metered
                 run = replace(before, rate=rate or before.rate, metered=metered, state="running")
@@ -161,7 +169,7 @@ class Scrub:
         return ScrubRun(number, path, rate or DEFAULT_RATE, metered, "running", b"", *totals, 0, 0, time.time(), None)
 
     async def stop(self) -> None:
-        """Ends the one under way, if there is one; asked for again, it goes on where it was."""
+        """Stops the scrub under way, if there is one. `ask` continues it."""
         if self.run is not None and self.run.state == "running":
             self.run = replace(self.run, state="stopped")
             if self._work is not None:
@@ -169,7 +177,7 @@ class Scrub:
             await self._save()
 
     async def work(self) -> None:
-        """Compares whatever is asked for, for ever."""
+        """Runs the scrubs that `ask` starts. Never ends."""
         while True:
             await self._wake_up()
             self._work = asyncio.create_task(self._compare_all(), name="comparing")
@@ -197,7 +205,7 @@ class Scrub:
                     replicas = self._catalogue.replicas(content.id)
                     await self._compare(content, replicas)
                     self._advance(content, replicas)
-                    await self._note_progress()
+                    await self._report_progress()
         finally:
             await asyncio.to_thread(pages.close)
         now = self.run
@@ -207,7 +215,7 @@ class Scrub:
         await self._save()
 
     def _advance(self, content: Content, replicas: Sequence[Replica]) -> None:
-        """Notes that the content is done: all of that at once, for it is begun again where it was interrupted."""
+        """Records that the content is compared, in one step: an interrupted content starts again."""
         assert self.run is not None
         for replica, reason in self._left_out:
             key = replica.origin, reason
@@ -217,11 +225,11 @@ class Scrub:
         size = self.run.done_bytes + sum(replica.size for replica in replicas)
         self.run = replace(self.run, done_files=files, done_bytes=size, position=content.fingerprint)
 
-    async def _note_progress(self) -> None:
+    async def _report_progress(self) -> None:
         now, run = time.monotonic(), self.run
         assert run is not None
-        if now >= self._next_word:
-            self._next_word = now + _TELL_EVERY_SECS
+        if now >= self._next_report:
+            self._next_report = now + _REPORT_EVERY_SECS
             self._bus.publish(
                 ScrubProgress(run.path, run.files, run.done_files, run.bytes, run.done_bytes, len(self.finds))
             )
@@ -229,21 +237,21 @@ class Scrub:
             await self._save()
 
     async def _compare(self, content: Content, replicas: Sequence[Replica]) -> None:
-        """Has every replica show every block, one at a time, as far as they can be read."""
+        """Compares every block of every replica, one at a time, as far as they can be read."""
         opened = OpenContent(content, replicas)
         self._left_out = []
         self._registry.quarantined.review(replicas)
-        told: set[Replica] = set()
+        reported: set[Replica] = set()
         reading = [replica for replica in replicas if self._may_read(replica)]
-        await self._note_finds(content, replicas, told)
+        await self._report_finds(content, replicas, reported)
         for index in range(blocks_of(content)):
             for replica in list(reading):
-                if not await self._show(opened, index, replica):
+                if not await self._check_block(opened, index, replica):
                     reading.remove(replica)
-                await self._note_finds(content, replicas, told)
+                await self._report_finds(content, replicas, reported)
 
-    async def _show(self, opened: OpenContent, index: int, replica: Replica) -> bool:
-        """Has the replica show a block; False if it can't be read any further."""
+    async def _check_block(self, opened: OpenContent, index: int, replica: Replica) -> bool:
+        """Reads and checks one block of the replica; returns False if the replica can't be read further."""
         if self._registry.is_quarantined(replica) or not self._is_there(replica):
             return False
         await self._bandwidth.take(min(BLOCK_SIZE, opened.content.size - index * BLOCK_SIZE))
@@ -259,7 +267,7 @@ class Scrub:
         return True
 
     def _may_read(self, replica: Replica) -> bool:
-        """Whether it is to be read at all; one that is set aside is a find already."""
+        """Whether to read the replica. A quarantined one is a find already."""
         if self._registry.is_quarantined(replica):
             return False
         candidate = self._registry.route([replica])
@@ -280,49 +288,51 @@ class Scrub:
     def _leave_out(self, replica: Replica, reason: str) -> None:
         self._left_out.append((replica, reason))
 
-    async def _note_finds(self, content: Content, replicas: Sequence[Replica], told: set[Replica]) -> None:
-        """Reports what of these has come to be in quarantine, by this comparison or by somebody's reading."""
+    async def _report_finds(self, content: Content, replicas: Sequence[Replica], reported: set[Replica]) -> None:
+        """Reports those of the replicas that are quarantined, by this scrub or by another read."""
         held = self._registry.quarantined.held
         for replica in replicas:
             aside = held.get(replica)
-            if aside is None or replica in told:
+            if aside is None or replica in reported:
                 continue
-            told.add(replica)
+            reported.add(replica)
             key = replica.origin, replica.path
             if key in self.finds:
-                continue  # the comparison was interrupted in this very file
+                continue  # the scrub was interrupted in this file
             file = await asyncio.to_thread(self._catalogue.file, content.id)
             find = self.finds[key] = Find(*key, file, aside.block, aside.against)
             self._bus.publish(ScrubMismatch(find.origin, find.path, find.file, find.block, find.against))
 
     async def _save(self) -> None:
-        """Goes on in memory if the disk fails: that must not end the comparison."""
+        """Saves the progress. When the disk fails, the scrub continues without saving."""
         self._next_save = time.monotonic() + _SAVE_EVERY_SECS
         async with self._saving:
             if self._list is None or self.run is None:
                 return
-            before, anew = self._saved, self._anew
+            before, restarted = self._saved, self._restarted
             run, finds = self.run, list(self.finds.values())[before:]
-            self._saved, self._anew = len(self.finds), False
+            self._saved, self._restarted = len(self.finds), False
             unchecked = tuple(self.unchecked.values())
-            saving = asyncio.ensure_future(asyncio.to_thread(self._list.save, run, finds, unchecked, anew=anew))
+            saving = asyncio.ensure_future(
+                asyncio.to_thread(self._list.save, run, finds, unchecked, restarted=restarted)
+            )
             saving.add_done_callback(retrieve)
             try:
                 await asyncio.shield(saving)
             except asyncio.CancelledError:
-                await asyncio.wait({saving})  # what is saved later must come later
+                await asyncio.wait({saving})  # the next save must come after this one
                 raise
             except SqliteError as error:
-                self._saved, self._anew = min(self._saved, before), self._anew or anew
-                self._note_failure(error)
+                self._saved, self._restarted = min(self._saved, before), self._restarted or restarted
+                self._report_failure(error)
             else:
                 self._failing = False
 
-    def _note_failure(self, error: SqliteError) -> None:
-        """A lock or a full disk may pass, so the next save tries again; a damaged file is left to the next start."""
+    def _report_failure(self, error: SqliteError) -> None:
+        """Logs a failed save. The next save tries again, unless the file is damaged; that waits for the next start."""
         if is_damage(error):
             self._list = None
-            log.warning("How far `musicfs verify` is can't be noted (%s); a restart begins it again.", error)
+            log.warning("The progress of `musicfs verify` can't be saved (%s); after a restart it starts again.", error)
         elif not self._failing:
-            log.warning("How far `musicfs verify` is can't be noted for now (%s).", error)
+            log.warning("The progress of `musicfs verify` can't be saved at the moment (%s).", error)
         self._failing = True

@@ -12,13 +12,13 @@ from musicfs.model import OriginId, decode_path, encode_path
 from musicfs.system.sqlite import Database, transaction
 
 _SCHEMA = """
-CREATE TABLE run (                          -- one row at most: the comparison under way, else the last
+CREATE TABLE run (                          -- one row at most: the scrub under way, else the last
     number     INTEGER NOT NULL,
     path       TEXT NOT NULL,               -- below the mount point; '' is all of it
     rate       INTEGER NOT NULL,            -- bytes per second
     metered    INTEGER NOT NULL,            -- 1: origins whose reads cost money, too
     state      TEXT NOT NULL,               -- 'running', 'stopped' or 'done'
-    position   BLOB NOT NULL,               -- fingerprint of the last content that was gone through
+    position   BLOB NOT NULL,               -- fingerprint of the last content that was compared
     files      INTEGER NOT NULL,
     bytes      INTEGER NOT NULL,
     done_files INTEGER NOT NULL,
@@ -46,9 +46,20 @@ CREATE TABLE unchecked (
 
 @dataclass(frozen=True, slots=True)
 class ScrubRun:
-    """One comparison. number: 1 for the first ever. path: below the mount point. rate: bytes per second. state:
-    "running", "stopped" or "done". files, bytes: the replicas there were when it began, the done ones have been gone
-    through, and position is how far. Times are in seconds since the epoch."""
+    """One scrub. Times are in seconds since the epoch.
+
+    Args:
+        number: 1 for the first.
+        path: Relative to the mount point; "" is all of it.
+        rate: Bytes per second.
+        metered: Whether it also reads origins whose reads cost money.
+        state: "running", "stopped" or "done".
+        position: The fingerprint of the last content that is compared.
+        files: The replicas when it started.
+        bytes: Their size.
+        done_files: The replicas that are compared.
+        done_bytes: Their size.
+    """
 
     number: int
     path: str
@@ -66,8 +77,13 @@ class ScrubRun:
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """A replica that is not what it ought to be, and the first block that shows it. file: where the tree has it.
-    against: the origin that it disagrees with, where nobody can tell which is right."""
+    """A replica that differs, and the first block that shows it.
+
+    Args:
+        path: The path at the origin.
+        file: The path in the tree; None when the tree does not show it.
+        against: The origin whose copy it disagrees with, when nothing shows which is right; None: its bytes are wrong.
+    """
 
     origin: OriginId
     path: str
@@ -78,7 +94,7 @@ class Find:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """Replicas at one origin that were not read to their end, for one reason."""
+    """The replicas at one origin that were not read to their end, for one reason."""
 
     origin: OriginId
     reason: str
@@ -104,7 +120,7 @@ class CompareList:
         self._database = Database(path, (_SCHEMA,), wal=False)
 
     def load(self) -> Kept | None:
-        """None: nothing was ever compared."""
+        """Returns the last scrub; None before the first."""
         with closing(self._database.open()) as db:
             row = db.execute("SELECT * FROM run").fetchone()
             if row is None:
@@ -121,10 +137,17 @@ class CompareList:
                 [Unchecked(OriginId(row[0]), *row[1:]) for row in unchecked],
             )
 
-    def save(self, run: ScrubRun, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, anew: bool) -> None:
-        """In one transaction. finds: those since the last call. unchecked: all. anew: it is another run than before."""
+    def save(self, run: ScrubRun, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, restarted: bool) -> None:
+        """Saves a scrub in one transaction.
+
+        Args:
+            run: The scrub.
+            finds: The finds since the last call.
+            unchecked: All of them.
+            restarted: Whether it is another scrub than in the last call.
+        """
         with self._writing() as db:
-            if anew:
+            if restarted:
                 db.execute("DELETE FROM finds")
             db.execute("DELETE FROM run")
             db.execute(

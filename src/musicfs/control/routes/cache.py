@@ -1,4 +1,4 @@
-"""/cache: what of the music is kept on this machine's disk."""
+"""/cache: the block cache on this machine's disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/events: what happens, as it happens, in the form of server-sent events; and what happened lately."""
+"""/events: a stream of server-sent events, and the latest events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EventRoutes:
         ]
 
     async def close(self, _: web.Application) -> None:
-        """Ends the streams, which would go on for ever."""
+        """Ends the streams, which never end by themselves."""
         for stream in self._streams:
             stream.cancel()
 
@@ -39,9 +39,9 @@ class EventRoutes:
         return web.json_response({"events": [to_json(event) for event in self._history.latest(count)]})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Goes on until the client leaves or the mount ends. Who reads too slowly loses events and is told so."""
+        """Sends events until the client leaves or the mount ends. A client that is too slow gets `EventsDropped`."""
         if len(self._streams) >= _MAX_STREAMS:
-            raise RequestRefused(429, f"{_MAX_STREAMS} listeners follow the events already; close one.")
+            raise RequestRefused(429, f"{_MAX_STREAMS} clients follow the events already; close one.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         task = asyncio.current_task()
         assert task is not None
@@ -51,7 +51,7 @@ class EventRoutes:
         next_event: asyncio.Task[Event] | None = None
         try:
             await response.prepare(request)
-            await response.write(b": these are the events from now on\n\n")
+            await response.write(b": events from now on follow\n\n")
             while True:
                 next_event = next_event or asyncio.ensure_future(anext(events))
                 done, _ = await asyncio.wait({next_event}, timeout=HEARTBEAT_SECS)

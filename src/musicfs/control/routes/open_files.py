@@ -1,4 +1,4 @@
-"""/open: which files are open, and which place each is asked for."""
+"""/open: the open files, and the origin that each is read from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from musicfs.mount.filesystem import Filesystem
 _MAX = 50
 
 
-class PlayingRoutes:
+class OpenFileRoutes:
     def __init__(self, filesystem: Filesystem, registry: OriginRegistry, store: BlockStore | None) -> None:
         self._filesystem = filesystem
         self._registry = registry
@@ -28,7 +28,7 @@ class PlayingRoutes:
         return web.json_response({"files": files})
 
     def _file(self, path: str, opened: OpenContent) -> Json:
-        """origin: the place that is asked first now; null when none that has the file answers."""
+        """Describes an open file. origin: the one to ask first; null when no origin that has the file answers."""
         ranked = [candidate.replica.origin for candidate in self._registry.route_all(opened.replicas)]
         answering = [id for id in ranked if self._registry.monitor.state(id).status is not HealthStatus.UNHEALTHY]
         return {

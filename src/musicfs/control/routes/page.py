@@ -1,4 +1,4 @@
-"""/ and /page/...: the status page. It is files alone, which hold no secrets: what it shows it asks the API for."""
+"""/ and /page/...: the files of the status page. They contain no secrets: the page gets its data from the API."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PageRoutes:
 
 
 def is_page(raw_path: str) -> bool:
-    """Whether a request's path is of the page's files, which need no token.
+    """Whether a path names one of the page's files, which need no token.
 
-    raw_path: as it was sent. Nothing in it is resolved, by us or by anything behind us, when it has this form.
+    raw_path: the path as the client sent it. In this form it contains nothing that we or the router resolve.
     """
     return _PAGE.fullmatch(raw_path) is not None
 

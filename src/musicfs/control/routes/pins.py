@@ -1,4 +1,4 @@
-"""/pins: what is to be on this machine's disk whatever happens."""
+"""/pins: the music that stays on this machine's disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/redundancy: in how many places the music lives, which copies differ, and what the loss of a place would cost."""
+"""/redundancy: how many origins have each album, which copies differ, and what the loss of an origin would cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEPT = 4  # answers
 
 
 class RedundancyRoutes:
-    """Counts in a thread, once for however many ask the same, and anew when the library has changed."""
+    """Counts in a thread, once for all equal requests, and again after the library has changed."""
 
     def __init__(self, catalog: Path, tree: TreeView, registry: OriginRegistry, known: KnownOrigins) -> None:
         self._catalog = catalog

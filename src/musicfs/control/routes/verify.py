@@ -1,4 +1,4 @@
-"""/verify: reading all copies at leisure, and comparing them."""
+"""/verify: the scrub, which reads all copies in the background and compares them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class VerifyRoutes:
         return web.json_response(self._view())
 
     async def _begin(self, request: web.Request) -> web.Response:
-        """Begins, or goes on where it was stopped; done once `state` of GET /verify is not "running" any more."""
+        """Starts a scrub, or continues a stopped one. It has ended when `state` of GET /verify is not "running"."""
         wanted = await body_of(request, _ScrubBody)
         path = "/".join(filter(None, wanted.path.split("/")))
         try:
