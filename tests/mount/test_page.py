@@ -65,9 +65,9 @@ def _mount(stage: Stage) -> None:
 
 async def test_every_place_is_shown_and_the_token_is_not(shown: Shown) -> None:
     cards = await shown.tab.evaluate("[...document.querySelectorAll('#origins h3')].map(e => e.innerText)")
-    assert [card.split() for card in cards] == [["nas", "Here"], ["laptop", "Here"]]
+    assert [card.split() for card in cards] == [["nas", "Healthy"], ["laptop", "Healthy"]]
     assert "token" not in await shown.tab.evaluate("location.href")
-    await shown.says("2 tracks in two places")
+    await shown.says("2 tracks at two origins")
     assert await shown.tab.evaluate("[...document.querySelectorAll('svg[role=img]')].every(e => e.ariaLabel)")
 
 
@@ -78,14 +78,14 @@ async def test_a_place_that_goes_and_returns_is_shown_without_a_reload_and_names
         await shown.says("Serving 01 - Title 1.flac.")
         await asyncio.to_thread(shown.stage.lose_nas)
         await asyncio.to_thread(file.read)
-    await shown.says("Everything plays.\n\nnas is away; its music is served by laptop.")
-    await shown.says("nas went away")
-    await shown.tab.shows("/reads? went from nas to laptop/i.test(document.body.innerText)")
+    await shown.says("Everything plays.\n\nnas does not answer; laptop serves its music.")
+    await shown.says("nas no longer answers")
+    await shown.tab.shows("/reads? failed over from nas to laptop/i.test(document.body.innerText)")
     await shown.says(HOSTILE)
     assert await shown.tab.evaluate("document.querySelectorAll('img').length") == 0
     await asyncio.to_thread(shown.stage.clear_nas)
     await asyncio.to_thread(shown.stage.bring_nas)
-    await shown.says("nas is back.")
+    await shown.says("nas answers again.")
     await shown.tab.shows("document.querySelector('#story').innerText === ''")
     assert await shown.tab.evaluate("window.stayed")
 
@@ -103,26 +103,34 @@ WELL, AWAY = _origin("disk"), _origin("nas", "unhealthy", 8)
     ("origins", "cached", "sentences"),
     [
         ([WELL], 0, "Everything plays."),
-        ([WELL, AWAY], 0, "Everything plays. nas is away; its music is served by disk."),
-        ([WELL, AWAY], 1, "Everything plays. nas is away; its music is served by disk and the cache."),
+        ([WELL, AWAY], 0, "Everything plays. nas does not answer; disk serves its music."),
+        ([WELL, AWAY], 1, "Everything plays. nas does not answer; disk and the cache serve its music."),
         (
             [WELL, AWAY | {"also_elsewhere": 3}], 0,
-            "Some of your music waits. nas is away. 3 of its 8 files are served by disk; the others wait for it.",
+            "Some of your music does not play. nas does not answer. disk serves 3 of its 8 files; the others play when"
+            " it answers again.",
         ),
         (
             [WELL, AWAY | {"also_elsewhere": 0}], 1,
-            "Some of your music waits. nas is away. Its 8 files are nowhere else;"
-            " what the cache holds plays all the same.",
+            "Some of your music does not play. nas does not answer. No other origin has its 8 files; cached files"
+            " play.",
         ),
-        ([WELL, AWAY | {"also_elsewhere": None}], 0, "Most of it plays. nas is away; disk serves what it also has."),
-        ([AWAY], 0, "Nothing plays. nas does not answer. Your music stays listed and waits."),
+        (
+            [WELL, AWAY | {"also_elsewhere": None}], 0,
+            "Most of your music plays. nas does not answer; disk serves the files that it also has.",
+        ),
+        (
+            [AWAY], 0,
+            "Nothing plays. nas does not answer. Your music stays listed and plays when an origin answers.",
+        ),
         (
             [AWAY], 1,
-            "Only the cache plays. nas does not answer. What the cache holds plays on; all else is listed and waits.",
+            "Only the cache plays. nas does not answer. Cached music plays; all other music stays listed and plays when"
+            " an origin answers.",
         ),
-        ([WELL, _origin("nas", "unknown")], 0, "Nearly there. Waiting for the first answer of nas."),
-        ([WELL, _origin("nas", "degraded", reason="slow")], 0, "Everything plays. nas is not at its best: slow."),
-        ([], 0, "No place takes part yet."),
+        ([WELL, _origin("nas", "unknown")], 0, "Connecting. Waiting for the first answer from nas."),
+        ([WELL, _origin("nas", "degraded", reason="slow")], 0, "Everything plays. nas is degraded: slow."),
+        ([], 0, "No origin is enabled yet."),
     ],
 )  # fmt: skip
 async def test_the_first_sentences_say_whether_the_music_plays(
@@ -184,15 +192,15 @@ async def test_copies_that_are_set_aside_are_named(shown: Shown) -> None:
     given = json.dumps(view | {"differing_copies": 3, "differing": copies})
     await shown.tab.evaluate(f"import('/page/library.js').then(library => library.showCopies({given}))")
     said = await shown.tab.evaluate("document.querySelector('#copies details').textContent")
-    assert said == (f"3 copies set asideArtist/Song.flac damaged at nas{HOSTILE} nas differs from diskand 1 more")
+    assert said == (f"3 copies quarantinedArtist/Song.flac damaged at nas{HOSTILE} nas differs from diskand 1 more")
 
 
 async def test_a_wrong_code_is_told_of_and_the_right_one_opens_the_page(shown: Shown) -> None:
     await shown.tab.evaluate("sessionStorage.clear()")
     await shown.tab.open(shown.page.url)
-    await shown.says("This page needs the code that musicfs page has printed.")
+    await shown.says("Enter the code that musicfs page printed.")
     await shown.page.type_code(shown.tab, "AAAA-AAAA-AAAA")
-    await shown.says("This is not the code that `musicfs page` has printed.")
+    await shown.says("This is not the code that `musicfs page` printed.")
     await shown.page.type_code(shown.tab, shown.page.code)
     await shown.says("Everything plays.")
     assert shown.page.code not in await shown.tab.evaluate("location.href")

@@ -1,4 +1,4 @@
-// Asking the mount: the token, one answer, and the stream of events.
+// Requests to the mount: the token, single answers, and the stream of events.
 
 const KEY = "musicfs-token";
 
@@ -14,8 +14,8 @@ export function saveToken(token) {
 }
 
 /**
- * Changes what the user typed for a token: the code of `musicfs page`, or the mount's token, where the mount itself
- * answers. Returns what is wrong with it, or null.
+ * Exchanges what the user typed for a token: the code of `musicfs page`, or a token of the mount when the mount itself
+ * serves the page. Returns a sentence about what is wrong, or null.
  */
 export async function unlock(typed) {
   const response = await fetch("page/code", {
@@ -37,7 +37,7 @@ function ask(path, signal) {
   return fetch(path, { headers, signal, cache: "no-store", credentials: "omit" });
 }
 
-/** The JSON that a GET answers. Throws Refused for an answer that is none, TypeError when nobody answers. */
+/** Returns the JSON answer to a GET. Throws Refused for an HTTP error, TypeError when no server answers. */
 export async function get(path) {
   const response = await ask(path, AbortSignal.timeout(10_000));
   if (!response.ok) throw new Refused(response.status, response.statusText);
@@ -46,7 +46,7 @@ export async function get(path) {
 
 const absent = new Set();
 
-/** As `get`; null where this mount has nothing of the kind, and then it is not asked again. */
+/** Returns the JSON answer to a GET; null when this mount has no such resource, which is then not requested again. */
 export async function getIfThere(path) {
   if (absent.has(path)) return null;
   try {
@@ -58,7 +58,7 @@ export async function getIfThere(path) {
   }
 }
 
-/** Calls back with every event from now on; returns when the stream ends. EventSource can't send the token. */
+/** Calls `onEvent` with every event from now on; returns when the stream ends. EventSource can't send the token. */
 export async function follow(path, onOpen, onEvent) {
   const response = await ask(path);
   if (!response.ok) throw new Refused(response.status, response.statusText);

@@ -1,4 +1,4 @@
-// Charts as inline SVG, each with a sentence that says the same.
+// Charts as inline SVG, each with a sentence of the same meaning.
 
 import { svg } from "./dom.js";
 import { counted, duration, isAway, ms, timeOfDay } from "./words.js";
@@ -7,7 +7,7 @@ export const LONGEST_SECS = 3600;
 const SPANS = [300, 900, LONGEST_SECS];
 const LANE = 30;
 
-/** How much of the past is shown: no more than there is of it, in round numbers. */
+/** The length of the past to show, in seconds: a round number, not much longer than the mount is up. */
 export function span(uptime) {
   return SPANS.find((secs) => secs >= uptime) ?? LONGEST_SECS;
 }
@@ -16,7 +16,7 @@ function fraction(at, { now, secs }) {
   return Math.min(1, Math.max(0, 1 - (now - at) / secs));
 }
 
-/** How long reads took: the typical time as a line, the slowest as an area above it. time: {now, secs}, the end and the length of what is shown. */
+/** The latency of reads: the typical one as a line, the slowest as an area above it. time: {now, secs}, the end and the length of the chart. */
 export function latency(name, samples, time) {
   const shown = samples.filter((sample) => sample.at >= time.now - time.secs);
   const known = shown.filter((sample) => sample.p50_ms !== null);
@@ -54,14 +54,14 @@ function runs(samples) {
 }
 
 function latencyLabel(name, known) {
-  if (known.length === 0) return `Read times of ${name}: nothing was read yet.`;
+  if (known.length === 0) return `Read times of ${name}: no reads yet.`;
   const typical = known.map((sample) => sample.p50_ms);
   const slowest = Math.max(...known.map((sample) => sample.p99_ms));
   return `Read times of ${name} over ${duration(known.at(-1).at - known[0].at)}: typically ${ms(typical.at(-1))}, ` +
-    `between ${ms(Math.min(...typical))} and ${ms(Math.max(...typical))}; the slowest ${ms(slowest)}.`;
+    `between ${ms(Math.min(...typical))} and ${ms(Math.max(...typical))}; the slowest took ${ms(slowest)}.`;
 }
 
-/** One lane for each origin, coloured by its health; a line from lane to lane where reads moved. */
+/** One lane for each origin, coloured by its health; a line from lane to lane where reads failed over. */
 export function lanes(origins, events, started, time) {
   const chart = svg("svg", { class: "lanes", height: origins.length * LANE, role: "img", "aria-label": lanesLabel(origins, events, time) });
   const row = new Map(origins.map((origin, number) => [origin.id, number * LANE + LANE / 2]));
@@ -121,10 +121,10 @@ function moves(events, { now, secs }) {
 function lanesLabel(origins, events, time) {
   const parts = origins.map((origin) => {
     const lost = healthEvents(origin, events, time).filter((change) => change.after === "unhealthy");
-    if (lost.length === 0) return `${origin.id} ${isAway(origin) ? "is away" : "was there all the time"}`;
-    return `${origin.id} went away at ${lost.map((change) => timeOfDay(change.at)).join(", ")}${isAway(origin) ? " and is away still" : " and is back"}`;
+    if (lost.length === 0) return `${origin.id} ${isAway(origin) ? "does not answer" : "answered all the time"}`;
+    return `${origin.id} stopped answering at ${lost.map((change) => timeOfDay(change.at)).join(", ")}${isAway(origin) ? " and does not answer" : " and answers again"}`;
   });
-  const moved = moves(events, time).map((move) => `at ${timeOfDay(move.at)} ${counted(move.times, "read")} went from ${move.source} to ${move.target}`);
+  const moved = moves(events, time).map((move) => `at ${timeOfDay(move.at)} ${counted(move.times, "read")} failed over from ${move.source} to ${move.target}`);
   return `The last ${duration(time.secs)}: ${[...parts, ...moved].join("; ")}.`;
 }
 

@@ -1,4 +1,4 @@
-// Making elements. Whatever comes from outside becomes text or an attribute, never markup.
+// Makes elements. Text from outside becomes text or an attribute, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,12 +22,12 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Only where it differs: a live region reads out whatever is set. */
+/** Sets the text only if it differs: a screen reader reads out each change of a live region. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Replaces the children unless `key`, which stands for all they show, is what it was. */
+/** Replaces the children when `key`, which covers all that they show, has changed. */
 export function render(node, key, children) {
   const shown = JSON.stringify(key);
   if (node.shown === shown) return;
@@ -36,8 +36,8 @@ export function render(node, key, children) {
 }
 
 /**
- * One child for each item, by item.id, in order. Children stay the same elements, so the focus and what is unfolded
- * stay too.
+ * Keeps one child for each item, by item.id, in order. Children stay the same elements, so that the focus and open
+ * details stay.
  */
 export function renderEach(list, items, create, update) {
   const known = new Map([...list.children].map((child) => [child.dataset.id, child]));

@@ -1,4 +1,4 @@
-// The first page after `musicfs page` has started the browser: keeps its token for this tab alone, and goes on.
+// The first page that `musicfs page` opens: stores the token for this tab, and opens the status page.
 
 import { saveToken } from "./api.js";
 

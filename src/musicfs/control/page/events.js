@@ -1,10 +1,10 @@
-// The list of what happened: newest first, floods of the same thing told once.
+// The list of events: the newest first, equal ones in a short time as one.
 
 import { byId, el, renderEach, setText } from "./dom.js";
 import { sentence, timeOfDay, tone } from "./words.js";
 
-const MOST_KEPT = 400;
-const MOST_SHOWN = 60;
+const MAX_KEPT = 400;
+const MAX_SHOWN = 60;
 const SAME_SECS = 10;
 
 const ALIKE = {
@@ -15,7 +15,7 @@ const ALIKE = {
 
 let numbers = 0;
 
-/** Puts a new event before the others, or into the last that is like it. kept: newest first. */
+/** Adds an event, or counts it with the last one like it. kept: the events, the newest first. */
 export function remember(kept, event) {
   if (sentence(event) === null) return;
   const alike = ALIKE[event.event];
@@ -29,12 +29,12 @@ export function remember(kept, event) {
   }
   numbers += 1;
   kept.unshift({ ...event, times: 1, id: String(numbers) });
-  kept.splice(MOST_KEPT);
+  kept.splice(MAX_KEPT);
 }
 
 export function showEvents(kept) {
   byId("no-events").hidden = kept.length > 0;
-  renderEach(byId("events"), kept.slice(0, MOST_SHOWN), create, (item, event) => {
+  renderEach(byId("events"), kept.slice(0, MAX_SHOWN), create, (item, event) => {
     item.dataset.tone = tone(event);
     setText(item.lastElementChild, sentence(event));
   });

@@ -1,14 +1,14 @@
-// How safe the music is: in how many places it lives, what the cache holds, and what is open now.
+// How safe the music is: how many origins have it, what the cache contains, and which files are open.
 
 import { bar } from "./charts.js";
 import { byId, el, render } from "./dom.js";
 import { counted, listed, size, visible } from "./words.js";
 
-const PLACES = ["nowhere now", "in one place", "in two places", "in three places"];
+const ORIGINS = ["at no enabled origin", "at one origin", "at two origins", "at three origins"];
 const KINDS = ["lost", "once", "twice"];
 
-function placesWord(places) {
-  return PLACES[places] ?? `in ${places} places`;
+function originsWord(places) {
+  return ORIGINS[places] ?? `at ${places} origins`;
 }
 
 /** view: the answer of /redundancy. */
@@ -19,26 +19,26 @@ export function showCopies(view) {
   render(byId("copies"), view, () => {
     const total = view.places.reduce((sum, each) => sum + each.tracks, 0) || 1;
     const kind = (each) => KINDS[each.places] ?? "more";
-    const told = (each) => `${counted(each.tracks, "track")} ${placesWord(each.places)}`;
+    const label = (each) => `${counted(each.tracks, "track")} ${originsWord(each.places)}`;
     return [
-      bar(view.places.map((each) => ({ share: each.tracks / total, kind: kind(each) })), `Copies: ${view.places.map(told).join(", ")}.`),
+      bar(view.places.map((each) => ({ share: each.tracks / total, kind: kind(each) })), `Copies: ${view.places.map(label).join(", ")}.`),
       el("ul", { class: "legend" }, ...view.places.map((each) =>
-        el("li", {}, el("span", { class: `key ${kind(each)}` }, told(each)), el("small", {}, size(each.bytes))))),
+        el("li", {}, el("span", { class: `key ${kind(each)}` }, label(each)), el("small", {}, size(each.bytes))))),
       albums(view, unfolded),
       differences(view, differing),
     ].filter((child) => child !== null);
   });
 }
 
-/** Copies that are set aside; null where there are none. */
+/** The quarantined copies; null when there are none. */
 function differences(view, unfolded) {
   if (view.differing_copies === 0) return null;
   const items = view.differing.map((copy) => el("li", {}, el("span", {}, visible(copy.file ?? copy.path)), " ", el("small", {}, visible(difference(copy)))));
   const more = view.differing_copies - view.differing.length;
   if (more > 0) items.push(el("li", {}, `and ${more} more`));
   return el("details", { open: unfolded && "" },
-    el("summary", {}, `${counted(view.differing_copies, "copy", "copies")} set aside`),
-    el("ul", { class: "albums differing", tabindex: "0", "aria-label": "Copies that are set aside" }, ...items));
+    el("summary", {}, `${counted(view.differing_copies, "copy", "copies")} quarantined`),
+    el("ul", { class: "albums differing", tabindex: "0", "aria-label": "Quarantined copies" }, ...items));
 }
 
 function difference(copy) {
@@ -46,17 +46,17 @@ function difference(copy) {
 }
 
 function albums(view, unfolded) {
-  if (view.albums_in_one === 0) return el("p", {}, "Every album lives in two places or more.");
+  if (view.albums_in_one === 0) return el("p", {}, "Every album is at two origins or more.");
   const items = view.albums.map((album) => el("li", {}, el("span", {}, visible(album.path)), " ", el("small", {}, visible(risk(album)))));
   const more = view.albums_in_one - view.albums.length;
   if (more > 0) items.push(el("li", {}, `and ${more} more`));
   return el("details", { open: unfolded && "" },
-    el("summary", {}, `${counted(view.albums_in_one, "album")} with music that is in one place only`),
-    el("ul", { class: "albums", tabindex: "0", "aria-label": "Albums with music that is in one place only" }, ...items));
+    el("summary", {}, `${counted(view.albums_in_one, "album")} with music that only one origin has`),
+    el("ul", { class: "albums", tabindex: "0", "aria-label": "Albums with music that only one origin has" }, ...items));
 }
 
 function risk(album) {
-  const where = `only on ${listed(album.origins)}`;
+  const where = `only at ${listed(album.origins)}`;
   return album.in_one === album.tracks ? where : `${album.in_one} of ${album.tracks} tracks ${where}`;
 }
 
@@ -69,10 +69,10 @@ export function showCache(view) {
     const pinned = view.limit > 0 ? Math.min(share, view.pinned_bytes / view.limit) : 0;
     const holds = `${size(view.bytes)} of ${size(view.limit)}, of ${counted(view.contents, "file")}`;
     return [
-      bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache holds ${holds}.`),
-      el("p", {}, `Holds ${holds}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
-      el("p", {}, view.hits > 0 ? `Answered ${Math.ceil((100 * view.hits) / (view.hits + view.misses))} % of what it was asked.` : "Was not needed yet."),
-      view.working ? null : el("p", { class: "bad" }, "It rests: its disk is full or fails. Music plays on without it."),
+      bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache contains ${holds}.`),
+      el("p", {}, `Contains ${holds}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
+      el("p", {}, view.hits > 0 ? `It had ${Math.ceil((100 * view.hits) / (view.hits + view.misses))} % of what was requested.` : "It was not needed yet."),
+      view.working ? null : el("p", { class: "bad" }, "It is off: its disk is full or fails. Music plays without it."),
     ].filter((child) => child !== null);
   });
 }
@@ -87,7 +87,7 @@ export function showOpen(files) {
 
 function source(file) {
   const cached = file.cached > 0 ? `${Math.round(file.cached * 100)} % cached` : "";
-  return [file.origin ?? "no place has it now", cached].filter(Boolean).join(", ");
+  return [file.origin ?? "no origin that answers has it", cached].filter(Boolean).join(", ");
 }
 
 export function nameOf(path) {

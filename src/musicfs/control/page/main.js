@@ -1,4 +1,4 @@
-// The status page: asks the mount every few seconds, at once when something happens, and shows what it says.
+// The status page: requests the state of the mount every few seconds, and at once after an event, and shows it.
 
 import { Refused, follow, get, getIfThere, unlock } from "./api.js";
 import { span } from "./charts.js";
@@ -74,7 +74,7 @@ function serving(open) {
   return found;
 }
 
-/** What happened before this page was opened. */
+/** Loads the events and the latencies from before this page was opened. */
 async function recall(status) {
   const recent = await getIfThere("events/recent");
   for (const event of (recent?.events ?? []).toReversed()) remember(kept, event);
@@ -85,7 +85,7 @@ async function recall(status) {
   });
 }
 
-/** Keeps one stream of events; without it the page follows by asking alone. */
+/** Keeps one stream of events. Without it the page still polls. */
 function listen() {
   if (stream !== null) return;
   stream = follow("events", () => {}, (event) => {
@@ -103,7 +103,7 @@ function lost(error) {
     byId("main").hidden = true;
     byId("token-form").hidden = false;
     byId("verdict").dataset.state = "unknown";
-    setText(byId("verdict"), "Who is there?");
+    setText(byId("verdict"), "Enter the code.");
     setText(byId("story"), "");
     setText(byId("connection"), "");
     return;
@@ -111,7 +111,7 @@ function lost(error) {
   byId("verdict").dataset.state = "bad";
   document.documentElement.dataset.state = "unknown";
   setText(byId("verdict"), "MusicFS does not answer.");
-  setText(byId("story"), "The mount has ended, or its page has; what is below was true before. This page keeps trying.");
+  setText(byId("story"), "The mount or `musicfs page` has ended. The data below is old. This page keeps trying.");
   setText(byId("connection"), "Not connected.");
 }
 

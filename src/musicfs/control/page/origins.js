@@ -1,10 +1,10 @@
-// The cards of the places, and the lanes of the last hour.
+// The cards of the origins, and the lanes of the last hour.
 
 import { LONGEST_SECS, lanes, latency } from "./charts.js";
 import { el, render, renderEach, setText } from "./dom.js";
 import { health, isAway, listed, ms, scan, size, counted, visible } from "./words.js";
 
-/** serving: per origin the names of the files that it would be asked for now. */
+/** serving: for each origin the names of the open files that are read from it. */
 export function showOrigins(list, origins, samples, serving, time) {
   renderEach(list, origins, create, (card, origin) => update(card, origin, samples.get(origin.id) ?? [], serving.get(origin.id) ?? [], time));
 }
@@ -40,7 +40,7 @@ function update(card, origin, samples, serving, time) {
 }
 
 function servingText(origin, serving) {
-  if (serving.length === 0) return isAway(origin) ? "Its music stays listed." : "At rest.";
+  if (serving.length === 0) return isAway(origin) ? "Its music stays listed." : "Idle.";
   const rest = serving.length > 2 ? `, and ${serving.length - 2} more` : "";
   return visible(`Serving ${listed(serving.slice(0, 2))}${rest}.`);
 }
@@ -54,19 +54,19 @@ export function showTimeline(node, origins, events, started, time) {
       lanes(shown, events, started, time),
       el("p", { class: "axis", "aria-hidden": "true" }, ...ticks(time.secs).map((minutes) => el("span", {}, `${minutes} min ago`)), el("span", {}, "now"))),
     el("p", { class: "legend", "aria-hidden": "true" },
-      el("span", { class: "key healthy" }, "here"), el("span", { class: "key degraded" }, "not at its best"),
-      el("span", { class: "key unhealthy" }, "away"), el("span", { class: "key move" }, "reads moved")),
+      el("span", { class: "key healthy" }, "healthy"), el("span", { class: "key degraded" }, "degraded"),
+      el("span", { class: "key unhealthy" }, "does not answer"), el("span", { class: "key move" }, "reads failed over")),
   ]);
 }
 
-/** Minutes ago, from the beginning, evenly. */
+/** The labels of the axis, in minutes ago. */
 function ticks(secs) {
   const minutes = secs / 60;
   const step = { 5: 1, 15: 5, 60: 15 }[minutes];
   return Array.from({ length: minutes / step }, (_, number) => minutes - number * step);
 }
 
-/** Keeps the samples of the last hour, at most one in five seconds. */
+/** Adds a sample, at most one every five seconds, and drops those older than an hour. */
 export function addSample(samples, origin, now) {
   const its = samples.get(origin.id) ?? [];
   samples.set(origin.id, its);
