@@ -265,7 +265,7 @@ async def test_no_secret_appears_in_any_output(
     wrong = ("the secret key is wrong", f"the password of '{nginx.USER}' is wrong", "bad-share", "bad-ssh")
     for text in (
         "DEBUG musicfs",
-        "webhook 'phone' at 127.0.0.1 took no message",
+        "webhook 'phone' at 127.0.0.1 did not accept a message",
         "DEBUG spnego",
         "HTTP/1.1 200 OK",
         "-m musicfs.library",

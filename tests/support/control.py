@@ -16,7 +16,7 @@ from musicfs.app.live_config import ConfigSource
 from musicfs.config.models import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
 from musicfs.control.server import ControlServer
-from musicfs.control.unix_socket import Endpoint
+from musicfs.control.unix_socket import ControlSocket
 from musicfs.model import OriginType
 
 
@@ -60,7 +60,7 @@ def local_origin(id: str, path: Path, priority: int, enabled: bool = True) -> Or
     })  # fmt: skip
 
 
-def opened(endpoint: Endpoint) -> socket.socket:
+def opened(endpoint: ControlSocket) -> socket.socket:
     listening = endpoint.open()
     assert listening is not None
     return listening
@@ -76,7 +76,7 @@ async def running_app(
     path = folder / "run" / "x.sock"
     async with running(config, source=source) as parts:
         server = ControlServer(parts, path, lambda secs: stopped.append(secs))
-        endpoint = Endpoint(path)
+        endpoint = ControlSocket(path)
         await server.start(opened(endpoint))
         begin(parts)
         try:

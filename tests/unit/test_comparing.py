@@ -19,7 +19,7 @@ from musicfs.errors import ReplicaFault, UserError
 from musicfs.events import ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation import RateLimit
 from musicfs.maintenance.scrub import Scrub, ScrubQueries
-from musicfs.maintenance.scrub_store import CompareList, Find, Unchecked
+from musicfs.maintenance.scrub_store import ScrubFind, ScrubStore, Unchecked
 from musicfs.model import Content, Fingerprint, OriginId
 from tests.support.fakes import PATH, UNREACHABLE, FakeOrigin, fails, slow
 from tests.support.federation import Federation, federation
@@ -123,7 +123,7 @@ async def test_of_three_the_rotten_one_is_reported_by_file_origin_and_block(tmp_
     async with federation(*origins) as made, comparing(made, tmp_path / "v") as comparison:
         await comparison.ask("", FAST)
         await ended(comparison)
-        assert list(comparison.finds.values()) == [Find(A, PATH, FILE, IN_ROT, None)]
+        assert list(comparison.finds.values()) == [ScrubFind(A, PATH, FILE, IN_ROT, None)]
         assert told(made) == [ScrubMismatch(A, PATH, FILE, IN_ROT, None)]
         assert made.published(ScrubFinished) == [ScrubFinished("", 3, 1, 0)]
 
@@ -294,7 +294,7 @@ async def test_a_file_of_its_own_that_is_damaged_costs_what_was_known_and_no_mor
 ) -> None:
     (tmp_path / "v").write_bytes(b"no database" * 1000)
     async with federation(FakeOrigin("a", data=DATA)) as made, comparing(made, tmp_path / "v") as comparison:
-        assert "it begins again" in caplog.text
+        assert "it starts again" in caplog.text
         await comparison.ask("", FAST)
         await ended(comparison)
     async with federation() as made, comparing(made, tmp_path / "v") as comparison:
@@ -314,11 +314,11 @@ async def test_a_disk_that_fails_does_not_end_it_and_is_tried_again(
         await comparison.ask("", FAST)
         await ended(comparison)
         assert [find.origin for find in comparison.finds.values()] == [B]
-        assert caplog.text.count("can't be noted for now") == 1
+        assert caplog.text.count("can't be saved at the moment") == 1
         (tmp_path / "v").rmdir()
         await comparison.ask("", FAST)
         await ended(comparison)
-    kept = CompareList(tmp_path / "v").load()
+    kept = ScrubStore(tmp_path / "v").load()
     assert kept is not None
     assert (kept.run.state, [find.origin for find in kept.finds]) == ("done", [B])
     caplog.clear()

@@ -19,7 +19,7 @@ import musicfs
 from musicfs.config.models import CacheConfig
 from musicfs.control.client import ControlClient, NotRunning
 from musicfs.control.server import ControlServer
-from musicfs.control.unix_socket import Endpoint
+from musicfs.control.unix_socket import ControlSocket
 from musicfs.errors import UserError
 from musicfs.model import OriginId
 from tests.support.commands import make_album
@@ -95,7 +95,7 @@ async def test_a_socket_that_a_crash_left_is_replaced_and_removed_in_the_end() -
 
 async def test_a_socket_of_a_later_mount_is_left_alone(tmp_path: Path) -> None:
     """A lazily unmounted process may end long after its mount point has been mounted again."""
-    endpoint = Endpoint(tmp_path / "run" / "x.sock")
+    endpoint = ControlSocket(tmp_path / "run" / "x.sock")
     with closing(opened(endpoint)):
         endpoint.path.unlink()
         endpoint.path.touch()
@@ -106,7 +106,7 @@ async def test_a_socket_of_a_later_mount_is_left_alone(tmp_path: Path) -> None:
 async def test_a_socket_that_cannot_be_made_is_logged_and_the_mount_lives(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    endpoint = Endpoint(tmp_path / ("x" * 200) / "x.sock")
+    endpoint = ControlSocket(tmp_path / ("x" * 200) / "x.sock")
     assert endpoint.open() is None
     assert "`musicfs status` won't find this mount" in caplog.text
     endpoint.remove()
@@ -114,7 +114,7 @@ async def test_a_socket_that_cannot_be_made_is_logged_and_the_mount_lives(
 
 async def test_whoever_asks_before_the_server_is_there_waits_for_it(tmp_path: Path) -> None:
     async with running_app(tmp_path) as running:
-        endpoint = Endpoint(tmp_path / "run" / "early.sock")
+        endpoint = ControlSocket(tmp_path / "run" / "early.sock")
         listening = opened(endpoint)
         asking = asyncio.create_task(asyncio.to_thread(ControlClient(endpoint.path).get, "/status"))
         await asyncio.sleep(0.2)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from musicfs.control import page_keys
 from musicfs.control.page_keys import PageKeys, pass_file
-from musicfs.control.page_proxy import PageListener
+from musicfs.control.page_proxy import PageProxy
 from musicfs.control.routes.page import PageRoutes, is_page
 from tests.support.raw import exchange, get, status_of
 
@@ -69,22 +69,22 @@ async def _mount(folder: Path) -> AsyncIterator[Path]:
 
 
 @pytest.fixture
-async def listener(keys: PageKeys) -> AsyncIterator[PageListener]:
+async def listener(keys: PageKeys) -> AsyncIterator[PageProxy]:
     """One that runs before a socket that answers /status."""
     with tempfile.TemporaryDirectory(prefix="mfs-", dir="/tmp") as folder:
         async with _mount(Path(folder)) as socket:
-            listener = PageListener(socket, keys)
+            listener = PageProxy(socket, keys)
             async with listener.running():
                 yield listener
 
 
-async def _send(listener: PageListener, sent: bytes) -> bytes:
+async def _send(listener: PageProxy, sent: bytes) -> bytes:
     port = urlsplit(listener.address).port
     assert port is not None
     return await exchange(("127.0.0.1", port), sent)
 
 
-async def _post(listener: PageListener, path: str, kind: str, body: str) -> bytes:
+async def _post(listener: PageProxy, path: str, kind: str, body: str) -> bytes:
     return await _send(listener, get(path, kind, f"Content-Length: {len(body)}", method="POST") + body.encode())
 
 
@@ -92,7 +92,7 @@ def _bearer(keys: PageKeys) -> str:
     return f"Authorization: Bearer {keys.use_code(keys.code)}"
 
 
-async def test_only_the_files_of_the_page_need_no_token(listener: PageListener, keys: PageKeys) -> None:
+async def test_only_the_files_of_the_page_need_no_token(listener: PageProxy, keys: PageKeys) -> None:
     for path in ("/", "/page/page.css", "/page/main.js", "/page/enter.js"):
         assert status_of(await _send(listener, get(path))) == 200, path
     assert status_of(await _send(listener, get("/status"))) == 401
@@ -103,7 +103,7 @@ async def test_only_the_files_of_the_page_need_no_token(listener: PageListener, 
 
 
 @pytest.mark.parametrize("target", SPELLINGS)
-async def test_no_spelling_of_a_path_leads_past_the_token(listener: PageListener, target: str) -> None:
+async def test_no_spelling_of_a_path_leads_past_the_token(listener: PageProxy, target: str) -> None:
     answer = await _send(listener, get(target))
     assert b"secret" not in answer
     assert status_of(answer) in (400, 401) or (target[1:2] == "?" and status_of(answer) == 200), answer
@@ -115,7 +115,7 @@ def test_a_path_is_of_the_page_only_to_the_letter() -> None:
     assert not any(map(is_page, ("", "/page/", "/page/main.js/", "/page/main.js\n", "/page/..", "/page/a/b.js")))
 
 
-async def test_a_request_by_another_name_is_refused(listener: PageListener, keys: PageKeys) -> None:
+async def test_a_request_by_another_name_is_refused(listener: PageProxy, keys: PageKeys) -> None:
     bearer = _bearer(keys)
     for host in ("evil.example", "evil@127.0.0.1", "127.0.0.1.evil.example", "127.0.0.1@evil", "127.0.0.1:80:80", ""):
         for path in ("/", "/status"):
@@ -125,18 +125,18 @@ async def test_a_request_by_another_name_is_refused(listener: PageListener, keys
         assert status_of(await _send(listener, twice)) in (400, 403)
 
 
-async def test_nothing_can_be_changed(listener: PageListener, keys: PageKeys) -> None:
+async def test_nothing_can_be_changed(listener: PageProxy, keys: PageKeys) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert status_of(await _send(listener, get("/status", _bearer(keys), method=method))) == 405
 
 
-async def test_only_files_of_the_page_can_be_had(listener: PageListener, keys: PageKeys) -> None:
+async def test_only_files_of_the_page_can_be_had(listener: PageProxy, keys: PageKeys) -> None:
     bearer = _bearer(keys)
     for path in ("page/..%2fserver.py", "page/%2e%2e%2fserver.py", "page/nothing.js", "page/x.py", "page/.css"):
         assert status_of(await _send(listener, get(f"/{path}", bearer))) == 404, path
 
 
-async def test_answers_name_no_versions(listener: PageListener) -> None:
+async def test_answers_name_no_versions(listener: PageProxy) -> None:
     for sent in (get("/"), get("/status"), b"\x00\xff\r\n\r\n", get("/page/none.js")):
         answer = (await _send(listener, sent)).lower()
         assert status_of(answer.upper()) >= 200
@@ -144,9 +144,7 @@ async def test_answers_name_no_versions(listener: PageListener) -> None:
         assert b"python/" not in answer
 
 
-async def test_a_ticket_opens_the_page_once_and_its_token_is_in_no_address(
-    listener: PageListener, keys: PageKeys
-) -> None:
+async def test_a_ticket_opens_the_page_once_and_its_token_is_in_no_address(listener: PageProxy, keys: PageKeys) -> None:
     ticket = keys.new_ticket()
     assert status_of(await _post(listener, "/", FORM, "ticket=wrong")) == 403
     answer = await _post(listener, "/", FORM, f"ticket={ticket}")
@@ -164,7 +162,7 @@ async def test_a_ticket_opens_the_page_once_and_its_token_is_in_no_address(
     assert status_of(await _send(listener, get("/status", bearer))) == 401  # one of the two was a thief
 
 
-async def test_a_ticket_that_was_used_twice_ends_no_other_session(listener: PageListener, keys: PageKeys) -> None:
+async def test_a_ticket_that_was_used_twice_ends_no_other_session(listener: PageProxy, keys: PageKeys) -> None:
     bearer, ticket = _bearer(keys), keys.new_ticket()
     for _ in range(2):
         await _post(listener, "/", FORM, f"ticket={ticket}")
@@ -179,7 +177,7 @@ def test_a_ticket_that_is_too_old_is_worth_nothing(keys: PageKeys, clock: Clock)
     assert keys.use_ticket(ticket) is None
 
 
-async def test_the_code_opens_the_page_and_wrong_ones_are_counted(listener: PageListener, keys: PageKeys) -> None:
+async def test_the_code_opens_the_page_and_wrong_ones_are_counted(listener: PageProxy, keys: PageKeys) -> None:
     typed = keys.code.lower().replace("-", " ")
     answer = await _post(listener, "/page/code", JSON, f'{{"code": "{typed}"}}')
     assert status_of(answer) == 200
@@ -194,11 +192,11 @@ async def test_the_code_opens_the_page_and_wrong_ones_are_counted(listener: Page
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"code": null}', '{"code": ["A"]}', '{"code": "\\ud800"}', "\xff"])
-async def test_what_is_no_code_is_refused(listener: PageListener, body: str) -> None:
+async def test_what_is_no_code_is_refused(listener: PageProxy, body: str) -> None:
     assert status_of(await _post(listener, "/page/code", JSON, body)) in (400, 403)
 
 
-async def test_a_page_of_another_site_can_not_use_up_the_codes(listener: PageListener, keys: PageKeys) -> None:
+async def test_a_page_of_another_site_can_not_use_up_the_codes(listener: PageProxy, keys: PageKeys) -> None:
     """A browser sends text and forms for any page, and JSON only if the answer to its question, OPTIONS, allows it."""
     for kind in ("Content-Type: text/plain", FORM):
         for _ in range(page_keys.MAX_WRONG_CODES + 1):
@@ -223,14 +221,12 @@ def test_the_file_for_the_browser_is_for_this_user_alone_and_goes_in_the_end(tmp
 
 
 async def test_a_mount_that_has_ended_is_told_of(tmp_path: Path) -> None:
-    listener = PageListener(tmp_path / "nobody.sock", PageKeys())
+    listener = PageProxy(tmp_path / "nobody.sock", PageKeys())
     async with listener.running():
         assert status_of(await _send(listener, get("/"))) == 502
 
 
-async def test_clients_that_show_no_token_get_few_places_and_little_time(
-    listener: PageListener, keys: PageKeys
-) -> None:
+async def test_clients_that_show_no_token_get_few_places_and_little_time(listener: PageProxy, keys: PageKeys) -> None:
     address = urlsplit(listener.address)
     assert address.port is not None
     held = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(40)]

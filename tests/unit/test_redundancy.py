@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from shutil import copytree
 
-from musicfs.control.latency_history import Latencies
+from musicfs.control.latency_history import LatencyHistory
 from musicfs.model import OriginId
 from tests.support.audio import make_album
 from tests.support.control import local_origin, running_app
@@ -41,7 +41,7 @@ async def test_how_long_reads_took_is_kept() -> None:
         folder = Path(name)
         (folder / "a").mkdir()
         async with running_app(folder, local_origin("a", folder / "a", 0)) as running:
-            latencies = Latencies(running.parts.registry)
+            latencies = LatencyHistory(running.parts.registry)
             latencies.take()
             running.parts.registry.router.record_latency(OriginId("a"), 12.0)
             latencies.take()

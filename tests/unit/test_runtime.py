@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.control.unix_socket import Endpoint
+from musicfs.control.unix_socket import ControlSocket
 from musicfs.errors import UserError
 from musicfs.system import runtime
 from musicfs.system.runtime import control_socket, lock_cache, runtime_dir
@@ -185,7 +185,7 @@ def test_what_another_user_put_into_the_session_is_not_touched(
     assert runtime_dir() == fallback(monkeypatch)
     assert mode(system) == 0o755
     if kind != "link":  # the path of a socket may be in such a folder by a race
-        assert Endpoint(ours / "x.sock").open() is None
+        assert ControlSocket(ours / "x.sock").open() is None
         assert list(ours.iterdir()) == []
     caplog.clear()
 

@@ -16,8 +16,8 @@ from musicfs.cache.disk import BlockDisk
 from musicfs.catalog.database import prepare_catalog
 from musicfs.content.checkstore import CheckStore
 from musicfs.errors import UserError
-from musicfs.maintenance.pin_store import PinList
-from musicfs.maintenance.scrub_store import CompareList, ScrubRun
+from musicfs.maintenance.pin_store import PinStore
+from musicfs.maintenance.scrub_store import ScrubRun, ScrubStore
 from musicfs.model import Content, Fingerprint
 from musicfs.system.sqlite import Database, UnknownVersion, is_damage, transaction
 from tests.support.federation import federation
@@ -59,7 +59,7 @@ def use_checksums(folder: Path) -> None:
 
 
 def use_pins(folder: Path) -> None:
-    PinList(folder / "db.sqlite").load()
+    PinStore(folder / "db.sqlite").load()
 
 
 STORES = {"db.sqlite": (use_catalog, use_checksums, use_pins), "blocks.sqlite": (use_blocks,)}
@@ -84,7 +84,7 @@ def test_a_lock_is_no_damage(name: str, use: Callable[[Path], None], tmp_path: P
 @pytest.mark.usefixtures("impatient")
 async def test_a_lock_costs_no_progress_of_a_comparison(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "v"
-    CompareList(file).save(RUN, [], [], restarted=True)
+    ScrubStore(file).save(RUN, [], [], restarted=True)
     async with federation() as made:
         with locked(file):
             async with comparing(made, file) as comparison:
@@ -151,7 +151,7 @@ def test_to_check_a_database_that_is_open_ends_none_of_its_locks(tmp_path: Path)
 
 
 def test_pins_of_a_database_that_is_in_order_stay(tmp_path: Path) -> None:
-    pins = PinList(tmp_path / "db.sqlite")
+    pins = PinStore(tmp_path / "db.sqlite")
     content = Content(0, Fingerprint(b"f" * 16), 3)
     pins.save("Album", [content])
     assert pins.load() == {"Album": {content.fingerprint: content}}
@@ -227,7 +227,7 @@ def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(tmp_pat
 def test_pins_of_the_first_version_which_had_no_number_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite"
     content = Content(0, Fingerprint(b"f" * 16), 3)
-    PinList(path).save("Album", [content])
+    PinStore(path).save("Album", [content])
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 0")
-    assert PinList(path).load() == {"Album": {content.fingerprint: content}}
+    assert PinStore(path).load() == {"Album": {content.fingerprint: content}}

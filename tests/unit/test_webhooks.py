@@ -212,8 +212,8 @@ async def test_a_server_that_hangs_holds_nobody_up_and_gets_the_last_hundred_onc
     assert paths(bodies) == ["first"] * 3 + last
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "webhook 'phone' at 127.0.0.1 took no message (no answer in time): it is tried again",
-        "webhook 'phone' at 127.0.0.1 takes messages again; 900 messages were lost meanwhile",
+        "webhook 'phone' at 127.0.0.1 did not accept a message (no answer in time): trying again",
+        "webhook 'phone' at 127.0.0.1 accepts messages again; 900 messages were lost",
     ]
 
 
@@ -230,7 +230,7 @@ async def test_a_server_that_is_not_there_gets_the_message_when_it_comes_back(ca
         async with receiver.running(port):
             assert paths(await receiver.count(1)) == ["a"]
     assert [record.getMessage() for record in caplog.records] == [
-        "webhook 'phone' at 127.0.0.1 took no message (connection refused): it is tried again"
+        "webhook 'phone' at 127.0.0.1 did not accept a message (connection refused): trying again"
     ]
 
 
@@ -266,7 +266,7 @@ async def test_what_is_refused_is_not_sent_again_and_the_next_is_sent(
         bus.publish(failover("b"))
         assert paths(await receiver.count(2)) == ["a", "b"]
     assert naps.taken == []
-    assert f"(HTTP status {status}): refused" in caplog.text
+    assert f"(HTTP status {status}): it refused the message" in caplog.text
 
 
 async def test_a_server_that_says_that_it_has_gone_is_left_alone(
@@ -276,7 +276,7 @@ async def test_a_server_that_says_that_it_has_gone_is_left_alone(
     async with sending(hook(receiver.url), hook(receiver.url, "CacheResumed", id="other")) as bus:
         bus.publish(failover("a"))
         await receiver.count(1)
-        while "nothing is sent there any more" not in caplog.text:
+        while "it gets no more messages" not in caplog.text:
             await asyncio.sleep(0)
         bus.publish(failover("b"))
         bus.publish(CacheResumed())
@@ -337,7 +337,7 @@ async def test_neither_the_secret_nor_the_address_is_in_any_log_or_repr(
         await receiver.count(4 - 1)
     async with sending(hook("http://127.0.0.1:1/secret-path"), naps=Naps(1)) as bus:
         bus.publish(LOST)
-        while "took no message" not in caplog.records[-1].getMessage():
+        while "did not accept a message" not in caplog.records[-1].getMessage():
             await asyncio.sleep(0.01)
     assert "127.0.0.1" in caplog.text
     everything = f"{caplog.text} {config!r} {config} {config.model_dump()} {config.model_dump_json()}"

@@ -59,12 +59,12 @@ async def _serve(socket: Path, port: int, no_browser: bool) -> None:
     import sys
 
     from musicfs.control.page_keys import PageKeys
-    from musicfs.control.page_proxy import PageListener
+    from musicfs.control.page_proxy import PageProxy
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     keys = PageKeys()
-    async with PageListener(socket, keys, port).running() as address:
+    async with PageProxy(socket, keys, port).running() as address:
         say(address)
         say(f"Code: {keys.code}")
         say("The page is there until Ctrl-C.")

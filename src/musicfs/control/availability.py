@@ -26,7 +26,7 @@ Key = tuple[Sequence[OriginId], Sequence[OriginId], Hashable]
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Availability:
     """Where else the music of unhealthy origins is.
 
     Args:
@@ -38,14 +38,14 @@ class Elsewhere:
     unreached: Unreached
 
 
-NOTHING_AWAY = Elsewhere({}, Unreached(0, 0))
+ALL_AVAILABLE = Availability({}, Unreached(0, 0))
 
-Count = Callable[[Path, Sequence[OriginId], Sequence[OriginId], Collection[Fingerprint]], Elsewhere]
+Count = Callable[[Path, Sequence[OriginId], Sequence[OriginId], Collection[Fingerprint]], Availability]
 
 
 def count(
     catalog: Path, away: Sequence[OriginId], answering: Sequence[OriginId], whole: Collection[Fingerprint]
-) -> Elsewhere:
+) -> Availability:
     """Counts in the catalogue. Blocks.
 
     Args:
@@ -56,10 +56,10 @@ def count(
     """
     with closing(TreeView.open(catalog, 1)) as view:
         also_at = {id: view.also_at(id, answering) for id in away}
-    return Elsewhere(also_at, queries.count(catalog, answering, whole))
+    return Availability(also_at, queries.count(catalog, answering, whole))
 
 
-class ElsewhereCounter:
+class AvailabilityCounter:
     """Counts again when other origins are away or the library has changed. Belongs to the event loop's thread.
 
     Args:
@@ -74,15 +74,17 @@ class ElsewhereCounter:
         self._catalog = catalog
         self._whole = whole
         self._count = count
-        self._known: tuple[Key, Elsewhere] | None = None
-        self._counting: tuple[Key, asyncio.Task[Elsewhere]] | None = None
+        self._known: tuple[Key, Availability] | None = None
+        self._counting: tuple[Key, asyncio.Task[Availability]] | None = None
         self._tasks = Tasks(log)
 
     def close(self) -> None:
         """Abandons a count under way."""
         self._tasks.cancel()
 
-    async def of(self, away: Sequence[OriginId], answering: Sequence[OriginId], version: Hashable) -> Elsewhere | None:
+    async def of(
+        self, away: Sequence[OriginId], answering: Sequence[OriginId], version: Hashable
+    ) -> Availability | None:
         """The latest count; None while the first one for these origins runs.
 
         Args:
@@ -91,7 +93,7 @@ class ElsewhereCounter:
             version: Changes with the catalogue and the cache; then a count is out of date.
         """
         if not away:
-            return NOTHING_AWAY
+            return ALL_AVAILABLE
         key = (away, answering, version)
         if self._known is not None and self._known[0] == key:
             return self._known[1]
@@ -105,7 +107,7 @@ class ElsewhereCounter:
             return None
         return self._known[1]
 
-    async def _count_now(self, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Elsewhere:
+    async def _count_now(self, away: Sequence[OriginId], answering: Sequence[OriginId]) -> Availability:
         whole = await self._whole()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, self._count, self._catalog, away, answering, whole)

@@ -33,7 +33,7 @@ class Sample:
     p99_ms: float | None
 
 
-class Latencies:
+class LatencyHistory:
     """Samples the latency of every origin every 10 s, and keeps the samples for an hour."""
 
     def __init__(self, registry: OriginRegistry) -> None:

@@ -42,7 +42,7 @@ _MAX_BODY = 4096
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-class PageListener:
+class PageProxy:
     """Listens on the loopback and forwards requests to a mount's control socket.
 
     Args:

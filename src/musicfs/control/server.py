@@ -19,7 +19,7 @@ from musicfs.config.models import ControlConfig, host_and_port
 from musicfs.control.audit import audited
 from musicfs.control.auth import TokenFile, Tokens, by_socket, enforce_rights, require_token
 from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
-from musicfs.control.latency_history import Latencies
+from musicfs.control.latency_history import LatencyHistory
 from musicfs.control.metrics import Metrics
 from musicfs.control.responses import KnownOrigins, errors_as_json
 from musicfs.control.routes.cache import CacheRoutes
@@ -28,14 +28,14 @@ from musicfs.control.routes.library import ScanRoutes, WhyRoutes
 from musicfs.control.routes.metrics import MetricsRoutes
 from musicfs.control.routes.mount import MountRoutes
 from musicfs.control.routes.open_files import OpenFileRoutes
-from musicfs.control.routes.openapi import DescriptionRoutes
+from musicfs.control.routes.openapi import OpenApiRoutes
 from musicfs.control.routes.origins import OriginChangeRoutes, OriginRoutes
 from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.tls import tls_of
-from musicfs.control.views import Counter, OriginViews, StatusView
+from musicfs.control.views import LibraryCounter, OriginViews, StatusView
 from musicfs.control.why import WhyView
 from musicfs.errors import UserError
 
@@ -82,9 +82,9 @@ class ControlServer:
         self.address: str | None = None
         """The address over TCP, such as "127.0.0.1:8383"; None: there is none."""
         self._events = EventRoutes(parts.bus, parts.history)
-        self._latencies = Latencies(parts.registry)
-        self._counter = Counter(parts.catalog, parts.config, parts.registry, parts.tree, parts.store)
-        groups = [*self._mount_groups(parts, stop), *_music_groups(parts), self._events, DescriptionRoutes()]
+        self._latencies = LatencyHistory(parts.registry)
+        self._counter = LibraryCounter(parts.catalog, parts.config, parts.registry, parts.tree, parts.store)
+        groups = [*self._mount_groups(parts, stop), *_music_groups(parts), self._events, OpenApiRoutes()]
         self.routes = [route for group in groups for route in group.routes()]
 
     def _mount_groups(self, parts: Components, stop: Callable[[float], None]) -> list[Routes]:

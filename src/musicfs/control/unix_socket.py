@@ -13,7 +13,7 @@ from musicfs.system.ownership import make_private
 log = logging.getLogger(__name__)
 
 
-class Endpoint:
+class ControlSocket:
     """A Unix socket at `path` that only this user can connect to."""
 
     def __init__(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from musicfs.cache.store import BlockStore, CacheFailed
 from musicfs.catalog.view import OriginRow, TreeTotals, TreeView
 from musicfs.config.models import OriginConfig
 from musicfs.config.sources import SECRET_KEYS
-from musicfs.control.availability import Elsewhere, ElsewhereCounter
+from musicfs.control.availability import Availability, AvailabilityCounter
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.health_state import OriginHealthState
 from musicfs.federation.registry import OriginRegistry
@@ -35,10 +35,10 @@ class Counts:
 
     totals: TreeTotals
     origins: Mapping[OriginId, OriginRow]
-    elsewhere: Elsewhere | None
+    elsewhere: Availability | None
 
 
-class Counter:
+class LibraryCounter:
     """Counts for the views, in a time that does not depend on the size of the library."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Counter:
         self._registry = registry
         self._tree = tree
         self._store = store
-        self._elsewhere = ElsewhereCounter(catalog, self._cached_whole)
+        self._elsewhere = AvailabilityCounter(catalog, self._cached_whole)
         self._cache_version = 0
         self._next_look = 0.0
 
@@ -87,7 +87,12 @@ class StatusView:
     """The whole mount on one page."""
 
     def __init__(
-        self, config: CurrentConfig, filesystem: Filesystem, origins: OriginViews, counter: Counter, started_at: float
+        self,
+        config: CurrentConfig,
+        filesystem: Filesystem,
+        origins: OriginViews,
+        counter: LibraryCounter,
+        started_at: float,
     ) -> None:
         self._config = config
         self._filesystem = filesystem

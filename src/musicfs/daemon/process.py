@@ -20,8 +20,8 @@ from musicfs.app.components import DRAIN_SECS, Components
 from musicfs.app.live_config import ConfigSource, LiveConfig
 from musicfs.app.membership import OpenOrigin
 from musicfs.config.models import Config
-from musicfs.control.unix_socket import Endpoint
-from musicfs.daemon.systemd import Notifier, Service
+from musicfs.control.unix_socket import ControlSocket
+from musicfs.daemon.systemd import Notifier, SystemdService
 from musicfs.errors import ConfigError, MusicFSError, UserError
 from musicfs.mount import mount_points
 from musicfs.mount.fuse import FuseMount
@@ -46,7 +46,7 @@ class _Ending:
     A second request ends it at once.
     """
 
-    def __init__(self, parts: Components, fuse: FuseMount, service: Service) -> None:
+    def __init__(self, parts: Components, fuse: FuseMount, service: SystemdService) -> None:
         self._filesystem = parts.filesystem
         self._reader = parts.reader
         self._fuse = fuse
@@ -80,7 +80,7 @@ async def _serve(
     assert config.mount_point is not None
     async with running(config, open_origin, source) as parts:
         fuse = _fuse_mount(config, config.mount_point, parts)
-        service = Service(notifier, parts.bus, parts.registry, parts.tree, config.mount_point)
+        service = SystemdService(notifier, parts.bus, parts.registry, parts.tree, config.mount_point)
         parts.tree_updates.listen(fuse.forget)
         fuse.mount()
         try:
@@ -106,7 +106,7 @@ async def _serve_mounted(
     parts: Components,
     mount_point: Path,
     fuse: FuseMount,
-    service: Service,
+    service: SystemdService,
     on_mounted: Callable[[Components], None],
 ) -> None:
     """Serves until the mount ends; the kernel has it already."""
@@ -117,7 +117,7 @@ async def _serve_mounted(
     loop.add_signal_handler(
         signal.SIGHUP, lambda: reloads.spawn(_reload(parts.live_config, service, started), "the reload")
     )
-    endpoint = Endpoint(control_socket(mount_point))
+    endpoint = ControlSocket(control_socket(mount_point))
     listening = endpoint.open()
     on_mounted(parts)
     service.start()
@@ -182,7 +182,7 @@ def _freeze_memory() -> None:
     gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
-async def _reload(live_config: LiveConfig, service: Service, started: asyncio.Event) -> None:
+async def _reload(live_config: LiveConfig, service: SystemdService, started: asyncio.Event) -> None:
     """Reads the configuration again, as `musicfs reload` does; logs the result."""
     await started.wait()
     try:

@@ -127,7 +127,7 @@ class Liveness(threading.Thread):
         self._stopped.set()
 
 
-class Service:
+class SystemdService:
     """Reports one mount to systemd. Belongs to the event loop's thread. Does nothing when systemd did not start us."""
 
     def __init__(

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS contents (
 """
 
 
-class PinList:
+class PinStore:
     """The file at `path`. Every call opens it, blocks, and raises `SqliteError` when the disk fails."""
 
     def __init__(self, path: Path) -> None:

@@ -21,7 +21,7 @@ from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable, UserError
 from musicfs.events import CacheResumed, Event, EventBus, HealthChanged, PinCompleted, PinProgress
-from musicfs.maintenance.pin_store import PinList
+from musicfs.maintenance.pin_store import PinStore
 from musicfs.model import Content, Fingerprint, Replica
 from musicfs.system.sqlite import SqliteError
 
@@ -80,7 +80,7 @@ class Pins:
         replicas: Callable[[int], list[Replica]],
         available: Callable[[Sequence[Replica]], bool],
     ) -> None:
-        self._list = PinList(file)
+        self._list = PinStore(file)
         self._store = store
         self._reader = reader
         self._bus = bus

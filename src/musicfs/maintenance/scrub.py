@@ -21,7 +21,7 @@ from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, User
 from musicfs.events import EventBus, ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import OriginRegistry
-from musicfs.maintenance.scrub_store import CompareList, Find, ScrubRun, Unchecked
+from musicfs.maintenance.scrub_store import ScrubFind, ScrubRun, ScrubStore, Unchecked
 from musicfs.model import Content, HealthStatus, OriginId, Replica
 from musicfs.system.sqlite import SqliteError, is_damage
 from musicfs.system.tasks import retrieve
@@ -75,9 +75,9 @@ class Scrub:
         self, file: Path, catalogue: ScrubQueries, reader: Reader, registry: OriginRegistry, bus: EventBus
     ) -> None:
         self.run: ScrubRun | None = None
-        self.finds: dict[tuple[OriginId, str], Find] = {}
+        self.finds: dict[tuple[OriginId, str], ScrubFind] = {}
         self.unchecked: dict[tuple[OriginId, str], Unchecked] = {}
-        self._list: CompareList | None = CompareList(file)
+        self._list: ScrubStore | None = ScrubStore(file)
         self._catalogue = catalogue
         self._reader = reader
         self._registry = registry
@@ -108,7 +108,7 @@ class Scrub:
             self._saved = len(self.finds)
             self._bandwidth = RateLimit(kept.run.rate)
 
-    async def _do_without(self, kept: CompareList, error: SqliteError) -> None:
+    async def _do_without(self, kept: ScrubStore, error: SqliteError) -> None:
         """Replaces a damaged file. When only its disk fails, or it is locked, the file stays."""
         if is_damage(error):
             log.warning("The progress of `musicfs verify` can't be read (%s); it starts again.", error)
@@ -300,7 +300,7 @@ class Scrub:
             if key in self.finds:
                 continue  # the scrub was interrupted in this file
             file = await asyncio.to_thread(self._catalogue.file, content.id)
-            find = self.finds[key] = Find(*key, file, aside.block, aside.against)
+            find = self.finds[key] = ScrubFind(*key, file, aside.block, aside.against)
             self._bus.publish(ScrubMismatch(find.origin, find.path, find.file, find.block, find.against))
 
     async def _save(self) -> None:

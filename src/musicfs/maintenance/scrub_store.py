@@ -76,7 +76,7 @@ class ScrubRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Find:
+class ScrubFind:
     """A replica that differs, and the first block that shows it.
 
     Args:
@@ -103,13 +103,13 @@ class Unchecked:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedScrub:
     run: ScrubRun
-    finds: list[Find]
+    finds: list[ScrubFind]
     unchecked: list[Unchecked]
 
 
-class CompareList:
+class ScrubStore:
     """The file at `path`. Every call opens it and blocks.
 
     All methods raise `SqliteError` when the file is damaged or its disk fails.
@@ -119,7 +119,7 @@ class CompareList:
         self.path = path
         self._database = Database(path, (_SCHEMA,), wal=False)
 
-    def load(self) -> Kept | None:
+    def load(self) -> SavedScrub | None:
         """Returns the last scrub; None before the first."""
         with closing(self._database.open()) as db:
             row = db.execute("SELECT * FROM run").fetchone()
@@ -128,16 +128,18 @@ class CompareList:
             run = ScrubRun(*row)
             finds = db.execute("SELECT origin, path, file, block, against FROM finds ORDER BY origin, path")
             unchecked = db.execute("SELECT origin, reason, files, bytes FROM unchecked ORDER BY origin, reason")
-            return Kept(
+            return SavedScrub(
                 replace(run, metered=bool(run.metered)),
                 [
-                    Find(OriginId(o), decode_path(path), file, block, a and OriginId(a))
+                    ScrubFind(OriginId(o), decode_path(path), file, block, a and OriginId(a))
                     for o, path, file, block, a in finds
                 ],
                 [Unchecked(OriginId(row[0]), *row[1:]) for row in unchecked],
             )
 
-    def save(self, run: ScrubRun, finds: Sequence[Find], unchecked: Iterable[Unchecked], *, restarted: bool) -> None:
+    def save(
+        self, run: ScrubRun, finds: Sequence[ScrubFind], unchecked: Iterable[Unchecked], *, restarted: bool
+    ) -> None:
         """Saves a scrub in one transaction.
 
         Args:

@@ -20,7 +20,7 @@ def description() -> dict[str, Any]:
     return loaded
 
 
-class DescriptionRoutes:
+class OpenApiRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/openapi.json", self._openapi)]
 

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from musicfs.app.live_config import LiveConfig
 from musicfs.control.auth import caller_of
-from musicfs.control.latency_history import Latencies
+from musicfs.control.latency_history import LatencyHistory
 from musicfs.control.responses import Body, KnownOrigins, body_of, json_body
-from musicfs.control.views import Counter, OriginViews, health
+from musicfs.control.views import LibraryCounter, OriginViews, health
 from musicfs.federation.health import HealthMonitor
 
 
@@ -25,8 +25,8 @@ class OriginRoutes:
         self,
         known: KnownOrigins,
         views: OriginViews,
-        counter: Counter,
-        latencies: Latencies,
+        counter: LibraryCounter,
+        latencies: LatencyHistory,
         monitor: HealthMonitor,
     ) -> None:
         self._known = known

@@ -33,14 +33,14 @@ class VerifyRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/verify", self._progress),
-            web.post("/verify", self._begin),
+            web.post("/verify", self._start),
             web.post("/verify/stop", self._stop),
         ]
 
     async def _progress(self, request: web.Request) -> web.Response:
         return web.json_response(self._view())
 
-    async def _begin(self, request: web.Request) -> web.Response:
+    async def _start(self, request: web.Request) -> web.Response:
         """Starts a scrub, or continues a stopped one. It has ended when `state` of GET /verify is not "running"."""
         wanted = await body_of(request, _ScrubBody)
         path = "/".join(filter(None, wanted.path.split("/")))
