@@ -30,6 +30,8 @@ from musicfs.system.sqlite import transaction
 
 _CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
 
+_ENTRY = ", ".join(TreeEntry._fields)
+
 
 class Catalog:
     """Writes the catalogue. All calls within one `transaction()` are committed together or not at all."""
@@ -276,14 +278,11 @@ class Catalog:
 
     def folders_of(self, origins: Iterable[str]) -> set[bytes]:
         """Every album folder with a copy of something that one of the origins holds."""
-        return {
-            row[0]
-            for row in self._many(
-                "SELECT DISTINCT c.folder FROM origins o JOIN replicas r ON r.origin = o.num"
-                " JOIN replicas c ON c.content = r.content WHERE o.id IN (%s)",
-                origins,
-            )
-        }
+        sql = (
+            "SELECT DISTINCT c.folder FROM origins o JOIN replicas r ON r.origin = o.num"
+            " JOIN replicas c ON c.content = r.content WHERE o.id IN (%s)"
+        )
+        return {row[0] for row in self._many(sql, origins)}
 
     def all_folders(self) -> set[bytes]:
         return {row[0] for row in self._db.execute("SELECT DISTINCT folder FROM replicas")}
@@ -319,24 +318,17 @@ class Catalog:
 
     def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[TreeEntry]]:
         found: dict[int, list[TreeEntry]] = {}
-        for row in self._many(
-            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE content IN (%s)", contents
-        ):
+        for row in self._many(f"SELECT {_ENTRY} FROM entries WHERE content IN (%s)", contents):
             found.setdefault(row[6], []).append(TreeEntry(*row))
         return found
 
     def entries_of_folder(self, folder: bytes) -> set[TreeEntry]:
-        rows = self._db.execute(
-            "SELECT e.replica, e.dir, e.name, e.disc_name, e.discs, e.key, e.content FROM replicas r"
-            " JOIN entries e ON e.replica = r.id WHERE r.folder = ?",
-            (folder,),
-        )
+        sql = f"SELECT {_ENTRY} FROM entries WHERE replica IN (SELECT id FROM replicas WHERE folder = ?)"
+        rows = self._db.execute(sql, (folder,))
         return {TreeEntry(*row) for row in rows}
 
     def entries_of_dir(self, dir: str) -> list[TreeEntry]:
-        rows = self._db.execute(
-            "SELECT replica, dir, name, disc_name, discs, key, content FROM entries WHERE dir = ?", (dir,)
-        )
+        rows = self._db.execute(f"SELECT {_ENTRY} FROM entries WHERE dir = ?", (dir,))
         return [TreeEntry(*row) for row in rows]
 
     def replace_entries(self, old: Iterable[TreeEntry], new: Iterable[TreeEntry]) -> None:
