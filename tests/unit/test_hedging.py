@@ -92,7 +92,7 @@ async def test_a_late_origin_is_outrun_by_the_next() -> None:
         assert (quick.called_ms, now_ms()) == ([300], 320)
         assert fed.published(HedgeWon) == [HedgeWon(PATH, A, B, 300.0)]
         assert fed.published(FailedOver) == []
-        assert (fed.registry.traffic[A].hedged, fed.registry.traffic[B].hedged) == (0, 1)
+        assert (fed.registry.stats[A].hedged, fed.registry.stats[B].hedged) == (0, 1)
         await settle()
         assert late.cancelled == 1
 

@@ -81,7 +81,7 @@ async def test_reads_events_and_sizes_are_counted(one: Running) -> None:
     publish(HedgeWon("x", A, B, 3.0))
     publish(ReplicaQuarantined(A, "x", 0))
     publish(HealthChanged(A, HealthStatus.HEALTHY, HealthStatus.DEGRADED, "slow"))
-    one.parts.registry.traffic[A].hedged += 2
+    one.parts.registry.stats[A].hedged += 2
     found = await _families(metrics)
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="fetched") >= 3
     assert _value(found, "musicfs_origin_reads_total", origin="a", way="immediate") >= 3

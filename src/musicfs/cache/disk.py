@@ -348,7 +348,14 @@ def _fingerprint(name: str) -> Fingerprint:
 
 
 def read_block(file: BlockFile, size: int, number: int, sums: bytes) -> bytes | None:
-    """Returns a block of a content of `size` bytes; None when it does not have these piece checksums."""
+    """Returns a block; None when it does not have the recorded checksums. Blocks; raises OSError.
+
+    Args:
+        file: of the content.
+        size: of the content, in bytes.
+        number: of the block.
+        sums: its piece checksums.
+    """
     start = number * BLOCK_SIZE
     data = os.pread(file.fd, min(BLOCK_SIZE, size - start), start)
     whole = len(data) == min(BLOCK_SIZE, size - start)

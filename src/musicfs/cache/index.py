@@ -195,7 +195,15 @@ class BlockIndex(BlockIndexView):
     # Within a transaction:
 
     def add(self, fingerprint: Fingerprint, size: int, number: int, sums: bytes, used: float) -> None:
-        """Adds a block that is not there yet."""
+        """Adds a block that is not in the index yet.
+
+        Args:
+            fingerprint: of the content.
+            size: of the content, in bytes.
+            number: of the block.
+            sums: its piece checksums.
+            used: when the content was used last, in seconds since the epoch.
+        """
         content = self._row_of(fingerprint, size, used)
         self._db.execute("INSERT INTO blocks (content, number, seals) VALUES (?, ?, ?)", (content, number, sums))
         self._account(content, size, [number], +1)

@@ -99,7 +99,7 @@ class BlockStore:
         """Opens the cache. Publishes an event for a disk that fails, and raises nothing."""
         with contextlib.suppress(CacheFailed):
             await self._run_writing(self.disk.open)
-        await self._learn_pinned()
+        await self._load_pinned()
         self._spawn(self._free_excess())
         self._touching = self._spawn(self._keep_touching())
 
@@ -121,7 +121,13 @@ class BlockStore:
     # reading
 
     def read_now(self, content: Content, offset: int, size: int) -> memoryview | None:
-        """Returns the bytes if that takes no waiting, else None. They are valid until the next call."""
+        """Returns the bytes if that takes no waiting, else None. They are valid until the next call.
+
+        Args:
+            content: which content.
+            offset: in bytes.
+            size: in bytes; fewer are returned at the end of the content.
+        """
         known = self._known.get(content.fingerprint)
         if known is None or known.file is None or size > _MAX_NOW or not self._now:
             return None
@@ -208,7 +214,13 @@ class BlockStore:
     # writing
 
     def put(self, content: Content, number: int, data: bytes) -> None:
-        """Queues the block to be stored, unless too many wait already or the disk fails. Returns at once."""
+        """Queues a block to be stored, unless too many wait already or the disk fails. Returns at once.
+
+        Args:
+            content: which content.
+            number: of the block.
+            data: its bytes, which were checked.
+        """
         may_write = not self._closed and (self._breaker.working or self._breaker.may_write())
         if not (may_write and self._queue.put(NewBlock(content, number, data))):
             self._skipped += 1
@@ -326,7 +338,7 @@ class BlockStore:
         self.changes += len(changes.stored) + len(changes.removed)
         self._known.apply(changes)
 
-    async def _learn_pinned(self) -> None:
+    async def _load_pinned(self) -> None:
         with contextlib.suppress(*_FAILURES, WorkersUnavailable):
             self._pinned = await self._readers.run(self.disk.pinned)
 
@@ -365,7 +377,7 @@ class BlockStore:
             raise _failed(error) from error
         if self._breaker.record_success():
             self._now = True
-            self._spawn(self._learn_pinned())
+            self._spawn(self._load_pinned())
         return result
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:

@@ -60,14 +60,26 @@ class BlockTable:
         return error if asyncio.get_running_loop().time() < until else None
 
     def start(self, key: BlockKey, fetch: Coroutine[Any, Any, bytes], demand: Demand) -> Flight:
-        """Starts the fetch of a block that is not in flight. `fetch` calls `keep` when it has the bytes."""
+        """Starts the fetch of a block that is not in flight.
+
+        Args:
+            key: of the block.
+            fetch: returns the bytes, and calls `keep` with them first.
+            demand: whether a reader waits for the block now; `fetch` follows the same object.
+        """
         task = asyncio.create_task(fetch)
         flight = self.in_flight[key] = Flight(task, demand)
         task.add_done_callback(lambda _: self._land(key, flight))
         return flight
 
     def keep(self, key: BlockKey, data: bytes, limit: int) -> None:
-        """Puts the block in memory, as one of `limit` blocks. It stays in flight until its task has ended."""
+        """Puts a block in memory. It stays in flight until its task has ended.
+
+        Args:
+            key: of the block.
+            data: its bytes.
+            limit: how many blocks stay in memory; the oldest beyond that go.
+        """
         self.in_memory[key] = data
         self.trim(limit)
 

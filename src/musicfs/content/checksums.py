@@ -92,7 +92,13 @@ class Record:
         return self.witnesses[index] == _CONFIRMED
 
     def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> DigestMatch:
-        """Compares the block `data`, whose digest this is, with what is recorded."""
+        """Compares a block with what is recorded of it.
+
+        Args:
+            index: the number of the block.
+            digest: `digest_of` its bytes.
+            data: its bytes.
+        """
         witness = self.witnesses[index]
         if witness == _NO_WITNESS:
             return DigestMatch.NEW
@@ -201,7 +207,15 @@ class Checksums:
     def compare_or_record(
         self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId
     ) -> DigestMatch:
-        """Compares the block `data`, whose digest this is; records it if it is new, and confirms it if it agrees."""
+        """Compares a block with what is recorded of it; records it if it is new, and confirms it if it agrees.
+
+        Args:
+            record: of the content.
+            index: the number of the block.
+            digest: `digest_of` its bytes.
+            data: its bytes.
+            origin: returned these bytes, so it is a witness of them.
+        """
         answer = record.compare(index, digest, data)
         if answer is DigestMatch.NEW:
             self.put(record, index, digest, data, origin)
@@ -215,19 +229,40 @@ class Checksums:
         return answer
 
     def put_checksum(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
-        """Records only the block checksum of the block `data`, of which nothing is recorded."""
+        """Records the checksum alone of a block of which nothing is recorded.
+
+        Args:
+            record: of the content.
+            index: the number of the block.
+            data: its bytes.
+            origin: the witness.
+        """
         self.put(record, index, _NO_DIGEST, data, origin)
 
     def put(
         self, record: Record, index: int, digest: bytes, data: bytes | memoryview, witness: OriginId | None
     ) -> None:
-        """Records the digest and the checksum of the block `data`. witness: the only one; None: it is confirmed."""
+        """Records the digest and the checksum of a block, in place of what is recorded.
+
+        Args:
+            record: of the content.
+            index: the number of the block.
+            digest: `digest_of` its bytes; zeros for none.
+            data: its bytes.
+            witness: the only witness; None: the block is confirmed.
+        """
         record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = digest
         record.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE] = block_checksum(data)
         self.set_witness(record, index, witness)
 
     def set_witness(self, record: Record, index: int, witness: OriginId | None) -> None:
-        """Sets the only witness of what is recorded of the block; None: it is confirmed."""
+        """Sets the only witness of what is recorded of a block.
+
+        Args:
+            record: of the content.
+            index: the number of the block.
+            witness: an origin; None: the block is confirmed.
+        """
         record.witnesses[index] = _CONFIRMED if witness is None else self._number(witness)
         if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record

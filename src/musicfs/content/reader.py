@@ -86,8 +86,15 @@ class Reader:
     async def compare(self, opened: OpenContent, index: int, replica: Replica) -> None:
         """Reads the block from one replica, as background work whose time and failures say little of its origin.
 
-        Replicas that turn out to be wrong are in quarantine afterwards. Raises `NoReplicaAvailable` when this one can't
-        be read, or is wrong.
+        Replicas that turn out to be wrong are in quarantine afterwards.
+
+        Args:
+            opened: the content.
+            index: the number of the block.
+            replica: the one to read; the others vote where its bytes are in doubt.
+
+        Raises:
+            NoReplicaAvailable: the replica can't be read, or is wrong.
         """
         await self._checked.fetch(opened, index, demand=Demand(urgent=False), background=True, only=replica)
 
@@ -119,7 +126,13 @@ class Reader:
     async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
         """Returns exactly `size` bytes at `offset`, fewer only at the end of the content.
 
-        Raises `NoReplicaAvailable` when no replica has them within the deadline.
+        Args:
+            opened: the content.
+            offset: in bytes.
+            size: in bytes.
+
+        Raises:
+            NoReplicaAvailable: no replica has them within the deadline.
         """
         end = min(offset + size, opened.content.size)
         if offset >= end:

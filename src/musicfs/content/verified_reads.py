@@ -57,6 +57,11 @@ class VerifiedReads:
         A memoryview is valid until the next call. Every block with a recorded digest is read whole and checked before
         this handle gets its first byte. A block without one is recorded if the caller asks for all or much of it, and
         else returned unchecked. For a block that is not the recorded one this returns None, and `fetch` finds out why.
+
+        Args:
+            opened: the content.
+            offset: in bytes.
+            size: in bytes, at least 1; fewer are returned at the end of the content.
         """
         held, self._held = self._held, None
         if held is not None and held[0] is opened and held[1] <= offset and offset + size <= held[1] + len(held[2]):

@@ -144,19 +144,19 @@ class Metrics:
         yield _gauge("musicfs_tree_bytes", "Total size of the files in the tree.", (), {(): totals.bytes})
 
     def _reads(self) -> Iterator[Metric]:
-        traffic = self._registry.traffic
-        reads = {(id, "immediate"): its.immediate for id, its in traffic.items()}
-        reads |= {(id, "fetched"): sum(its.fetched.counts) for id, its in traffic.items()}
-        errors = {(id, fault): n for id, its in traffic.items() for fault, n in its.errors.items()}
+        stats = self._registry.stats
+        reads = {(id, "immediate"): its.immediate for id, its in stats.items()}
+        reads |= {(id, "fetched"): sum(its.fetched.counts) for id, its in stats.items()}
+        errors = {(id, fault): n for id, its in stats.items() for fault, n in its.errors.items()}
         help = "Successful reads; immediate ones came from the page cache of this machine."
         yield _counter("musicfs_origin_reads", help, ("origin", "way"), reads)
-        read_bytes = {(id,): its.bytes for id, its in traffic.items()}
+        read_bytes = {(id,): its.bytes for id, its in stats.items()}
         yield _counter("musicfs_origin_read_bytes", "Bytes of successful reads.", ("origin",), read_bytes)
         yield _counter("musicfs_origin_read_errors", "Failed reads, by kind of failure.", ("origin", "fault"), errors)
-        hedged = {(id,): its.hedged for id, its in traffic.items()}
+        hedged = {(id,): its.hedged for id, its in stats.items()}
         help = "Reads sent to this origin because another one was late."
         yield _counter("musicfs_origin_hedges", help, ("origin",), hedged)
-        fetched = {(id,): its.fetched for id, its in traffic.items()}
+        fetched = {(id,): its.fetched for id, its in stats.items()}
         yield _histogram(
             "musicfs_origin_read_duration_seconds", "Duration of fetches from the origin.", ("origin",), fetched
         )

@@ -33,7 +33,7 @@ class FailoverExecutor:
         self.patience = retry.deadline_ms / 1000
         budget = HedgeBudget(retry.hedge_share, retry.hedge_burst)
         self._tools = Tools(registry, retry, bus, budget, DriverReads(), DriverFaults())
-        self._traffic = registry.traffic
+        self._stats = registry.stats
 
     def configure(self, retry: RetryConfig) -> None:
         """Applies these settings to the reads that start from now on."""
@@ -112,12 +112,23 @@ class FailoverExecutor:
 
         A memoryview is valid until the next call. It reports nothing and raises nothing: `fetch` does, when it reads
         what this could not.
+
+        Args:
+            replicas: of one content, in any order.
+            offset: in bytes.
+            size: in bytes.
         """
         routed = self.registry.route_now(replicas)
         return None if routed is None else self.read_now(routed, offset, size)
 
     def read_now(self, routed: tuple[ReadNow, Replica], offset: int, size: int) -> bytes | memoryview | None:
-        """Does what `fetch_now` does, with the replica that `registry.route_now` has chosen."""
+        """Returns the bytes if the replica has them without waiting, else None. Raises nothing.
+
+        Args:
+            routed: what `registry.route_now` returned.
+            offset: in bytes.
+            size: in bytes; fewer are returned at the end of the file.
+        """
         read_now, replica = routed
         left = replica.size - offset
         if left <= 0:
@@ -131,9 +142,9 @@ class FailoverExecutor:
             return None
         if data is None or len(data) != (size if size < left else left):
             return None
-        traffic = self._traffic[replica.origin]
-        traffic.immediate += 1
-        traffic.bytes += len(data)
+        stats = self._stats[replica.origin]
+        stats.immediate += 1
+        stats.bytes += len(data)
         return data
 
     async def aclose(self) -> None:

@@ -40,6 +40,7 @@ class DriverFaults:
         self._logged: set[tuple[OriginId, type[Exception]]] = set()
 
     def log(self, origin: OriginId, error: Exception, *, immediate: bool = False) -> None:
+        """Logs the exception, unless one of its type was logged for the origin. immediate: it comes from `read_now`."""
         if (origin, type(error)) not in self._logged:
             self._logged.add((origin, type(error)))
             read = "an immediate read" if immediate else "a read"
@@ -100,7 +101,7 @@ class Outcome:
         """Reports the failure of an attempt to its origin's health, or that of its file to the library."""
         replica = attempt.candidate.replica
         self.causes[replica] = error
-        self._registry.traffic[replica.origin].errors[error.fault.value] += 1
+        self._registry.stats[replica.origin].errors[error.fault.value] += 1
         if attempt.number == 0:
             self._first_failure = error.fault.value if isinstance(error, ReplicaFailed) else reason_of(error)
         if error.fault.permanent:
@@ -161,7 +162,7 @@ class Outcome:
     def _succeed(self, attempt: Attempt, size: int, secs: float) -> None:
         origin = attempt.candidate.origin
         counts = self._is_timed and self._takes_part(attempt)
-        stats = self._registry.traffic[origin.id]
+        stats = self._registry.stats[origin.id]
         stats.fetched.add(secs)
         stats.bytes += size
         if counts:

@@ -206,7 +206,7 @@ class Race:
                 self._look_again = self._time() + _LOOK_AGAIN_SECS
 
     def _start_hedge(self, candidate: Candidate) -> None:
-        self._tools.registry.traffic[candidate.origin.id].hedged += 1
+        self._tools.registry.stats[candidate.origin.id].hedged += 1
         self._start(candidate)
 
     def _ask_all_at(self) -> float:

@@ -82,7 +82,7 @@ class OriginRegistry:
         self.router = router
         self.monitor = monitor
         self._bus = bus
-        self.traffic = ReadStats()
+        self.stats = ReadStats()
         self._origins: dict[OriginId, _Registered] = {}
         self._watches: defaultdict[OriginId, list[WatchHandle]] = defaultdict(list)
         self.quarantined = Quarantine(bus)
