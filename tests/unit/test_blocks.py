@@ -324,6 +324,23 @@ async def test_what_is_cached_is_not_asked_for_again_though_the_origin_is_fine(t
     assert len(origin.calls) == 4
 
 
+async def test_a_handle_asks_once_whether_an_earlier_version_of_its_file_is_cached(tmp_path: Path) -> None:
+    origin, asked = FakeOrigin("a", data=WHOLE), []
+
+    def before(content: Content) -> list[Content]:
+        asked.append(content)
+        return []
+
+    async with federation(origin) as made, stored(tmp_path) as cache:
+        for handles in (1, 2):
+            reader, handle = Reader(made.executor, store=cache.store, before=before), opened(origin)
+            for number in range(3):
+                await reader.read(handle, number * BLOCK_SIZE, 10)
+            assert asked == [SONG] * handles
+            await reader.aclose()
+            await cache.store.clear()
+
+
 async def test_a_disk_of_this_machine_is_read_directly_and_not_cached_unless_its_music_is_pinned(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from musicfs.config.models import HealthConfig, RetryConfig
 from musicfs.errors import NoReplicaAvailable, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import AllOriginsUnhealthy, Event, FailedOver, HealthChanged, ReplicaQuarantined, ReplicaSuspect
-from musicfs.federation import Fetched
+from musicfs.federation import Candidate, Fetched
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from tests.support.fakes import (
     DATA,
@@ -540,6 +541,24 @@ async def test_fetch_now_is_none_for_short_data() -> None:
         await fed.probe_all()
         local.data = DATA[:15]
         assert fed.executor.fetch_now(fed.replicas, 0, 20) is None
+
+
+@virtual_time
+async def test_each_round_of_a_fetch_takes_one_snapshot_of_the_routing(monkeypatch: pytest.MonkeyPatch) -> None:
+    origin, taken = FakeOrigin("a"), []
+    async with federation(origin, retry=UNHEDGED) as fed:
+        route_all = fed.registry.route_all
+
+        def counted(replicas: Sequence[Replica]) -> Sequence[Candidate]:
+            taken.append(replicas)
+            return route_all(replicas)
+
+        monkeypatch.setattr(fed.registry, "route_all", counted)
+        await fed.fetch()
+        assert len(taken) == 1
+        origin.reads.extend([UNREACHABLE, GOOD])
+        await fed.fetch()
+        assert len(taken) == 1 + 2
 
 
 @virtual_time
