@@ -55,8 +55,8 @@ def _take(replies: Replies, data: bytes) -> list[bytes]:
 
 def test_a_reply_that_comes_in_any_pieces_is_handed_over_as_one() -> None:
     replies = Replies()
-    replies.note_calls(_call(b"abcd", 100003, 0)[:9])
-    replies.note_calls(_call(b"abcd", 100003, 0)[9:])
+    replies.record_calls(_call(b"abcd", 100003, 0)[:9])
+    replies.record_calls(_call(b"abcd", 100003, 0)[9:])
     body = b"abcd" + (1).to_bytes(4, "big") + bytes(16)
     sent = b"".join((1).to_bytes(4, "big") + body[n : n + 1] for n in range(len(body) - 1))
     sent += (0x80000001).to_bytes(4, "big") + body[-1:]

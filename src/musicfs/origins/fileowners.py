@@ -1,8 +1,8 @@
 """Who may read a file of this machine: its owner, group and mode, narrowed by every folder on the way to it.
 
-Through a mount that others see, no folder above a file stands in the way of a reader. So what the folders forbid is
-taken from the file itself: each of its classes (owner, group, others) keeps its read bit only where the whole class
-gets past every folder.
+In a mount that other users see, the folders above a file do not protect it. So MusicFS takes what the folders forbid
+from the file itself: each of its classes (owner, group, others) keeps its read bit only if the whole class may pass
+every folder.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _MAX_REMEMBERED = 10_000
 
 
 class Gate(NamedTuple):
-    """What a folder, or a file, lets each class do: pass, or read.
+    """What a folder or a file allows each class of users: to pass the folder, or to read the file.
 
-    group: a member of `gid`. others: who is in no group of interest. anyone: all but the owner, in whatever group.
+    group: a member of `gid`. others: a user in no group of interest. anyone: all users but the owner, in any group.
     """
 
     uid: int
@@ -42,18 +42,18 @@ class Gate(NamedTuple):
 
 
 Gates = frozenset[Gate]
-"""Those of the folders from the root of the file system down to one folder."""
+"""The gates of the folders from the root of the file system down to one folder."""
 CLOSED: Gates = frozenset({Gate(-1, -1, False, False, False, False)})
 
 
 @lru_cache(4096)
 def narrowed(gates: Gates, file: Gate) -> Owner:
-    """Who may read a file in the folder that `gates` lead to."""
+    """Returns who may read a file in the folder that `gates` lead to."""
     owner, group, others = file.owner, file.group, file.others
     for gate in gates:
         ours = gate.gid == file.gid
         owner = owner and (gate.owner if gate.uid == file.uid else gate.others)
-        # A folder may forbid its own group what it lets all others do, and members of the file's group may be in it.
+        # A folder may forbid its own group what it allows all others, and members of the file's group may be in it.
         group = group and not gate.has_acl and (gate.group if ours else gate.anyone)
         others = others and (gate.others if ours else gate.anyone)
     return Owner(file.uid, file.gid, 0o400 * owner | 0o040 * group | 0o004 * others)
@@ -61,27 +61,27 @@ def narrowed(gates: Gates, file: Gate) -> Owner:
 
 @lru_cache(4096)
 def _plain(uid: int, gid: int, mode: int) -> Gate:
-    """By the mode alone."""
+    """Returns the gate that the mode alone makes."""
     bit = _bit(mode)
     owner, group, others = bool(mode & bit << 6), bool(mode & bit << 3), bool(mode & bit)
     return Gate(uid, gid, owner, group, others, group and others)
 
 
 def _bit(mode: int) -> int:
-    """The permission that counts, as others have it."""
+    """Returns the permission that counts, at the place of the class "others"."""
     return _OTHERS_PASS if stat.S_ISDIR(mode) else _OTHERS_READ
 
 
 class Ownership:
-    """Tells the gates of folders and files. All of it blocks."""
+    """Finds the gates of folders and files. All methods block."""
 
     def __init__(self) -> None:
         self._folders: dict[str, Gate] = {}
         self._has_acls: dict[int, bool] = {}
-        """By st_dev, whether its files are asked for their ACL."""
+        """By st_dev: whether to read the ACLs of the files there."""
 
     def on_the_way(self, folder: str) -> Gates:
-        """The gates from the root of the file system down to the folder at this path, which has no links in it."""
+        """Returns the gates from the root of the file system down to this folder, whose path has no links in it."""
         try:
             return frozenset(map(self._folder, (folder, *map(str, PurePosixPath(folder).parents))))
         except OSError:
@@ -96,14 +96,16 @@ class Ownership:
         return gate
 
     def owner(self, gates: Gates, path: str, about: os.stat_result) -> Owner:
-        """Who may read the file at `path`, in the folder that `gates` lead to."""
+        """Returns who may read the file at `path`, in the folder that `gates` lead to."""
         by_mode = narrowed(gates, _plain(about.st_uid, about.st_gid, about.st_mode))
-        if not by_mode.mode & 0o044:  # as below a home that is closed to others: an ACL has nothing left to forbid
+        if (
+            not by_mode.mode & 0o044
+        ):  # for example below a home that is closed to others: an ACL can forbid nothing further
             return by_mode
         return narrowed(gates, self.gate(path, about))
 
     def gate(self, path: str, about: os.stat_result) -> Gate:
-        """That of the folder or file at `path`."""
+        """Returns the gate of the folder or file at `path`."""
         plain = _plain(about.st_uid, about.st_gid, about.st_mode)
         if not (plain.group or plain.others):
             return plain
@@ -113,7 +115,7 @@ class Ownership:
         if not asks:
             return plain._replace(group=plain.anyone)
         try:
-            if _ACL not in os.listxattr(path, follow_symlinks=False):  # in half the time that asking for it takes
+            if _ACL not in os.listxattr(path, follow_symlinks=False):  # takes half the time of reading the ACL
                 return plain
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
@@ -133,7 +135,7 @@ def _is_on_disk(path: str) -> bool:
 
 
 def _acl_of(path: str) -> bytes:
-    """Empty: it can't be had."""
+    """Returns the ACL, or b"" if it can't be read."""
     try:
         return os.getxattr(path, _ACL, follow_symlinks=False)
     except OSError:
@@ -141,9 +143,10 @@ def _acl_of(path: str) -> bytes:
 
 
 def _by_acl(plain: Gate, acl: bytes, bit: int) -> Gate:
-    """With an ACL, the group's bits of the mode are its mask, and say nothing of the group: that class is left out.
+    """Returns the gate of a file with an ACL.
 
-    Others count as such only where no entry forbids a user or a group what all may do.
+    The group's bits of the mode are the ACL's mask then and say nothing about the group, so that class is left out.
+    Others may read only if no entry forbids a user or a group what all may do.
     """
     try:
         entries = list(_ENTRY.iter_unpack(acl[_ACL_HEAD:]))

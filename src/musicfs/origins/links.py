@@ -1,7 +1,7 @@
-"""Which symbolic links below an origin's folder are followed, and how its files are opened so that this holds.
+"""Opens files below an origin's folder, and follows only the symbolic links that the setting `links` allows.
 
-The check is the kernel's, at each open: a link, or a folder that another program swaps for a link between a look and
-an open, can't lead past it.
+The kernel checks each open: neither a link nor a folder that another program replaces by a link between a check and
+an open can lead past it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Links = Literal["all", "inside", "none"]
 """all: every link is followed. inside: those whose target lies below the origin's folder. none: no link."""
 
 LinksSetting = Annotated[Links | None, Expected("one of all, inside, none")]
-"""None: as the mount's `allow_other` says; `config.settle_links` replaces it."""
+"""None: the mount's `allow_other` decides; `config.settle_links` replaces it."""
 
 _PLACE = os.O_PATH | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -31,7 +31,8 @@ _ROUNDS = 16
 
 
 class LinkRefused(OSError):
-    """A link of the path is not to be followed: it leads out of the origin's folder, or no link is followed."""
+    """The setting `links` forbids to follow a link in the path: it leads out of the origin's folder, or every link is
+    forbidden."""
 
     def __init__(self, path: str, links: Links) -> None:
         leads = "leads out of the origin's folder" if links == "inside" else "is on its way"
@@ -39,10 +40,10 @@ class LinkRefused(OSError):
 
 
 class Below:
-    """Opens what lies below one folder, as `links` allows. Paths are relative to the folder, without "..".
+    """Opens what lies below one folder, as far as `links` allows. Paths are relative to the folder, without "..".
 
-    The folder itself may be a link. It is opened for each call, so that none of these keeps a network mount busy. All
-    methods block, and raise OSError, of which `LinkRefused` says that `links` forbids it.
+    The folder itself may be a link. Each call opens it again, so that an idle object keeps no network mount busy. All
+    methods block and raise OSError; `LinkRefused` means that `links` forbids a link in the path.
     """
 
     def __init__(self, root: str, links: Links) -> None:
@@ -50,7 +51,7 @@ class Below:
         self.links = links
 
     def open(self, path: str, flags: int = READING) -> int:
-        """A descriptor of what `path` leads to."""
+        """Returns a descriptor of what `path` leads to."""
         if self.links == "all":
             return os.open(self._full(path), flags)
         root = os.open(self._root, _PLACE | os.O_DIRECTORY)
@@ -60,7 +61,7 @@ class Below:
             os.close(root)
 
     def stat(self, path: str) -> os.stat_result:
-        """Of what `path` leads to."""
+        """Returns the attributes of what `path` leads to."""
         if self.links == "all":
             return os.stat(self._full(path))  # noqa: PTH116 (a Path costs as much as the call)
         fd = self.open(path, _PLACE)
@@ -71,7 +72,7 @@ class Below:
 
     @contextmanager
     def folder(self, path: str) -> Iterator[int]:
-        """A descriptor of the folder at `path`."""
+        """Opens the folder at `path` for as long as the context lasts."""
         fd = self.open(path, _FOLDER)
         try:
             yield fd
@@ -88,15 +89,16 @@ def _open_below(root: int, path: str, flags: int, links: Links) -> int:
     try:
         return _retried(root, path, flags, _INSIDE)
     except OSError as error:
-        # EXDEV also stands for an absolute link that leads inside. EAGAIN: folders are moved all the time.
+        # EXDEV also means an absolute link that leads inside. EAGAIN: folders are moved all the time.
         if not (error.errno in (errno.EXDEV, errno.EAGAIN) or _is_missing(error)):
             raise
-    # Where it leads is found out first. That may be out of date at once; but then the path has a link, and is refused.
+    # First find where the path leads. The answer may be out of date at once, but then the path has a link and is
+    # refused.
     return _open_without_links(root, _real(root, path), flags, links)
 
 
 def _retried(folder: int, path: str, flags: int, resolve: int) -> int:
-    """EAGAIN: something was renamed while the kernel walked over a ".." in a link."""
+    """Opens again after EAGAIN: something was renamed while the kernel walked over a ".." in a link."""
     for _ in range(_ROUNDS):
         with suppress(BlockingIOError):
             return openat2(folder, path, flags, resolve)
@@ -104,7 +106,7 @@ def _retried(folder: int, path: str, flags: int, resolve: int) -> int:
 
 
 def _real(root: int, path: str) -> str:
-    """The path without links of what `path` leads to, relative to `root`."""
+    """Returns the path, without links and relative to `root`, of what `path` leads to."""
     base = _path_of(root)
     try:
         fd = _retried(root, path, _PLACE, RESOLVE_NO_MAGICLINKS)
@@ -125,7 +127,7 @@ def _real(root: int, path: str) -> str:
 
 
 def _path_of(fd: int) -> str:
-    return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 (a Path would drop what it takes for noise)
+    return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 (a Path would normalise it)
 
 
 def _open_without_links(root: int, path: str, flags: int, links: Links) -> int:
@@ -140,7 +142,7 @@ def _open_without_links(root: int, path: str, flags: int, links: Links) -> int:
 
 
 def _walk(root: int, path: str, flags: int, links: Links) -> int:
-    """As `openat2` without links does, where the kernel has no such call: by one open for each part of the path."""
+    """Does what `openat2` without links does, on a kernel without that call: opens each part of the path by itself."""
     *folders, name = path.split("/")
     at = os.dup(root)
     try:
@@ -173,7 +175,7 @@ def _is_link(folder: int, name: str) -> bool:
 
 
 def _is_missing(error: OSError) -> bool:
-    """Whether it says that there is no such call: an old kernel, or a container's filter of calls."""
+    """Whether the error means that the call does not exist: an old kernel, or a container's filter of calls."""
     return error.errno == errno.ENOSYS or (error.errno == errno.EPERM and not _has_openat2())
 
 

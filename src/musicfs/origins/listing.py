@@ -1,4 +1,4 @@
-"""Listing folders of a mounted filesystem, one at a time. All of it blocks: for worker threads."""
+"""Lists folders of a mounted filesystem, one at a time. All of it blocks: for worker threads."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"
 class FolderListing:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
-    linked: folders that are symbolic links. left_out: links that are not to be followed. vanished: it was gone when it
-    was to be opened. times: of the folders, in nanoseconds, where listing them tells.
+    linked: folders that are symbolic links. left_out: links that must not be followed. vanished: the folder was gone
+    when it was opened. times: of the folders, in nanoseconds, where the listing has them.
     """
 
     files: list[Stat] = field(default_factory=list)
@@ -40,7 +40,7 @@ class FolderListing:
 class Lister:
     """One walk over a root: lists each folder once, however many links lead to it.
 
-    A link to something that the walk meets under its own name is left out, so that the result does not depend
+    A link to something that the walk finds under its own name is left out, so that the result does not depend
     on which comes first, nor on where the walk begins.
     """
 
@@ -51,11 +51,13 @@ class Lister:
         self.root_identity = identity_of(Path(root).stat())
         self._seen = {_key(self.root_identity)}
         self._ownership = Ownership()
-        self._gates: dict[str, Gates] = {}  # of the folders that were met and are yet to be listed
+        self._gates: dict[str, Gates] = {}  # of the folders that were found and not yet listed
 
     def list(self, under: str, files: bool = True) -> FolderListing:
-        """What `under` holds, sorted by name; without `files`, folders and what is left out. Raises OSError when not
-        all can be had."""
+        """Returns what `under` holds, sorted by name; without `files`, only folders and links that are left out.
+
+        Raises OSError when it can't list everything.
+        """
         found = FolderListing()
         prefix = f"{under}/" if under else ""
         gates = self._gates_of(under) if files else None
@@ -81,11 +83,11 @@ class Lister:
                 yield entries
 
     def file(self, path: str, about: os.stat_result) -> Stat:
-        """The file that `path` leads to, of which the system says `about`."""
+        """Returns the file that `path` leads to. about: what the system says about it."""
         return self._stat(path, about, None)
 
     def _stat(self, path: str, about: os.stat_result, gates: Gates | None) -> Stat:
-        """gates: of the folder that it is in; None: it is behind a link, or its folder was not listed."""
+        """gates: of the file's folder; None: the file is behind a link, or its folder was not listed."""
         full = f"{self._root}/{path}"
         if gates is None:
             full = os.path.realpath(full)
@@ -97,7 +99,7 @@ class Lister:
         return self._ownership.on_the_way(os.path.realpath(f"{self._root}/{folder}")) if gates is None else gates
 
     def _place(self, entry: os.DirEntry[str], path: str, found: FolderListing, gates: Gates | None) -> None:
-        """gates: of the folder that it is in; None: nobody asks for owners."""
+        """gates: of the entry's folder; None: the caller wants no files and owners."""
         linked = entry.is_symlink()
         if linked:
             if self._met_otherwise(path):
@@ -137,7 +139,7 @@ class Lister:
 
 
 def _key(identity: Identity) -> int:
-    """A third of a tuple's memory: a walk may meet a hundred thousand folders."""
+    """Takes a third of a tuple's memory: a walk may find a hundred thousand folders."""
     return identity[0] << 64 | identity[1]
 
 

@@ -1,6 +1,6 @@
-"""XML that a server sent, such as a listing: read in bounded memory, without declarations of its own.
+"""Reads XML from a server, such as a listing, in bounded memory and without declarations in the document.
 
-All of it computes for as long as the document is large: for worker threads, not for an event loop.
+The time grows with the document: call it in worker threads, not on an event loop.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from xml.etree.ElementTree import Element
 
 _DEEPEST = 16
 _MAX_PARTS = 64
-"""Elements of one record, and of all that is outside of records."""
+"""Elements of one record, and of everything outside of records."""
 _PIECE = 256 << 10
-"""Bytes that expat is given at once. It does not release the interpreter's lock within one piece, and reads a token
-that goes over several pieces again with each of them."""
+"""Bytes that expat gets at once. It holds the interpreter's lock for one piece, and reads a token that spans several
+pieces again with each of them."""
 
 
 def read_records(body: bytes, name: str, most: int, take: Callable[[Element], None], *, whole: bool = True) -> Element:
@@ -24,11 +24,11 @@ def read_records(body: bytes, name: str, most: int, take: Callable[[Element], No
         body: the document.
         name: of the records, which are children of the root; in any namespace.
         most: records that the document may have.
-        take: is given each record as soon as it is complete; may raise.
+        take: takes each record as soon as it is complete; may raise.
         whole: the document must be complete; otherwise it may end anywhere.
 
     Raises:
-        ValueError: it is not XML, is larger than allowed, or declares a document type, by which a small document can
+        ValueError: it is not XML, is larger than allowed, or declares a document type, with which a small document can
             grow without limit.
     """
     builder = _Builder(name, most, take)
@@ -46,7 +46,7 @@ def read_records(body: bytes, name: str, most: int, take: Callable[[Element], No
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Its methods in Python also let other threads run, which a parser in C alone does not."""
+    """Builds the tree. Its methods in Python also let other threads run, which a parser in C alone does not."""
 
     def __init__(self, name: str, most: int, take: Callable[[Element], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Music in an NFS export: mounted by the system, or reached from here, in user space and without root."""
+"""Music in an NFS export: mounted by the system, or read by MusicFS in user space and without root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from musicfs.origins.nfs.settings import NfsSettings, from_url
 
 
 def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
-    """See kinds.OpenOrigin."""
+    """Makes the driver: for the folder where the system has mounted the export, or for the export itself."""
     settings = NfsSettings.model_validate(dict(config.settings))
     if settings.path is not None:
         return open_mounted(config, populated=populated)
@@ -24,7 +24,7 @@ def open_nfs(config: OriginConfig, *, populated: bool = False) -> Origin:
 
 
 def _missing(config: OriginConfig) -> str | None:
-    """See kinds.OriginKind: a library of the system's, for exports that are not mounted."""
+    """Names the system library that reading an export without a mount needs (OriginKind.missing)."""
     if config.settings.get("path"):
         return None
     from musicfs.origins.nfs.libnfs import load
@@ -35,7 +35,7 @@ def _missing(config: OriginConfig) -> str | None:
         host, export = config.settings.get("host"), config.settings.get("export")
         return (
             f"Origin {config.id!r} needs the library libnfs: `apt install libnfs13` installs it (libnfs14 on newer"
-            f" systems); or mount {host}:{export}, and give its path."
+            f" systems); or mount {host}:{export}, and set the path."
         )
     return None
 

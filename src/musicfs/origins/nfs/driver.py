@@ -1,4 +1,4 @@
-"""The driver for exports that are not mounted: the event loop's side of it."""
+"""The driver for exports that are not mounted: the part that runs on the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Ts = TypeVarTuple("Ts")
 
 
 class NfsOrigin:
-    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own, on a connection each."""
+    """Reads an export; origin.Origin is the contract. Blocking calls run in the origin's own threads, on a connection
+    each."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = NfsSettings.model_validate(dict(config.settings))
@@ -38,7 +39,7 @@ class NfsOrigin:
         return await self._run(replica.path, self._files.read, replica, offset, size)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See origin.ReadsRanges: one after the other, in one turn of a thread."""
+        """Reads the ranges one after the other in one call of a thread (origin.ReadsRanges)."""
         return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
 
     async def stat(self, path: str) -> Stat:
@@ -48,7 +49,7 @@ class NfsOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See origin.SkipsFolders."""
+        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
@@ -71,14 +72,14 @@ class NfsOrigin:
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> None:
-        """Version 3 of NFS tells nobody of changes."""
+        """Returns None: version 3 of NFS reports no changes."""
 
     async def aclose(self) -> None:
         self._threads.close()
         self._files.close()
 
     async def _run(self, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
-        """Runs a blocking call in a thread. renewed: it may take as long as answers keep coming."""
+        """Runs a blocking call in a thread. renewed: the call may last as long as answers keep coming."""
         check_inside(self.id, path)
         patience = Patience(self._timeout, renewed=renewed)
         try:

@@ -1,4 +1,4 @@
-"""The files of an export, by blocking calls: for worker threads."""
+"""Reads and lists the files of an export. All methods block: for worker threads."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 
 class NfsFiles:
-    """The methods that take a session are for `call`, which gives them one and translates what they raise."""
+    """The files of one export. `call` runs the methods that take a session, and translates what they raise."""
 
     def __init__(self, origin: OriginId, export: Export, populated: bool) -> None:
         self._origin = origin
         self._export = export
         self._sessions = NfsPool(export)
-        self._places = HandleCache()
+        self._handles = HandleCache()
         detail = f"the folder {export.path} is empty; is its disk mounted at {export.host}?"
         self._check_empty = EmptyRootCheck(origin, populated, detail)
         self._filled: tuple[bytes, int] | None = None  # the root, and its time, when there last was something in it
@@ -48,7 +48,7 @@ class NfsFiles:
         self._sessions.close()
 
     def call(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts) -> T:
-        """What `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
+        """Returns what `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
         patience.heard()
         try:
             try:
@@ -56,9 +56,9 @@ class NfsFiles:
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
-            # The server forgot a handle, perhaps not the file: from the export's path on, everything anew.
+            # The server forgot a handle, perhaps not the file: find everything again from the export's path on.
             self._sessions.forget()
-            self._places.clear()
+            self._handles.clear()
             return self._attempt(patience, path, call, args)
         except TimeoutError:
             raise
@@ -72,14 +72,16 @@ class NfsFiles:
             except OSError as error:
                 if error.errno not in _GONE + _DENIED:
                     raise
-                self.check_root(session)  # that the file is gone means something only while the root is there
+                self.check_root(session)  # a missing file means something only while the root is there
                 fault = ReplicaFault.MISSING if error.errno in _GONE else ReplicaFault.DENIED
                 raise ReplicaFailed(self._origin, path, fault, error.strerror or "") from error
 
     def _failure(self, error: OSError) -> OriginFailed:
         export = self._export
         place = f"{export.host}:{export.path}"
-        if isinstance(error, ExportRefused):  # servers answer strangers as they answer those who ask for what is not
+        if isinstance(
+            error, ExportRefused
+        ):  # servers answer unknown clients as they answer requests for missing exports
             detail = f"the server does not let this machine mount {place}; see that the folder exists, and that its "
             detail += "export allows this machine and, by the option 'insecure', ports above 1023"
             return OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
@@ -93,8 +95,8 @@ class NfsFiles:
         return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")
 
     def check_root(self, session: NfsSession) -> bytes:
-        """The root's handle. Raises OriginFailed when it was emptied since it was seen with files, and OSError
-        with ESTALE when it is gone."""
+        """Returns the root's handle. Raises OriginFailed when the root is empty and had files before, and OSError with
+        ESTALE when it is gone."""
         about = session.connection.stat("/")
         if about.nlink == 0 and session.used:
             raise OSError(errno.ESTALE, "the folder was removed")
@@ -116,23 +118,23 @@ class NfsFiles:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
 
     def read_ranges(self, session: NfsSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """As `read` of each (offset, size)."""
+        """Reads each (offset, size) as `read` does."""
         return [self.read(session, replica, offset, size) for offset, size in ranges]
 
     def read(self, session: NfsSession, replica: Replica, offset: int, size: int) -> bytes:
         connection, size = session.connection, size_within(replica, offset, size)
         certain = True
         try:
-            handle, certain = self._places.find(connection, replica.path)
+            handle, certain = self._handles.find(connection, replica.path)
             return self._read_at(connection, handle, replica, offset, size)
         except (ConnectionError, TimeoutError):
             raise
         except (OSError, ReplicaFailed):
-            self._places.forget(connection, replica.path)
+            self._handles.forget(connection, replica.path)
             if certain:
                 raise
-        # What was known led elsewhere, as when a folder was replaced: what there is at the path itself?
-        handle, _ = self._places.find(connection, replica.path, afresh=True)
+        # The known handle led elsewhere, for example because a folder was replaced: walk the path from the root.
+        handle, _ = self._handles.find(connection, replica.path, afresh=True)
         return self._read_at(connection, handle, replica, offset, size)
 
     def _read_at(self, connection: Connection, handle: bytes, replica: Replica, offset: int, size: int) -> bytes:
@@ -143,7 +145,7 @@ class NfsFiles:
         except OSError:
             self._check_version(replica, connection.get_attributes(handle))  # there may be a folder now
             raise
-        # As it was when it was read, each piece by itself: so all of them are of that version.
+        # Each piece has the attributes of its own time, so all of them are of that version.
         if not pieces or any(piece.about is None for piece in pieces):
             self._check_version(replica, connection.get_attributes(handle))
         for piece in pieces:
@@ -165,13 +167,14 @@ class NfsFiles:
         return Stat(path, about.size, about.mtime_ns)
 
     def begin(self, session: NfsSession, under: str) -> tuple[bytes, Stat | None]:
-        """The root, and the file that is at `under` unless a folder is."""
+        """Returns the root, and the file at `under`, or None if there is a folder."""
         root = self.check_root(session)
         about = session.connection.stat(f"/{under}")
         return root, Stat(under, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
 
     def list(self, session: NfsSession, root: bytes, folder: str) -> FolderListing:
-        """What `folder` holds. Links are left out: what they lead to inside the export is met under its own name."""
+        """Returns what `folder` holds. Links are left out: what they lead to in the export is listed under its own
+        name."""
         found = FolderListing()
         try:
             entries = sorted(session.connection.list(f"/{folder}"))
@@ -186,7 +189,7 @@ class NfsFiles:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if not is_usable(entry.name) or not is_in_reach(path):
                 continue
-            about = entry if entry.mode else self._look(session, path)
+            about = entry if entry.mode else self._stat_if_there(session, path)
             if about is None:
                 continue
             if stat.S_ISREG(about.mode):
@@ -199,8 +202,8 @@ class NfsFiles:
     def _unlisted(self, folder: str) -> OriginFailed:
         return OriginFailed(self._origin, OriginFault.DENIED, f"the folder {folder!r} may not be listed")
 
-    def _look(self, session: NfsSession, path: str) -> NfsStat64 | None:
-        """What the listing did not tell; None: it has gone meanwhile."""
+    def _stat_if_there(self, session: NfsSession, path: str) -> NfsStat64 | None:
+        """Returns the attributes that the listing lacks; None if the file has gone meanwhile."""
         try:
             return session.connection.stat(f"/{path}")
         except OSError as error:
@@ -210,7 +213,7 @@ class NfsFiles:
 
 
 def _read_exactly(connection: Connection, handle: bytes, offset: int, size: int) -> list[Piece]:
-    """Less only when the file ends before."""
+    """Reads all `size` bytes, fewer only at the end of the file."""
     found: list[Piece] = []
     done = 1
     while size > 0 and done:

@@ -1,8 +1,8 @@
-"""Stands between libnfs and a server, so that libnfs gets nothing but well-formed replies (see replies.py).
+"""Stands between libnfs and a server, so that libnfs gets only well-formed replies (see replies.py).
 
-libnfs makes its connection by itself and offers no way to be given one. So the socket behind its descriptor is replaced
-by one end of a pair, whose other end is here, together with the server's own socket. All of it runs in the thread that
-drives libnfs.
+libnfs makes its own connection and accepts no other. So this module replaces the socket behind its descriptor by one
+end of a pair, and holds the other end together with the server's socket. Everything runs in the thread that drives
+libnfs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from musicfs.origins.nfs.rpc import MAX
 from musicfs.origins.nfs.xdr import Malformed
 
 _CALL = 4 << 10
-_MAX_TURNS = 1000  # in which libnfs takes a reply that lies before it
+_MAX_TURNS = 1000  # calls of libnfs in which it must take a reply that is ready
 
 
 class Guard:
-    """Takes the place of libnfs's connection at descriptor `fd`, which may still be in the making.
+    """Replaces libnfs's connection at descriptor `fd`, which may still be connecting.
 
-    Nothing blocks but `wait`. Raises ConnectionError, with the number of what happened.
+    Only `wait` blocks. Methods raise ConnectionError, whose errno says what happened.
     """
 
     def __init__(self, fd: int) -> None:
@@ -44,24 +44,24 @@ class Guard:
         self._poll = select.poll()
 
     def close(self) -> None:
-        """What is libnfs's own stays open."""
+        """Closes our end and the server's socket; libnfs closes its own end."""
         self._server.close()
         self._ours.close()
         self.replies.close()
 
     def guards(self, fd: int) -> bool:
-        """Whether this is still the connection that it was made for; libnfs may have made another since."""
+        """Whether `fd` is still the connection that this guard replaced; libnfs may have made another since."""
         return fd == self._fd and _identity(fd) == self._identity
 
     def idle(self) -> bool:
-        """Whether the server has sent nothing, its end included. Nothing is under way."""
+        """Whether the server has neither sent anything nor closed the connection. No call may be under way."""
         return not _ready(self._server, select.POLLIN, 0)
 
     def forward(self) -> None:
-        """Sends what libnfs has written."""
+        """Sends to the server what libnfs has written."""
         with suppress(BlockingIOError):
             while data := self._ours.recv(_CALL):
-                self.replies.note_calls(data)
+                self.replies.record_calls(data)
                 self._unsent += data
         self._send()
 
@@ -71,7 +71,7 @@ class Guard:
         self._send()
 
     def wait(self, secs: float) -> bool:
-        """Sends what is unsent, and waits for the server. Whether there is something to take or to send."""
+        """Sends what is unsent, and waits for the server. Returns whether there is something to take or to send."""
         if self._unsent:
             self._send()
         self._poll.register(self._server, select.POLLIN | (select.POLLOUT if self._unsent else 0))
@@ -83,7 +83,8 @@ class Guard:
         return bool(found)
 
     def take(self) -> list[memoryview]:
-        """The replies for libnfs that have come, whole and well-formed; they last until the next call."""
+        """Returns the replies for libnfs that have arrived, complete and well-formed; they are valid until the next
+        call."""
         try:
             size = self._server.recv_into(self.replies.space())
         except BlockingIOError:
@@ -98,7 +99,7 @@ class Guard:
             raise ConnectionError(errno.EBADMSG, f"a reply of the server {malformed}") from None
 
     def hand_over(self, reply: memoryview, serve: Callable[[], None]) -> None:
-        """serve: has libnfs take what it can. It may open another connection by that."""
+        """Passes a reply on to libnfs. serve: lets libnfs take what it can; libnfs may open another connection then."""
         rest = reply
         while rest and self.guards(self._fd):
             with suppress(BlockingIOError):

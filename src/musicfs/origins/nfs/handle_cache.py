@@ -1,4 +1,4 @@
-"""Which handle leads to which path, as far as is known: so that not each file is walked to from the export's root."""
+"""Remembers the handles of paths, so that not every read walks from the export's root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from musicfs.origins.nfs.rpc import Found
 from musicfs.system.lru import Lru
 
 _MAX = 4096
-_BELIEVED_SECS = 60.0  # as kernels believe what they know of names on NFS
+_BELIEVED_SECS = 60.0  # as long as kernels trust names that they cached from NFS
 
 _Key = tuple[bytes, str]
 """The handle of the export's root, and a path below it."""
@@ -21,7 +21,8 @@ _Key = tuple[bytes, str]
 
 @dataclass(slots=True)
 class _Known:
-    """since: when the walk began that led to it. looked_up: files that were looked up in it, a folder."""
+    """A handle. since: when the walk to it started. looked_up: how many files were looked up in it, if it is a
+    folder."""
 
     handle: bytes
     since: float
@@ -29,11 +30,11 @@ class _Known:
 
 
 class HandleCache:
-    """Handles of folders and files below an export, at most `most`; those unused for longest go first. For any thread.
+    """Keeps at most `most` handles of folders and files below an export, the most recently used. For any thread.
 
-    Handles belong to no connection. One leads to the same file or folder for ever, wherever that is moved, so that
-    what is found by one that was known may be at the path no more. None is believed for longer than `believed_secs`
-    after the walk from the root that led to it.
+    Handles belong to no connection. A handle always leads to the same file or folder, wherever that is moved, so what
+    a known handle leads to may no longer be at the path. No handle is trusted for longer than `believed_secs` after
+    the walk from the root that led to it.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class HandleCache:
         self._known: Lru[_Key, _Known] = Lru(most)
 
     def find(self, connection: Connection, path: str, *, afresh: bool = False) -> tuple[bytes, bool]:
-        """The handle of what is at the path, and whether that is certain, as nothing known was used.
+        """Returns the handle of what is at the path, and whether that is certain because no cached handle was used.
 
-        afresh: from the root on. Links are followed. Raises OSError.
+        afresh: walk from the root. Links are followed. Raises OSError.
         """
         names = path.split("/")
         known = None if afresh else self._deepest(connection.root(), names)
@@ -61,7 +62,7 @@ class HandleCache:
         return self._walk(connection, names, connection.root(), 0, self._clock()), True
 
     def _walk(self, connection: Connection, names: list[str], handle: bytes, depth: int, since: float) -> bytes:
-        """On from the handle of what the first `depth` names lead to."""
+        """Walks on from the handle of what the first `depth` names lead to."""
         root, last = connection.root(), len(names) - 1
         for number in range(depth, len(names)):
             folder = root, "/".join(names[:number])
@@ -76,8 +77,8 @@ class HandleCache:
         return handle
 
     def _is_second(self, folder: _Key) -> bool:
-        """Whether one file was looked up in the folder before: who reads two will read more, and then the first of
-        them does not wait for the others' sake."""
+        """Whether one file was looked up in the folder before: a program that reads two will read more. So the first
+        one does not wait for the names of the others."""
         with self._lock:
             found = self._known.get(folder)
             if found is not None:
@@ -91,7 +92,7 @@ class HandleCache:
                 self._keep((root, f"{path}/{name}"), _Known(handle, since))
 
     def forget(self, connection: Connection, path: str) -> None:
-        """The path's handle, and those of the folders above it."""
+        """Drops the path's handle, and those of the folders above it."""
         root, names = connection.root(), path.split("/")
         with self._lock:
             for number in range(len(names)):
@@ -102,7 +103,7 @@ class HandleCache:
             self._known.clear()
 
     def _deepest(self, root: bytes, names: list[str]) -> tuple[bytes, int, float] | None:
-        """What is known of the path or of the nearest folder above it: the handle, its depth, the time of the walk."""
+        """Returns what is known of the path or of the nearest folder above it: handle, depth, time of the walk."""
         oldest = self._clock() - self._believed_secs
         with self._lock:
             for depth in range(len(names), 0, -1):
@@ -117,5 +118,5 @@ class HandleCache:
         with self._lock:
             before = self._known.get(key)
             if before is not None and before.handle == known.handle:
-                known.looked_up = before.looked_up  # two walked there in the same time
+                known.looked_up = before.looked_up  # two threads walked there at the same time
             self._known.put(key, known)

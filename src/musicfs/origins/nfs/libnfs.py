@@ -32,9 +32,9 @@ SONAMES = ("libnfs.so.13", "libnfs.so.14")
 """Releases 4 and 5, whose interfaces are the same as far as it is used here; release 6 changed them."""
 
 _MAX_GROUPS = 16  # RFC 5531
-_NEIGHBOURS = 16 << 10  # bytes of an answer that tells some of a folder: about 80 names
-_MIN_READ, _MAX_READ = 4 << 10, 1 << 20  # bytes of one call, whatever the server says that it takes
-_LOOK_SECS = 0.1  # how often a call that waits looks whether its caller still does
+_NEIGHBOURS = 16 << 10  # bytes of an answer with a part of a folder: about 80 names
+_MIN_READ, _MAX_READ = 4 << 10, 1 << 20  # bytes of one call, whatever size the server announces
+_LOOK_SECS = 0.1  # how often a waiting call checks whether its caller still waits
 
 
 class NfsStat64(c.Structure):
@@ -59,7 +59,7 @@ class NfsStat64(c.Structure):
 
 
 class NfsEntry(NamedTuple):
-    """What a folder holds under one name. mode: 0 when the server did not tell the attributes."""
+    """One entry of a folder. mode: 0 when the server sent no attributes."""
 
     name: str
     mode: int
@@ -94,7 +94,7 @@ _Answered = c.CFUNCTYPE(None, c.c_int, c.c_void_p, c.c_void_p, c.c_void_p)
 
 @functools.cache
 def load() -> c.CDLL:
-    """The library, its functions typed. Raises OSError when it is not installed."""
+    """Loads the library and types its functions. Raises OSError when it is not installed."""
     library = _find()
     context, handle, text, done = c.c_void_p, c.c_void_p, c.c_char_p, (_Answered, c.c_void_p)
     for name, result, arguments in (
@@ -136,7 +136,7 @@ def _find() -> c.CDLL:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Where a folder is to be had. Ports that are None are asked of the server's rpcbind."""
+    """Where an exported folder is. Ports that are None come from the server's rpcbind."""
 
     host: str
     path: str
@@ -147,7 +147,7 @@ class Export:
 class Patience:
     """How long one call may take: until `secs` from now, or from the last answer's arrival if `renewed`.
 
-    The caller sets `ended` when it waits no more; the call then ends soon.
+    The caller sets `ended` when it no longer waits; the call then ends soon.
     """
 
     def __init__(self, secs: float, renewed: bool = False) -> None:
@@ -157,7 +157,7 @@ class Patience:
         self._until = time.monotonic() + secs
 
     def left(self) -> float:
-        """Seconds; none when the caller has gone."""
+        """Returns the seconds that are left; 0 when the caller no longer waits."""
         return 0.0 if self.ended else max(0.0, self._until - time.monotonic())
 
     def heard(self) -> None:
@@ -168,9 +168,9 @@ class Patience:
 class Connection:
     """One connection to an export; `mount` makes it. For one thread at a time.
 
-    Paths are absolute, from the export's root. Everything blocks for as long as `patience` lasts, and raises OSError:
-    ConnectionError when the connection failed (errno says how), TimeoutError when there was no answer; both leave it
-    fit for nothing but `close`. All others are the server's own answers.
+    Paths are absolute, from the export's root. Every method blocks for at most `patience`, and raises OSError:
+    ConnectionError when the connection failed (errno says how), TimeoutError when there was no answer; after both,
+    only `close` may follow. All others are the server's own answers.
     """
 
     def __init__(self, export: Export, patience: Patience) -> None:
@@ -207,50 +207,52 @@ class Connection:
         self._read_size = min(max(_MIN_READ, self._lib.nfs_get_readmax(self._nfs)), _MAX_READ)
 
     def _options(self) -> str:
-        """A URL, since release 4 takes the ports in no other way."""
+        """Returns a URL, because release 4 accepts the ports in no other way."""
         options = {"version": 3, "autoreconnect": 0, "dircache": 0, "auto-traverse-mounts": 0}
         options |= {} if self._export.port is None else {"nfsport": self._export.port}
         options |= {} if self._export.mount_port is None else {"mountport": self._export.mount_port}
         return "nfs://host/?" + "&".join(f"{name}={quote(str(value))}" for name, value in options.items())
 
     def root(self) -> bytes:
-        """What the server knows the export's root by. Another folder at the same path has another one, even where it
-        was given the inode number of the old one."""
+        """Returns the handle of the export's root. Another folder at the same path has another handle, even if it has
+        the inode number of the old one."""
         handle = self._lib.nfs_get_rootfh(self._nfs).contents
         return c.string_at(handle.data, handle.length)
 
     def alive(self) -> bool:
-        """Whether the server still keeps the connection, as far as can be told at once. Nothing is under way on it."""
+        """Whether the server still keeps the connection, as far as is known without waiting. No call may be under
+        way."""
         return self._guard is not None and self._lib.nfs_get_fd(self._nfs) >= 0 and self._guard.idle()
 
     def close(self) -> None:
         """Ends what is under way. Never blocks."""
         nfs, self._nfs = self._nfs, None
         if nfs is not None:
-            self._turn += 1  # it calls back for all that is under way: nobody waits for that
+            self._turn += 1  # libnfs calls back for everything under way; no caller waits for that
             self._lib.nfs_destroy_context(nfs)
         if self._guard is not None:
             self._guard.close()
 
     def stat(self, path: str) -> NfsStat64:
-        """Links are followed, within the export."""
+        """Returns the attributes of what `path` leads to. Links are followed within the export."""
         return self._perform(_attributes, self._lib.nfs_stat64_async, encode_path(path))
 
     def look_up(self, folder: bytes, name: str) -> Found:
-        """What a folder has under the name. Links are not followed.
+        """Returns what a folder has under the name. Links are not followed.
 
-        A handle is an address, and holds nothing at the server."""
+        A handle is an address; the server keeps no state for it."""
         return self._granted([rpc.look_up(folder, name)])[0]
 
     def look_up_among(self, folder: bytes, name: str) -> tuple[Found, dict[str, Found]]:
-        """The same, and in the same time what else is in the folder, as far as one answer tells."""
+        """Does the same, and returns what else is in the folder, as far as one answer contains it, in the same round
+        trip."""
         found, others = self._ask([rpc.look_up(folder, name), rpc.list_some(folder, _NEIGHBOURS)])
         if isinstance(found, OSError):
             raise found
         return found, {} if isinstance(others, OSError) else others
 
     def walk(self, path: str) -> bytes:
-        """The handle of a file. Links are followed, as by `stat`."""
+        """Returns the handle of a file. Links are followed, as in `stat`."""
         file = self._perform(_pointer, self._lib.nfs_open_async, encode_path(path), os.O_RDONLY)
         handle = self._lib.nfs_get_fh(file).contents
         found = c.string_at(handle.data, handle.length)
@@ -261,9 +263,9 @@ class Connection:
         return self._granted([rpc.get_attributes(file)])[0]
 
     def read(self, file: bytes, offset: int, size: int) -> Sequence[Piece]:
-        """Pieces without a gap, from `offset` on; the server may give less than it is asked for.
+        """Returns pieces without a gap, from `offset` on; the server may send fewer bytes than the call asks for.
 
-        It is asked for all of them at once, each as large as it takes."""
+        The call asks for all of them at once, each as large as the server allows."""
         most = self._read_size
         sizes = [min(most, size - start) for start in range(0, size, most)]
         calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
@@ -274,7 +276,7 @@ class Connection:
         return found[: next(short, len(found)) + 1]
 
     def list(self, path: str) -> list[NfsEntry]:
-        """All that is in a folder, in no order."""
+        """Returns everything in a folder, in no order."""
         folder = self._perform(_pointer, self._lib.nfs_opendir_async, encode_path(path))
         found = []
         while entry := self._lib.nfs_readdir(self._nfs, folder):
@@ -287,7 +289,8 @@ class Connection:
         return [entry for entry in found if entry.name not in (".", "..")]
 
     def _perform(self, convert: Callable[[int, int | None], T], start: Callable[..., int], *args: object) -> T:
-        """Starts a call and serves the connection until it is answered; what `convert` makes of the answer."""
+        """Starts a call and serves the connection until its answer is here. Returns what `convert` makes of the
+        answer."""
         self._turn += 1
         self._done, self._answer, self._convert = False, None, convert
         self._lib.nfs_set_error(self._nfs, b"")  # else an old one might be taken for this call's
@@ -302,23 +305,24 @@ class Connection:
         return cast(T, self._answer)
 
     def _take_answer(self, status: int, _nfs: object, data: int | None, turn: int) -> None:
-        """Called by the library, also late, for calls that nobody waits for any more. `data` is its own memory."""
+        """libnfs calls this, also late, for calls that no caller waits for. `data` is the library's memory."""
         if turn == self._turn and not self._done:
             self._answer, status = self._converted(status, data) if status >= 0 else (None, status)
-            if status < 0 and data and not self._mounted:  # later it may be anything
+            if status < 0 and data and not self._mounted:  # after the mount it may point to anything
                 self._complaint = c.string_at(data).decode(errors="replace")
             self._status = status
             self._done = True
 
     def _converted(self, status: int, data: int | None) -> tuple[object, int]:
-        """What is raised in a call of the library's would be lost, and the answer waited for."""
+        """Converts an answer. An exception inside a callback of libnfs would be lost, and the call would wait
+        forever."""
         try:
             return self._convert(status, data), status
         except Exception:
             return None, -errno.EIO
 
     def _granted(self, calls: Sequence[NfsCall[T]]) -> Sequence[T]:
-        """What is answered to all of them. Raises the first refusal."""
+        """Returns the answers to all calls. Raises the first refusal."""
         replies = self._ask(calls)
         for reply in replies:
             if isinstance(reply, OSError):
@@ -326,7 +330,7 @@ class Connection:
         return replies
 
     def _ask(self, calls: Sequence[NfsCall[Any]]) -> Sequence[Any]:
-        """Sends the calls all at once, and waits for their answers; refusals among these are OSErrors."""
+        """Sends all calls at once and waits for their answers. Refusals are OSErrors among them."""
         guard = self._guarded()
         replies = guard.replies
         numbers = [replies.expect(call) for call in calls]
@@ -342,7 +346,7 @@ class Connection:
         return answers
 
     def _serve(self) -> None:
-        """Takes and sends what can be at once, or waits a moment for that."""
+        """Sends and receives what is possible at once, or waits a moment for that."""
         guard = self._guarded()
         if self._lib.nfs_which_events(self._nfs) & select.POLLOUT:
             self._let(select.POLLOUT)
@@ -355,7 +359,7 @@ class Connection:
             self._check_patience()
 
     def _exchange(self, guard: Guard) -> None:
-        """Waits a moment for the server, and takes what it has sent."""
+        """Waits a moment for the server, and receives what it has sent."""
         if guard.wait(min(_LOOK_SECS, self.patience.left())):
             before = guard.replies.records
             replies = guard.take()
@@ -369,12 +373,13 @@ class Connection:
             raise TimeoutError(errno.ETIMEDOUT, "no answer")
 
     def _let(self, events: int) -> None:
-        """Has the library do what it can."""
+        """Lets libnfs send or receive."""
         if self._lib.nfs_service(self._nfs, events) < 0 and not self._done:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
 
     def _guarded(self) -> Guard:
-        """The guard of the library's present connection; it makes one for mounting, and another for all else."""
+        """Returns the guard of libnfs's present connection: libnfs makes one to mount, and another for everything
+        else."""
         fd = self._lib.nfs_get_fd(self._nfs)
         if fd < 0:
             raise ConnectionError(errno.ECONNRESET, self._error_text())
@@ -389,12 +394,12 @@ class Connection:
         return text.decode(errors="replace") or self._complaint or "the connection was lost"
 
     def _failure(self, number: int) -> OSError:
-        """What the server answered. The library says EFAULT for a failed read and for a lost connection alike, and
-        EINTR when it gave up itself; its text knows more."""
+        """Returns the server's answer as an error. libnfs reports EFAULT for a failed read as for a lost connection,
+        and EINTR when it gave up itself; its text says more."""
         text = self._error_text()
         if named := re.search(r"NFS3ERR_([A-Z]+)", text):
             number = errno.ESTALE if named[1] == "BADHANDLE" else getattr(errno, f"E{named[1]}", errno.EIO)
-        if "not accepted by the server" in text:  # as when it serves privileged ports only
+        if "not accepted by the server" in text:  # for example when it serves only privileged ports
             number = errno.EACCES
         if number in (errno.EFAULT, errno.EINTR):
             return ConnectionError(errno.ECONNRESET, text)

@@ -1,4 +1,4 @@
-"""Connections to one NFS export: made when they are wanted, kept while they are fit."""
+"""A pool of connections to one NFS export: made when needed, kept while they work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ExportRefused(OSError):
 class NfsSession:
     """A connection. For one thread at a time.
 
-    used: there were calls on it before; what it knows of the root may be old.
+    used: there were calls on it before, so what it knows about the root may be old.
     """
 
     connection: Connection
@@ -36,8 +36,8 @@ class NfsPool:
 
     @contextmanager
     def one(self, patience: Patience) -> Iterator[NfsSession]:
-        """A session for the calls within. What they raise decides whether it is kept: a failed connection is not,
-        nor one whose root the server has forgotten."""
+        """Lends a session. What the calls raise decides whether the pool keeps it: not when the connection failed, nor
+        when the server has forgotten its root."""
         session = self._take(patience)
         try:
             yield session
@@ -53,7 +53,7 @@ class NfsPool:
         self._put(session)
 
     def forget(self) -> None:
-        """Closes the connections that nobody uses now."""
+        """Closes the connections that are not in use."""
         while self._idle:
             try:
                 self._idle.pop().connection.close()
@@ -61,7 +61,7 @@ class NfsPool:
                 return
 
     def close(self) -> None:
-        """Those in use follow when they come free."""
+        """Closes the pool. Connections in use are closed when they are returned."""
         self._closed = True
         self.forget()
 

@@ -20,14 +20,14 @@ from musicfs.origins.nfs.xdr import Cursor, Malformed
 _RPCBIND, _MOUNT = 100000, 100005
 _MARK = 0x80000000
 _PIECE = 272 << 10
-"""Bytes of a buffer at first: a read of 256 KiB and what is around it."""
+"""Initial size of the buffer, in bytes: a read of 256 KiB with its headers."""
 _MAX_FRAGMENTS = 1000  # of one record
 _ATTRIBUTES = 84  # bytes of fattr3
 _MAX_LINK = 4096
 _MAX_FLAVOURS = 64
 READDIRPLUS = 17
 _SMALL_PAGE = 50
-"""Names that a page with fewer counts for: so no server sends such pages for long."""
+"""A page with fewer names counts as this many: so no server can send such pages for long."""
 
 
 class Procedure(NamedTuple):
@@ -55,7 +55,7 @@ class Replies:
         self._record = bytearray()
         self._fragments = 0
 
-    def note_calls(self, data: bytes) -> None:
+    def record_calls(self, data: bytes) -> None:
         """Takes what libnfs sends: records of one fragment each."""
         self._outgoing += data
         while len(self._outgoing) >= 4:
@@ -68,7 +68,7 @@ class Replies:
             self._asked[call[:4]] = Procedure(program, procedure)
 
     def expect(self, call: NfsCall[Any]) -> bytes:
-        """The number to send a call of rpc.py with, which no other call has now."""
+        """Registers a call of rpc.py. Returns the number to send it with, which no other call has now."""
         while True:
             number = random.randbytes(4)
             if number not in self._asked and number not in self._expected:
@@ -80,7 +80,7 @@ class Replies:
         return bool(self._expected)
 
     def space(self) -> memoryview:
-        """Where the caller puts what arrives next, never empty. Ends what `received` returned."""
+        """Returns the memory for what arrives next, never empty. What `received` returned is no longer valid then."""
         if self._start:
             rest = self._end - self._start
             self._buffer[:rest] = self._buffer[self._start : self._end]
@@ -92,7 +92,7 @@ class Replies:
         return self._buffer[self._end :]
 
     def close(self) -> None:
-        """Frees the memory; nothing else can be done afterwards."""
+        """Frees the memory. Call nothing else afterwards."""
         self._buffer = memoryview(b"")
 
     def received(self, size: int) -> list[memoryview]:
@@ -122,7 +122,7 @@ class Replies:
         return found
 
     def _joined(self, fragment: memoryview, last: bool) -> memoryview | None:
-        """The record that the fragment, with its head, is the last of."""
+        """Adds a fragment, which has its head. Returns the record if the fragment is its last, else None."""
         if last and not self._record:  # as nearly all come
             return fragment
         self._record += fragment[4:]
@@ -137,7 +137,7 @@ class Replies:
         return memoryview(whole)
 
     def _is_for_libnfs(self, record: memoryview) -> bool:
-        """Checks the record, which has a head; keeps the answer if it is one to a call of ours."""
+        """Checks the record, which has a head. Keeps the answer if it is one to a call of rpc.py, and returns False."""
         self.records += 1
         number = bytes(record[4:8])
         if (ours := self._expected.pop(number, None)) is not None:
@@ -152,7 +152,7 @@ class Replies:
 
 
 def _refusal(reply: Cursor) -> OSError | None:
-    """Reads what comes before a result. None: a result follows. Raises Malformed."""
+    """Reads what comes before a result. Returns None if a result follows. Raises Malformed."""
     if reply.word() != 1:
         raise Malformed("is none")
     refused = reply.word()
@@ -171,7 +171,7 @@ def _refusal(reply: Cursor) -> OSError | None:
 
 
 def _checked(call: Procedure, record: memoryview) -> int:
-    """The names in the reply, which is well-formed, and follows a head of 4 bytes. Raises Malformed."""
+    """Checks a reply, which follows a head of 4 bytes. Returns how many names it lists. Raises Malformed."""
     reply = Cursor(record, 8)
     if _refusal(reply) is not None:
         return 0
@@ -182,7 +182,7 @@ def _checked(call: Procedure, record: memoryview) -> int:
 
 
 def _nfs(granted: Callable[[Cursor], int | None], refused: bool = True) -> Callable[[Cursor], int | None]:
-    """refused: a refusal has attributes, too."""
+    """Makes a check of a result of NFS. refused: a refusal has attributes, too."""
 
     def check(reply: Cursor) -> int | None:
         if reply.word():
@@ -226,12 +226,12 @@ def _data(reply: Cursor) -> None:
 def _mounted(reply: Cursor) -> None:
     reply.skip_handle()
     if (flavours := reply.word()) > _MAX_FLAVOURS:
-        raise Malformed(f"knows {flavours} ways to say who asks")
+        raise Malformed(f"has {flavours} flavours of authentication")
     reply.skip(4 * flavours)
 
 
 def _listed(reply: Cursor, more: bool) -> int:
-    """more: with attributes and handles, READDIRPLUS."""
+    """Checks a listing. more: READDIRPLUS, with attributes and handles."""
     reply.skip_attributes()
     reply.skip(8)
     count = 0

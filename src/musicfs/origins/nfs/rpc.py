@@ -1,4 +1,4 @@
-"""Calls of NFS version 3 (RFC 1813, section 3.3) that are encoded here, and sent beside those of libnfs.
+"""Calls of NFS version 3 (RFC 1813, section 3.3) that MusicFS encodes itself and sends beside those of libnfs.
 
 They read a file as the protocol allows and the library's own calls do not: from a handle that is already known, with
 the file's attributes out of the same reply as its bytes. The reply's bytes are copied once.
@@ -26,7 +26,7 @@ _VERSION, _RPC_VERSION, _AUTH_SYS = 3, 2, 1
 _LAST_FRAGMENT = 0x80000000
 
 _ERRORS = {63: errno.ENAMETOOLONG, 69: errno.EDQUOT, 70: errno.ESTALE, 71: errno.EREMOTE, 10001: errno.ESTALE}
-"""Of nfsstat3, those that Linux has by other numbers. 10001 is NFS3ERR_BADHANDLE."""
+"""The values of nfsstat3 that Linux has under other numbers. 10001 is NFS3ERR_BADHANDLE."""
 
 _LAST_COMMON_ERROR = 31  # up to here the numbers are the same
 
@@ -56,7 +56,7 @@ Found = tuple[bytes, NfsAttributes | None]
 
 
 def unix_credentials(machine: bytes, uid: int, gid: int, groups: Sequence[int]) -> bytes:
-    """Who calls, encoded for `encode`."""
+    """Encodes who calls, for `encode`."""
     body = words(0) + opaque(machine) + words(uid, gid, len(groups), *groups)
     return words(_AUTH_SYS) + opaque(body) + words(0, 0)
 
@@ -65,7 +65,7 @@ def encode(number: bytes, credentials: bytes, call: NfsCall[T]) -> bytes:
     """The record to send.
 
     Args:
-        number: four bytes, by which the reply names its call.
+        number: four bytes that the reply repeats.
         credentials: of `unix_credentials`.
         call: the call.
     """
@@ -79,7 +79,7 @@ def look_up(folder: bytes, name: str) -> NfsCall[Found]:
 
 
 def list_some(folder: bytes, most: int) -> NfsCall[dict[str, Found]]:
-    """Of what the folder holds, as much as goes into `most` bytes, by name; those without a handle left out."""
+    """Lists a part of the folder, of at most `most` bytes, by name; leaves out names without a handle."""
     return NfsCall(17, opaque(folder) + hyper(0) + bytes(8) + words(most, most), _listed)
 
 

@@ -1,4 +1,4 @@
-"""What an export's table in the configuration may say, and the URL that says the same."""
+"""The settings of an NFS origin, from a table of the configuration or from a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NfsSettings(BaseModel):
     """Either `path`, where the system has mounted the export, or `host` and `export`.
 
     links: which symbolic links are followed, with `path`. port, mount_port: of the NFS service and of the mount
-    service; those that are not given are asked of the server's rpcbind.
+    service; the server's rpcbind knows those that are not given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,9 +33,7 @@ class NfsSettings(BaseModel):
     port: _Port = None
     mount_port: _Port = None
     links: LinksSetting = None
-    version: Annotated[
-        Literal[3], Expected("3; an export that has version 4 alone is to be mounted, and given by its path")
-    ] = 3
+    version: Annotated[Literal[3], Expected("3; mount an export that has only version 4, and set its path")] = 3
 
     @model_validator(mode="after")
     def _one_way(self) -> NfsSettings:
@@ -50,7 +48,7 @@ class NfsSettings(BaseModel):
 
 
 def from_url(url: SplitResult) -> dict[str, object]:
-    """nfs://host[:port]/export[?mount_port=N], as OriginKind.from_url.
+    """nfs://host[:port]/export[?mount_port=N]: OriginKind.from_url.
 
     The whole path is the export, as with mount(8): servers let folders below an exported one be mounted too.
     """
