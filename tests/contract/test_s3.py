@@ -317,7 +317,7 @@ async def test_a_mangled_file_of_keys_is_told_without_its_text(env: S3Env, no_ke
 async def test_secrets_are_in_no_repr(env: S3Env) -> None:
     origin = await env.open()
     await origin.health()
-    shown = f"{env.config()!r} {origin!r} {vars(origin)!r} {vars(origin._keys)!r} {vars(origin._bucket)!r}"
+    shown = f"{env.config()!r} {origin!r} {vars(origin)!r} {vars(origin._credentials)!r} {vars(origin._bucket)!r}"
     assert SECRET_ACCESS_KEY not in shown
 
 

@@ -26,7 +26,7 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, UsageError, UserError
 from musicfs.model import Replica, Stat
 from musicfs.origins.s3.client import Bucket
-from musicfs.origins.s3.credentials import KeyChain
+from musicfs.origins.s3.credentials import CredentialChain
 from musicfs.origins.s3.driver import S3Origin
 from musicfs.origins.s3.listing import Folders, is_shown, parse_page
 from musicfs.origins.s3.settings import S3Settings, from_url
@@ -213,7 +213,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
 
 async def look(**settings: str) -> list[Signer]:
     config = OriginConfig.model_validate({"id": "cloud", "origin_type": "s3", "bucket": "music", **settings})
-    chain = KeyChain(config, S3Settings.model_validate(dict(config.settings)))
+    chain = CredentialChain(config, S3Settings.model_validate(dict(config.settings)))
     threads = WorkerThreads("test", 1)
     try:
         return await asyncio.gather(*(chain.get(threads) for _ in range(5)))
@@ -276,7 +276,7 @@ class Answering:
             yield piece
 
 
-class KnownKeys(KeyChain):
+class KnownKeys(CredentialChain):
     async def get(self, threads: WorkerThreads) -> Signer:
         return Signer(ReadOnlyCredentials("id", "secret", None), "eu-west-1")
 

@@ -1,4 +1,4 @@
-"""Requests to one bucket, and what went wrong with them: the only module that knows aiohttp here."""
+"""Sends requests to one bucket and translates their failures. The only module of this kind that uses aiohttp."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
-from musicfs.origins.s3.credentials import KeyChain
+from musicfs.origins.s3.credentials import CredentialChain
 from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _CLOSING_SECS = 1.0
 _MAX_ERROR = 16 << 10
-"""Bytes of an error's answer that are taken; Amazon's have 1 KB, and what is beyond is of no interest."""
+"""Bytes of an error's answer that are read; Amazon's have 1 KB, and nothing beyond is of interest."""
 _MIN_RATE = 16 << 10
-"""Bytes that have to come within the patience, or else the whole answer does not come in time."""
+"""Bytes that must arrive within the patience, or else the whole answer comes too late."""
 _BUFFER = 512 << 10
-"""Bytes of an answer that may wait to be taken, about; with aiohttp's own 64 KiB the connection is paused again and
+"""About how many bytes of an answer may wait to be read; with aiohttp's own 64 KiB the connection pauses again and
 again."""
 
 Take = Callable[[bytes], None]
@@ -36,7 +36,7 @@ Take = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class S3Response:
-    """headers: by names in lower case. body: of a HEAD, empty."""
+    """An answer. headers: by names in lower case. body: empty for a HEAD."""
 
     status: int
     headers: Mapping[str, str]
@@ -44,20 +44,23 @@ class S3Response:
 
 
 class Bucket:
-    """Sends requests to one bucket, at most `connections` at a time, signed with the keys of `chain`.
+    """Sends requests to one bucket, at most `connections` at a time, signed with the credentials of `chain`.
 
-    url_in: the bucket's address, by the region.
+    Nothing is tried again, except a request on a kept connection that the server has closed. The first request makes
+    the session, which belongs to its event loop.
 
-    patience: seconds that a request may wait for its answer to begin, and then for each next piece of it, so that a
-    large answer may take long where the way is slow. All of it may take as long again for each 16 KiB that it may have:
-    by a byte now and then no server holds a call for long.
-
-    Nothing is tried again, but for a request on a kept connection that turns out to have been closed. The session
-    is made by the first request, and belongs to its event loop.
+    Args:
+        origin: the origin.
+        url_in: returns the bucket's address in a region.
+        chain: finds the credentials.
+        connections: requests at a time.
+        patience: seconds that a request may wait for its answer to begin, and then for each next piece of it, so that
+            a large answer may take long over a slow link. The whole answer may take as long again for each 16 KiB of
+            its limit: a server that sends a byte now and then does not hold a call for long.
     """
 
     def __init__(
-        self, origin: OriginId, url_in: Callable[[str], str], chain: KeyChain, connections: int, patience: float
+        self, origin: OriginId, url_in: Callable[[str], str], chain: CredentialChain, connections: int, patience: float
     ) -> None:
         self._origin = origin
         self._url_in = url_in
@@ -72,11 +75,19 @@ class Bucket:
         self, method: str, key: str = "", query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None, *, most: int = 0, begin: Callable[[S3Response], Take] | None = None,
     ) -> S3Response:  # fmt: skip
-        """The answer to a request for `key`, or for the bucket itself, whatever its status.
+        """Requests `key`, or the bucket itself. Returns the answer, with any status.
 
-        most: the longest body of a success, in bytes. begin: is given the answer to a request for a range as soon as
-        its body begins, which stays empty then, and says who takes the body, piece by piece as it comes; it may raise.
-        Raises OriginFailed when there is no whole answer.
+        Args:
+            method: of HTTP.
+            key: "" for the bucket.
+            query: by names, not escaped.
+            headers: those that are signed.
+            most: the longest body of a success, in bytes.
+            begin: takes the answer to a request for a range as soon as its body begins, and returns what takes the
+                body piece by piece; may raise. The body of the returned answer is empty then.
+
+        Raises:
+            OriginFailed: there is no complete answer.
         """
         import aiohttp
 
@@ -94,7 +105,7 @@ class Bucket:
                     await self._pass_on(response, most, patience, pieces.append)
                     return replace(head, body=b"".join(pieces))
         except asyncio.CancelledError:
-            # Closing the session cancels what waits for one of its connections.
+            # Closing the session cancels requests that wait for one of its connections.
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
                 raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
@@ -102,7 +113,7 @@ class Bucket:
         except UserError as error:
             raise self._failure(OriginFault.DENIED, str(error)) from error
         except TimeoutError:
-            raise self._failure(OriginFault.TIMEOUT, f"nothing was heard for {self._patience:g} s") from None
+            raise self._failure(OriginFault.TIMEOUT, f"no answer for {self._patience:g} s") from None
         except (aiohttp.ClientError, OSError, RuntimeError, WorkersUnavailable) as error:
             if self._closed:
                 raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
@@ -126,7 +137,7 @@ class Bucket:
         url = urlsplit(self._url_in(signer.region))
         path = url.path.rstrip("/") + ("/" + escaped_path(key) if key else "") or "/"
         whole = f"{url.scheme}://{url.netloc}{path}?{escaped_query(query)}".rstrip("?")
-        # Stored bytes are wanted as they are, whatever they are said to be encoded in.
+        # The stored bytes must arrive as they are, without any content encoding.
         complete = {**signer.signed(method, whole, headers), "accept-encoding": "identity"}
         return self._opened().request(method, URL(whole, encoded=True), headers=complete, allow_redirects=False)
 
@@ -145,8 +156,8 @@ class Bucket:
         return self._session
 
     async def _pass_on(self, response: ClientResponse, most: int, patience: asyncio.Timeout, take: Take) -> None:
-        """Hands over the body. Leaving it unread closes the connection, which is cheaper than to take in what nobody
-        asked for."""
+        """Passes the body to `take`. Leaving a body unread closes the connection, which is cheaper than reading what no
+        caller wants."""
         if response.method == "HEAD":
             return
         refused = response.status >= 300
@@ -174,7 +185,7 @@ def _headers(response: ClientResponse) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> tuple[OriginFault, str]:
-    """Without the message of aiohttp's own, which may hold the whole request."""
+    """Returns a fault and its detail, without aiohttp's own message, which may contain the whole request."""
     import aiohttp
 
     if isinstance(error, WorkersUnavailable):
@@ -192,7 +203,7 @@ def _reason(error: Exception) -> tuple[OriginFault, str]:
 
 
 def _resolver(threads: WorkerThreads) -> AbstractResolver:
-    """Looks names up in threads of the origin's own: a name server that hangs must not hold up anything else."""
+    """Resolves names in the origin's own threads: a name server that hangs must delay nothing else."""
     from aiohttp.abc import AbstractResolver, ResolveResult
 
     class Resolver(AbstractResolver):

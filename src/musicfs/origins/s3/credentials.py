@@ -1,4 +1,4 @@
-"""The keys that sign requests: MusicFS's own sources, then botocore's, which are those of all of Amazon's tools."""
+"""The credentials that sign requests: from MusicFS's own sources, then from botocore's, as with all Amazon tools."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ DEFAULT_REGION = "us-east-1"
 _OWN = ("access_key_id", "secret_access_key", "session_token")
 
 
-class KeyChain:
-    """The keys of one origin: looked up when first needed, kept, and renewed as the library sees fit."""
+class CredentialChain:
+    """The credentials of one origin: found when first needed, kept, and renewed when botocore says so."""
 
     def __init__(self, config: OriginConfig, settings: S3Settings) -> None:
         self._config = config
         self._settings = settings
         self._found: tuple[Credentials, str] | None = None
-        self._looking = asyncio.Lock()
+        self._finding = asyncio.Lock()
 
     async def get(self, threads: WorkerThreads) -> Signer:
-        """Who signs now. threads: for the looking up and renewing, which blocks.
+        """Returns what signs requests now. threads: for finding and renewing, which blocks.
 
-        Raises UserError when there are no keys, OSError when who gives them out does not answer.
+        Raises UserError when there are no credentials, OSError when their source does not answer.
         """
-        async with self._looking:
+        async with self._finding:
             if self._found is None or _is_stale(self._found[0]):
-                return await threads.run(self._look)
+                return await threads.run(self._signer)
             credentials, region = self._found
             return Signer(credentials.get_frozen_credentials(), region)
 
     def forget(self) -> None:
-        """They were refused: look again, for they may have been renewed."""
+        """Drops credentials that a server refused: the next call finds them again, perhaps renewed."""
         self._found = None
 
-    def _look(self) -> Signer:
+    def _signer(self) -> Signer:
         from botocore.exceptions import BotoCoreError, HTTPClientError
 
         # Its debug messages hold session tokens.
@@ -58,9 +58,9 @@ class KeyChain:
             credentials, region = found = self._found or self._find()
             signer = Signer(credentials.get_frozen_credentials(), region)
         except HTTPClientError as error:
-            raise OSError(f"no keys were given out: {type(error).__name__}") from None
+            raise OSError(f"no credentials were issued: {type(error).__name__}") from None
         except (BotoCoreError, OSError, ValueError) as error:
-            raise UserError(f"the access key can't be had: {error}") from None
+            raise UserError(f"the access key can't be loaded: {error}") from None
         self._found = found
         return signer
 
@@ -87,7 +87,7 @@ class KeyChain:
 
     def _amazons(self, session: Session) -> Credentials | None:
         if self._settings.endpoint is not None:
-            # Only Amazon's own machines can answer; elsewhere seconds would go by.
+            # Only Amazon's own machines can answer; elsewhere this would wait for seconds.
             session.get_component("credential_provider").remove("iam-role")
         found: Credentials | None = session.get_credentials()
         return found

@@ -12,7 +12,7 @@ from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import HandOut, WatchCallback, WatchHandle
 from musicfs.origins.helpers import EmptyRootCheck, check_version, size_within
 from musicfs.origins.s3.client import Bucket, S3Response, Take
-from musicfs.origins.s3.credentials import KeyChain
+from musicfs.origins.s3.credentials import CredentialChain
 from musicfs.origins.s3.listing import (
     PAGE,
     Folders,
@@ -28,11 +28,11 @@ from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url, server_of
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
-_PROBED = 2  # keys: one may stand for the prefix itself
+_PROBED = 2  # keys: one may be the prefix itself
 _MAX_PROBE = 64 << 10
 _MAX_PAGE = 4 << 20
-"""Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be written as three, and some 400 bytes
-about each. Amazon's real ones have 300 KB."""
+"""Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be escaped to three, and some 400 bytes
+of attributes. Amazon's real pages have 300 KB."""
 _MAX_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
 _REMEDIES = {
@@ -43,7 +43,7 @@ _REMEDIES = {
 
 
 class S3Origin:
-    """See origin.Origin for the contract."""
+    """Reads a bucket; origin.Origin is the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = S3Settings.model_validate(dict(config.settings))
@@ -52,15 +52,15 @@ class S3Origin:
         self._name = settings.bucket
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._name}/{self._root}")
-        self._keys = KeyChain(config, settings)
+        self._credentials = CredentialChain(config, settings)
         self._parsing = WorkerThreads(f"origin-{config.id}-listings", 1)
-        self._bucket = Bucket(config.id, settings.url_in, self._keys, config.pool_size, config.timeout_ms / 1000)
+        self._bucket = Bucket(config.id, settings.url_in, self._credentials, config.pool_size, config.timeout_ms / 1000)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._read(replica, offset, size_within(replica, offset, size))
 
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
-        """See origin.Streams."""
+        """Reads parts as one request, and hands out each as soon as it has arrived (origin.Streams)."""
         total = sum(sizes)
         parts = Parts(sizes, hand_out)
 
@@ -69,7 +69,7 @@ class S3Origin:
             return parts.take
 
         answer = await self._get(replica, offset, total, begin)
-        if answer.body:  # all of the file was sent, since ranges are not understood there
+        if answer.body:  # the server ignores ranges and has sent the whole file
             self._check(replica, offset, answer)
             parts.take(answer.body)
         if not parts.complete:
@@ -111,7 +111,7 @@ class S3Origin:
                 raise
 
     async def health(self) -> HealthStatus:
-        await self._look()
+        await self._check_root()
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
@@ -144,7 +144,7 @@ class S3Origin:
     async def _get(
         self, replica: Replica, offset: int, size: int, begin: Callable[[S3Response], Take] | None = None
     ) -> S3Response:
-        """A success. begin: as `Bucket.ask` has it."""
+        """Requests a range. Returns a success. begin: takes the body as it arrives, see `Bucket.ask`."""
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
         if replica.etag is not None:
             headers["if-match"] = f'"{replica.etag}"'
@@ -154,7 +154,8 @@ class S3Origin:
         return answer
 
     def _check(self, replica: Replica, offset: int, answer: S3Response) -> None:
-        """Raises unless it is of this version of the file, and begins at `offset`. The body need not be there yet."""
+        """Raises unless the answer is of this version of the file and begins at `offset`. Its body may be
+        incomplete."""
         first, whole = self._place(answer)
         check_version(replica, self._described(replica.path, answer, whole))
         if first != offset:
@@ -164,7 +165,7 @@ class S3Origin:
         return OriginFailed(self.id, OriginFault.IO, "another range was sent than was asked for")
 
     def _place(self, answer: S3Response) -> tuple[int, int]:
-        """Where the body begins in the file, and the file's size."""
+        """Returns where the body begins in the file, and the file's size."""
         if answer.status == 200:
             return 0, len(answer.body)
         found = re.fullmatch(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})", answer.headers.get("content-range", ""))
@@ -179,8 +180,8 @@ class S3Origin:
             raise OriginFailed(self.id, OriginFault.IO, "a file was sent without its time") from None
         return Stat(path, size, mtime_ns, bare_etag(answer.headers.get("etag")))
 
-    async def _look(self) -> None:
-        """Raises OriginFailed unless the bucket can be listed, and is not empty though files of it are known."""
+    async def _check_root(self) -> None:
+        """Raises OriginFailed if the bucket can't be listed, or is empty although files of it are known."""
         page = await self._page(self._query(self._root, _PROBED), _PROBED, _MAX_PROBE)
         self._check_empty(all(entry.path == self._root for entry in page.entries))
 
@@ -202,12 +203,12 @@ class S3Origin:
         return {"list-type": "2", "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
 
     async def _page(self, query: dict[str, str], most: int, largest: int) -> Page:
-        """most: keys that are asked for. largest: bytes that they may take."""
+        """Requests a page. most: keys in it. largest: bytes that they may take."""
         answer = await self._bucket.ask("GET", query=query, most=largest)
         if answer.status != 200:
             raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
         try:
-            # The event loop has all origins to serve, and this one decides how long it takes.
+            # In a thread: the event loop serves all origins, and this server decides how long parsing takes.
             return await self._parsing.run(parse_page, answer.body, most)
         except (ValueError, OverflowError) as error:
             raise OriginFailed(self.id, OriginFault.IO, f"a listing can't be understood: {error}") from error
@@ -215,13 +216,13 @@ class S3Origin:
             raise OriginFailed(self.id, error.fault, str(error)) from None
 
     async def _failure(self, path: str, answer: S3Response) -> MusicFSError:
-        """Whom to blame for a request that was refused: the origin, or only the file."""
+        """Translates a refused request into a failure of the origin, or only of the file."""
         if answer.status in (412, 416):
             return ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
         if answer.status not in (401, 403, 404):
             return self._refusal(answer, path)
         try:
-            await self._look()
+            await self._check_root()
         except OriginFailed as failed:
             return failed
         if answer.status == 404:
@@ -231,7 +232,7 @@ class S3Origin:
     def _refusal(self, answer: S3Response, what: str) -> OriginFailed:
         code = error_code(answer.body)
         if answer.status in (401, 403) or code in _EXPIRED:
-            self._keys.forget()
+            self._credentials.forget()
             return OriginFailed(self.id, OriginFault.DENIED, f"{what}: {_REMEDIES.get(code, code) or answer.status}")
         region = answer.headers.get("x-amz-bucket-region")
         if answer.status in (301, 307, 308, 400) and region:

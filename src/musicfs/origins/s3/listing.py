@@ -1,4 +1,4 @@
-"""What a bucket lists: pages of keys as the server writes them, and from them the files of an origin."""
+"""Parses a bucket's listing: pages of keys as the server writes them, and the files of an origin in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from musicfs.origins.listing import is_skipped
 from musicfs.origins.records import read_records
 
 PAGE = 1000
-"""Keys that a page may have: more than that no server may give."""
+"""Keys in a page: the most that a server may send."""
 _MAX_TOKEN = 8 << 10
 _HELD_MOST = 10_000
 _ALL_HELD_MOST = 50_000
@@ -31,9 +31,9 @@ class Page:
 
 
 def parse_page(body: bytes, most: int = PAGE) -> Page:
-    """The page, with whole keys for paths. Computes for as long as the body is large, so it is for a thread.
+    """Parses a page; its paths are whole keys. The time grows with the body: call it in a thread.
 
-    most: keys that were asked for. Raises ValueError when the answer is no sound listing of so many.
+    most: keys that the request asked for. Raises ValueError when the answer is no valid listing of so many.
     """
     listed: list[Element] = []
     root = read_records(body, "Contents", most, listed.append)
@@ -52,13 +52,13 @@ def parse_page(body: bytes, most: int = PAGE) -> Page:
 
 
 def _entry(each: Element, escaped: bool) -> Stat | None:
-    """None for a key that is no text, and so can't be asked for by any name that we could give it."""
+    """Returns None for a key that is no text: no request could name it."""
     key = each.findtext("{*}Key") or ""
     try:
         name = unquote_plus(key, errors="strict") if escaped else key
     except UnicodeDecodeError:
         return None
-    # Whole seconds, for some servers list fractions that their headers do not have.
+    # Whole seconds: some servers list fractions that their headers do not have.
     changed = ns_of(datetime.fromisoformat(each.findtext("{*}LastModified") or ""))
     size = int(each.findtext("{*}Size") or "")
     return Stat(name, size, changed, bare_etag(each.findtext("{*}ETag")))
@@ -68,8 +68,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
 
 
 def error_code(body: bytes) -> str:
-    """The code of an error's answer, such as NoSuchKey; "" when it has none. Quick for any body, so that it needs no
-    thread."""
+    """Returns the code of an error's answer, such as NoSuchKey, or "". It is quick for any body and needs no thread."""
     found = _CODE.search(body)
     return found[1].decode() if found else ""
 
@@ -79,7 +78,7 @@ def bare_etag(etag: str | None) -> str | None:
 
 
 def time_of(last_modified: str) -> int:
-    """The header Last-Modified in nanoseconds. Raises ValueError."""
+    """Returns the time of a header Last-Modified, in nanoseconds. Raises ValueError."""
     return ns_of(parsedate_to_datetime(last_modified))
 
 
@@ -97,17 +96,17 @@ def is_shown(path: str) -> bool:
 
 @dataclass(slots=True)
 class Folders:
-    """Puts the files of each folder together, which keys in their order are not: a/1, a/b/2, a/3.
+    """Puts the files of each folder together; keys in their order do not: a/1, a/b/2, a/3.
 
-    Holds back the files of the folders that are still open: of a huge folder only its first ones, and of all of them
-    together no more than `_ALL_HELD_MOST`, which only keys that are no one's music reach.
+    Holds back the files of the folders that are still open: of a huge folder only its first ones, and of all folders
+    together at most `_ALL_HELD_MOST`, which no collection of music reaches.
     """
 
     _open: list[tuple[str, list[Stat]]] = field(default_factory=list)
     _held: int = 0
 
     def add(self, stat: Stat) -> Iterator[Stat]:
-        """The files that need not wait any more."""
+        """Adds a file. Yields the files that no longer need to wait."""
         folder = stat.path.rpartition("/")[0]
         while self._open and not _is_within(folder, self._open[-1][0]):
             yield from self._close()
@@ -128,7 +127,7 @@ class Folders:
             yield from self._close()
 
     def _close(self) -> Iterator[Stat]:
-        """Of the innermost folder."""
+        """Returns the files of the innermost folder, and closes it."""
         files = self._open.pop()[1]
         self._held -= len(files)
         return iter(files)

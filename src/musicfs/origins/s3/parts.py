@@ -1,4 +1,4 @@
-"""Cuts what comes in pieces of any size into the parts that were asked for."""
+"""Cuts a body that arrives in pieces of any size into the requested parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from musicfs.origin import HandOut
 
 
 class Parts:
-    """Hands out each part, by its number, once it is whole. sizes: of the parts, in bytes, none of them 0."""
+    """Hands out each part, by its number, once it is complete. sizes: of the parts, in bytes; none is 0."""
 
     def __init__(self, sizes: Sequence[int], hand_out: HandOut) -> None:
         self._sizes = sizes
@@ -22,7 +22,7 @@ class Parts:
         return self._number == len(self._sizes)
 
     def take(self, piece: bytes) -> None:
-        """Adds the next bytes; what exceeds the last part is left out."""
+        """Adds the next bytes; bytes beyond the last part are left out."""
         rest: bytes | memoryview = piece
         while rest and not self.complete:
             if len(rest) > self._lacking and isinstance(rest, bytes):

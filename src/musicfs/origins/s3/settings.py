@@ -1,4 +1,4 @@
-"""What can be said about a bucket, in a configuration or in a URL."""
+"""The settings of an S3 origin, from a table of the configuration or from a URL."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def _prefix(value: str) -> str:
 
 
 def _endpoint(value: str) -> str:
-    """Without a `Expected`, whose message would show a password that stands in it."""
+    """Checks an endpoint. There is no `Expected`: its message would show a password in the URL."""
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ValueError("the endpoint must be a URL such as https://s3.example.net or http://nas:9000")
     if "@" in url.netloc:
-        raise ValueError("the endpoint must not hold a password: keys have variables of their own")
+        raise ValueError("the endpoint must not hold a password: each secret has its own variable")
     return value.rstrip("/")
 
 
 class S3Settings(BaseModel):
-    """bucket: its name. prefix: of the keys that are music, like a folder. endpoint: of servers other than Amazon's.
+    """The settings. bucket: its name. prefix: of the keys that are music, like a folder. endpoint: of servers other
+    than Amazon's.
 
     path_style: whether the bucket is named in the path and not in the host; by default for all but Amazon's.
     """
@@ -62,7 +63,7 @@ class S3Settings(BaseModel):
     session_token_file: str | None = None
 
     def url_in(self, region: str) -> str:
-        """The address of the bucket."""
+        """Returns the address of the bucket."""
         suffix = ".cn" if region.startswith("cn-") else ""
         endpoint = self.endpoint or f"https://s3.{region}.amazonaws.com{suffix}"
         # A certificate for *.host does not cover names with more dots.
@@ -74,7 +75,7 @@ class S3Settings(BaseModel):
 
 
 def server_of(settings: Mapping[str, Any]) -> str | None:
-    """As kinds.OriginKind.server. A region becomes a part of the host's name, so it must look like one."""
+    """Returns the server (OriginKind.server). A region becomes a part of the host's name, so it must look like one."""
     endpoint, region = settings.get("endpoint"), settings.get("region")
     if isinstance(endpoint, str):
         url = urlsplit(endpoint)

@@ -1,4 +1,4 @@
-"""Signing requests, by botocore, and writing addresses as the signature wants them."""
+"""Signs requests with botocore, and escapes addresses as the signature requires."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class Signer:
-    """One set of keys, used for one region."""
+    """Signs with one set of credentials, for one region."""
 
     def __init__(self, credentials: ReadOnlyCredentials, region: str) -> None:
         self.region = region
         self._credentials = credentials
 
     def signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """`headers`, and those that sign them all for a request without a body. url: escaped already."""
+        """Returns `headers` and those that sign them, for a request without a body. url: already escaped."""
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
 
@@ -27,11 +27,11 @@ class Signer:
         return dict(request.headers)
 
     def __repr__(self) -> str:
-        return f"Signer({self.region!r})"  # without the keys, which show themselves
+        return f"Signer({self.region!r})"  # without the credentials, whose repr shows them
 
 
 def escaped_path(path: str) -> str:
-    """Any path as the protocol and the signature write it: every byte but letters, digits and "-._~/" as %XX."""
+    """Escapes a path as the protocol and the signature do: every byte but letters, digits and "-._~/" becomes %XX."""
     return quote(path.encode(), safe="/-._~")
 
 

@@ -1,4 +1,4 @@
-"""Connecting by SSH: with which keys, to which hosts, and what to tell the user when that fails."""
+"""Connects by SSH: finds keys and known hosts, pools connections, and says what to do when connecting fails."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from musicfs.texts import said
 
 KEEPALIVE_SECS = 5
 KEEPALIVE_LOSSES = 2  # in a row, until an idle connection counts as lost
-BUSY_CALLS = 4  # on one connection, above which another one pays
+BUSY_CALLS = 4  # on one connection, above which another one is worth its cost
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
-class Dialler:
+class SftpConnector:
     """Makes connections to one origin's server, each within `timeout` seconds."""
 
     def __init__(self, config: OriginConfig, settings: SftpSettings) -> None:
@@ -32,10 +32,10 @@ class Dialler:
         self._timeout = config.timeout_ms / 1000
 
     async def __call__(self) -> SftpSession:
-        """A new connection. Raises OriginFailed, with what to do about it."""
+        """Returns a new connection. Raises OriginFailed, with what to do about it."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._dial()
+                return await self._connect()
         except TimeoutError as error:
             detail = f"no SSH connection to {self._settings.host} within {self._timeout:g} s"
             raise OriginFailed(self._config.id, OriginFault.TIMEOUT, detail) from error
@@ -44,8 +44,8 @@ class Dialler:
         except Exception as error:
             raise self._failure(error) from error
 
-    async def _dial(self) -> SftpSession:
-        # In a thread: to load the library, to parse files and to ask a keyring takes its time.
+    async def _connect(self) -> SftpSession:
+        # In a thread: loading the library, parsing files and asking a keyring take time.
         options = await asyncio.to_thread(self._options)
         from asyncssh import connect
 
@@ -86,12 +86,12 @@ class Dialler:
         }
 
     def _known_hosts(self, said: Any) -> list[str]:
-        """The configured file, and those that ssh looks into. said: what ~/.ssh/config says; to trust everyone does
-        not count."""
+        """Returns the configured file, and those that ssh reads. said: what ~/.ssh/config says; MusicFS ignores a
+        setting there that trusts every host."""
         usual = said or [str(Path("~/.ssh/known_hosts").expanduser()), str(_SYSTEM_KNOWN_HOSTS)]
         own = self._settings.known_hosts
         if own is not None and not own.is_file():
-            raise UserError(f"there is no file {own}; mend known_hosts, or make the file")
+            raise UserError(f"there is no file {own}; correct known_hosts, or create the file")
         files = [*([str(own)] if own else []), *usual]
         return [file for file in files if Path(file).is_file()]
 
@@ -106,8 +106,8 @@ class Dialler:
             return OriginFault.DENIED, self._advice_on_host_key()
         if isinstance(error, asyncssh.PermissionDenied):
             variable = variable_of(self._config.id, "password")
-            advice = f"see whether `{self._command('ssh')}` works, and set user, key_file or {variable}"
-            return OriginFault.DENIED, f"{settings.host} did not let {settings.user or 'you'} in; {advice}"
+            advice = f"check whether `{self._command('ssh')}` works, and set user, key_file or {variable}"
+            return OriginFault.DENIED, f"{settings.host} did not let {settings.user or 'you'} log in; {advice}"
         if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
             variable = variable_of(self._config.id, "passphrase")
             advice = f"{variable} is for its passphrase"
@@ -126,10 +126,10 @@ class Dialler:
     def _advice_on_host_key(self) -> str:
         file = self._settings.known_hosts or "~/.ssh/known_hosts"
         return (
-            f"the host key of {self._settings.host} is unknown, or is not the one in {file}: run"
+            f"the host key of {self._settings.host} is unknown, or does not match {file}: run"
             f" `{self._command('ssh')}` once and compare its fingerprint, or, if you trust the network,"
-            f" `{self._command('ssh-keyscan')} >> {file}`; if the key has changed without a reason, somebody may be"
-            " in between"
+            f" `{self._command('ssh-keyscan')} >> {file}`; a host key mismatch without a known reason is a possible"
+            " man-in-the-middle"
         )
 
     def _command(self, program: str) -> str:
@@ -142,27 +142,28 @@ class SftpPool:
     """A few connections to one server, made when they are needed and again when they have died."""
 
     def __init__(
-        self, dial: Callable[[], Awaitable[SftpSession]], most: int, closed: Callable[[], OriginFailed]
+        self, connect: Callable[[], Awaitable[SftpSession]], most: int, closed: Callable[[], OriginFailed]
     ) -> None:
-        self._dial = dial
+        self._connect_new = connect
         self._most = most
         self.closed = False
         self._failure_of_closed = closed
         self._sessions: list[SftpSession] = []
-        self._dialling: asyncio.Task[SftpSession] | None = None
+        self._connecting: asyncio.Task[SftpSession] | None = None
 
     async def take(self) -> SftpSession:
-        """The one that has least to do. Raises what dialling does, to all that wait for the same attempt."""
+        """Returns the least busy connection. Raises what connecting raises, to all callers that wait for the
+        attempt."""
         if self.closed:
             raise self._failure_of_closed()
         self._sessions = [session for session in self._sessions if session.alive]
         best = min(self._sessions, key=lambda session: session.calls, default=None)
         if best is None:
-            dialling = self._another()
-            await asyncio.wait([dialling])  # others may wait for it too, so it does not end with this caller
-            if dialling.cancelled():
+            connecting = self._another()
+            await asyncio.wait([connecting])  # others may wait for the attempt too, so it does not end with this caller
+            if connecting.cancelled():
                 raise self._failure_of_closed()
-            return dialling.result()
+            return connecting.result()
         if best.calls >= BUSY_CALLS and len(self._sessions) < self._most:
             self._another()
         return best
@@ -172,30 +173,30 @@ class SftpPool:
         return [session for session in self._sessions if session.alive]
 
     def _another(self) -> asyncio.Task[SftpSession]:
-        if self._dialling is None:
-            self._dialling = asyncio.create_task(self._connect())
-            self._dialling.add_done_callback(self._dialled)
-        return self._dialling
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._has_connected)
+        return self._connecting
 
     async def _connect(self) -> SftpSession:
-        session = await self._dial()
+        session = await self._connect_new()
         if self.closed:
             session.abort()
             raise self._failure_of_closed()
         self._sessions.append(session)
         return session
 
-    def _dialled(self, task: asyncio.Task[SftpSession]) -> None:
-        self._dialling = None
+    def _has_connected(self, task: asyncio.Task[SftpSession]) -> None:
+        self._connecting = None
         if not task.cancelled():
-            task.exception()  # told to whoever waits; nobody need
+            task.exception()  # callers that wait get it; there may be none
 
     async def aclose(self) -> None:
         self.closed = True
         sessions, self._sessions = self._sessions, []
         for session in sessions:
             session.abort()
-        if self._dialling is not None:
-            self._dialling.cancel()
-            await asyncio.wait([self._dialling], timeout=1)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting], timeout=1)
         await asyncio.gather(*(session.wait_ended() for session in sessions))

@@ -1,4 +1,4 @@
-"""Music on a server that is reached by SSH."""
+"""The driver for folders on a server that is reached by SSH."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from musicfs.origins.helpers import (
     check_version,
     size_within,
 )
-from musicfs.origins.sftp.connect import Dialler, SftpPool
+from musicfs.origins.sftp.connect import SftpConnector, SftpPool
 from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, version_of
 from musicfs.origins.sftp.session import SftpSession, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
@@ -38,7 +38,7 @@ _FOLDERS_AT_ONCE = 8
 
 
 class SftpOrigin:
-    """See origin.Origin for the contract."""
+    """Reads a folder by SFTP; origin.Origin is the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         self.id: OriginId = config.id
@@ -51,7 +51,7 @@ class SftpOrigin:
         self._timeout = config.timeout_ms / 1000
         self._turns = asyncio.Semaphore(config.pool_size)
         most = min(_CONNECTIONS, config.pool_size)
-        self._sessions = SftpPool(Dialler(config, settings), most, self._closed)
+        self._sessions = SftpPool(SftpConnector(config, settings), most, self._closed)
         self._checked = 0.0
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -61,7 +61,7 @@ class SftpOrigin:
         return await self._perform(replica.path, read)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """See origin.ReadsRanges: all are asked for at once, and take one turn."""
+        """Requests all ranges at once, as one call (origin.ReadsRanges)."""
 
         async def read(session: SftpSession) -> list[bytes]:
             return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
@@ -81,11 +81,11 @@ class SftpOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See origin.SkipsFolders."""
+        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
-        """A root that is replaced by another during the scan is noticed only if it misses a folder on the way."""
+        """Scans. Notices that another root replaced this one during the scan only if a folder is missing then."""
         start = await self._perform(under, lambda session: self._begin(session, under))
         if isinstance(start, Stat):
             yield start
@@ -115,8 +115,7 @@ class SftpOrigin:
         await self._perform("", self._check_root)
 
     async def health(self) -> HealthStatus:
-        """Besides the check, lets go of files if nothing was read since the last one, so that the server's disk can be
-        unmounted."""
+        """Also closes files if nothing was read since the last check, so that the server's disk can be unmounted."""
         await self._perform("", self._check_root, waits=False)
         since, self._checked = self._checked, asyncio.get_running_loop().time()
         for session in self._sessions.living:
@@ -132,9 +131,9 @@ class SftpOrigin:
     async def _perform(
         self, path: str, call: Callable[[SftpSession], Awaitable[T]], *, waits: bool = True, patient: bool = False
     ) -> T:
-        """What the call gives, in time, its failures translated.
+        """Runs a call in time, and translates its failures.
 
-        waits: for its turn, when many calls are under way. patient: the call bounds its own requests.
+        waits: for a free slot, when many calls are under way. patient: the call limits its own requests.
         """
         check_inside(self.id, path)
         try:
@@ -158,7 +157,7 @@ class SftpOrigin:
                 raise await self._failure(session, path, error) from error
 
     async def _failure(self, session: SftpSession, path: str, error: Exception) -> MusicFSError:
-        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        """Translates `error` into a failure of the origin, or only of the file at `path`."""
         from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
 
         if not isinstance(error, (SFTPNoSuchFile, SFTPPermissionDenied)):
@@ -179,15 +178,15 @@ class SftpOrigin:
 
         if self._sessions.closed:
             return self._closed()
-        told = f"{self._shown}: {said(error)}"
+        detail = f"{self._shown}: {said(error)}"
         if isinstance(error, (SFTPConnectionLost, SFTPNoConnection)) or not session.alive:
-            session.abort()  # the SSH connection may outlive its SFTP server, and is of no use then
-            return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
+            session.abort()  # the SSH connection may outlive its SFTP server, and is useless then
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
         if isinstance(error, SFTPError):
-            return OriginFailed(self.id, OriginFault.IO, told)
+            return OriginFailed(self.id, OriginFault.IO, detail)
         session.abort()
         if isinstance(error, (Error, OSError)):
-            return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
         return OriginFailed(self.id, OriginFault.IO, f"{self._shown}: {type(error).__name__}: {said(error)}")
 
     def _closed(self) -> OriginFailed:
@@ -205,7 +204,7 @@ class SftpOrigin:
                 self._check_version(replica, about)
                 check_length(replica, data, size)
                 return data
-        except SFTPFailure:  # that says nothing; a folder in the place of the file gives it, and a broken disk
+        except SFTPFailure:  # an unspecific failure: a folder in the place of the file causes it, and a broken disk
             self._check_version(replica, await session.stat(path))
             raise
 
@@ -214,7 +213,7 @@ class SftpOrigin:
         check_version(replica, now, is_folder=is_folder(about))
 
     async def _begin(self, session: SftpSession, under: str) -> Stat | tuple[Walk, SftpFolder]:
-        """The file at `under`, or a walk from the folder."""
+        """Returns the file at `under`, or a walk from the folder there."""
         await self._check_root(session)
         about = await session.stat(self._full(under))
         if is_file(about):
@@ -246,7 +245,9 @@ class SftpOrigin:
             await session.stat(self._full(place.path))
         except SFTPNoSuchFile:
             return
-        raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"the folder {place.path!r} went and came while listed")
+        raise OriginFailed(
+            self.id, OriginFault.UNREACHABLE, f"the folder {place.path!r} vanished and came back while it was listed"
+        )
 
     async def _check_root(self, session: SftpSession) -> None:
         """Raises OriginFailed when the root is away, or emptied since it was seen with files."""
@@ -270,7 +271,7 @@ class SftpOrigin:
 
 def _is_wanted(walk: Walk, place: SftpFolder, tell: TellFolder) -> bool:
     if not walk.is_new(place):
-        tell(place.path, None)  # it is not listed under this name, so nothing is to be known of it
+        tell(place.path, None)  # it is not listed under this name, so there is nothing to remember
         return False
     return not tell(place.path, place.mtime_ns)
 

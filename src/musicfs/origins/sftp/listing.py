@@ -1,4 +1,4 @@
-"""Walking the folders of an SFTP server: each once, however many links lead to it."""
+"""Walks the folders of an SFTP server, each once, however many links lead to it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def is_folder(about: SFTPAttrs | Child) -> bool:
 
 
 def version_of(about: SFTPAttrs | Child) -> tuple[int, int]:
-    """(size, mtime_ns). The common version of the protocol has whole seconds. Raises ValueError if it tells neither."""
+    """(size, mtime_ns). The common version of the protocol has whole seconds. Raises ValueError if it sends neither."""
     if about.size is None or about.mtime is None:
-        raise ValueError("the server does not tell sizes and times")
+        raise ValueError("the server sends no sizes and times")
     return about.size, stored_ns(about.mtime * 10**9 + (about.mtime_ns or 0))
 
 
@@ -44,9 +44,9 @@ def time_of(about: SFTPAttrs | Child) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class SftpFolder:
-    """A folder. path: as it is listed, from the root. real: without links, at the server. beyond: a link led there.
+    """A folder. path: from the root, as listed. real: on the server, without links. beyond: a link led there.
 
-    mtime_ns: when a name in it last changed, if the server tells.
+    mtime_ns: when a name in it last changed, if the server says so.
     """
 
     path: str
@@ -67,21 +67,21 @@ class Listed:
 class Walk:
     """One walk over a root. `real_root`: the root's path without links.
 
-    A link to something that the walk meets under its own name is left out, as `listing.Lister` does, so that the
-    result does not depend on which comes first.
+    A link to something that the walk finds under its own name is left out, so that the result does not depend on which
+    comes first.
     """
 
     def __init__(self, root: bytes, real_root: bytes) -> None:
         self._root = root
         self._real_root = real_root
-        self._seen = {real_root}  # only what links lead to: the rest is met once by itself
+        self._seen = {real_root}  # only what links lead to: the walk finds everything else once
 
     def place(self, under: str, real: bytes) -> SftpFolder:
-        """Where a walk begins."""
-        return SftpFolder(under, real, beyond=not self._is_met(real))
+        """Returns the folder where a walk begins."""
+        return SftpFolder(under, real, beyond=not self._is_listed_itself(real))
 
     def is_new(self, place: SftpFolder) -> bool:
-        """Whether the folder was not listed before; from now on it was."""
+        """Whether the folder is new; marks it as listed."""
         if not place.beyond:
             return True
         new = place.real not in self._seen
@@ -89,7 +89,7 @@ class Walk:
         return new
 
     async def list(self, session: SftpSession, place: SftpFolder) -> Listed:
-        """What the folder holds, by name. Raises what the session does when not all can be had."""
+        """Returns what the folder holds, by name. Raises as the session does when it can't list everything."""
         from asyncssh import FILEXFER_TYPE_SYMLINK, FILEXFER_TYPE_UNKNOWN
 
         found = Listed()
@@ -107,7 +107,7 @@ class Walk:
             elif child.type == FILEXFER_TYPE_SYMLINK:
                 links.append(path)
             elif child.type == FILEXFER_TYPE_UNKNOWN:
-                raise ValueError(f"the server does not tell what {path!r} is")
+                raise ValueError(f"the server does not say what {path!r} is")
         for start in range(0, len(links), _LINKS_AT_ONCE):
             several = [self._follow(session, place, link) for link in links[start : start + _LINKS_AT_ONCE]]
             for led_to in await asyncio.gather(*several):
@@ -126,13 +126,14 @@ class Walk:
             found.linked.append(led_to)
 
     async def _follow(self, session: SftpSession, place: SftpFolder, path: str) -> Stat | SftpFolder | None:
-        """The file or the folder that the link at `path` leads to; None for one that leads nowhere, or home."""
+        """Returns the file or folder that the link at `path` leads to; None if it leads nowhere or to a listed
+        folder."""
         from asyncssh import SFTPNoSuchFile
 
         try:
             async with asyncio.timeout(session.patience):
                 real = await session.resolve(place.real, self.full(path))
-                if self._is_met(real):
+                if self._is_listed_itself(real):
                     return None
                 about = await session.stat(self.full(path))
         except SFTPNoSuchFile:
@@ -143,8 +144,8 @@ class Walk:
             return SftpFolder(path, real, True, time_of(about))
         return None
 
-    def _is_met(self, real: bytes) -> bool:
-        """Whether the walk from the root comes by the real path `real` without following a link."""
+    def _is_listed_itself(self, real: bytes) -> bool:
+        """Whether the walk from the root reaches the real path `real` without following a link."""
         if real == self._real_root:
             return True
         inside = self._real_root.rstrip(b"/") + b"/"

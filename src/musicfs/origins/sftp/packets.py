@@ -1,4 +1,4 @@
-"""How large the packets of an SFTP server may be. asyncssh takes up to 4 MiB of any kind, all on the event loop."""
+"""Limits the packets of an SFTP server. asyncssh accepts up to 4 MiB of any kind, all on the event loop."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ if TYPE_CHECKING:
     from asyncssh import SFTPClient
 
 MAX_READ = 255 << 10
-"""Bytes of a file asked for at once: what OpenSSH gives at most."""
+"""Bytes of a file in one request: the most that OpenSSH sends."""
 _MAX = 256 << 10
-"""Bytes of a packet, as OpenSSH has it for both sides."""
+"""Bytes of a packet: the limit of OpenSSH for both sides."""
 _MAX_NAMES = 4096
-"""In one packet. OpenSSH sends a hundred."""
+"""Names in one packet. OpenSSH sends a hundred."""
 _STATUS, _HANDLE, _DATA, _NAME = 101, 102, 103, 104
 _MAX_OF = {_STATUS: 16 << 10, _HANDLE: 1 << 10, _DATA: _MAX, _NAME: _MAX}
 _MAX_OTHER = 16 << 10
 
 
 def bound(client: SFTPClient) -> None:
-    """From now on a packet that is larger than an honest server needs ends the connection."""
+    """Makes a packet that is larger than an honest server needs end the connection."""
     handler: Any = client._handler  # asyncssh offers no other way
     handler._reader = _BoundedReader(handler._reader)
 
 
 class _BoundedReader:
-    """Takes the place of an SSHReader. asyncssh reads a packet's length of 4 bytes, and then the packet."""
+    """Replaces an SSHReader. asyncssh reads a packet's length of 4 bytes, and then the packet."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader

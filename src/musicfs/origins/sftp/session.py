@@ -1,4 +1,4 @@
-"""One SSH connection that carries SFTP: its requests, its open files, and whether it still answers."""
+"""One SSH connection that carries SFTP: its requests, its open files, and its health."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 _Key = tuple[str, int, int]
 
 _OPEN_FILES = 64  # of one connection; OpenSSH allows about a thousand
-_UNTOLD_READ = 32 << 10  # bytes that every server must be able to answer, for those that do not tell their limit
+_DEFAULT_READ = 32 << 10  # bytes that every server must be able to send, for servers that do not announce a limit
 _ENDING_SECS = 1.0
-_PEEKED = 100  # names that are looked at to find some: a folder begins with two for itself and the one above
+_PEEKED = 100  # names to read until one counts: a folder begins with two for itself and the one above
 _MAX_PATH = 4096
 
 
 class Child(NamedTuple):
-    """What a folder holds under one name: of a server's answer what is needed, in a tenth of the memory.
+    """One entry of a folder: the needed part of a server's answer, in a tenth of the memory.
 
     type: one of asyncssh's FILEXFER_TYPE_*. size, mtime, mtime_ns: as in SFTPAttrs.
     """
@@ -43,7 +43,7 @@ class Child(NamedTuple):
 
 
 class RemoteFile:
-    """An open handle, closed when nobody uses it and it is not kept any more."""
+    """An open handle. It is closed when it has no users and the session no longer keeps it."""
 
     __slots__ = ("dropped", "opening", "users")
 
@@ -54,7 +54,7 @@ class RemoteFile:
 
 
 class _Asked:
-    """A listing under way. most: names after which it ends. wanted: set to False when its caller has gone."""
+    """A listing under way. most: names after which it ends. wanted: False when its caller has gone."""
 
     __slots__ = ("most", "wanted")
 
@@ -64,9 +64,9 @@ class _Asked:
 
 
 class SftpSession:
-    """Raises what asyncssh raises; `connect.py` makes them and `driver.py` translates.
+    """A connection. Methods raise what asyncssh raises; `driver.py` translates it.
 
-    patience: seconds of complete silence, with something asked, after which it counts as dead.
+    patience: seconds of complete silence, with a request under way, after which the connection counts as dead.
     """
 
     def __init__(self, connection: SSHClientConnection, client: SFTPClient, patience: float) -> None:
@@ -77,7 +77,9 @@ class SftpSession:
         self._time = asyncio.get_running_loop().time
         self._answered = self._time()
         self._files: OrderedDict[_Key, RemoteFile] = OrderedDict()
-        self._tasks = Tasks(log, quiet=(Exception,))  # who waits for one is told; if no one does, that is no news
+        self._tasks = Tasks(
+            log, quiet=(Exception,)
+        )  # a caller that waits gets the failure; without one it does not matter
         self._probing: asyncio.Task[None] | None = None
         self._used = self._answered
         bound(client)
@@ -87,11 +89,11 @@ class SftpSession:
         return not self._connection.is_closed()
 
     def abort(self) -> None:
-        """Ends it at once; whatever is under way fails. Never blocks."""
+        """Ends the connection at once; everything under way fails. Never blocks."""
         self._connection.abort()
 
     async def wait_ended(self) -> None:
-        """After `abort`: until its socket and its tasks have gone."""
+        """Waits, after `abort`, until its socket and its tasks have gone."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_ENDING_SECS):
                 await self._connection.wait_closed()
@@ -103,9 +105,9 @@ class SftpSession:
         return self._heard(await self._client.stat(path))
 
     async def resolve(self, folder: bytes, link: bytes) -> bytes:
-        """The path, without links, that the link at `link`, in the folder of the real path `folder`, leads to."""
+        """Returns the path, without links, that a link leads to. folder: the real path of the link's folder."""
         target = await self._client.readlink(link)
-        # Not every server resolves the last link; so it is given the target.
+        # Not every server resolves the last link, so resolve its target.
         return await self.realpath(target if target.startswith(b"/") else folder + b"/" + target)
 
     async def realpath(self, path: bytes) -> bytes:
@@ -115,8 +117,8 @@ class SftpSession:
         return real
 
     async def names(self, folder: bytes) -> list[Child]:
-        """What the folder holds. Raises TimeoutError when the server falls silent, and ValueError when it lists more
-        than any folder has."""
+        """Returns what the folder holds. Raises TimeoutError when the server falls silent, and ValueError when it lists
+        more than any folder has."""
         asked = _Asked()
         try:
             return await self._to_its_end(self._names(folder, asked))
@@ -124,7 +126,7 @@ class SftpSession:
             asked.wanted = False
 
     async def is_empty(self, folder: bytes) -> bool:
-        """Whether the folder holds nothing, by how its listing begins. Raises as `names` does."""
+        """Whether the folder is empty, judged by the beginning of its listing. Raises as `names` does."""
         asked = _Asked(most=1)
         try:
             return not await self._to_its_end(self._names(folder, asked))
@@ -151,7 +153,7 @@ class SftpSession:
 
     @asynccontextmanager
     async def file(self, path: bytes, replica: Replica) -> AsyncIterator[RemoteFile]:
-        """The file, opened once for all that read this version of it."""
+        """Opens the file once for all callers that read this version of it."""
         key = replica.path, replica.mtime_ns, replica.size
         file = self._files.get(key)
         if file is None:
@@ -161,7 +163,7 @@ class SftpSession:
         self._used = self._time()
         self._keep(_OPEN_FILES)
         try:
-            # Whoever waits for it may be cancelled: its answer must still arrive, or the server would keep the handle.
+            # A waiting caller may be cancelled. The answer must still arrive, or the server would keep the handle.
             await asyncio.shield(file.opening)
             yield file
         except Exception:
@@ -174,15 +176,15 @@ class SftpSession:
             self._close_unused(file)
 
     async def read(self, file: RemoteFile, offset: int, size: int) -> tuple[bytes, SFTPAttrs]:
-        """The bytes, fewer only at the end of the file, and its attributes at a time after they were read."""
-        limit = min(max(self._client.limits.max_read_len, _UNTOLD_READ), MAX_READ)
+        """Returns the bytes, fewer only at the end of the file, and the file's attributes from after the read."""
+        limit = min(max(self._client.limits.max_read_len, _DEFAULT_READ), MAX_READ)
         pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
-        # Servers answer in order, so that attributes asked for last are no older than the bytes.
+        # Servers answer in order, so attributes that are requested last are no older than the bytes.
         asked = [self._piece(file, at, length) for at, length in pieces]
         *parts, about = await all_of([*asked, self._attributes(file)])
         short = [n for n, (_, length) in enumerate(pieces) if len(parts[n]) < length]
         if short and offset + sum(map(len, parts)) < min(offset + size, about.size or 0):
-            for n in short:  # it gives less at a time than it says
+            for n in short:  # the server sends less at a time than it announces
                 parts[n] = await self._exactly(file, parts[n], *pieces[n])
             about = await self._attributes(file)
         return (parts[0] if len(parts) == 1 else b"".join(parts)), about
@@ -207,7 +209,7 @@ class SftpSession:
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
-        """Around the requests of one call: if it is cancelled or times out in silence, the connection is suspect."""
+        """Surrounds the requests of one call: if it is cancelled or times out in silence, the connection is suspect."""
         self.calls += 1
         began = self._time()
         try:
@@ -229,7 +231,7 @@ class SftpSession:
             self._probing = self._spawn(self._probe())
 
     async def _probe(self) -> None:
-        """Asks for something trivial; without an answer the connection is dead."""
+        """Sends a trivial request; without an answer the connection is dead."""
         try:
             async with asyncio.timeout(self.patience):
                 await self.realpath(b".")
@@ -241,7 +243,7 @@ class SftpSession:
     # Files and tasks
 
     def rest(self, since: float) -> None:
-        """Lets go of its files unless it was used after `since` (on the loop's clock)."""
+        """Closes its files unless it was used after `since` (on the loop's clock)."""
         if self._used <= since:
             self._keep(0)
 
@@ -263,7 +265,8 @@ class SftpSession:
             await (await file.opening).close()
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does what leaves something behind at the server when it is broken off: nobody's cancellation ends it."""
+        """Runs work that must not stop half way, or it leaves something behind at the server: no cancellation ends
+        it."""
         task = self._spawn(work)
         began = self._time()
         while not task.done():
@@ -278,7 +281,7 @@ class SftpSession:
 
 
 async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Their answers; when several fail, the last one's failure, which the others follow from."""
+    """Returns the answers. When several fail, raises the failure of the last, which causes the others."""
     answers = await asyncio.gather(*requests, return_exceptions=True)
     for answer in reversed(answers):
         if isinstance(answer, BaseException):

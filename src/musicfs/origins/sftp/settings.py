@@ -1,4 +1,4 @@
-"""What the user says of an SFTP origin."""
+"""The settings of an SFTP origin, from a table of the configuration or from a URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from musicfs.config.sources import Expected
 
 
 class SftpSettings(BaseModel):
-    """Where the music is, and how to get in; ~/.ssh/config and the SSH agent are asked for what is not given."""
+    """Where the music is, and how to log in. ~/.ssh/config and the SSH agent supply what is not given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,7 +21,7 @@ class SftpSettings(BaseModel):
     port: Annotated[int | None, Field(ge=1, le=65535), Expected("a port from 1 to 65535")] = None
     user: Annotated[str | None, Field(min_length=1), Expected("the user's name on the server")] = None
     key_file: Annotated[Path | None, Expected("the file with the private key")] = None
-    known_hosts: Annotated[Path | None, Expected("a file of host keys, as ssh has them")] = None
+    known_hosts: Annotated[Path | None, Expected("a file of host keys, in the format of ssh")] = None
     password: Annotated[SecretStr | None, Expected("a password in quotes")] = None
     password_file: Annotated[Path | None, Expected("a file that only you can read")] = None
     passphrase: Annotated[SecretStr | None, Expected("the key's passphrase in quotes")] = None
@@ -29,7 +29,7 @@ class SftpSettings(BaseModel):
 
 
 def remote_path(path: str) -> str:
-    """As the server wants it: what does not begin with a slash is in the user's home there."""
+    """Returns the path for the server: one without a slash at its beginning is in the user's home there."""
     path = "." if path == "~" else path.removeprefix("~/")
     return path.rstrip("/") or ("/" if path.startswith("/") else ".")
 
