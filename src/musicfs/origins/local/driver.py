@@ -1,4 +1,4 @@
-"""Music in a folder of this machine: a disk, or anything else that is mounted."""
+"""The driver for folders of this machine: on a disk, or on anything else that is mounted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Ts = TypeVarTuple("Ts")
 _OPEN_FILES = 128
 _LISTED_AT_ONCE = 250  # files
 _LISTED_SECS = 0.05
-_MAX_NOW = 4 << 20  # bytes; longer requests are not worth a buffer that lives for ever
+_MAX_NOW = 4 << 20  # bytes; longer requests are not worth a permanent buffer
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
 _BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
@@ -44,8 +44,8 @@ _NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 class LocalSettings(BaseModel):
-    """path: the folder that holds the music. links: which symbolic links in it are followed; by default all of them,
-    where the mount is for one user alone."""
+    """The settings. path: the folder that holds the music. links: which symbolic links in it are followed; by default
+    all of them if the mount is for one user."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class LocalSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """The root folder as it was last seen. fd: open only on a disk of this machine, and only while in use."""
+    """The root folder as last seen. fd: open only on a disk of this machine, and only while in use."""
 
     identity: Identity
     on_disk: bool
@@ -63,7 +63,7 @@ class _Root:
 
 
 class LocalOrigin:
-    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own."""
+    """Reads a folder; origin.Origin is the contract. Blocking calls run in the origin's own threads."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         self.id: OriginId = config.id
@@ -83,18 +83,18 @@ class LocalOrigin:
         self._buffer = memoryview(bytearray(64 << 10))
         self._view = self._buffer
         self._watches: set[FolderWatch] = set()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         self._used = True
         if self._root is None or (self._root.on_disk and self._root.fd is None):
-            await self._look()
+            await self._reopen_root()
         return await self._run(replica.path, self._read, replica, offset, size)
 
     async def folder_on_disk(self) -> DiskFolder | None:
-        """See origin.OnDisk."""
+        """Returns the root if it is on a disk of this machine (origin.OnDisk)."""
         if self._root is None:
-            await self._look()
+            await self._reopen_root()
         if self._root is None or not self._root.on_disk:
             return None
         return DiskFolder(self._path, self._through_links)
@@ -106,7 +106,7 @@ class LocalOrigin:
         return self.scan_telling(lambda link: None, under)
 
     async def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
-        """See origin.LeavesOutLinks."""
+        """Scans, and reports the links that it leaves out (origin.LeavesOutLinks)."""
         try:
             walk = await self._run(under, self._begin, under)
         except ReplicaFailed as failure:
@@ -126,13 +126,13 @@ class LocalOrigin:
         await self._run("", self._check_same, walk)
 
     async def health(self) -> HealthStatus:
-        """Besides the check, lets go of what was not used since the last one, so that an idle disk can be unmounted."""
+        """Also closes what was not used since the last check, so that an idle disk can be unmounted."""
         identity = await self._run("", self._check_root)
         moved = self._root is not None and self._root.identity != identity
         if moved or not self._used:
             await self._rest()
         if moved or self._root is None:
-            await self._look()
+            await self._reopen_root()
         self._used = False
         for watch in tuple(self._watches):
             if moved or watch.ended:
@@ -140,14 +140,15 @@ class LocalOrigin:
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
-        """None besides where the folder is on a network mount: changes made at its far end are not reported here."""
+        """Returns None also if the folder is on a network mount: the kernel does not report changes made by others
+        there."""
         if self._root is None:
-            await self._look()
+            await self._reopen_root()
         if self._root is None or not self._root.on_disk or not is_inside(path):
             return None
         forget = self._watches.discard
         watch = FolderWatch(
-            self.id, self._path, path, callback, self._threads, forget, links=self._below.links, told=self._told
+            self.id, self._path, path, callback, self._threads, forget, links=self._below.links, warned=self._warned
         )
         self._watches.add(watch)
         try:
@@ -169,8 +170,8 @@ class LocalOrigin:
         elif fds:
             _close_aside(fds)
 
-    async def _look(self) -> None:
-        """Learns what the root is now. Only the event loop's thread swaps the descriptor, as `read_now` uses it."""
+    async def _reopen_root(self) -> None:
+        """Reopens the root. Only the event loop's thread swaps the descriptor, because `read_now` uses it."""
         root = await self._run("", self._open_root, undo=_close_root)
         before, self._root = self._root, None if self._closed else root
         for old in (before, root if self._closed else None):
@@ -191,7 +192,7 @@ class LocalOrigin:
             raise
 
     def read_now(self, replica: Replica, offset: int, size: int) -> memoryview | None:
-        """See origin.ReadsNow. Never raises: whatever is wrong is for `read` to find and to tell."""
+        """Reads without waiting (origin.ReadsNow). Never raises: `read` finds and reports what is wrong."""
         file = self._held if replica is self._held_for else self._hold(replica)
         if file is None or not file.now or size > _MAX_NOW:
             return None
@@ -225,10 +226,10 @@ class LocalOrigin:
         return self._buffer[:size]
 
     def _hold(self, replica: Replica) -> OpenFile | None:
-        """Takes the file for this read and those that follow: reads come in runs, and taking costs a lock."""
+        """Takes the file for this read and the following ones: reads come in runs, and taking a file costs a lock."""
         self._let_go()
         key = key_of(replica)
-        # Never one of a network mount: letting go may close it, which can hang there, and this is the event loop.
+        # Never a file of a network mount: closing it can hang there, and this is the event loop.
         file = self._files.take(key, now=True)
         if file is None and key not in self._files:
             file = self._open_now(key)
@@ -265,13 +266,13 @@ class LocalOrigin:
     async def _run(
         self, path: str, call: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], object] | None = None
     ) -> T:
-        """Runs a blocking call in a thread, its failures translated. undo: as `WorkerThreads.run` has it."""
+        """Runs a blocking call in a thread and translates its failures. undo: frees a result that no caller takes."""
         try:
             return await self._threads.run(self._translated, path, call, args, undo=undo)
         except WorkersUnavailable as error:
             raise OriginFailed(self.id, error.fault, str(error)) from None
 
-    # What follows runs in worker threads.
+    # The rest runs in worker threads.
 
     def _translated(self, path: str, call: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
         check_inside(self.id, path)
@@ -281,7 +282,7 @@ class LocalOrigin:
             raise self._failure(path, error) from error
 
     def _failure(self, path: str, error: OSError) -> MusicFSError:
-        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        """Translates `error` into a failure of the origin, or only of the file at `path`."""
         detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
         if error.errno not in _GONE + _DENIED and not isinstance(error, LinkRefused):
             return OriginFailed(self.id, _fault(error), detail)
@@ -294,7 +295,7 @@ class LocalOrigin:
         )
 
     def _check_root(self) -> Identity:
-        """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
+        """Returns the root's identity. Raises OriginFailed when the root is gone, or empty although it had files."""
         try:
             about = Path(self._path).stat()
             with os.scandir(self._path) as entries:
@@ -329,7 +330,7 @@ class LocalOrigin:
             data = read_exactly(
                 lambda at, left: os.pread(file.fd, left, at), offset, size_within(replica, offset, size)
             )
-            self._check_version(replica, fstat(file.fd))  # after reading: what was read is then of that version
+            self._check_version(replica, fstat(file.fd))  # after the read: then what was read is of that version
             return data
         except (OSError, ReplicaFailed):
             self._files.drop(key, file)
@@ -365,7 +366,7 @@ class LocalOrigin:
         return Stat(path, about.st_size, about.st_mtime_ns)
 
     def _begin(self, under: str) -> Stat | Lister:
-        """A walk from the folder `under`, or the file that is there."""
+        """Returns a walk from the folder `under`, or the file there."""
         self._check_root()
         about = self._below.stat(under)
         if stat.S_ISREG(about.st_mode):
@@ -373,8 +374,8 @@ class LocalOrigin:
         return Lister(self._path, self._below.links)
 
     def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> FolderListing:
-        """The files of the next folders, and what they leave out: of some more than one, since a thread's turn costs as
-        much as a folder."""
+        """Returns the files of the next folders, and the links that are left out. It lists several folders, because a
+        call in a thread costs as much as a folder."""
         some = FolderListing()
         until = time.monotonic() + _LISTED_SECS
         while (waiting or linked) and len(some.files) < _LISTED_AT_ONCE and time.monotonic() < until:
@@ -401,7 +402,7 @@ class LocalOrigin:
 
 
 def _close_aside(fds: list[int]) -> None:
-    """Closes them in a thread of its own: closing may hang, as the mount may."""
+    """Closes descriptors in a new thread: closing hangs when the mount does."""
     threading.Thread(target=close_all, args=(fds,), daemon=True).start()
 
 
@@ -419,7 +420,7 @@ def _fault(error: OSError) -> OriginFault:
 
 
 def open_mounted(config: OriginConfig, *, populated: bool) -> LocalOrigin:
-    """A driver for the folder at which the system has mounted what an origin of another kind names."""
+    """Returns a driver for the folder where the system has mounted an origin of another kind."""
     own = {name: config.settings.get(name) for name in LocalSettings.model_fields}
     return LocalOrigin(config.model_copy(update={"settings": own}), populated=populated)
 

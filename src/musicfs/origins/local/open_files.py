@@ -1,4 +1,4 @@
-"""Open descriptors of files in the version that was scanned, the least recently used closed first."""
+"""Keeps descriptors of files open, in the version that was scanned, and closes the least recently used first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def key_of(replica: Replica) -> Key:
 
 
 class OpenFile:
-    """One descriptor. `now`: it can be read without waiting, as far as is known."""
+    """One descriptor. `now`: reading it probably never waits."""
 
     __slots__ = ("dropped", "fd", "now", "users")
 
@@ -41,7 +41,7 @@ class OpenFiles:
         self._closed = False
 
     def take(self, key: Key, *, now: bool = False) -> OpenFile | None:
-        """The open file, to be given back with `release`. now: only if it can be read without waiting."""
+        """Takes an open file; the caller returns it with `release`. now: only if it can be read without waiting."""
         with self._lock:
             file = self._files.get(key)
             if file is not None and now and not file.now:
@@ -56,7 +56,7 @@ class OpenFiles:
             return key in self._files
 
     def add(self, key: Key, fd: int, now: bool) -> tuple[OpenFile, list[int]]:
-        """The new file, already taken, and what to close because of it."""
+        """Adds a file. Returns it, already taken, and the descriptors to close because of it."""
         with self._lock:
             file = OpenFile(fd, now)
             file.users = 1
@@ -70,20 +70,20 @@ class OpenFiles:
             return file, [old.fd for old in leaving if self._leave(old)]
 
     def release(self, file: OpenFile) -> int | None:
-        """Gives a taken file back; its descriptor, if it is to be closed now."""
+        """Returns a taken file; gives its descriptor if the caller must close it now."""
         with self._lock:
             file.users -= 1
             return file.fd if file.dropped and not file.users else None
 
     def drop(self, key: Key, file: OpenFile) -> None:
-        """Forgets a taken file that has proved wrong; `release` then says when to close it."""
+        """Forgets a taken file that is wrong; `release` then says when to close it."""
         with self._lock:
             if self._files.get(key) is file:
                 del self._files[key]
             file.dropped = True
 
     def clear(self, for_good: bool = False) -> list[int]:
-        """Forgets all; the descriptors to close now. Those in use follow as they are released."""
+        """Forgets all files. Returns the descriptors to close now; those in use follow as they are released."""
         with self._lock:
             self._closed = self._closed or for_good
             leaving = list(self._files.values())
@@ -97,7 +97,7 @@ class OpenFiles:
 
 
 def close_all(fds: list[int]) -> None:
-    """Closes them all and takes them out of the list, so that of two calls each closes what the other has not.
+    """Closes all descriptors and removes them from the list, so that of two calls each closes what the other has not.
 
     A dead mount reports an error for each, but the descriptors are free all the same.
     """

@@ -1,4 +1,4 @@
-"""Noticing changes below a folder of this machine, through inotify."""
+"""Reports changes below a folder of this machine, through inotify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
 _APPEARED = flags.CREATE | flags.MOVED_TO
 _MASK = (
-    # Not MODIFY: a file that is being written is worth a look when its writer closes it.
+    # Not MODIFY: a file that a program writes is worth reading when the program closes it.
     flags.ATTRIB
     | flags.CLOSE_WRITE
     | flags.MOVED_FROM
@@ -44,7 +44,7 @@ _MAX_PATHS = 10_000  # more in one batch are reported as "anything may have chan
 
 
 class _Shared:
-    """The kernel's side of a watch, closed when its last user has left, lest a thread use its descriptor afterwards."""
+    """The kernel's side of a watch. It is closed when its last user has left, so no thread uses a closed descriptor."""
 
     def __init__(self, inotify: INotify) -> None:
         self.inotify = inotify
@@ -66,10 +66,10 @@ class _Shared:
 class FolderWatch:
     """Reports changes below `under` once they have been quiet for `quiet` seconds, and at least every `longest`.
 
-    links: which links lead to folders that are watched, too. told: what was warned of before, for the watches that come
-    after this one: what can't be watched is tried again at every poll. ended: the folder has gone; the last report was
-    "look at everything", and `restart` watches it anew.
-    Belongs to the event loop's thread.
+    It belongs to the event loop's thread. links: which links lead to folders that are watched, too. warned: the
+    warnings so far, for later watches: what can't be watched is tried again at every poll. ended: the folder has gone;
+    the last
+    report was "anything may have changed", and `restart` watches it again.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class FolderWatch:
         longest: float = 2.0,
         inotify: Callable[[], INotify] = INotify,
         links: Links = "all",
-        told: set[str] | None = None,
+        warned: set[str] | None = None,
     ) -> None:
         self.ended = False
         self._origin = origin
@@ -105,13 +105,13 @@ class FolderWatch:
         self._adding = Tasks(log)
         self._incomplete = False
         self._links: Links = links
-        self._told = set() if told is None else told
+        self._warned = set() if warned is None else warned
         self._closed = False
 
     async def start(self) -> bool:
-        """Watches every folder there is; False, after one warning and `close`, where that can't be done."""
+        """Watches every folder. Returns False, after one warning and `close`, if that is impossible."""
         try:
-            # In a thread: when it is first used, the library runs a program to find the C library.
+            # In a thread: at its first use, the library runs a program to find the C library.
             shared = _Shared(await self._threads.run(self._make, undo=INotify.close))
             if self._closed:
                 shared.leave()
@@ -134,7 +134,7 @@ class FolderWatch:
         return True
 
     async def restart(self) -> None:
-        """Watches what is there now, and has everything looked at."""
+        """Watches what is there now, and reports that anything may have changed."""
         self._stop()
         self.ended = False
         if await self.start():
@@ -171,7 +171,7 @@ class FolderWatch:
         finally:
             shared.leave()
         if len(added) > _MANY_FOLDERS:
-            # Else what the walk held of a hundred thousand folders, 30 MB, stays.
+            # Otherwise the memory of the walk, 30 MB for a hundred thousand folders, stays.
             gc.collect()
             give_memory_back()
         return added
@@ -183,13 +183,13 @@ class FolderWatch:
         while waiting or linked:
             folder = waiting.pop() if waiting else linked.popleft()
             try:
-                # Before it is listed, so that a folder made meanwhile is either listed or reported.
+                # Before it is listed, so that a folder that is created meanwhile is either listed or reported.
                 number = self._add_one(inotify, folder, lister.below)
                 below = lister.list(folder, files=False)
             except OSError as error:
                 if error.errno in _NO_WATCHES or folder == self._under:
                     raise
-                continue  # it vanished, or a scan will tell what is wrong with it
+                continue  # it vanished, or a scan will report what is wrong with it
             yield number, folder
             waiting += reversed(below.folders)
             linked += below.linked
@@ -197,18 +197,18 @@ class FolderWatch:
     def _add_one(self, inotify: INotify, folder: str, below: Below) -> int:
         if self._links == "all":
             return int(inotify.add_watch(f"{self._root}/{folder}", _MASK))
-        with below.folder(folder) as fd:  # the kernel takes no descriptor here, but the name that it has for one
+        with below.folder(folder) as fd:  # the kernel accepts no descriptor here, but a path in /proc for one
             return int(inotify.add_watch(f"/proc/self/fd/{fd}", _MASK))
 
     def _readable(self, inotify: INotify) -> None:
         for number, mask, _, name in inotify.read(timeout=0):
             if self.ended:
                 return
-            self._note(number, mask, name)
+            self._handle(number, mask, name)
 
-    def _note(self, number: int, mask: int, name: str) -> None:
+    def _handle(self, number: int, mask: int, name: str) -> None:
         if mask & flags.Q_OVERFLOW:
-            self._add_later(self._under)  # folders may have been made unseen
+            self._add_later(self._under)  # folders may have been created unseen
             self._report("")
             return
         folder = self._folders.pop(number) if mask & flags.IGNORED else self._folders.get(number)
@@ -226,7 +226,7 @@ class FolderWatch:
                 self._forget(path)
             elif not mask & flags.DELETE:
                 self._add_later(path)
-                return  # reported once it is watched: what is put into it after the look is reported by itself
+                return  # reported once it is watched: later changes in it are reported by themselves
         self._report(path)
 
     def _end(self) -> None:
@@ -235,11 +235,11 @@ class FolderWatch:
         self._report("")
 
     def _forget(self, path: str) -> None:
-        """Ends the watches of a folder that was moved away: it may be anywhere now."""
+        """Ends the watches of a folder that was moved away, since its new path is unknown."""
         assert self._shared is not None
         for number, folder in self._folders.items():
             if folder == path or folder.startswith(f"{path}/"):
-                with suppress(OSError):  # it has ended by itself
+                with suppress(OSError):  # the kernel has ended it
                     self._shared.inotify.rm_watch(number)
                 self._folders.pop(number)
 
@@ -265,7 +265,7 @@ class FolderWatch:
         self._report(folder)
 
     def _report(self, path: str) -> None:
-        """Puts `path` into the batch that is sent when it has been quiet for a while."""
+        """Adds `path` to the batch that is sent after a quiet period."""
         if self._closed:
             return
         loop = asyncio.get_running_loop()
@@ -285,11 +285,11 @@ class FolderWatch:
         try:
             self._callback(outermost(paths))
         except Exception:
-            log.exception("looking at the changes of origin %r failed", self._origin, extra={"origin": self._origin})
+            log.exception("handling the changes of origin %r failed", self._origin, extra={"origin": self._origin})
 
     def _warn(self, sentence: str) -> None:
-        if sentence not in self._told:
-            self._told.add(sentence)
+        if sentence not in self._warned:
+            self._warned.add(sentence)
             log.warning("%s", sentence, extra={"origin": self._origin})
 
 

@@ -96,9 +96,9 @@ class SftpConnector:
         return [file for file in files if Path(file).is_file()]
 
     def _failure(self, error: Exception) -> OriginFailed:
-        return OriginFailed(self._config.id, *self._told(error))
+        return OriginFailed(self._config.id, *self._described(error))
 
-    def _told(self, error: Exception) -> tuple[OriginFault, str]:
+    def _described(self, error: Exception) -> tuple[OriginFault, str]:
         import asyncssh
 
         settings = self._settings

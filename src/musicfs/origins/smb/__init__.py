@@ -1,4 +1,4 @@
-"""Music on a share of a NAS or of Windows: mounted by the system, or spoken to from here over SMB 2 and 3."""
+"""Music on a share of a NAS or of Windows: mounted by the system, or read by MusicFS over SMB 2 and 3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from musicfs.origins.smb.settings import STANDARD_PORT, SmbSettings, from_url
 
 
 def open_smb(config: OriginConfig, *, populated: bool = False) -> Origin:
-    """See kinds.OpenOrigin."""
+    """Makes the driver: for the folder where the system has mounted the share, or for the share itself."""
     settings = SmbSettings.model_validate(dict(config.settings))
     if settings.path is not None:
         return open_mounted(config, populated=populated)

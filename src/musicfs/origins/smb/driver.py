@@ -1,4 +1,4 @@
-"""The driver for shares that are not mounted: the event loop's side of it."""
+"""The driver for shares that are not mounted: the part that runs on the event loop."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class SmbOrigin:
-    """See origin.Origin for the contract. Blocking calls run in threads of this origin's own, over one connection.
+    """Reads a share; origin.Origin is the contract. Blocking calls run in the origin's own threads, over one
+    connection.
 
-    A connection that has ended is made anew by the next call, once for all who wait for it.
+    After a connection has ended, the next call makes a new one, once for all callers that wait for it.
     """
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
@@ -58,7 +59,7 @@ class SmbOrigin:
         return self._scan(under, list_all)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """See origin.SkipsFolders."""
+        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
         return self._scan("", tell)
 
     async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
@@ -75,7 +76,7 @@ class SmbOrigin:
             below: list[str] = []
             more, listed = True, 0
             try:
-                while more and folder.about.identity not in above:  # what is listed above itself is a link: no end
+                while more and folder.about.identity not in above:  # one that contains itself is an endless link
                     listed += len(folder.entries)
                     if listed > MAX_NAMES or len(below) + len(waiting) > MAX_FOLDERS:
                         detail = f"the folder {path!r} lists more names than any folder has"
@@ -88,7 +89,7 @@ class SmbOrigin:
                             yield Stat(name, entry.size, entry.mtime_ns)
                         elif not is_skipped(entry.name) and not tell(name, entry.mtime_ns):
                             below.append(name)
-                    more = await self._on(files, SmbFiles.turn, folder)
+                    more = await self._on(files, SmbFiles.next_page, folder)
             finally:
                 if more:
                     self._leave_later(files, folder)
@@ -112,13 +113,13 @@ class SmbOrigin:
     # Running what blocks
 
     async def _run(self, path: str, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
-        """Runs a blocking call over the connection, which is made first if need be."""
+        """Runs a blocking call over the connection, and makes the connection first if necessary."""
         if not is_addressable(path):
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "no file of a share can have this path")
         return await self._on(None, call, *args)
 
     async def _on(self, files: SmbFiles | None, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
-        """The same over one particular connection."""
+        """Runs a blocking call over `files`, or over the present connection."""
         deadline = Deadline(self._patience)
         try:
             async with asyncio.timeout(self._timeout):
@@ -134,7 +135,8 @@ class SmbOrigin:
 
     @property
     def _patience(self) -> float:
-        """Seconds for a thread: less than for its caller, who is then told why, and finds the thread free again."""
+        """Seconds for a thread: less than for its caller, which gets the reason then and finds the thread free
+        again."""
         return self._timeout - min(0.1, self._timeout / 10)
 
     async def _connected(self) -> SmbFiles:
@@ -151,17 +153,17 @@ class SmbOrigin:
     def _has_connected(self, task: asyncio.Task[SmbFiles]) -> None:
         self._connecting = None
         if not task.cancelled():
-            task.exception()  # those who waited have it, if there are any left
+            task.exception()  # callers that still wait have it
 
     def _connect(self) -> SmbFiles:
-        """In a thread."""
+        """Makes a connection. Runs in a thread."""
         login = self._login()
         before = self._files
         if before is not None:
             before.close()
         share = Share(login, self._patience, self._config.pool_size)
         populated = before.populated if before is not None else self._populated
-        # Known before it is made, so that closing the origin ends this too.
+        # Set before it is connected, so that closing the origin also ends this attempt.
         self._files = files = SmbFiles(self.id, share, self._prefix, populated)
         if self._closed:
             files.close()
@@ -184,8 +186,8 @@ class SmbOrigin:
         return Login(settings.host or "", settings.port, settings.share or "", user, password)
 
     def _leave_later(self, files: SmbFiles, folder: SmbListing) -> None:
-        """Whoever leaves a scan half way does not wait for the folder to be closed."""
-        self._leaving.spawn(self._on(files, SmbFiles.leave, folder), f"leaving a scan of {self.id}")
+        """Closes the folder of a scan that was left half way, without waiting."""
+        self._leaving.spawn(self._on(files, SmbFiles.close_folder, folder), f"leaving a scan of {self.id}")
 
 
 def _open_folder(

@@ -1,4 +1,4 @@
-"""How a share can fail, and what the exceptions of the library and of the system mean."""
+"""The failures of a share, and the translation of smbprotocol's and the system's exceptions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DENIED = frozenset(
 
 
 class ShareLost(Exception):
-    """The share does not answer, or not as one should; a new connection may."""
+    """The connection failed; a new one may work."""
 
     def __init__(self, fault: OriginFault, detail: str) -> None:
         super().__init__(detail)
@@ -29,7 +29,7 @@ class ShareLost(Exception):
 
 
 class StatusRefused(Exception):
-    """The server is well and says no. status: its NtStatus."""
+    """The server works and refused a request. status: its NtStatus."""
 
     def __init__(self, status: int) -> None:
         super().__init__(_NAMES.get(status, f"status {status:#x}").removeprefix("STATUS_").replace("_", " ").lower())
@@ -38,7 +38,7 @@ class StatusRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who asks for what. user: None for a guest. password: None to use the user's Kerberos ticket."""
+    """A share and the user who logs in. user: None for a guest. password: None to use the user's Kerberos ticket."""
 
     host: str
     port: int
@@ -48,7 +48,7 @@ class Login:
 
 
 def lost(login: Login, error: Exception) -> ShareLost:
-    """What ended a connection, or kept it from being made."""
+    """Returns why a connection ended, or could not be made."""
     if isinstance(error, TimeoutError):
         return ShareLost(OriginFault.TIMEOUT, f"{login.host} did not answer in time")
     if isinstance(error, ConnectionRefusedError):

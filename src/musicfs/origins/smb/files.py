@@ -1,4 +1,4 @@
-"""Files and folders below the prefix of a connected share: paths, versions, and whom to blame. All of it blocks."""
+"""Files and folders below the prefix of a connected share: paths, versions, failures. All methods block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BROKEN = frozenset({0xC000003E, 0xC000003F, 0xC0000185, 0xC0000032})  # errors 
 
 @dataclass(slots=True)
 class SmbListing:
-    """A folder whose listing is under way. entries: the page at hand."""
+    """A folder whose listing is under way. entries: the present page."""
 
     path: str
     about: wire.SmbAttributes
@@ -38,7 +38,7 @@ class SmbListing:
 
 
 class SmbFiles:
-    """Belongs to one connection. Its methods raise OriginFailed and ReplicaFailed as origin.Origin says."""
+    """The files of one connection. Methods raise OriginFailed and ReplicaFailed as origin.Origin says."""
 
     def __init__(self, id: OriginId, share: Share, prefix: str, populated: bool) -> None:
         self._id = id
@@ -57,7 +57,7 @@ class SmbFiles:
         return self._share.alive
 
     def connect(self) -> None:
-        """To be called once, and first."""
+        """Connects. Call it once, and first."""
         try:
             self._share.connect()
         except ShareLost as lost:
@@ -82,24 +82,24 @@ class SmbFiles:
         except (StatusRefused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
 
-    # Looking
+    # Attributes
 
     def stat(self, path: str, deadline: Deadline) -> Stat:
         try:
-            about = self._share.look(self._full(path), deadline)
+            about = self._share.stat(self._full(path), deadline)
         except (StatusRefused, ShareLost) as error:
             raise self._failure(path, error, deadline) from error
         return _stat(path, about.version)
 
     def check_root(self, deadline: Deadline) -> wire.Identity | None:
-        """Which folder the root is. Raises OriginFailed when it is away, or emptied since it was seen with files."""
+        """Returns the root's identity. Raises OriginFailed when the root is gone, or empty although it had files."""
         try:
             about, entries = self._share.peek(self._full(""), deadline)
         except ShareLost as lost:
             raise OriginFailed(self._id, lost.fault, str(lost)) from lost
         except StatusRefused as refused:
             if refused.status not in _DENIED:
-                self.close()  # a server may keep a folder that has come back from whoever saw it go
+                self.close()  # a server may hide a folder that has come back from a connection that saw it go
             fault = OriginFault.DENIED if refused.status in _DENIED else OriginFault.UNREACHABLE
             raise OriginFailed(self._id, fault, f"{self._shown}: {refused}") from refused
         empty = all(entry.name in (".", "..") for entry in entries)
@@ -109,18 +109,18 @@ class SmbFiles:
     # Listing
 
     def begin(self, under: str, deadline: Deadline) -> tuple[wire.Identity | None, Stat | None]:
-        """The root's identity, to be compared at the end; and the file at `under`, if it is no folder."""
+        """Returns the root's identity, to compare at the end, and the file at `under`, or None if it is a folder."""
         root = self.check_root(deadline)
         if not under:
             return root, None
         try:
-            about = self._share.look(self._full(under), deadline, folder=None)
+            about = self._share.stat(self._full(under), deadline, folder=None)
         except (StatusRefused, ShareLost) as error:
             raise self._failure(under, error, deadline) from error
         return root, None if about.is_folder else _stat(under, about.version)
 
     def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> SmbListing | None:
-        """The folder with its first page; None: it has gone, and the root is still there."""
+        """Returns the folder with its first page; None if it has gone and the root is still there."""
         try:
             about, entries = self._share.list_folder(self._full(path), deadline)
         except ShareLost as lost:
@@ -132,8 +132,8 @@ class SmbFiles:
             raise self._not_listed(path, refused) from refused
         return SmbListing(path, about, entries)
 
-    def turn(self, folder: SmbListing, deadline: Deadline) -> bool:
-        """Fetches the next page; False when there is none, and then the folder is closed."""
+    def next_page(self, folder: SmbListing, deadline: Deadline) -> bool:
+        """Fetches the next page. Returns False, and closes the folder, when there is none."""
         try:
             entries = self._share.list_on(folder.about.handle, deadline)
         except ShareLost as lost:
@@ -141,12 +141,12 @@ class SmbFiles:
         except StatusRefused as refused:
             raise self._not_listed(folder.path, refused) from refused
         if entries is None:
-            self.leave(folder, deadline)
+            self.close_folder(folder, deadline)
             return False
         folder.entries = entries
         return True
 
-    def leave(self, folder: SmbListing, deadline: Deadline) -> None:
+    def close_folder(self, folder: SmbListing, deadline: Deadline) -> None:
         self._share.shut(folder.about.handle, deadline)
 
     def check_same(self, root: wire.Identity | None, deadline: Deadline) -> None:
@@ -160,7 +160,7 @@ class SmbFiles:
     # Failures
 
     def _failure(self, path: str, error: StatusRefused | ShareLost, deadline: Deadline) -> MusicFSError:
-        """Whom to blame for `error`: the origin, or only the file at `path`."""
+        """Translates `error` into a failure of the origin, or only of the file at `path`."""
         if isinstance(error, ShareLost):
             return OriginFailed(self._id, error.fault, str(error))
         if error.status in _OUTLIVED:
@@ -179,7 +179,7 @@ class SmbFiles:
 
 
 def is_addressable(path: str) -> bool:
-    """Whether a listing could have given this path."""
+    """Whether a listing can contain this path."""
     return not path or all(wire.is_name(part) and part not in (".", "..") for part in path.split("/"))
 
 

@@ -1,7 +1,7 @@
 """One connection to one SMB share, over smbprotocol. All of it blocks: for worker threads.
 
-The library does framing, authentication, signing and encryption. What is added here: every call has a deadline, an
-answer that nobody waits for any more leaves nothing behind, and requests wait for credits instead of failing.
+The library does framing, authentication, signing and encryption. This module adds that every call has a deadline, an
+answer that no caller waits for leaves nothing behind, and requests wait for credits instead of failing.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ T = TypeVar("T")
 _CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
 _PAGE = 256 << 10  # bytes of a listing asked for at once
 _PEEK = 8 << 10  # bytes of a listing; they hold more than the two entries that every folder has
-_BESIDE = 3  # credits that a read takes to open, to close, and to ask for the version
+_BESIDE = 3  # credits that a read takes to open, to close, and to query the version
 _LOOK_SECS = 0.25
 
 Answer = tuple[int, bytes]
-"""The status, and what else the server said."""
+"""The status, and the rest of the server's answer."""
 
 
 class _TransportConnection(Connection):
-    """The library's, over our transport: it offers no way to be given one, and makes its own while it connects."""
+    """smbprotocol's connection over our transport: it accepts no other, and makes its own while it connects."""
 
     def __init__(self, ours: Transport, login: Login) -> None:
         self._ours = ours
@@ -58,7 +58,7 @@ class _TransportConnection(Connection):
 
 
 class Deadline:
-    """How long somebody waits for a call. `cancelled`: set when nobody does any more."""
+    """How long a caller waits for a call. `cancelled`: set when the caller no longer waits."""
 
     def __init__(self, seconds: float) -> None:
         self.cancelled = False
@@ -73,11 +73,12 @@ class Deadline:
 class Share:
     """A connected share. Its methods may be called from any threads at once.
 
-    Each raises ShareLost when its deadline has come or the connection has ended, and Refused when the server refuses.
+    Each raises ShareLost when its deadline has passed or the connection has ended, and StatusRefused when the server
+    refuses.
     """
 
     def __init__(self, login: Login, timeout: float, requests: int) -> None:
-        """requests: how many will be under way at once at most."""
+        """requests: the most that will be under way at once."""
         self._login = login
         self._timeout = timeout
         self._requests = requests
@@ -96,12 +97,12 @@ class Share:
         return self._ready and self._transport.connected
 
     def close(self) -> None:
-        """Ends the connection; calls under way fail. The server closes what was open. Never waits for it."""
+        """Ends the connection; calls under way fail. The server closes what was open. Never waits for the server."""
         self._transport.close()
 
     def connect(self) -> None:
-        """To be called once, and first."""
-        # What the library logs is an error for us to tell, or what a user should not see.
+        """Connects. Call it once, and first."""
+        # What the library logs is either raised here as an error, or not for users.
         logging.getLogger("smbprotocol").setLevel(logging.CRITICAL)
         try:
             self._connect()
@@ -120,10 +121,10 @@ class Share:
         password = "" if guest else login.password.get_secret_value() if login.password else None
         session = Session(connection, login.user or "guest", password, require_encryption=False)
         session.connect()
-        session.password = None  # it would stay there as long as the connection
+        session.password = None  # it would stay in memory as long as the connection
         tree = TreeConnect(session, rf"\\{login.host}\{login.share}")
         tree.connect(require_secure_negotiate=not guest)
-        tree.is_dfs_share = False  # paths are told relative to the share, also where it is the root of a DFS
+        tree.is_dfs_share = False  # paths are relative to the share, also where it is the root of a DFS
         self._session_id, self._tree_id = int(session.session_id), int(tree.tree_connect_id or 0)
         self._signed = session.signing_required and not tree.encrypt_data
         self._transport.sealed = bool(session.encrypt_data or tree.encrypt_data)
@@ -138,15 +139,16 @@ class Share:
 
     # What a share can do
 
-    def look(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.SmbAttributes:
-        """What is at `name` (below the share, with backslashes). folder: as in wire.open_message."""
+    def stat(self, name: str, deadline: Deadline, folder: bool | None = False) -> wire.SmbAttributes:
+        """Returns the attributes of what is at `name` (below the share, with backslashes). folder: see
+        wire.open_message."""
         return self._visit(wire.open_message(name, folder=folder, only_look=True), [], deadline)[0]
 
     def read(self, name: str, offset: int, size: int, deadline: Deadline) -> tuple[bytes, wire.Version, wire.Version]:
-        """Up to `size` bytes, of which there may be fewer, and the file's version before and after.
+        """Returns at most `size` bytes, and the file's version before and after the read.
 
-        The file is opened for each read, in the same round trip: while it is open, Samba would not tell that somebody
-        else on the server writes to it, nor Windows free its name when it is deleted.
+        Each read opens the file, in the same round trip: while it is open, Samba does not show that another program on
+        the server writes to it, and Windows does not free its name when it is deleted.
         """
         wanted = min(size, self._chunk)
         questions = [wire.version_message(wire.RELATED)]
@@ -162,13 +164,13 @@ class Share:
         return data, about.version, self._understood(wire.version, _good(answers[-1]))
 
     def peek(self, name: str, deadline: Deadline) -> tuple[wire.SmbAttributes, list[wire.SmbEntry]]:
-        """A folder, and how its listing begins: with more than its own two entries if there are more."""
+        """Returns a folder and the beginning of its listing: more than its own two entries if there are more."""
         page = wire.list_message(wire.RELATED, _PEEK)
         about, answers = self._visit(wire.open_message(name, folder=True), [page], deadline)
         return about, self._entries(answers[0]) or []
 
     def list_folder(self, name: str, deadline: Deadline) -> tuple[wire.SmbAttributes, list[wire.SmbEntry]]:
-        """A folder, to be shut, and the first page of its listing."""
+        """Opens a folder and returns it with the first page of its listing. The caller closes it with `shut`."""
         messages = [wire.open_message(name, folder=True), wire.list_message(wire.RELATED, self._page)]
         opening, page = self._exchange(messages, deadline, related=True)
         about = self._understood(wire.opened, _good(opening))
@@ -179,11 +181,11 @@ class Share:
             raise
 
     def list_on(self, handle: bytes, deadline: Deadline) -> list[wire.SmbEntry] | None:
-        """The next page of an open folder's listing; None: there are no more."""
+        """Returns the next page of an open folder's listing; None after the last."""
         return self._entries(self._exchange([wire.list_message(handle, self._page)], deadline)[0])
 
     def shut(self, handle: bytes, deadline: Deadline) -> None:
-        """Failing to close a file is no failure of what it was opened for."""
+        """Closes a handle. Ignores failures: the call that opened it has succeeded."""
         with suppress(StatusRefused, ShareLost):
             self._exchange([wire.close_message(handle)], deadline)
 
@@ -192,23 +194,23 @@ class Share:
     def _visit(
         self, opening: Structure, questions: list[Structure], deadline: Deadline
     ) -> tuple[wire.SmbAttributes, list[Answer]]:
-        """Opens, asks and closes, in one round trip."""
+        """Opens, queries and closes, in one round trip."""
         messages = [opening, *questions, wire.close_message(wire.RELATED)]
         opened, *answers, closed = self._exchange(messages, deadline, related=True)
         about = self._understood(wire.opened, _good(opened))
-        if closed[0] != NtStatus.STATUS_SUCCESS:  # some servers answer nothing more after a question that failed
+        if closed[0] != NtStatus.STATUS_SUCCESS:  # some servers stop answering after a request that failed
             self.shut(about.handle, deadline)
         return about, answers
 
     def _exchange(self, messages: list[Structure], deadline: Deadline, related: bool = False) -> list[Answer]:
-        """One answer to each message. related: all are about what the first one opens."""
+        """Returns one answer to each message. related: all messages use what the first one opens."""
         requests: list[Request] = []
         try:
             sent = time.monotonic()
             requests = self._send(messages, deadline, related)
             return [self._receive(request, deadline, wire.leaves_open(messages)) for request in requests]
         except ShareLost:
-            # A server that has been silent since is given up as a whole; also one that would open what nobody closes.
+            # Give up a server that has been silent since, and one that would open what no caller closes.
             if (self._transport.heard < sent and not deadline.cancelled) or wire.leaves_open(messages):
                 self.close()
             for request in requests:
@@ -219,7 +221,7 @@ class Share:
             raise self._lost(error) from error
         finally:
             with self._turn:
-                self._turn.notify_all()  # the answers have brought credits
+                self._turn.notify_all()  # the answers brought credits
 
     def _send(self, messages: list[Structure], deadline: Deadline, related: bool) -> list[Request]:
         needed = sum(map(wire.credits_of, messages))
@@ -227,24 +229,24 @@ class Share:
         with self._turn:
             while self.alive and window["high"] - window["low"] < needed:
                 if not self._turn.wait(min(_LOOK_SECS, deadline.left)):
-                    self._mind(deadline)
+                    self._check_deadline(deadline)
             requests: list[Request] = self._connection.send_compound(messages, self._session_id, self._tree_id, related)
             return requests
 
     def _receive(self, request: Request, deadline: Deadline, needed: bool) -> Answer:
-        """needed: even if nobody waits any more."""
+        """Waits for an answer. needed: also when the caller no longer waits."""
         while (answer := self._answer(request)) is None:
             if not request.response_event.wait(min(_LOOK_SECS, deadline.left)):
-                self._mind(deadline, needed)
+                self._check_deadline(deadline, needed)
             if not self.alive or (request.response_event.is_set() and request.response is None):
                 self._connection.receive(request, timeout=1)  # raises what ended the connection
         self._forget(request)
         if self._signed and not answer["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
-            raise SMBException("the server did not sign its answer")  # the library lets that pass
+            raise SMBException("the server did not sign its answer")  # the library accepts that
         return answer["status"].get_value(), answer["data"].get_value()
 
     def _answer(self, request: Request) -> Structure | None:
-        """The answer, if it has come; one that only says that it will take longer is none."""
+        """Returns the answer if it has arrived. A notice that it will take longer does not count."""
         with request.response_event_lock:
             answer: Structure | None = request.response
             if answer is not None and answer["status"].get_value() == NtStatus.STATUS_PENDING:
@@ -257,17 +259,17 @@ class Share:
             if request.response_event.is_set():
                 self._forget(request)
             else:
-                request.message["reserved"] = 1  # has the library drop the answer when it comes
+                request.message["reserved"] = 1  # makes the library drop the answer when it comes
 
     def _forget(self, request: Request) -> None:
         self._connection.outstanding_requests.pop(request.message["message_id"].get_value(), None)
 
-    def _mind(self, deadline: Deadline, needed: bool = False) -> None:
+    def _check_deadline(self, deadline: Deadline, needed: bool = False) -> None:
         if not deadline.left or (deadline.cancelled and not needed):
             raise ShareLost(OriginFault.TIMEOUT, f"{self._login.host} did not answer in time")
 
     def _understood(self, parse: Callable[[bytes], T], answer: bytes) -> T:
-        """What an answer says. One that makes no sense ends the connection, and with it what is open there."""
+        """Parses an answer. One that makes no sense ends the connection, and closes what is open there."""
         try:
             return parse(answer)
         except (ValueError, IndexError, struct.error) as error:
@@ -276,7 +278,7 @@ class Share:
             raise ShareLost(OriginFault.IO, detail) from error
 
     def _entries(self, answer: Answer) -> list[wire.SmbEntry] | None:
-        """A page of a listing; None after the last one. A share's root may lack even the entries for itself."""
+        """Returns a page of a listing; None after the last one. A share's root may lack even the entries for itself."""
         if answer[0] in (NtStatus.STATUS_NO_MORE_FILES, NtStatus.STATUS_NO_SUCH_FILE):
             return None
         return self._understood(_all_listed, _good(answer))

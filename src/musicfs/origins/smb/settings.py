@@ -1,4 +1,4 @@
-"""What a share's table in the configuration may say, and the URL that says the same."""
+"""The settings of an SMB origin, from a table of the configuration or from a URL."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ STANDARD_PORT = 445
 
 
 class SmbSettings(BaseModel):
-    """Either path, at which the system has mounted the share, or host and share, to speak to it from here.
+    """Either path, where the system has mounted the share, or host and share, which MusicFS then connects to.
 
-    prefix: the folder below the share that holds the music. user: by default a guest; one without a password is to
-    have a Kerberos ticket. With path, links says which symbolic links are followed, and the other keys have no meaning
-    and are refused.
+    prefix: the folder below the share that holds the music. user: by default a guest; a user without a password needs
+    a Kerberos ticket. With path, links says which symbolic links are followed, and the other keys are refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +52,7 @@ class SmbSettings(BaseModel):
 
 
 def from_url(url: SplitResult) -> dict[str, object]:
-    """smb://[[DOMAIN;]user@]host[:port]/share[/prefix], as OriginKind.from_url."""
+    """smb://[[DOMAIN;]user@]host[:port]/share[/prefix]: OriginKind.from_url."""
     if url.password is not None:
         raise ValueError(
             "leave the password out, since others can see it here; put it into the variable"

@@ -1,4 +1,4 @@
-"""A TCP connection for smbprotocol on which nothing waits for ever."""
+"""A TCP connection for smbprotocol on which nothing waits forever."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from smbprotocol.structure import Structure
 _MAX = 2 << 20  # bytes of one packet; no request asks for so much
 _HEADER = 64
 _ENCRYPTED = b"\xfdSMB"
-_ECHO = b"\x0d\0"  # in a header, the command of which the answer says nothing
-_MAX_TOGETHER = 16  # answers in one packet; we send at most four questions in one
+_ECHO = b"\x0d\0"  # in a header: the command whose answer contains nothing
+_MAX_TOGETHER = 16  # answers in one packet; we send at most four requests in one
 
 
 class Transport:
-    """Takes the place of the library's own, which has no bound on sending, can't use descriptors above 1023, loses
-    its place in the stream when it is idle in mid-packet, and holds small requests back (Nagle's algorithm).
+    """Replaces the library's own transport, which has no time limit for sending, can't use descriptors above 1023,
+    loses its place in the stream when it is idle in mid-packet, and holds small requests back (Nagle's algorithm).
 
     `recv` belongs to the one thread that receives; everything else may be called from any thread.
     """
@@ -27,11 +27,12 @@ class Transport:
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self.connected = False
         self.deadline: float | None = time.monotonic() + timeout
-        """While set, the connection ends at this time: for what the library gives no timeout to."""
+        """While set, the connection ends at this time: for calls of the library without a timeout."""
         self.heard = 0.0
-        """When bytes came last."""
+        """When bytes last arrived."""
         self.sealed = False
-        """Once set, what the server sends has to be encrypted. smbprotocol takes what is not, and not signed either."""
+        """Once set, what the server sends must be encrypted. smbprotocol accepts answers that are neither encrypted nor
+        signed."""
         self._host = host
         self._port = port
         self._timeout = timeout
@@ -50,28 +51,29 @@ class Transport:
         self.connected = not self._ended
         if self._ended:
             made.close()
-            raise ConnectionAbortedError("closed while it was made")
+            raise ConnectionAbortedError("closed while it was connecting")
 
     def close(self) -> None:
-        """Ends the connection and frees all who wait for it. Does not wait for the other side."""
+        """Ends the connection and wakes all threads that wait for it. Does not wait for the server."""
         self._ended = True
         self.connected = False
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            with self._receiving, self._sending:  # both end at once now; a descriptor in use must not be given away
+            with self._receiving, self._sending:  # both end at once now; a descriptor in use must not be reused
                 self._socket.close()
 
     def send(self, message: bytes | Structure) -> None:
-        """Raises OSError; the connection is of no use then, since half of the message may have left."""
-        data = message if isinstance(message, bytes) else message.pack()  # an encrypted one
+        """Sends a message. After an OSError the connection is useless, because half of the message may have left."""
+        data = message if isinstance(message, bytes) else message.pack()  # an encrypted message
         with self._sending:
             if self._socket is None or self._ended:
                 raise ConnectionAbortedError("the connection is closed")
             self._socket.sendall(len(data).to_bytes(4, "big") + data)
 
     def recv(self, timeout: float) -> bytes:
-        """The next packet; nothing once the connection has ended. Raises TimeoutError after `timeout` idle seconds."""
+        """Returns the next packet; b"" once the connection has ended. Raises TimeoutError after `timeout` idle
+        seconds."""
         with self._receiving:
             length = self._receive(4, timeout)
             size = int.from_bytes(length, "big")
@@ -83,7 +85,7 @@ class Transport:
             return packet
 
     def _check(self, packet: bytes) -> None:
-        """Raises ConnectionError for what no honest server sends."""
+        """Raises ConnectionError for a packet that no honest server sends."""
         if packet[:4] == _ENCRYPTED:
             return
         if self.sealed and packet[12:14] != _ECHO:
@@ -113,7 +115,7 @@ class Transport:
         return bytes(data)
 
     def _readable(self, idle: float | None) -> bool:
-        """Waits until there is something to receive, the connection's end included. False: look again."""
+        """Waits until there is something to receive, or the connection has ended. False: call it again."""
         if self._socket is None or self._ended:
             return True
         waits = [seconds for seconds in (idle, self._left()) if seconds is not None]

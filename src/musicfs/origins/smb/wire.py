@@ -1,4 +1,4 @@
-"""The few SMB2 messages that reading takes, and their answers. Nothing here touches the network.
+"""The few SMB2 messages that reading needs, and their answers. Nothing here touches the network.
 
 Answers are taken apart here and not by smbprotocol, whose times are rounded to microseconds (a version has to be exact)
 and whose parsing of long listings takes longer than their transfer. Sections are those of Microsoft's [MS-SMB2] and
@@ -31,10 +31,10 @@ from smbprotocol.structure import Structure
 from musicfs.model import stored_ns
 
 RELATED = b"\xff" * 16
-"""The handle that the first request of a compound is about to open."""
+"""The handle that the first request of a compound opens."""
 
 CREDIT = 64 << 10
-"""Bytes of a question or its answer that one credit stands for."""
+"""Bytes of a request or its answer that one credit pays for."""
 
 _EPOCH = 116_444_736_000_000_000  # 1970 as a FILETIME: in units of 100 ns, since 1601
 _HEADER = 64
@@ -50,12 +50,12 @@ _ENTRY = struct.Struct("<I 4x 8x 8x Q 8x Q 8x I I I 4x 8x")  # 2.4.20, up to the
 
 
 Identity = tuple[int, int]
-"""The numbers of a folder and of its disk, which tell it from all others of the share."""
+"""The numbers of a folder and of its disk, which identify it within the share."""
 
 
 class Version(NamedTuple):
-    """Of a file, at one moment. mtime_ns, changed_ns: since the epoch; the latter moves with every change, while Samba
-    keeps the former as it is for as long as anybody has the file open."""
+    """A file's version at one moment. mtime_ns, changed_ns: since the epoch; the latter moves with every change, while
+    Samba keeps the former as long as any program has the file open."""
 
     size: int
     mtime_ns: int
@@ -64,7 +64,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SmbAttributes:
-    """A file or folder as it was when it was opened. identity: where the server tells it."""
+    """A file or folder as it was when it was opened. identity: None if the server does not send it."""
 
     handle: bytes
     version: Version
@@ -90,9 +90,9 @@ def nanoseconds(filetime: int) -> int:
 
 
 def open_message(name: str, *, folder: bool | None, only_look: bool = False) -> Structure:
-    """Opens for reading what is at `name` below the share. folder: it must be one, must be none, or may be either.
+    """Opens what is at `name` below the share for reading. Others may read, write, rename and delete it meanwhile.
 
-    only_look: for its attributes alone. Others may read, write, rename and delete it meanwhile.
+    folder: whether it must be a folder; None: it may be either. only_look: opens only its attributes.
     """
     access = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES | FilePipePrinterAccessMask.SYNCHRONIZE
     if not only_look:
@@ -137,7 +137,7 @@ def version_message(handle: bytes) -> Structure:
 
 
 def list_message(handle: bytes, size: int) -> Structure:
-    """The next page of at most `size` bytes of a folder's listing."""
+    """Requests the next page of a folder's listing, of at most `size` bytes."""
     message = SMB2QueryDirectoryRequest()
     message["file_information_class"] = FileInformationClass.FILE_ID_FULL_DIRECTORY_INFORMATION
     message["file_id"] = handle
@@ -147,7 +147,7 @@ def list_message(handle: bytes, size: int) -> Structure:
 
 
 def credits_of(message: Structure) -> int:
-    """What the message will cost at most."""
+    """Returns the most credits that the message costs."""
     size = 1
     if isinstance(message, SMB2ReadRequest):
         size = message["length"].get_value()
@@ -157,7 +157,7 @@ def credits_of(message: Structure) -> int:
 
 
 def leaves_open(messages: Sequence[Structure]) -> bool:
-    """Whether these open something that they do not close."""
+    """Whether the messages open something that they do not close."""
     return isinstance(messages[0], SMB2CreateRequest) and not isinstance(messages[-1], SMB2CloseRequest)
 
 
@@ -183,7 +183,7 @@ def version(data: bytes) -> Version:
 def listed(data: bytes) -> Iterator[SmbEntry]:
     """The entries of a page, the folder itself (".") and the one above it among them.
 
-    What has a name that no request could give is left out, and so are links that a client would have to follow.
+    Names that no request could contain are left out, and so are links that a client would have to follow.
     """
     page, at, step = _output(data), 0, 1
     while step:
@@ -205,14 +205,14 @@ def _output(data: bytes) -> bytes:
 
 
 def _within(data: bytes, start: int, length: int) -> bytes:
-    """A part of an answer. Raises ValueError when it would lie outside of it."""
+    """Returns a part of an answer. Raises ValueError when the part would lie outside of it."""
     if length and not 0 <= start <= start + length <= len(data):
         raise ValueError(f"the server's answer leads out of itself, to {length} bytes at {start}")
     return data[start : start + length] if length else b""
 
 
 def _step(step: int, least: int) -> int:
-    """From one part of a chain to the next, 0 at its end. Raises ValueError when they overlap."""
+    """Returns the distance from one part of a chain to the next, 0 at its end. Raises ValueError when parts overlap."""
     if 0 < step < least:
         raise ValueError("the parts of the server's answer overlap")
     return step
