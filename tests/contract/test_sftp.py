@@ -266,8 +266,8 @@ def test_a_path_without_a_slash_before_it_is_in_the_users_home(path: str, remote
 def test_files_of_the_settings_are_to_be_files(env: SftpEnv, home: Path) -> None:
     config = Config(cache_dir=home, origins=(env.config(), env.config(id="two", key_file=home, known_hosts=home / "x")))
     assert check_paths(config) == [
-        f"origin 'two': key_file is {home}, which is not a file: mend the path.",
-        f"origin 'two': known_hosts is {home}/x, which does not exist: mend the path.",
+        f"origin 'two': key_file is {home}, which is not a file: correct the path.",
+        f"origin 'two': known_hosts is {home}/x, which does not exist: correct the path.",
     ]
 
 

@@ -94,7 +94,7 @@ async def test_what_is_open_to_all_needs_no_user(env: WebdavEnv) -> None:
     [
         ({"password": "another"}, "the password of 'me' is wrong"),
         ({"password": None}, "set MUSICFS_CLOUD_PASSWORD"),
-        ({"user": None, "password": None}, "it wants a user and a password"),
+        ({"user": None, "password": None}, "it requires a user and a password"),
     ],
 )
 async def test_who_may_not_is_told_what_to_do(env: WebdavEnv, access: Mapping[str, object], told: str) -> None:

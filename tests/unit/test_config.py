@@ -357,8 +357,8 @@ def test_missing_folders_of_enabled_origins_are_found(tmp_path: Path) -> None:
     ]
     loaded: LoadedConfig = load_config(overrides={"origins": tables})
     assert check_paths(loaded.config) == [
-        f"origin 'file': path is {tmp_path}/file, which is not a folder: mount it, or mend the path.",
-        f"origin 'gone': path is {tmp_path}/gone, which does not exist: mount it, or mend the path.",
+        f"origin 'file': path is {tmp_path}/file, which is not a folder: mount it, or correct the path.",
+        f"origin 'gone': path is {tmp_path}/gone, which does not exist: mount it, or correct the path.",
     ]
 
 

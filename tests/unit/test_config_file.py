@@ -144,7 +144,7 @@ def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(path: Path) -> No
     file = ConfigFile.read(path)
     path.write_text(TEXT + "# mine\n")
     file.remove("nas")
-    with pytest.raises(UserError, match="changed by somebody else"):
+    with pytest.raises(UserError, match="changed by another program"):
         file.save()
     assert path.read_text() == TEXT + "# mine\n"
 

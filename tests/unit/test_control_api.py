@@ -257,7 +257,7 @@ async def test_an_address_that_is_taken_is_logged_and_the_socket_answers(
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
-        ('listen = "0.0.0.0:80"', "listen is 0.0.0.0:80, where other machines can ask: set MUSICFS_CONTROL_TOKEN"),
+        ('listen = "0.0.0.0:80"', "listen is 0.0.0.0:80, where other machines can connect: set MUSICFS_CONTROL_TOKEN"),
         ('listen = "8383"', 'listen is "8383": use an address of this machine and a port'),
         ('listen = "::1:8383"', "use an address of this machine and a port"),
         ('listen = "127.0.0.1:65536"', "use an address of this machine and a port"),

@@ -1,4 +1,4 @@
-"""Editing the origins in a configuration file: comments and order stay, and the file is never half written."""
+"""Edits the origins in a configuration file: comments and order stay, and the file is never half written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class ConfigFile:
-    """The file as it was when it was read, and the edits since. Nothing is written before `save`."""
+    """A file as it was when it was read, and the edits since. Only `save` writes."""
 
     def __init__(self, path: Path, plain: dict[str, Any], before: bytes) -> None:
         """plain: what the file says. before: its bytes."""
@@ -31,7 +31,7 @@ class ConfigFile:
 
     @classmethod
     def read(cls, path: Path) -> ConfigFile:
-        """Raises ConfigError when the file can't be read or is no TOML."""
+        """Reads the file. Raises ConfigError when it can't be read or is no TOML."""
         return cls(path, read_toml(path), path.read_bytes())
 
     def ids(self) -> list[object]:
@@ -46,13 +46,15 @@ class ConfigFile:
                 " take over what the file says."
             )
         table = {key: table[key] for key in ("id", "origin_type", "priority") if key in table} | dict(table)
-        told = {key: _toml_value(value) for key, value in table.items() if key not in SECRET_KEYS and value is not None}
-        self._plain.setdefault("origins", []).append(told)
+        shown = {
+            key: _toml_value(value) for key, value in table.items() if key not in SECRET_KEYS and value is not None
+        }
+        self._plain.setdefault("origins", []).append(shown)
         if "origins" not in self._document:
             self._document["origins"] = tomlkit.aot()
         origins: Any = self._document["origins"]
         item: Any = tomlkit.table() if isinstance(origins, AoT) else tomlkit.inline_table()
-        item.update(told)
+        item.update(shown)
         if isinstance(item, Table):
             item.value.body.extend(_take_tail(origins[-1]) if origins else ())
             item.trivia.indent = "\n"
@@ -94,7 +96,7 @@ class ConfigFile:
             edit(self._plain["origins"], at)
 
     def text(self) -> str:
-        """Raises UserError if the edits came out wrong, as they may in a file that is laid out in an unusual way."""
+        """Raises UserError if the edits are wrong, which can happen in a file with an unusual layout."""
         text = tomlkit.dumps(self._document)
         try:
             right = tomllib.loads(text) == self._plain
@@ -105,16 +107,16 @@ class ConfigFile:
         return text
 
     def save(self, check: Callable[[Path], object] = lambda path: None) -> None:
-        """Replaces the file at once or not at all; a symbolic link stays one.
+        """Replaces the file completely or not at all; a symbolic link stays a link.
 
         check: takes the path of the new file before it becomes the old one's successor, and raises if it is not good.
-        Raises UserError when somebody else has changed the file meanwhile, or it can't be written.
+        Raises UserError when another program has changed the file meanwhile, or it can't be written.
         """
         text = self.text().encode()
         target = self.path.resolve()
         try:
             if target.read_bytes() != self._before:
-                raise UserError(f"{self.path} was changed by somebody else meanwhile: try again.")
+                raise UserError(f"{self.path} was changed by another program meanwhile: try again.")
             mode = target.stat()
             handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
             new = Path(name)
@@ -135,8 +137,8 @@ class ConfigFile:
 
 
 def _take_tail(table: Table) -> list[Any]:
-    """Takes off what follows the table's last key after a blank line. tomlkit counts it as the table's own, but to a
-    reader such comments belong to what comes next."""
+    """Removes and returns what follows the table's last key after a blank line. tomlkit counts it to the table, but for
+    a reader such comments belong to what follows."""
     body = table.value.body
     end = len(body)
     while end and body[end - 1][0] is None:

@@ -1,4 +1,4 @@
-"""The installed kinds of origin, which are found through the entry-point group `musicfs.origins`."""
+"""Finds the installed kinds of origin through the entry-point group `musicfs.origins`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from musicfs.origin import INTERFACE_VERSION, Origin
 
 
 class OpenOrigin(Protocol):
-    """Makes a driver for one configured origin. Cheap: it opens nothing yet.
+    """Makes a driver for one configured origin. It is cheap and opens nothing.
 
-    populated: the catalogue knows files of this origin, so an empty root is a failure and not an empty library.
+    populated: the catalogue has files of this origin, so an empty root is a failure and not an empty library.
     """
 
     def __call__(self, config: OriginConfig, *, populated: bool) -> Origin: ...
@@ -58,7 +58,7 @@ class OriginKind:
 
 
 def kind_entry_points() -> dict[str, EntryPoint]:
-    """The installed kinds of origin by name; `load_kind` makes one an `OriginKind`."""
+    """Returns the installed kinds of origin by name; `load_kind` imports one."""
     return {entry.name: entry for entry in entry_points(group="musicfs.origins")}
 
 
@@ -87,7 +87,7 @@ def load_kind(entry: EntryPoint) -> OriginKind:
 
 
 def kinds_of_scheme(scheme: str) -> Iterator[OriginKind]:
-    """The kinds that take URLs of this scheme.
+    """Yields the kinds that take URLs of this scheme.
 
     Raises UsageError, after all others, for one that can't be loaded, so its schemes are not known.
     """
@@ -105,7 +105,8 @@ def kinds_of_scheme(scheme: str) -> Iterator[OriginKind]:
 
 
 def installed_settings(kind: OriginType) -> type[BaseModel]:
-    """The model of an installed kind's own settings. Raises UsageError if it is not installed or can't be loaded."""
+    """Returns the model of an installed kind's own settings. Raises UsageError if it is not installed or can't be
+    loaded."""
     installed = kind_entry_points()
     if kind in installed:
         return load_kind(installed[kind]).settings
@@ -113,7 +114,8 @@ def installed_settings(kind: OriginType) -> type[BaseModel]:
 
 
 def find_kind(name: str) -> OriginKind:
-    """The kind called `name`. Raises UsageError when it is not installed, with those that are, or can't be loaded."""
+    """Returns the kind called `name`. Raises UsageError when it is not installed, with those that are, or can't be
+    loaded."""
     installed = kind_entry_points()
     if name in installed:
         return load_kind(installed[name])
@@ -121,7 +123,7 @@ def find_kind(name: str) -> OriginKind:
 
 
 def open_origin(config: OriginConfig, *, populated: bool) -> Origin:
-    """A driver for one configured origin (see OpenOrigin).
+    """Returns a driver for one configured origin (see OpenOrigin).
 
     Raises UsageError as `find_kind` does, and UserError when a library is missing.
     """
@@ -132,13 +134,13 @@ def open_origin(config: OriginConfig, *, populated: bool) -> Origin:
 
 
 def missing_libraries(config: Config) -> list[str]:
-    """A sentence for each enabled origin whose library is not installed."""
+    """Returns a sentence for each enabled origin whose library is not installed."""
     found = (find_kind(origin.origin_type).missing(origin) for origin in config.origins if origin.enabled)
     return [sentence for sentence in found if sentence]
 
 
 def missing_extra(config: OriginConfig, module: str, extra: str) -> str | None:
-    """What OriginKind.missing gives for a Python library that one of our extras installs."""
+    """Returns the sentence of OriginKind.missing for a Python library that one of our extras installs."""
     if find_spec(module) is not None:
         return None
     return f"Origin {config.id!r} needs the library {module}: `pip install 'musicfs[{extra}]'` installs it."

@@ -1,4 +1,4 @@
-"""Reading the settings of MusicFS from a file, the environment and the command line.
+"""Loads the settings of MusicFS from a file, the environment and the command line.
 
 docs/CONFIGURATION.md is the user's view of this module; models.py has the models.
 """
@@ -61,7 +61,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A valid configuration, and sentences about what in it deserves a look."""
+    """A valid configuration, and sentences about doubtful settings in it."""
 
     config: Config
     warnings: tuple[str, ...] = ()
@@ -72,14 +72,14 @@ SettingsOf = Callable[[OriginType], type[BaseModel]]
 
 
 def default_cache_dir(mount_point: Path) -> Path:
-    """The cache folder of the mount at `mount_point`, when none is configured: one per mount point, for good."""
+    """Returns the cache folder of a mount if none is configured: always the same for a mount point."""
     mount_point = _absolute(mount_point)
     digest = blake3(os.fsencode(mount_point)).hexdigest(4)
     return platformdirs.user_cache_path("musicfs") / f"{mount_point.name or 'root'}-{digest}"
 
 
 def _absolute(path: Path) -> Path:
-    """Without asking the filesystem, which could hang at a dead mount."""
+    """Makes a path absolute without asking the filesystem, which could hang at a dead mount."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -90,11 +90,19 @@ def load_config(
     environ: Mapping[str, str] = _NOTHING,
     kind_settings: SettingsOf = installed_settings,
 ) -> LoadedConfig:
-    """The configuration from `overrides`, then `environ`, then the file, then the defaults.
+    """Merges the configuration from `overrides`, then `environ`, then the file, then the defaults.
 
-    path: the file; None: the one that MUSICFS_CONFIG names, if any. overrides: dotted keys and their values, such
-    as {"cache.content_cache_gb": 5}; "origins" is a list of tables and replaces the file's. Raises ConfigError
-    with every problem there is. Paths need not exist: see `check_paths`.
+    Paths need not exist: see `check_paths`.
+
+    Args:
+        path: the file; None: the one that MUSICFS_CONFIG names, if any.
+        overrides: dotted keys and their values, such as {"cache.content_cache_gb": 5}; "origins" is a list of tables
+            and replaces the file's.
+        environ: the environment.
+        kind_settings: finds the model of a kind's own settings.
+
+    Raises:
+        ConfigError: with every problem that there is.
     """
     loading = _Loading(kind_settings)
     named = environ.get("MUSICFS_CONFIG")
@@ -108,7 +116,7 @@ def load_config(
 
 
 class _Loading:
-    """One run of `load_config`: gathers the settings, then the problems of all of them."""
+    """One run of `load_config`: collects the settings, then all their problems."""
 
     def __init__(self, kind_settings: SettingsOf) -> None:
         self._kind_settings = kind_settings
@@ -183,7 +191,7 @@ class _Loading:
             )
 
     def _check_origins(self, origins: object) -> list[Mapping[str, Any]]:
-        """The settings of each origin that are its kind's own, validated; what is no table was told already."""
+        """Returns the validated settings that belong to each origin's kind; the models report what is no table."""
         if origins is None or origins == []:
             self._problems.append("There is no music yet: name at least one origin with --origin PATH or [[origins]].")
         if not isinstance(origins, (list, tuple)):
@@ -212,17 +220,16 @@ class _Loading:
             if first != n and "id" in table:
                 where = self._sources.where((section, n, "id"))
                 its = f"as {section}[{first}].id is: give each {section[:-1]} its own id."
-                told = f"{where} is {shown_value(table['id'])}, {its}"
-                self._problems.append(told)
+                self._problems.append(f"{where} is {shown_value(table['id'])}, {its}")
 
     def _check_variables(self, data: Mapping[str, Any]) -> None:
-        """Each secret has a variable of its own, or one owner would be given another's."""
+        """Checks that each secret has its own variable, or one origin would get the secret of another."""
         for section in ("origins", "webhooks"):
             own: set[str] = set()
             for n, table in _tables(data.get(section)):
                 id = str(table.get("id"))
                 if id in own:
-                    continue  # told already
+                    continue  # reported already
                 own.add(id)
                 if problem := collision(id, self._ids, setting_variables()):
                     self._problems.append(f"{self._sources.where((section, n, 'id'))}: {problem}")
@@ -234,7 +241,7 @@ class _Loading:
         try:
             kind = origin_type_of(table.get("origin_type"))
         except ValueError:
-            return own  # told already
+            return own  # reported already
         try:
             model = self._kind_settings(kind)
         except UsageError as error:
@@ -250,7 +257,7 @@ class _Loading:
         return {name: self._placed(getattr(valid, name), n, name) for name in model.model_fields}
 
     def _placed(self, value: object, n: int, name: str) -> object:
-        """A path of this machine is made absolute; everything else stays."""
+        """Makes a path of this machine absolute; everything else stays."""
         if not isinstance(value, Path):
             return value
         return self._absolute(value, self._bases.get("origins", Path.cwd()), self._sources.where(("origins", n, name)))
@@ -283,13 +290,13 @@ class _Loading:
 
 
 def _tables(value: object) -> list[tuple[int, Mapping[str, Any]]]:
-    """The tables of a list, with their places; what is none was told already."""
+    """Returns the tables of a list, with their places; the models report what is no table."""
     tables = value if isinstance(value, (list, tuple)) else ()
     return [(n, table) for n, table in enumerate(tables) if isinstance(table, Mapping)]
 
 
 def setting_variables() -> dict[str, KeyPath]:
-    """The environment's name for each setting: MUSICFS_CACHE_DIR, MUSICFS_HEALTH_TIMEOUT_MS, ..."""
+    """Returns the variable of each setting: MUSICFS_CACHE_DIR, MUSICFS_HEALTH_TIMEOUT_MS, ..."""
     variables: dict[str, KeyPath] = {}
     for name, field in Config.model_fields.items():
         section = model_of(field)
@@ -301,7 +308,7 @@ def setting_variables() -> dict[str, KeyPath]:
 
 
 def check_paths(config: Config) -> list[str]:
-    """Sentences about folders of enabled origins that are not there: a slip of the pen, or an unmounted disk.
+    """Returns sentences about missing folders of enabled origins: a wrong path, or an unmounted disk.
 
     A kind's setting called `path` is a folder, every other one that is a path of this machine is a file.
     """
@@ -315,7 +322,7 @@ def check_paths(config: Config) -> list[str]:
 
 
 def _path_problem(path: Path, folder: bool) -> str:
-    remedy = "mount it, or mend the path" if folder else "mend the path"
+    remedy = "mount it, or correct the path" if folder else "correct the path"
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -327,10 +334,10 @@ def _path_problem(path: Path, folder: bool) -> str:
 
 
 def origin_from_argument(text: str, taken: Sequence[str]) -> dict[str, object]:
-    """The table of the origin that `--origin TEXT` names: a path or a URL, or ID=PATH or ID=URL.
+    """Returns the table of the origin that `--origin TEXT` names: a path or a URL, or ID=PATH or ID=URL.
 
     taken: the ids before it; their number gives its priority, and its own id differs from all of them. Raises
-    UsageError for kinds that are not installed and for anything that is neither.
+    UsageError for kinds that are not installed and for what is neither a path nor a URL.
     """
     named = re.fullmatch(rf"({ID.pattern})=(.+)", text, re.DOTALL)
     where = named[2] if named else text
@@ -356,7 +363,7 @@ def _from_path(where: str) -> tuple[Sequence[str], dict[str, object]]:
 
 
 def shown_url(text: str) -> str:
-    """The URL without a password or another secret that it may hold."""
+    """Hides a password or another secret in a URL."""
     first, at, rest = text.rpartition("@")
     text = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", first + at) + rest
     return re.sub(rf"([?&](?:{'|'.join(sorted(SECRET_KEYS))})=)[^&#]*", r"\1***", text)
@@ -378,7 +385,7 @@ def _from_url(where: str) -> tuple[Sequence[str], dict[str, object]]:
 
 
 def _unused_id(place: Sequence[str], taken: Sequence[str]) -> str:
-    """`music`, else `nas-music` and so on up the path, else `music-2`."""
+    """Returns `music`, else `nas-music` and so on up the path, else `music-2`."""
     parts = [clean for part in place if (clean := re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-."))]
     names = ["-".join(parts[-n:])[-64:].lstrip("-.") for n in range(1, len(parts) + 1)] or ["origin"]
     numbered = (f"{names[0][:58]}-{n}" for n in count(2))

@@ -1,4 +1,4 @@
-"""The parts of MusicFS whose log can have a level of its own.
+"""The parts of MusicFS whose logs can have their own levels.
 
 Their names are fixed: a configuration that names one stays valid when files move.
 """
@@ -28,7 +28,7 @@ PARTS = (
     "system",
     "tags",
 )
-"""Each is also the name of the loggers below it, without the package's."""
+"""Each is also the name of a logger, without the package's name, and covers the loggers below it."""
 
 _FORMER = {
     "content.blockdisk": "cache.disk",
@@ -59,7 +59,7 @@ _FORMER = {
     "service": "daemon.systemd",
     "systemd": "daemon.systemd",
 }
-"""Modules that were parts once, and the loggers that log what they logged."""
+"""Former parts, and the loggers that log now what they logged."""
 
 _SILENT = """
 cli.caching cli.completion cli.following cli.inspecting cli.main cli.mounting cli.offline cli.origins cli.output
@@ -83,21 +83,21 @@ origins.sftp.listing origins.sftp.session origins.sftp.settings origins.smb.driv
 origins.smb.files origins.smb.session origins.smb.settings origins.smb.transport origins.smb.wire origins.threads
 origins.watchedfolders reconfiguring runtime secrets
 """
-"""Modules that were parts once and have never logged anything."""
+"""Former parts that have never logged anything."""
 
 
 def is_part(name: str) -> bool:
-    """Whether a configuration may name it: a part, or what was one."""
+    """Whether a configuration may name it: it is a part, or a former one."""
     return name in PARTS or name in _FORMER or name in _SILENT.split()
 
 
 def logger_of(name: str) -> str | None:
-    """The logger whose level the part sets, without the package's name; None: there is none."""
+    """Returns the logger whose level the part sets, without the package's name, or None."""
     return name if name in PARTS else _FORMER.get(name)
 
 
 def hint_about(name: str) -> str | None:
-    """What to do about a part that is none any more, to end a sentence with; None for one that is."""
+    """Returns what to do about a former part, to end a sentence with; None for a present one."""
     if name in PARTS:
         return None
     logger = _FORMER.get(name)

@@ -1,4 +1,4 @@
-"""The settings of MusicFS as values: what each may be and what it is when nothing is said."""
+"""The settings of MusicFS: what each may be, and its default."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 def _number_not_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("a number is wanted")  # noqa: TRY004 (pydantic collects ValueErrors only)
+        raise ValueError("not a number")  # noqa: TRY004 (pydantic collects ValueErrors only)
     return value
 
 
@@ -49,7 +49,7 @@ def origin_type_of(value: object) -> OriginType:
 
 
 def bytes_per_second(value: object) -> object:
-    """2000000, "2000000", "2MB/s", "1.5 MiB/s"."""
+    """Converts 2000000, "2000000", "2MB/s" or "1.5 MiB/s"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]i?)?B?(?:/s)?", value.strip()) if isinstance(value, str) else None
     if not found:
         return _number_not_bool(value)
@@ -102,9 +102,9 @@ class TreeConfig(_Settings):
 
 
 class RetryConfig(_Settings):
-    """How a read that failed or is late goes on; federation/failover.py applies it.
+    """How a read that failed or is late continues; federation/failover.py applies it.
 
-    delays_ms separate whole rounds over the candidates; deadline_ms bounds the fetch with all its rounds.
+    delays_ms separate rounds over all candidates; deadline_ms limits the fetch with all its rounds.
     """
 
     delays_ms: Annotated[
@@ -128,7 +128,7 @@ _READ_MODES = '"0400" for the user who mounts alone, "0440" for its group, too, 
 
 
 def _read_mode(value: object) -> int:
-    """Of "0444", or of 0o444 as TOML writes it: bits to read with, the owner's among them."""
+    """Converts "0444", or 0o444 as TOML writes it: bits for reading, the owner's among them."""
     if isinstance(value, str) and re.fullmatch("(0o?)?[0-7]{3}", value.strip()):
         value = int(value.strip().removeprefix("0o"), 8)
     if not isinstance(value, int) or isinstance(value, bool) or value & 0o400 == 0 or value & ~0o444:
@@ -137,7 +137,7 @@ def _read_mode(value: object) -> int:
 
 
 class MountConfig(_Settings):
-    """How the folder is mounted. file_mode: with allow_other, who may read files whose origin knows of no owners."""
+    """How the folder is mounted. file_mode: with allow_other, who may read files whose origin has no owners."""
 
     allow_other: Bool = False
     file_mode: Annotated[int, BeforeValidator(_read_mode), Expected(_READ_MODES)] = 0o400
@@ -155,7 +155,7 @@ def _address(value: object) -> str:
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
-    """("127.0.0.1", 8383) of "127.0.0.1:8383", ("::1", 8383) of "[::1]:8383". Raises ValueError."""
+    """Splits "127.0.0.1:8383" into ("127.0.0.1", 8383), "[::1]:8383" into ("::1", 8383). Raises ValueError."""
     host, _, port = listen.rpartition(":")
     address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     if (address.version == 6) != host.startswith("[") or not port.isascii() or not port.isdigit() or int(port) > 65535:
@@ -164,10 +164,11 @@ def host_and_port(listen: str) -> tuple[str, int]:
 
 
 class ControlConfig(_Settings):
-    """Where the control API answers besides its Unix socket: an address and a port, and what it asks for there.
+    """The address and port where the control API listens in addition to its Unix socket, and its tokens.
 
-    token: opens everything; read_token: requests that change nothing. One that is not given is made for each mount; the
-    full one must be given where other machines can ask. tls_cert, tls_key: files in PEM form; with them it speaks TLS.
+    token: allows everything; read_token: allows requests that change nothing. Each mount makes those that are not
+    given; the full token must be given where other machines can connect. tls_cert, tls_key: files in PEM form; with
+    them the API uses TLS.
     """
 
     listen: Annotated[
@@ -195,7 +196,7 @@ class ControlConfig(_Settings):
     def _token_where_others_can_ask(self) -> ControlConfig:
         if self.listen and self.token is None and not ip_address(host_and_port(self.listen)[0]).is_loopback:
             raise ValueError(
-                f"listen is {self.listen}, where other machines can ask: set MUSICFS_CONTROL_TOKEN, too,"
+                f"listen is {self.listen}, where other machines can connect: set MUSICFS_CONTROL_TOKEN, too,"
                 " or listen on 127.0.0.1"
             )
         return self
@@ -241,7 +242,7 @@ _FORMER_EVENT_NAMES = {
 
 
 def _event_names(value: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, those of an earlier version replaced by the present ones."""
+    """Returns the names, with those of an earlier version replaced by the present ones."""
     names = tuple(_FORMER_EVENT_NAMES.get(name, name) for name in value)
     if not names or not EVENT_NAMES.issuperset(names):
         raise ValueError("not all of them are events")
@@ -253,7 +254,7 @@ _EVENTS = 'a list of names of docs/EVENTS.md, such as ["HealthChanged", "Replica
 
 
 class WebhookConfig(_Settings):
-    """A server that is told of events. url: hidden, since whoever knows it can often send there, too."""
+    """A server that receives events. url: hidden, since anyone who knows it can often send there, too."""
 
     id: Annotated[str, PlainValidator(_origin_id), Expected("1 to 64 of the letters, the digits and '-', '_', '.'")]
     url: Annotated[SecretStr, AfterValidator(_http_url), Expected('an address such as "https://example.net/hook"')]
@@ -266,10 +267,10 @@ _IN_FOLDERS = (OriginType.LOCAL, OriginType.NFS, OriginType.SMB)
 
 
 class OriginConfig(_Settings):
-    """One origin. Keys that are not among these fields belong to its kind and are gathered in `settings`.
+    """One origin. Keys that are not among these fields belong to its kind and are in `settings`.
 
-    cache: whether its bytes are kept on disk; None leaves it to the kind. bandwidth_limit: bytes per second, of
-    background work only unless bandwidth_limit_all.
+    cache: whether its bytes are kept on disk; None: the kind decides. bandwidth_limit: bytes per second, only of
+    background work unless bandwidth_limit_all.
     """
 
     id: Annotated[
@@ -305,11 +306,11 @@ class OriginConfig(_Settings):
 
     @property
     def in_folder(self) -> bool:
-        """Whether it is a folder of this machine, with links and owners as the system has them."""
+        """Whether it is a folder of this machine, with the system's links and owners."""
         return self.origin_type in _IN_FOLDERS and self.settings.get("path") is not None
 
     def same_driver(self, other: OriginConfig) -> bool:
-        """Whether both are served by one driver: they differ in their priority or in being enabled at most."""
+        """Whether one driver serves both: they differ at most in `priority` and `enabled`."""
         return self.model_copy(update={"priority": other.priority, "enabled": other.enabled}) == other
 
 
@@ -333,7 +334,7 @@ class Config(_Settings):
 
 
 def settle_links(config: Config) -> Config:
-    """The same with `links` set for each origin in a folder of this machine that does not say it.
+    """Sets `links` for each origin in a folder of this machine that does not set it.
 
     Where other users see the mount, a link must not show them what lies outside of the music.
     """

@@ -1,4 +1,4 @@
-"""The names of the environment variables that hold secrets, and whether one name would stand for two secrets."""
+"""Names the environment variables of secrets, and finds names that would mean two secrets."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Collection, Iterable
 
 from musicfs.config.sources import SECRET_KEYS
 
-_KEYS = tuple(sorted(SECRET_KEYS - {"read_token"}))  # of origins and webhooks, of kinds that others write, too
+_KEYS = tuple(sorted(SECRET_KEYS - {"read_token"}))  # of origins and webhooks, and of the kinds of plugins
 
 
 def variable_of(id: str, key: str) -> str:
-    """The environment variable of one secret of an origin or a webhook: ("my-nas", "password") is
-    MUSICFS_MY_NAS_PASSWORD."""
+    """Returns the environment variable of a secret: ("my-nas", "password") is MUSICFS_MY_NAS_PASSWORD."""
     return f"MUSICFS_{re.sub('[^A-Z0-9]', '_', id.upper())}_{key.upper()}"
 
 
 def collision(id: str, taken: Iterable[str], settings: Collection[str]) -> str:
-    """Why an origin or a webhook can't have this id: it would share the variable of a secret. Empty when it can.
+    """Returns why an origin or a webhook can't have this id: it would share the variable of a secret; "" if it can.
 
     Args:
         id: The id.

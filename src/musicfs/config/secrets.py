@@ -1,4 +1,4 @@
-"""Where secrets of origins and webhooks come from: the environment, a private file, the keyring, or the configuration.
+"""Finds the secrets of origins and webhooks: the environment, a private file, the keyring, or the configuration.
 
 Nothing here is ever logged or shown: values are `SecretStr` from the moment they are read.
 """
@@ -22,7 +22,9 @@ __all__ = ["find_secret", "secret_of", "variable_of"]
 
 
 def find_secret(config: OriginConfig, key: str, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """The origin's secret called `key`, from the first place that has one; None: use the protocol's own sources.
+    """Returns the origin's secret called `key` from the first place that has one, or None.
+
+    None: use the protocol's own sources.
 
     In this order: the environment (`variable_of`), the file that the setting `<key>_file` names, the setting `key`
     itself, the system's keyring (service "musicfs", user "<id>/<key>") where the package `keyring` is installed.
@@ -34,7 +36,7 @@ def find_secret(config: OriginConfig, key: str, environ: Mapping[str, str] = os.
 def secret_of(
     owner: str, id: str, settings: Mapping[str, Any], key: str, environ: Mapping[str, str] = os.environ
 ) -> SecretStr | None:
-    """As `find_secret`, of anything that has an id and settings. owner: how a message names it."""
+    """Finds a secret of anything that has an id and settings. owner: how a message names it."""
     if value := environ.get(variable_of(id, key)):
         return SecretStr(value)
     if file := settings.get(f"{key}_file"):
@@ -50,7 +52,7 @@ def _from_file(owner: str, key: str, path: Path) -> SecretStr:
         descriptor = open_trusted(path)
         with os.fdopen(descriptor, encoding="utf-8") as file:
             if os.fstat(descriptor).st_mode & _others(path):
-                raise UserError(f"{owner}: others can read {path}; `chmod 600 {path}` mends that.")
+                raise UserError(f"{owner}: others can read {path}; `chmod 600 {path}` closes it.")
             return SecretStr(file.read().rstrip("\r\n"))
     except Untrusted as error:
         raise UserError(f"{owner}: {key}_file is not read: {error.strerror}.") from error
@@ -59,8 +61,8 @@ def _from_file(owner: str, key: str, path: Path) -> SecretStr:
 
 
 def _others(path: Path) -> int:
-    """The rights that no one but this user may have. systemd gives a service its credentials by an access control list,
-    the most of which shows as the group's rights."""
+    """Returns the mode bits that must not be set. systemd grants a service its credentials by an access control list,
+    which shows in the group's bits."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     by_systemd = credentials is not None and path.parent == Path(credentials)
     return stat.S_IWGRP | stat.S_IRWXO if by_systemd else stat.S_IRWXG | stat.S_IRWXO
@@ -73,6 +75,6 @@ def _from_keyring(user: str) -> SecretStr | None:
         return None
     try:
         value = keyring.get_password("musicfs", user)
-    except Exception:  # whatever back end there is, or none: a keyring that can't be asked holds nothing for us
+    except Exception:  # any back end, or none: a keyring that fails has no secret for us
         return None
     return SecretStr(value) if value else None

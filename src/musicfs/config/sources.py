@@ -1,4 +1,4 @@
-"""Where settings come from and how a wrong one is told: files, the environment, the command line.
+"""Reads settings from files, the environment and the command line, and reports wrong ones.
 
 Knows nothing of what the settings mean; models.py has the models.
 """
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 SECRET_KEYS = frozenset(
     {"password", "passphrase", "access_key_id", "secret_access_key", "session_token", "token", "read_token", "secret"}
 )
-"""Keys of an origin or a webhook whose values are never shown; the environment may give each as MUSICFS_<ID>_<KEY>."""
+"""Keys of an origin or a webhook whose values are never shown; each may be in the environment as MUSICFS_<ID>_<KEY>."""
 
 KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a field's value should look like, for the remedy in a message: "a whole number from 0 to 255"."""
+    """What a field's value must look like, for the remedy in a message: "a whole number from 0 to 255"."""
 
     text: str
 
 
 class Sources:
-    """Settings merged from several places, and for each key the place that it came from."""
+    """Settings merged from several places, and the place of each key."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self._labels: dict[KeyPath, str] = {}
 
     def add(self, path: KeyPath, value: object, label: str) -> None:
-        """Sets one key, over what earlier places said of it."""
+        """Sets one key, over what earlier places said."""
         table = self.data
         for part in path[:-1]:
             inner = table.setdefault(part, {})
@@ -57,7 +57,7 @@ class Sources:
         self._labels[path] = label
 
     def where(self, path: Sequence[str | int]) -> str:
-        """How a message names this key: its file and key path, or the variable that set it."""
+        """Returns how a message names this key: its file and key path, or the variable that set it."""
         names = tuple(part for part in path if isinstance(part, str))
         label = next((self._labels[names[:n]] for n in range(len(names), 0, -1) if names[:n] in self._labels), "")
         if label.startswith("MUSICFS_"):
@@ -66,7 +66,7 @@ class Sources:
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """("origins", 1, "priority") as "origins[1].priority"."""
+    """Formats ("origins", 1, "priority") as "origins[1].priority"."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -77,7 +77,7 @@ def dotted(path: Sequence[str | int]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. Raises ConfigError, one sentence, when it can't be read or is no TOML."""
+    """Reads the file's tables. Raises ConfigError, one sentence, when it can't be read or is no TOML."""
     try:
         text = read_trusted(path).decode("utf-8-sig")
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _syntax_problem(message: str, text: str) -> str:
 def read_environment(
     environ: Mapping[str, str], known: Mapping[str, KeyPath], ignored: Iterable[str]
 ) -> tuple[list[tuple[str, KeyPath, object]], list[str]]:
-    """The settings among `environ` as (variable, key path, value), and warnings about MUSICFS_ names not known."""
+    """Returns the settings in `environ` as (variable, key path, value), and warnings about unknown MUSICFS_ names."""
     settings: list[tuple[str, KeyPath, object]] = []
     warnings: list[str] = []
     secret = tuple(f"_{key.upper()}" for key in SECRET_KEYS)
@@ -123,7 +123,7 @@ def read_environment(
 
 
 def _typed(text: str) -> object:
-    """A list or a table is written as in TOML; all else stays text, which the models convert."""
+    """Parses a list or a table, written as in TOML; everything else stays text, which the models convert."""
     if not text.startswith(("[", "{")):
         return text
     try:
@@ -133,13 +133,13 @@ def _typed(text: str) -> object:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ ": did you mean NAME?" or nothing, to end a sentence with."""
+    """Returns ": did you mean NAME?" or "", to end a sentence with."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f": did you mean {close[0]}?" if close else ""
 
 
 def hide_secrets(settings: Mapping[str, object]) -> dict[str, object]:
-    """The same settings with each secret wrapped, so that no repr or message can show it."""
+    """Wraps each secret of the settings, so that no repr or message can show it."""
     return {
         key: SecretStr(value) if key in SECRET_KEYS and isinstance(value, str) else value
         for key, value in settings.items()
@@ -153,10 +153,10 @@ class ConfigTable:
     model: type[BaseModel]
     sources: Sources
     prefix: tuple[str | int, ...] = ()
-    also: tuple[str, ...] = ()  # keys that are known here besides the model's
+    also: tuple[str, ...] = ()  # keys that are valid in addition to the model's
 
     def problems(self, error: ValidationError) -> list[str]:
-        """One sentence for each thing that pydantic found."""
+        """Returns one sentence for each problem that pydantic found."""
         return [self._sentence(found) for found in error.errors(include_url=False)]
 
     def _sentence(self, found: ErrorDetails) -> str:
@@ -178,7 +178,7 @@ class ConfigTable:
 
 
 def find_field(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseModel], FieldInfo | None]:
-    """The innermost model on the way to `loc`, and the field of it that `loc` lies in."""
+    """Returns the innermost model on the way to `loc`, and its field that contains `loc`."""
     field: FieldInfo | None = None
     for part in loc:
         if isinstance(part, int):
@@ -193,7 +193,7 @@ def find_field(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[B
 
 
 def model_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a table, or a list of tables."""
+    """Returns the model of a field that is a table, or a list of tables."""
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -201,7 +201,7 @@ def model_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def shown_value(value: object) -> str:
-    """A value as TOML would write it, short enough for a sentence."""
+    """Formats a value as in TOML, short enough for a sentence."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 

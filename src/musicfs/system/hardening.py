@@ -1,4 +1,4 @@
-"""What a process of ours does for its own safety when it starts."""
+"""Protects a process of MusicFS when it starts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import resource
 from collections.abc import Mapping
 
 DUMPABLE = "MUSICFS_DUMPABLE"
-"""The environment variable that lets a debugger in."""
+"""The environment variable that allows a debugger."""
 
 _PR_SET_DUMPABLE = 4
 
 
 def restrict_umask() -> None:
-    """What this process makes from now on is this user's alone; what is for others gets its mode by chmod."""
+    """Makes new files private to this user; chmod opens those that are for others."""
     os.umask(0o077)
 
 
 def hide_memory(environ: Mapping[str, str] = os.environ) -> None:
     """Keeps the secrets in this process's memory from other processes of the same user, and out of core files.
 
-    Root may still look. A program that this process starts has to ask again. MUSICFS_DUMPABLE=1 leaves it all out.
+    Root can still read it. A program that this process starts must call this again. MUSICFS_DUMPABLE=1 turns it off.
     """
     if environ.get(DUMPABLE) == "1":
         return

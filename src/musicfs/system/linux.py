@@ -29,7 +29,7 @@ ON_DISK = frozenset((
     "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
 ))
 # fmt: on
-"""Filesystems of this machine: their page cache can be asked without waiting, and inotify sees every change."""
+"""Filesystems of this machine: a read can ask their page cache without waiting, and inotify sees every change."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -37,7 +37,7 @@ class _OpenHow(ctypes.Structure):
 
 
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-"""Flags to open a file that may have become a pipe or a terminal, which must not hold the thread."""
+"""Flags to open a file that may have become a pipe or a terminal, which must not block the thread."""
 _WITHIN = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 
@@ -47,13 +47,13 @@ def _libc() -> ctypes.CDLL:
 
 
 def open_cached(folder: int, path: str, *, through_links: bool = True) -> int:
-    """As `open_within`, without waiting for any disk: EAGAIN when it would have to."""
+    """Opens as `open_within` does, but never waits for a disk: raises EAGAIN when it would have to."""
     more = _RESOLVE_CACHED if through_links else _RESOLVE_CACHED | RESOLVE_NO_SYMLINKS
     return openat2(folder, path, READING, _WITHIN | more)
 
 
 def open_within(folder: int, path: str, *, through_links: bool = True) -> int:
-    """A descriptor of `path` below the open `folder`, opened read-only, on the folder's own mount.
+    """Opens `path` below the open `folder` read-only, on the folder's own mount. Returns the descriptor.
 
     Raises OSError: EXDEV when the path leaves the folder or its mount, ELOOP when it has a symbolic link in it though
     not `through_links`, ENOSYS where the kernel has no such call (before 5.6, for `open_cached` 5.12).
@@ -62,7 +62,7 @@ def open_within(folder: int, path: str, *, through_links: bool = True) -> int:
 
 
 def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
-    """The system call of this name. resolve: RESOLVE_* flags, which bound where `path` may lead.
+    """Makes the system call of this name. resolve: RESOLVE_* flags, which limit where `path` may lead.
 
     Raises OSError: ENOSYS or EPERM where the kernel, or the sandbox of a container, has no such call.
     """
@@ -75,10 +75,10 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
 
 @cache
 def _opener(flags: int, resolve: int) -> Callable[[int, bytes], int]:
-    """The call, prepared: every first read of a file makes it."""
+    """Prepares the call: every first read of a file makes it."""
     if platform.machine() not in ("x86_64", "aarch64"):  # elsewhere it may have another number
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    call = _libc().syscall  # nothing else here calls it, so that its arguments may be fixed
+    call = _libc().syscall  # no other code here uses it, so its argument types can be fixed
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
     how = _OpenHow(flags, 0, resolve)
     given, size = ctypes.byref(how), ctypes.sizeof(how)
@@ -86,9 +86,9 @@ def _opener(flags: int, resolve: int) -> Callable[[int, bytes], int]:
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:
-    """Gives the disk space of a range of the open file back; the file keeps its size, and the range reads as zeros.
+    """Frees the disk space of a range of the open file; the file keeps its size, and the range reads as zeros.
 
-    Raises OSError: EOPNOTSUPP where the filesystem knows no holes.
+    Raises OSError: EOPNOTSUPP where the filesystem has no holes.
     """
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
     if _libc().fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
@@ -97,21 +97,21 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
 
 
 def give_memory_back() -> None:
-    """Has the C library return to the system what it keeps of memory that was freed. Not every C library can."""
+    """Makes the C library return freed memory to the system. Not every C library can."""
     trim = getattr(_libc(), "malloc_trim", None)  # glibc's
     if trim is not None:
         trim(ctypes.c_size_t(0))
 
 
 def end_with_parent() -> None:
-    """Has the kernel kill this process when the thread that started it ends."""
+    """Makes the kernel kill this process when the thread that started it ends."""
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it fails for bad arguments only
 
 
 def filesystem_of(fd: int) -> str:
-    """The type of the filesystem that an open file or folder is on, such as "ext4"; "" when it can't be told.
+    """Returns the type of the filesystem of an open file or folder, such as "ext4"; "" when it is unknown.
 
-    By the mount's number: st_dev differs from the mount table's on btrfs and overlay.
+    It finds the filesystem by the mount's number: st_dev differs from the mount table's on btrfs and overlay.
     """
     try:
         info = dict(line.split(":\t", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines())

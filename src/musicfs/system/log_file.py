@@ -16,10 +16,10 @@ _OLD_ONES = 2
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
-    """A file of 2 MB at most, and the two before it.
+    """A file of at most 2 MB, and its two predecessors.
 
-    When it is full, its content goes to another file and it becomes empty: it stays the same file. For it is also the
-    standard error of this process and of those that it has started, whose lines would go on to the old one otherwise.
+    When it is full, its content moves to another file and it becomes empty, but it stays the same file: it is also the
+    standard error of this process and its children, which would otherwise keep writing to the old one.
     """
 
     def __init__(self, path: Path, max_bytes: int = _MAX_BYTES) -> None:
@@ -30,7 +30,7 @@ class LogFile(logging.handlers.RotatingFileHandler):
         return os.fdopen(open_private(Path(self.baseFilename), flags), "a", encoding="utf-8", errors="backslashreplace")
 
     def rotate(self, source: str, dest: str) -> None:
-        """Also where the disk is full: then the lines of `source` are lost, but it does not grow without end."""
+        """Empties `source` also when the disk is full: its lines are lost then, but it does not grow without end."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(dest)  # noqa: PTH108
         with os.fdopen(open_private(Path(source), os.O_RDWR), "rb") as old:

@@ -1,4 +1,4 @@
-"""Whether a file or folder is this user's alone, as sshd's StrictModes asks of its own.
+"""Checks that only this user can change a file or folder, like sshd's StrictModes.
 
 What other users can't change needs no care against races: once every folder on the way belongs to this user or to root
 and no one else may write to it, only these two can put something else there.
@@ -19,12 +19,12 @@ from pathlib import Path
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 
-_MAX_STEPS = 4096  # links may run in a circle
+_MAX_STEPS = 4096  # links may form a circle
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Untrusted(PermissionError):
-    """Another user has a hand in a file or folder. `strerror` says which one, and the remedy."""
+    """Another user can change a file or folder. `strerror` says which one, and the remedy."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(errno.EACCES, f"{path} {problem}", os.fspath(path))
@@ -34,8 +34,8 @@ def check_way(path: Path) -> os.stat_result:
     """Walks to `path` and returns its status; symbolic links are followed if they are this user's or root's.
 
     Raises:
-        Untrusted: A folder on the way, or a link, is another user's, or other users may write to it. Sticky folders
-            such as /tmp are fine: there, no one can replace what belongs to this user.
+        Untrusted: A folder on the way, or a link, belongs to another user, or other users may write to it. Sticky
+            folders such as /tmp are allowed: no one can replace what belongs to this user there.
         OSError: There is no such path, or it can't be reached.
     """
     whole = path if path.is_absolute() else Path.cwd() / path
@@ -65,7 +65,7 @@ def _check_above(folder: Path, status: os.stat_result) -> None:
 
 
 def check_owner(path: Path, status: os.stat_result, *, root: bool) -> None:
-    """Raises `Untrusted` if it is another user's. root: it may be root's, too."""
+    """Raises `Untrusted` if another user owns it. root: root may own it, too."""
     if status.st_uid != os.geteuid() and not (root and status.st_uid == 0):
         raise Untrusted(path, f"belongs to the user {_name_of(status.st_uid)}")
 
@@ -78,19 +78,19 @@ def _name_of(uid: int) -> str:
 
 
 def others_may_write(path: Path, status: os.stat_result) -> bool:
-    """Whether other users than the owner may. The group that only this user is in counts as the user: with a umask of
-    002, all that the user makes can be written by it."""
+    """Whether other users than the owner may write to it. A group that only this user is in counts as the user: with a
+    umask of 002, that group can write to everything that the user creates."""
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:
         return False
-    # With an access control list, these bits are the most that it gives to anyone it names.
+    # With an access control list, these bits are the most that the list grants to any user or group in it.
     return not _is_private_group(status.st_gid, os.geteuid()) or _has_acl(path)
 
 
 @cache
 def _is_private_group(gid: int, uid: int) -> bool:
-    """Whether it is the user's primary group and no one else is in it, which is what Debian's OpenSSH asks."""
+    """Whether it is the user's primary group and no one else is in it, the rule of Debian's OpenSSH."""
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
     except KeyError:
@@ -110,7 +110,7 @@ def check_folder(folder: Path) -> os.stat_result:
     """Checks that only this user can change what is in the folder, and returns its status.
 
     Raises:
-        Untrusted: It is another user's, or other users may write to it or to a folder above it.
+        Untrusted: Another user owns it, or other users may write to it or to a folder above it.
         OSError: There is no such folder, or it can't be reached.
     """
     status = check_way(folder)
@@ -142,14 +142,14 @@ def _close_to_others(path: Path, status: os.stat_result, mode: int) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Opens a file of this user's that has one name, and closes it to other users (0600); returns the descriptor.
+    """Opens a file that this user owns and that has one name, and closes it to other users (0600).
 
     Raises:
         Untrusted: It is a link, another user's, no plain file, or has a second name (a hard link).
         OSError: As os.open.
     """
     try:
-        # Not to wait, in case it is a pipe; a plain file does not know the difference.
+        # Without waiting, in case it is a pipe; for a plain file it makes no difference.
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, PRIVATE_FILE)
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -168,7 +168,8 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def close_to_others(path: Path) -> None:
-    """As `open_private`, without opening it: to close a descriptor of a database would end SQLite's locks on it.
+    """Does what `open_private` does, without opening the file: closing a descriptor of a database would end SQLite's
+    locks on it.
 
     path: in a folder that only this user can change. A folder is left as it is.
     """
@@ -182,7 +183,7 @@ def close_to_others(path: Path) -> None:
 
 
 def close_all_to_others(folder: Path, names: re.Pattern[str]) -> None:
-    """Does `close_to_others` to everything in the folder whose name matches, while it may come and go."""
+    """Calls `close_to_others` for everything in the folder whose name matches; files may come and go meanwhile."""
     for name in os.listdir(folder):  # noqa: PTH208 (names are what is asked for)
         if names.fullmatch(name):
             with contextlib.suppress(FileNotFoundError):
@@ -202,13 +203,13 @@ def _check_private(path: Path, status: os.stat_result) -> None:
 
 
 def open_trusted(path: Path) -> int:
-    """Opens for reading what this user or root alone could write; returns the descriptor. A pipe will do.
+    """Opens for reading what only this user or root can write. Returns the descriptor. It may be a pipe.
 
     Raises:
         Untrusted: Another user owns it, or may write to it or to a folder above it.
         OSError: As os.open.
     """
-    check_owner(path, path.stat(), root=True)  # before a pipe of another user's keeps this process waiting
+    check_owner(path, path.stat(), root=True)  # before another user's pipe makes this process wait
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(fd)
@@ -224,6 +225,6 @@ def open_trusted(path: Path) -> int:
 
 
 def read_trusted(path: Path) -> bytes:
-    """What is in a file that only this user or root could have written; raises as `open_trusted` does."""
+    """Returns the content of a file that only this user or root can write. Raises as `open_trusted` does."""
     with os.fdopen(open_trusted(path), "rb") as file:
         return file.read()

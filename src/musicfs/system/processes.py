@@ -1,4 +1,4 @@
-"""How our processes start: none of them takes a program or a Python module from the working folder.
+"""Starts processes that take neither programs nor Python modules from the working folder.
 
 People run commands in folders whose files came from elsewhere: a downloaded album may hold an `asyncio.py`, or a
 program called `fusermount3`. An empty or relative entry of PATH or PYTHONPATH stands for the working folder, too.
@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from posixpath import abspath, isabs
 
 WORKING_FOLDER = "/"
-"""Where a process of ours runs."""
+"""The working folder of MusicFS's processes."""
 
 _PACKAGES = __file__.rpartition("/musicfs/")[0]
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of ours with this interpreter.
+    """Returns the command that runs one of our modules with this interpreter.
 
     `-P` leaves the working folder out of `sys.path`; multiprocessing passes it on. The module may end without an
     interpreter's exit, of which multiprocessing's resource tracker would warn on the user's terminal.
@@ -27,9 +27,9 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A process's environment, without the entries of PATH and PYTHONPATH that stand for the working folder.
+    """Returns the environment without the entries of PATH and PYTHONPATH that mean the working folder.
 
-    The folder that this very package was loaded from stays: its code runs already.
+    The folder of this package stays: its code already runs.
     """
     made = dict(environ)
     if "PATH" in made:  # An empty PATH is the working folder; no PATH is the system's own.
@@ -47,7 +47,7 @@ def _own(entry: str) -> str:
 
 
 def leave_working_folder() -> None:
-    """For the start of the program: from now on, neither it nor what it starts looks into the working folder."""
+    """Call this when the program starts: afterwards neither it nor its children search the working folder."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     left = {abspath(entry) for entry in given if not isabs(entry)} - {_PACKAGES}
     if "PYTHONPATH" in os.environ:
@@ -61,9 +61,9 @@ def leave_working_folder() -> None:
 
 
 def leave_script_folder() -> None:
-    """For `python -m musicfs`, which puts the working folder first on `sys.path`.
+    """Cleans `sys.path` for `python -m musicfs`, which puts the working folder first.
 
-    Where the package itself was found there, it stays, and the processes that we start find it, too.
+    If the package itself is there, the folder stays, and the processes that we start find it, too.
     """
     if sys.flags.safe_path or not sys.path:
         return

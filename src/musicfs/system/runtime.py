@@ -1,4 +1,4 @@
-"""Where running mounts are found: one control socket each, named after the mount point; and the cache's lock."""
+"""Finds running mounts by their control sockets, which are named after mount points; and locks the cache."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from musicfs.system.ownership import (
 
 log = logging.getLogger(__name__)
 
-_MAX_STEPS = 4096  # links may run in a circle
+_MAX_STEPS = 4096  # links may form a circle
 _NAME = "musicfs"
 _TEMPORARY = Path("/tmp")
 _IN_THE_CACHE = re.compile(r"lock|musicfs\.log(\.\d+)?|[a-z]+\.sqlite.*")
-"""The names of the files in a cache folder, those that were set aside among them."""
+"""The names of the files in a cache folder, including those that were set aside."""
 
 
 def runtime_dir() -> Path:
-    """The folder of the control sockets. It need not exist; if it does, this user alone can change what is in it.
+    """Returns the folder of the control sockets. It may not exist; if it does, only this user can change what is in it.
 
     The first of these that qualifies: $XDG_RUNTIME_DIR/musicfs, /run/user/UID/musicfs, and then /run/musicfs for root,
     ~/.cache/musicfs and /tmp/musicfs-UID for others. The same user finds the same one again. A folder that
@@ -78,7 +78,7 @@ def _fallback() -> Path:
 
 
 def _problem_with_session(folder: Path) -> str | None:
-    """Why the folder of a login session won't do; None if it does, and "" if there is none."""
+    """Returns why the folder of a login session can't be used; None if it can, and "" if there is none."""
     if not folder.is_absolute():
         return f"{folder} is not an absolute path"
     try:
@@ -90,14 +90,14 @@ def _problem_with_session(folder: Path) -> str | None:
         return ""
     except OSError as error:
         return error.strerror or str(error)
-    # What is root's, such as /run, is open to all; in it the service manager has made a folder for us.
+    # A folder of root's, such as /run, is open to all users; the service manager has made a folder for us in it.
     if status.st_uid != 0 and status.st_mode & 0o077:
         return f"{folder} is open to other users (`chmod 700 {folder}` closes it)"
     return _problem_with_parent(folder) or _problem_with(folder / _NAME)
 
 
 def _problem_with_parent(folder: Path) -> str | None:
-    """Why no folder of ours can be made or be safe in this one, which may itself still have to be made."""
+    """Returns why this folder, which may not exist yet, can't hold a safe folder of ours."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     try:
         status = check_way(nearest)
@@ -113,7 +113,7 @@ def _problem_with_parent(folder: Path) -> str | None:
 
 
 def _problem_with(folder: Path) -> str | None:
-    """Why a folder of sockets that exists won't do. It is no link, which would lead root astray."""
+    """Returns why an existing folder of sockets can't be used. It must be no link, which would mislead root."""
     try:
         if stat.S_ISLNK(folder.lstat().st_mode):
             return f"{folder} is a symbolic link"
@@ -126,12 +126,12 @@ def _problem_with(folder: Path) -> str | None:
 
 
 def absolute(path: Path) -> Path:
-    """Without asking the filesystem, which hangs or fails at a dead mount."""
+    """Makes a path absolute without asking the filesystem, which hangs or fails at a dead mount."""
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
 def canonical(path: Path, stop_at: Collection[Path]) -> Path:
-    """`path` without symbolic links, as the mount table has it; nothing at or below `stop_at` is asked."""
+    """Returns `path` without symbolic links, as in the mount table; never touches what is at or below `stop_at`."""
     done = Path("/")
     rest = list(reversed(absolute(path).parts[1:]))
     for _ in range(_MAX_STEPS):
@@ -159,26 +159,26 @@ def _link_target(path: Path) -> str:
 
 
 def control_socket(mount_point: Path) -> Path:
-    """The control socket of the mount at `mount_point`."""
+    """Returns the control socket of the mount at `mount_point`."""
     digest = blake3(os.fsencode(absolute(mount_point))).hexdigest(8)
     return runtime_dir() / f"{digest}.sock"
 
 
 def control_token(mount_point: Path) -> Path:
-    """The file with the token that the mount's control API asks for over TCP, if it made one itself."""
+    """Returns the file with the token for the mount's control API over TCP, if the mount made one itself."""
     return control_socket(mount_point).with_suffix(".token")
 
 
 def control_sockets() -> list[Path]:
-    """The control sockets of this user's mounts; some may be left over from a crash."""
+    """Returns the control sockets of this user's mounts; a crash may have left some."""
     return sorted(runtime_dir().glob("*.sock"))
 
 
 def claim_cache(cache_dir: Path) -> None:
-    """Makes the folder if it is missing. It and the files in it are closed to other users, also those of before.
+    """Creates the folder if it is missing, and closes it and all files in it to other users.
 
     Raises:
-        UserError: It can't be made, or another user has a hand in it.
+        UserError: It can't be created, or another user can change it.
     """
     try:
         make_private(cache_dir)
@@ -201,9 +201,9 @@ def _unusable(cache_dir: Path, error: OSError) -> UserError:
 
 @contextmanager
 def lock_cache(cache_dir: Path, mount_point: Path | None) -> Iterator[None]:
-    """Keeps any second process from using the same cache folder, which `claim_cache` makes ready.
+    """Keeps a second process from using the same cache folder, which `claim_cache` has prepared.
 
-    Raises `UserError` that names the other one.
+    Raises `UserError` that names the other process.
     """
     claim_cache(cache_dir)
     descriptor = open_in_cache(cache_dir / "lock", os.O_RDWR | os.O_CREAT)

@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Keeps tasks until they end, and logs what they fail with. Belongs to the event loop's thread.
+    """Keeps tasks until they end, and logs their failures. Belongs to the event loop's thread.
 
-    log: of the owner. quiet: failures that are told elsewhere.
+    log: of the owner. quiet: failures that are reported elsewhere.
     """
 
     def __init__(self, log: logging.Logger, quiet: tuple[type[BaseException], ...] = ()) -> None:
@@ -25,29 +25,29 @@ class Tasks:
         return len(self._tasks)
 
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
-        """Those that have not ended."""
+        """The tasks that have not ended."""
         return iter(tuple(self._tasks))
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Begins the work. name: for the log, as in "NAME died"."""
+        """Starts the work. name: for the log, as in "NAME died"."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def cancel(self) -> None:
-        """Has all of them end soon."""
+        """Cancels all tasks."""
         for task in self._tasks:
             task.cancel()
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Waits until those that there are now have ended, or so many seconds. Raises nothing that they raise."""
+        """Waits until the present tasks have ended, or `timeout` seconds. Does not raise their failures."""
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=timeout)
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Cancels all of them, and waits for them."""
+        """Cancels all tasks and waits for them."""
         self.cancel()
         await self.wait(timeout)
 
@@ -61,6 +61,6 @@ class Tasks:
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:
-    """Looks at how an abandoned task ended, since asyncio reports failures that nobody looked at."""
+    """Retrieves the failure of an abandoned task: asyncio reports failures that no code has retrieved."""
     if not task.cancelled():
         task.exception()

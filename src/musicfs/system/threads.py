@@ -1,4 +1,4 @@
-"""A bounded pool of threads for calls that may block for ever, such as a read from a hung network mount."""
+"""A limited pool of threads for calls that may block forever, such as a read from a hung network mount."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUEUED = 2  # for each thread, so that it finds its next job at once
 
 
 class WorkersUnavailable(Exception):
-    """The pool can't take the call. fault: what that says of an origin whose calls it runs."""
+    """The pool can't take the call. fault: what that means for an origin whose calls it runs."""
 
     fault = OriginFault.UNREACHABLE
 
@@ -32,7 +32,7 @@ class WorkersClosed(WorkersUnavailable):
 
 
 class WorkersHeld(WorkersUnavailable):
-    """Every thread of the pool is held by a call that does not return, and that no caller waits for."""
+    """Every thread of the pool runs a call that does not return and that no caller waits for."""
 
     fault = OriginFault.TIMEOUT
 
@@ -41,7 +41,7 @@ class WorkersHeld(WorkersUnavailable):
 
 
 class _Job:
-    """began: when a thread took it, in the time of `time.monotonic`; None: no thread has. undo: takes a result that no
+    """A call. began: when a thread took it, by `time.monotonic`; None: no thread has. undo: takes a result that no
     caller takes."""
 
     __slots__ = ("args", "began", "call", "future", "undo")
@@ -65,12 +65,12 @@ class _Job:
 
 
 class WorkerThreads:
-    """Runs blocking calls for one event loop, at most `size` at a time; the rest wait their turn.
+    """Runs blocking calls for one event loop, at most `size` at a time; the others wait.
 
     The threads are daemons, unlike those of concurrent.futures: one that hangs must not keep the process from
     exiting. All methods belong to the event loop's thread.
 
-    held_secs: an abandoned call that has taken this long hangs. A shorter one may be the slower of two that were raced.
+    held_secs: an abandoned call that has taken this long hangs. A shorter one may be the slower of two that raced.
     """
 
     def __init__(self, name: str, size: int, held_secs: float = 1.0) -> None:
@@ -78,7 +78,7 @@ class WorkerThreads:
         self._size = size
         self._held_secs = held_secs
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
-        """What the threads take from; never more than `_QUEUED` for each of them, since nothing can leave it."""
+        """What the threads take from: at most `_QUEUED` jobs for each thread, because a job can't leave the queue."""
         self._queued = 0
         """Jobs in the queue or in a thread."""
         self._waiting: OrderedDict[_Job, None] = OrderedDict()
@@ -90,15 +90,15 @@ class WorkerThreads:
 
     @property
     def blocked(self) -> int:
-        """Threads still held by calls whose callers have gone."""
+        """Threads that still run calls whose callers have gone."""
         return len(self._abandoned)
 
     async def run(self, call: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], object] | None = None) -> T:
-        """What `call(*args)` returns or raises.
+        """Runs `call(*args)` in a thread, and returns or raises what the call does.
 
-        When the caller is cancelled, a call that has not started never does, and one that has is abandoned to
-        its thread. undo: is given what the call returns if the caller is gone by then, in the event loop's thread: it
-        frees what would leak.
+        When the caller is cancelled, a call that has not started never starts, and one that has is abandoned to its
+        thread. undo: takes what the call returns if the caller has gone by then, in the event loop's thread, and frees
+        what would leak.
 
         Raises WorkersClosed after `close`, and WorkersHeld when every thread is held by an abandoned call that has
         taken `held_secs`.
@@ -121,7 +121,7 @@ class WorkerThreads:
             raise
 
     def close(self) -> None:
-        """Fails the calls under way and lets the threads end as they come free. Never waits for them."""
+        """Fails the calls under way; each thread ends when its call returns. Never waits for them."""
         self._closed = True
         self._waiting.clear()
         for job in self._jobs:
@@ -137,7 +137,7 @@ class WorkerThreads:
             self._queue.put(job)
 
     def _abandon(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
-        """The caller has gone."""
+        """Abandons a job whose caller has gone."""
         if job.future.done() and not job.future.cancelled() and job.future.exception() is None:
             job.discard(job.future.result())
         elif job.began is None:
@@ -149,13 +149,13 @@ class WorkerThreads:
                 loop.call_later(max(0.0, self._held_secs - self._held_for()), self._fail_waiting)
 
     def _held_for(self) -> float:
-        """For how many seconds every thread has been held by a call that is abandoned now; 0: one has not."""
+        """Returns for how many seconds every thread has run an abandoned call; 0 if one does not."""
         if len(self._abandoned) < self._size:
             return 0.0
         return time.monotonic() - max(job.began or 0.0 for job in self._abandoned)
 
     def _fail_waiting(self) -> None:
-        """Fails what waits for a thread, if all of them are held: it could wait for ever."""
+        """Fails the jobs that wait, if abandoned calls hold all threads: they could wait forever."""
         if self._closed or self._held_for() < self._held_secs:
             return
         self._waiting.clear()
@@ -174,7 +174,7 @@ class WorkerThreads:
             result, error = self._perform(job)
             try:
                 loop.call_soon_threadsafe(self._deliver, job, result, error)
-            except RuntimeError:  # the loop has been closed: no caller waits any more
+            except RuntimeError:  # the loop is closed: no caller waits
                 return
             del job, result, error  # an idle thread keeps nothing alive
 

@@ -1,4 +1,4 @@
-"""What the environments have in common whose origin is a folder of this machine, served by whatever server."""
+"""The environment of an origin over a folder of this machine, directly or through a server."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from musicfs.origin import Origin
 
 
 class FolderEnv:
-    """See OriginEnv. A subclass says by `table` how the folder `root` is reached."""
+    """An OriginEnv over the folder `root`. A subclass says in `table` how the driver reaches it."""
 
     any_bytes: ClassVar[bool] = True
     tick_ns: ClassVar[int] = 1
-    """The shortest time that the protocol can tell: by this the files that are written differ."""
+    """The resolution of times in the protocol, in nanoseconds. The times of written files differ by it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -31,7 +31,7 @@ class FolderEnv:
         raise NotImplementedError
 
     def config(self, **other: object) -> OriginConfig:
-        """other: instead of the usual settings; None leaves one out."""
+        """Returns the configuration. other: settings that replace the usual ones; None leaves one out."""
         chosen = {name: value for name, value in {**self.table(), **other}.items() if value is not None}
         return OriginConfig.model_validate(chosen)
 
@@ -62,7 +62,7 @@ class FolderEnv:
 
     @contextmanager
     def denied(self, path: str) -> Iterator[None]:
-        """By the file's mode: the server has to be bound by modes, as the superuser is not."""
+        """Denies access by the file's mode. Modes must bind the server: it must not run as root."""
         before = (self.root / path).stat().st_mode
         (self.root / path).chmod(0)
         try:

@@ -1,4 +1,4 @@
-"""What origins must do that tell the times of their folders (base.SkipsFolders). Inherited as the contract is."""
+"""The contract of origins with `scan_folders` (origin.SkipsFolders). A test class inherits it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONG_AGO = 10**9
 
 
 class FoldersEnv(Protocol):
-    """As OriginEnv, over a folder that the test can reach."""
+    """An environment like OriginEnv, over a folder that the test can reach."""
 
     root: Path
 
@@ -22,7 +22,7 @@ class FoldersEnv(Protocol):
 
 
 class Poll:
-    """Listings of one origin, each of which leaves out the folders that were the same in the one before."""
+    """Lists one origin repeatedly; each listing skips the folders that were the same in the one before."""
 
     def __init__(self, origin: Origin) -> None:
         assert isinstance(origin, SkipsFolders)
@@ -30,15 +30,15 @@ class Poll:
         self._times: dict[str, int] = {}
 
     async def __call__(self) -> tuple[set[str], set[str]]:
-        """The files that were listed, and the folders that were left out."""
+        """Returns the listed files, and the skipped folders."""
         before, self._times, left_out = self._times, {}, set[str]()
 
         def tell(folder: str, mtime_ns: int | None) -> bool:
             above = folder.rpartition("/")[0]
-            assert not above or above in self._times, "told before the folder that it is in"
+            assert not above or above in self._times, "reported before its parent"
             assert mtime_ns is not None
             self._times[folder] = mtime_ns
-            # What holds folders has to be listed, for these to be told.
+            # A folder with folders must be listed, or these are not reported.
             known = before.get(folder) == mtime_ns and not any(other.startswith(f"{folder}/") for other in before)
             if known:
                 left_out.add(folder)
@@ -48,7 +48,7 @@ class Poll:
 
 
 def made(env: FoldersEnv) -> set[str]:
-    """Artists, albums and their files, all from long ago. The files' paths."""
+    """Creates artists, albums and their files, all from long ago. Returns the files' paths."""
     files = {f"{artist}/{album}/{n}.flac" for artist in "abc" for album in ("1", "2 ä") for n in "xy"} | {"top.flac"}
     for path in files:
         env.write(path, b"x")

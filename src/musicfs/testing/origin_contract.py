@@ -1,4 +1,4 @@
-"""What every kind of origin must do. A kind's own test file inherits `OriginContract` and gives it an environment."""
+"""The contract of every kind of origin. A kind's tests inherit `OriginContract` and give it an environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOT_UTF8 = b"caf\xe9/na\xefve.flac".decode("utf-8", "surrogateescape")
 
 
 class OriginEnv(Protocol):
-    """The backing store of one origin, as a test changes it behind the origin's back."""
+    """The store of one origin, which a test changes behind the origin's back."""
 
     any_bytes: bool
     """Whether names may hold bytes that are not UTF-8."""
@@ -44,21 +44,21 @@ class OriginEnv(Protocol):
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Makes or replaces a file, and its folders; the new version differs from the old in size or time."""
+        """Creates or replaces a file, and its folders; the new version differs from the old in size or time."""
         ...
 
     def date(self, path: str, mtime_ns: int) -> bool:
-        """Gives the file this time; False: the store dates its files itself."""
+        """Sets the file's time. Returns False if the store sets the times itself."""
         ...
 
     def write_sparse(self, path: str, size: int, at: int, data: bytes) -> None:
-        """A file of `size` bytes, zero but for `data` at `at`."""
+        """Creates a file of `size` zero bytes, except `data` at `at`."""
         ...
 
     def remove(self, path: str) -> None: ...
 
     def denied(self, path: str) -> AbstractContextManager[None]:
-        """While it lasts, origins opened within may not read the file or folder."""
+        """Origins that are opened within may not read the file or folder."""
         ...
 
     def empty_root(self) -> None: ...
@@ -77,7 +77,7 @@ async def replica(origin: Origin, path: str) -> Replica:
 
 
 class OriginContract:
-    """Runs against any origin; `env` is the fixture that a subclass's module defines."""
+    """The tests. `env` is a fixture of the module of the subclass."""
 
     # Reading several ranges, where that is offered
 

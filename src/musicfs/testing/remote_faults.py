@@ -1,5 +1,5 @@
-"""What every kind of origin must do when its server, or the way to it, fails. A kind's own test file inherits
-`RemoteFaults` and gives it an environment, as with the contract.
+"""The contract of every remote kind when its server or the network fails. A kind's tests inherit `RemoteFaults` and
+give it an environment.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ T = TypeVar("T")
 NAME = "a/b.flac"
 DATA = random.Random(4).randbytes(1_500_000)
 OTHERS = 300
-"""Files that the environment has besides NAME, in the folder "c", so that a listing takes several answers."""
+"""More files than NAME that the environment has, in the folder "c", so that a listing takes several answers."""
 BOUND = 40.0
-"""Seconds within which every single step has to end."""
+"""Seconds within which every step must end."""
 SOON_MS = 400
 """A timeout for the tests that wait for it to pass."""
 CYCLES = 100
 
 
 class RemoteEnv(Protocol):
-    """A server that has DATA at NAME, and OTHERS more files; and a spoilt way to it.
+    """A server that has DATA at NAME, and OTHERS more files; and a proxy in front of it.
 
     The four methods block; they act on the server's processes.
     """
 
     proxy: FaultProxy
     flips_pass: bool
-    """Whether the protocol hands over bytes that the network has changed."""
+    """Whether the protocol accepts bytes that the network has changed."""
 
     async def open(self, timeout_ms: int = 5000) -> Origin:
-        """A new origin that reaches the server by the proxy; the environment closes it."""
+        """Opens a new origin that reaches the server through the proxy; the environment closes it."""
         ...
 
     def kill(self) -> None: ...
@@ -60,7 +60,7 @@ OUTAGES = ["killed", "stopped", "silent", *["torn", "refused", "closed", "flippe
 
 
 def outages(remote: RemoteEnv) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
-    """What begins each, and what ends it; these block."""
+    """Returns what starts and what ends each outage; the functions block."""
     proxy = remote.proxy
     return {
         "killed": (remote.kill, remote.start),
@@ -74,11 +74,11 @@ def outages(remote: RemoteEnv) -> dict[str, tuple[Callable[[], None], Callable[[
 
 
 async def working(remote: RemoteEnv, timeout_ms: int = 5000) -> tuple[Origin, Replica]:
-    """An origin that has been used already, and its file."""
+    """Returns an origin that has been in use, and its file."""
     origin = await remote.open(timeout_ms)
     file = await in_the_end(lambda: replica(origin, NAME))
     await recovers(origin, file)
-    # So that it has all the threads and connections that it may have.
+    # So that it has all its threads and connections.
     await asyncio.gather(*(origin.read(file, 0, 1) for _ in range(10)), return_exceptions=True)
     return origin, file
 
@@ -91,7 +91,7 @@ async def works(origin: Origin, file: Replica) -> None:
 
 
 async def recovers(origin: Origin, file: Replica) -> None:
-    """It works, if not at once: the first calls may still meet what is left of a failure, or of a busy machine."""
+    """Waits until it works: the first calls may still fail after a failure, or on a busy machine."""
     await in_the_end(lambda: works(origin, file))
 
 
@@ -112,7 +112,7 @@ async def failing(call: Callable[[], Awaitable[object]]) -> OriginFailed:
 
 
 async def faults_of_all(origin: Origin, file: Replica) -> set[OriginFault]:
-    """Of every kind of call, one after the other: each fails, and blames the origin."""
+    """Returns the faults of every kind of call, one after the other: each fails, and blames the origin."""
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: origin.read(file, 0, len(DATA)),
         lambda: origin.stat(NAME),
@@ -123,8 +123,8 @@ async def faults_of_all(origin: Origin, file: Replica) -> set[OriginFault]:
 
 
 def held() -> tuple[int, int, int]:
-    """Threads, descriptors and tasks that there are. The loop's own threads come as it likes, up to a limit, and so do
-    those of an origin's pool: these count as one."""
+    """Counts threads, descriptors and tasks. The loop's own threads start at any time, up to a limit, and so do those
+    of an origin's pool: these count as one."""
     names = [thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
     pools = {name.rpartition("-")[0] for name in names if name.startswith("origin-")}
     others = [name for name in names if not name.startswith("origin-")]
@@ -132,7 +132,7 @@ def held() -> tuple[int, int, int]:
 
 
 async def holds_no_more_than(before: tuple[int, int, int]) -> None:
-    """Waits for it, since the ends of connections take a moment."""
+    """Waits until no more is held than before: closing connections takes a moment."""
     try:
         async with asyncio.timeout(BOUND):
             while any(now > then for now, then in zip(held(), before, strict=True)):
@@ -143,7 +143,7 @@ async def holds_no_more_than(before: tuple[int, int, int]) -> None:
 
 
 class RemoteFaults:
-    """Runs against any kind; `remote` is the fixture that a subclass's module defines."""
+    """The tests. `remote` is a fixture of the module of the subclass."""
 
     async def test_a_server_that_was_killed_fails_every_call_and_is_used_again_once_it_is_back(
         self, remote: RemoteEnv

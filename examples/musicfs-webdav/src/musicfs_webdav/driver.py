@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 _MAX_LISTING = 32 << 20
-"""Bytes of what is told of one folder: some 600 for each of the most files that are accepted."""
+"""Bytes of the listing of one folder: about 600 for each of the most files that are accepted."""
 _MAX_PROBE = 64 << 10
-"""Bytes of the root's listing that a probe takes: it need not know all that is there."""
+"""Bytes of the root's listing that a probe reads: it needs no complete listing."""
 _MAX_ERROR = 16 << 10
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 _CLOSING_SECS = 1.0
@@ -48,7 +48,7 @@ _FAR_NS = 2**63 - 1  # a time that could not be kept exactly
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """headers: by names in lower case. whole: the body is complete."""
+    """An answer. headers: by names in lower case. whole: the body is complete."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,7 +57,7 @@ class Answer:
 
 
 class WebdavOrigin:
-    """See musicfs.origin.Origin for the contract."""
+    """Reads a folder of a WebDAV server; musicfs.origin.Origin is the contract."""
 
     def __init__(self, config: OriginConfig, *, populated: bool = False) -> None:
         settings = WebdavSettings.model_validate(dict(config.settings))
@@ -122,7 +122,7 @@ class WebdavOrigin:
                 raise self._broken("it has more folders than can be listed")
 
     async def health(self) -> HealthStatus:
-        await self._look()
+        await self._check_root()
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
@@ -138,19 +138,19 @@ class WebdavOrigin:
     # What there is
 
     async def _list(self, folder: str) -> dict[str, Entry]:
-        """What lies in the folder, by its name. Raises OriginFailed for an empty root where there was music."""
+        """Returns what lies in the folder, by name. Raises OriginFailed for an empty root where there was music."""
         found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_MAX_LISTING))
         if not folder:
             self._check_empty(not found)
         return found
 
-    async def _look(self) -> None:
-        """Raises OriginFailed unless the root can be listed, and is not empty though there was music in it."""
+    async def _check_root(self) -> None:
+        """Raises OriginFailed if the root can't be listed, or is empty although there was music in it."""
         entries = await self._propfind("", "/", depth=1, most=_MAX_PROBE, cut=True)
         self._check_empty(not self._named("", entries))
 
     def _named(self, folder: str, entries: list[Entry]) -> dict[str, Entry]:
-        """By name, without those whose name no file can have."""
+        """Returns the entries by name, without names that no file can have."""
         whole = f"{self._root}/{folder}".rstrip("/")
         below = f"{whole}/"
         if wrong := next((entry for entry in entries if not f"{entry.path}/".startswith(below)), None):
@@ -165,15 +165,15 @@ class WebdavOrigin:
         return entries[0]
 
     async def _propfind(self, path: str, slash: str, *, depth: int, most: int, cut: bool = False) -> list[Entry]:
-        """most: bytes of the answer. cut: what exceeds them is left out; otherwise it is a failure."""
+        """Sends PROPFIND. most: bytes of the answer. cut: ignores what exceeds them; otherwise it is a failure."""
         headers = {"depth": str(depth), "content-type": "application/xml"}
         answer = await self._ask("PROPFIND", path, headers, QUESTION, slash=slash, most=most, cut=cut)
         if not slash and urlsplit(answer.headers.get("location", "")).path.endswith("/"):
-            return [Entry(path, is_folder=True)]  # as Apache tells of folders
+            return [Entry(path, is_folder=True)]  # Apache answers so for folders
         if answer.status != 207:
             raise await self._failure(path, answer)
         try:
-            # In a thread: the event loop has all origins to serve, and this server decides how long it takes.
+            # In a thread: the event loop serves all origins, and this server decides how long parsing takes.
             return await asyncio.to_thread(parse, answer.body, whole=answer.whole)
         except PermissionError as error:
             raise OriginFailed(self.id, OriginFault.DENIED, str(error)) from error
@@ -181,7 +181,7 @@ class WebdavOrigin:
             raise self._broken(f"a listing can't be understood: {error}") from error
 
     def _described(self, path: str, answer: Answer) -> tuple[int, Stat]:
-        """Where the body begins in its file, and the file."""
+        """Returns where the body begins in its file, and the file."""
         first, whole = 0, len(answer.body)
         if answer.status == 206:
             place = re.fullmatch(
@@ -207,9 +207,9 @@ class WebdavOrigin:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", *,
         slash: str = "", most: int, cut: bool = False,
     ) -> Answer:  # fmt: skip
-        """The answer, whatever its status.
+        """Sends a request. Returns the answer, with any status.
 
-        most: the longest body of a success, in bytes. cut: of a longer one, so much is taken; otherwise it is a
+        most: the longest body of a success, in bytes. cut: accepts the beginning of a longer one; otherwise that is a
         failure. Raises OriginFailed when there is no answer.
         """
         import aiohttp
@@ -221,7 +221,7 @@ class WebdavOrigin:
         except TimeoutError:
             raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout_ms} ms") from None
         except asyncio.CancelledError:
-            # Closing the session cancels what is about to connect.
+            # Closing the session cancels requests that are connecting.
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
                 raise self._has_been_closed() from None
@@ -248,7 +248,7 @@ class WebdavOrigin:
                 connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
             )  # fmt: skip
-        # Stored bytes are wanted as they are; and a redirection could lead the password elsewhere.
+        # The stored bytes must arrive as they are, and a redirection could lead the password elsewhere.
         complete = {**headers, **await self._access(), "accept-encoding": "identity"}
         url = URL(self._server + quote(path.encode("utf-8", "surrogateescape") or b"/"), encoded=True)
         async with self._session.request(method, url, headers=complete, data=body, allow_redirects=False) as response:
@@ -258,7 +258,7 @@ class WebdavOrigin:
             return Answer(response.status, {name.lower(): v for name, v in response.headers.items()}, data, whole)
 
     async def _access(self) -> dict[str, str]:
-        """The header that lets us in. Raises UserError when there is no password for the user."""
+        """Returns the header that logs in. Raises UserError when there is no password for the user."""
         if self._user is None:
             return {}
         if self._password is None:
@@ -271,16 +271,16 @@ class WebdavOrigin:
     # What went wrong
 
     async def _failure(self, path: str, answer: Answer) -> MusicFSError:
-        """Whom to blame for a request that was refused: the origin, or only the file."""
+        """Translates a refused request into a failure of the origin, or only of the file."""
         if answer.status in (412, 416):
             return ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
         if answer.status == 401:
-            self._password = None  # to be looked up again, for it may be mended meanwhile
-            told = f"the password of {self._user!r} is wrong" if self._user else "it wants a user and a password"
-            return OriginFailed(self.id, OriginFault.DENIED, told)
+            self._password = None  # find it again at the next request, in case it was corrected
+            detail = f"the password of {self._user!r} is wrong" if self._user else "it requires a user and a password"
+            return OriginFailed(self.id, OriginFault.DENIED, detail)
         if answer.status in (403, 404, 410) and path:
             try:
-                await self._look()
+                await self._check_root()
             except OriginFailed as failed:
                 return failed
             fault = ReplicaFault.DENIED if answer.status == 403 else ReplicaFault.MISSING
@@ -295,20 +295,20 @@ class WebdavOrigin:
         return self._broken(f"{where}: HTTP {answer.status}")
 
     def _lost(self, error: Exception) -> OriginFailed:
-        """Without the message of aiohttp's own, which may hold the whole request."""
+        """Translates a failure, without aiohttp's own message, which may contain the whole request."""
         import aiohttp
 
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            told = f"{error.host} is not to be trusted: {error.certificate_error}"
-            return OriginFailed(self.id, OriginFault.UNREACHABLE, told)
+            detail = f"{error.host} is not to be trusted: {error.certificate_error}"
+            return OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
         if isinstance(error, aiohttp.ClientConnectorError):
             refused = error.os_error.errno == errno.ECONNREFUSED
-            told = (
+            detail = (
                 f"nothing listens at {error.host}:{error.port}"
                 if refused
                 else f"{error.host}: {error.os_error.strerror}"
             )
-            return OriginFailed(self.id, OriginFault.REFUSED if refused else OriginFault.UNREACHABLE, told)
+            return OriginFailed(self.id, OriginFault.REFUSED if refused else OriginFault.UNREACHABLE, detail)
         if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
             return OriginFailed(self.id, OriginFault.UNREACHABLE, "the connection was lost")
         return self._broken(f"the answer makes no sense ({type(error).__name__})")

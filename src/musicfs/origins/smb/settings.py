@@ -62,7 +62,7 @@ def from_url(url: SplitResult) -> dict[str, object]:
     if not url.hostname or not share:
         raise ValueError("a share is named as smb://user@host/share, with a folder below it if need be.")
     if url.query or url.fragment:
-        raise ValueError("there is nothing to say after '?' or '#'; write these signs as %3F and %23 in a name.")
+        raise ValueError("a share has nothing after '?' or '#'; write these characters as %3F and %23 in a name.")
     domain, _, user = unquote(url.username or "").rpartition(";")
     found = {"host": url.hostname, "share": share, "port": _port(url), "user": user, "domain": domain, "prefix": prefix}
     return {name: value for name, value in found.items() if value}
