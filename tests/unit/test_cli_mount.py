@@ -138,8 +138,8 @@ def test_what_a_crash_leaves_is_explained_and_cleared_away(user: Commands) -> No
         done = user(*arguments)
         assert done.returncode == 1
         assert done.stderr == (
-            f"musicfs: {mount_point} is mounted, but its process does not answer; if it has just started, try again,"
-            f" else `musicfs unmount {mount_point}` clears it away.\n"
+            f"musicfs: {mount_point} is mounted, but its process does not answer. If it has just started, try again;"
+            f" otherwise `musicfs unmount {mount_point}` removes it.\n"
         )
     assert user("unmount").returncode == 0
     assert not mount_points.mounted(mount_point)
@@ -170,7 +170,7 @@ def test_several_mounts_have_to_be_told_apart(user: Commands) -> None:
     first, second = _mount(user), _mount(user, at="m2")
     done = user("status")
     assert done.returncode == 1
-    assert done.stderr == f"musicfs: There are several mounts ({first}, {second}): say which one.\n"
+    assert done.stderr == f"musicfs: There are several mounts ({first}, {second}): name one of them.\n"
     assert user.json("status", second / "Artist")["mount_point"] == str(second)
     assert user.json("origin", "list", "--mount", first)["origins"][0]["id"] == "laptop"
     assert user("unmount", first).returncode == 0
