@@ -250,7 +250,7 @@ async def test_an_address_that_is_taken_is_logged_and_the_socket_answers(
         control = ControlConfig(listen=api.server.address)
         async with running_app(folder, local_origin("a", folder / "a", 0), control=control) as running:
             assert (await running.get("/status"))["listening"] is None
-    assert f"can't answer at {api.server.address}" in caplog.text
+    assert f"can't listen at {api.server.address}" in caplog.text
     caplog.clear()
 
 

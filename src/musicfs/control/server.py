@@ -102,7 +102,7 @@ class ControlServer:
         ]
 
     async def start(self, listening: socket.socket) -> None:
-        """Starts to serve the API on the socket, which it owns from now on."""
+        """Starts serving the API on the socket, which the server owns from now on."""
         self._latencies.start()
         runner = await self._runner(by_socket, audited, errors_as_json)
         self._listen(Listener(listening, runner, self._limits, trusted=True))
@@ -158,7 +158,7 @@ class ControlServer:
         return runner
 
     async def aclose(self) -> None:
-        """Stops to serve, and removes the files of the tokens."""
+        """Stops serving, and removes the files of the tokens."""
         self._full_token.remove()
         self._read_token.remove()
         self._latencies.stop()

@@ -32,7 +32,7 @@ class CacheCheckProgress:
 
 
 class CacheCheck:
-    """Checks the cache, once at a time. Belongs to the event loop's thread."""
+    """Checks the cache, one check at a time. Belongs to the event loop's thread."""
 
     def __init__(self, store: BlockStore) -> None:
         self.progress = CacheCheckProgress()
