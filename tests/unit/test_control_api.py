@@ -145,6 +145,19 @@ def test_the_description_that_is_served_is_the_one_that_people_write() -> None:
     assert served == json.loads(json.dumps(written)), "`make openapi` makes openapi.json from openapi.yaml"
 
 
+def test_no_comma_cuts_a_sentence_of_the_description_in_two() -> None:
+    """In YAML `{ description: one, two }` has a key "two" without a value."""
+
+    def without_value(node: object) -> list[str]:
+        if isinstance(node, list):
+            return [key for each in node for key in without_value(each)]
+        if not isinstance(node, dict):
+            return []
+        return [key for key, value in node.items() if value is None] + without_value(list(node.values()))
+
+    assert without_value(description()) == []
+
+
 def test_the_description_is_valid_openapi() -> None:
     openapi_spec_validator.validate(description())
 
