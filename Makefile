@@ -42,7 +42,7 @@ audit:
 
 # The description of the control API that is served, from the one that people write.
 openapi:
-	$(PYTHON) scripts/openapi
+	scripts/openapi
 
 sbom:
 	scripts/sbom
