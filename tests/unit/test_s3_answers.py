@@ -48,7 +48,19 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Origin]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve_and_close(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     table = {
         "id": "cloud", "origin_type": "s3", "bucket": "music", "access_key_id": "id", "secret_access_key": "secret",
@@ -60,6 +72,7 @@ async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterat
     finally:
         await origin.aclose()
         server.close()
+        await asyncio.gather(*serving)
 
 
 async def read(origin: S3Origin) -> bytes:
