@@ -25,7 +25,7 @@ class TookTooLong(AssertionError):
 
 
 class Agent:
-    """Starts with the first call, and anew after one that took too long, or when it has ended.
+    """Starts with the first call, and again after a call that took too long, or when it has ended.
 
     command: what starts `python -m tests.support.agent`.
     """

@@ -26,7 +26,7 @@ from mutagen.mp4 import MP4, MP4Cover, MP4FreeForm
 
 RATE = 44100
 FORMATS = ("flac", "mp3", "ogg", "opus", "oga", "m4a", "aac", "wav", "aiff", "wv", "tta", "wma", "ape", "mpc", "dsf")
-"""What `make_audio` can make; m4b and mp4 besides, which are m4a under another name."""
+"""What `make_audio` can make. It also makes m4b and mp4, which are m4a under another name."""
 
 Command = Callable[[Path, Path], list[str]]
 

@@ -38,7 +38,7 @@ def disk_usage(cache: Path) -> int:
 
 
 class HangingDisk:
-    """Has the file of checksums not answer `load`, or `write`, until it is told to."""
+    """Makes `load`, or `write`, of the checksums' file hang until `answer` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         self.answer, self.asked = threading.Event(), threading.Event()

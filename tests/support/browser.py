@@ -43,16 +43,16 @@ class Tab:
             if "id" in heard:
                 self._answers.pop(heard["id"]).set_result(heard)
                 continue
-            told = heard["params"]
+            params = heard["params"]
             match heard["method"]:
                 case "Network.requestWillBeSent":
-                    self.requests.append(told["request"]["url"])
+                    self.requests.append(params["request"]["url"])
                 case "Runtime.exceptionThrown":
-                    self.complaints.append(json.dumps(told["exceptionDetails"]))
-                case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning"):
-                    self.complaints.append(json.dumps(told["args"]))
-                case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
-                    self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+                    self.complaints.append(json.dumps(params["exceptionDetails"]))
+                case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning"):
+                    self.complaints.append(json.dumps(params["args"]))
+                case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                    self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """One command of the protocol; its result."""

@@ -21,7 +21,7 @@ def within(cpu_secs: float, megabytes: int, function: str, *arguments: Any) -> N
     """Calls `module:function` with arguments that JSON can hold.
 
     Args:
-        cpu_secs: Of a processor, besides what starting and importing takes.
+        cpu_secs: Of a processor, without what starting and importing takes.
         megabytes: Of address space, the interpreter's own included.
 
     Raises:

@@ -32,8 +32,8 @@ def confined(module: str, function: str, *arguments: str, megabytes: int, secs: 
 
 def peak_megabytes() -> int:
     """Of this process, so far."""
-    told = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(told.split()[1]) >> 10
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) >> 10
 
 
 def main() -> None:

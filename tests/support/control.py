@@ -38,12 +38,12 @@ class Running:
         return await asyncio.to_thread(self.client.delete, path)
 
     async def scanned(self, origin: str | None = None) -> None:
-        """Has everything, or one origin, scanned by way of the API, and waits for it."""
-        begun = await self.post("/scan", {} if origin is None else {"origin": origin})
-        await self.completed({scan["origin"]: scan["completed"] for scan in begun["scans"]})
+        """Scans everything, or one origin, through the API, and waits for the end."""
+        started = await self.post("/scan", {} if origin is None else {"origin": origin})
+        await self.completed({scan["origin"]: scan["completed"] for scan in started["scans"]})
 
     async def unreached(self) -> Answer:
-        """What the status says that no origin has that answers, once it has been counted."""
+        """What the status says is at no origin that answers, once that is counted."""
         while (found := (await self.get("/status"))["unreached"]) is None:
             pass  # each look waits a moment
         answer: Answer = found

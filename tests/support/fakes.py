@@ -118,7 +118,7 @@ class FakeOrigin:
         return None
 
     async def aclose(self) -> None:
-        """Calls in flight fail, as the protocol has it."""
+        """Calls in flight fail, as the protocol demands."""
         self.closed = True
         self.release()
         await self._perform(self.close_outcome)
@@ -156,7 +156,7 @@ class FakeOrigin:
 
 
 class FakeLocal(FakeOrigin):
-    """Reads without waiting besides. now_error: what that raises instead."""
+    """Also reads without waiting. now_error: what that raises instead."""
 
     now_error: Exception | None = None
     now_misses = False

@@ -1,4 +1,4 @@
-"""Mounts what its only argument describes, in JSON, until it is told to stop; a program of its own.
+"""A program that mounts what its only argument, in JSON, describes, until it must stop.
 
 {"config": the settings, "switches": {origin's id: switch file}}: an origin with a switch becomes a `FaultyOrigin`.
 Says "mounted" and then every event of the bus on standard output, one JSON object a line.

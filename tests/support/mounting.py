@@ -87,7 +87,7 @@ _ORDINARY = ("nobody", "games", "daemon")
 
 @functools.cache
 def account(kind: str) -> Account:
-    """ "root", or "ordinary": whoever runs the tests, or an unprivileged account of the system's when that is root."""
+    """ "root", or "ordinary": the user who runs the tests, or an unprivileged account of the system if that is root."""
     we_are_root = os.geteuid() == 0
     prefix: tuple[str, ...] = ()
     name = pwd.getpwuid(os.geteuid()).pw_name

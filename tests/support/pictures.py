@@ -60,7 +60,7 @@ _PIECE = 32 * 1024
 
 
 class Listener(threading.Thread):
-    """Plays tracks one after the other, until it is told to stop."""
+    """Plays tracks one after the other, until it must stop."""
 
     def __init__(self, tracks: list[Path], pause: float) -> None:
         super().__init__(daemon=True)
@@ -143,7 +143,7 @@ async def _picture(tab: Tab, name: str, width: int, cut: Callable[[int], int] = 
     await tab.size(width, 900)
     height = await tab.evaluate("document.documentElement.scrollHeight")
     await tab.size(width, cut(height))
-    await asyncio.sleep(3)  # until all that it draws anew has been drawn
+    await asyncio.sleep(3)  # until everything is drawn again
     await asyncio.to_thread(_save, await tab.picture(), IMAGES / name)
 
 

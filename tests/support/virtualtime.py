@@ -20,7 +20,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise RuntimeError("every task waits and no timer is set: this would hang for ever")
+            raise RuntimeError("every task waits and no timer is set: this would hang forever")
         if not ready and timeout is not None and timeout > 0:
             self.now += timeout
         return ready

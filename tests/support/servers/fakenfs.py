@@ -121,8 +121,8 @@ class FakeNfs:
                 for _ in range(2):  # who asks, and a verifier
                     arguments = arguments[8 + -(-int.from_bytes(arguments[4:8], "big") // 4) * 4 :]
                 number = procedure + (1000 if program == 100005 and procedure else 0)
-                told = self.answers[number](arguments) if number in self.answers else word(10004)
-                sent = self._wrap(call[:4], number, reply(call[:4], told))
+                answer = self.answers[number](arguments) if number in self.answers else word(10004)
+                sent = self._wrap(call[:4], number, reply(call[:4], answer))
                 if sent is None:
                     return
                 connection.sendall(sent)

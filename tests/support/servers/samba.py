@@ -115,7 +115,7 @@ class Samba(Server):
 
 
 def _user() -> str:
-    """Whoever runs the tests; an unprivileged account of the system's when that is root."""
+    """The user who runs the tests; an unprivileged account of the system if that is root."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name
     return pwd.getpwnam("games").pw_name

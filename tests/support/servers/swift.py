@@ -179,7 +179,7 @@ class Swift:
 
     @contextmanager
     def denied(self, path: str) -> Iterator[None]:
-        """While it lasts, nobody may read "bucket/key", or anything in "bucket/folder"."""
+        """While it lasts, no one may read "bucket/key", or anything in "bucket/folder"."""
         (self.home / "denied").write_text(path)
         try:
             yield
