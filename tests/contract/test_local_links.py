@@ -208,7 +208,9 @@ def test_a_program_that_swaps_a_folder_for_a_link_all_the_time_never_gets_a_byte
     read: set[bytes] = set()
     refusals = 0
     with swapping(env.root / "album", env.root / "link"):
-        for _ in range(3000):
+        attempts = 0
+        while attempts < 3000 or not (read and refusals):  # on a busy machine the program may stand still for long
+            attempts += 1
             try:
                 fd = below.open("album/far.flac")
             except (LinkRefused, FileNotFoundError, NotADirectoryError):
@@ -217,7 +219,6 @@ def test_a_program_that_swaps_a_folder_for_a_link_all_the_time_never_gets_a_byte
             read.add(os.read(fd, 6))
             os.close(fd)
     assert read == {MUSIC}
-    assert refusals
 
 
 async def test_a_scan_of_a_link_that_leads_out_names_it_and_finds_nothing(env: LocalEnv, calls: str) -> None:

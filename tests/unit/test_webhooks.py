@@ -229,7 +229,7 @@ async def test_a_server_that_is_not_there_gets_the_message_when_it_comes_back(ca
                 await asyncio.sleep(0.01)
         async with receiver.running(port):
             assert paths(await receiver.count(1)) == ["a"]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == [
         "webhook 'phone' at 127.0.0.1 did not accept a message (connection refused): trying again"
     ]
 
