@@ -70,6 +70,7 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         self.refuse()
+        self._call(self._settled())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE)
         self._loop.close()
@@ -127,6 +128,11 @@ class FaultProxy:
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
 
+    async def _settled(self) -> None:
+        """Returns once what was accepted has its task, and what was ended is closed: both take turns of the loop."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
     async def _stall(self) -> None:
         self._flowing.clear()
 
@@ -145,7 +151,7 @@ class FaultProxy:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        await asyncio.sleep(0)  # what was accepted already gets its task, to be cut with the others
+        await self._settled()  # what was accepted already gets its task, to be cut with the others
         await self._cut("reset")
 
     async def _accept(self) -> None:
@@ -180,7 +186,7 @@ class FaultProxy:
     async def _exchange(self, upwards: _Way, client: asyncio.StreamWriter) -> None:
         """Connects to the server, then delivers both ways until it closes."""
         try:
-            reader, server = await asyncio.open_connection(HOST, self._upstream, limit=_CHUNK)
+            reader, server = await self._connect()
         except OSError:
             _end(client, "reset")
             return
@@ -193,6 +199,17 @@ class FaultProxy:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             server.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To the server. When this is cancelled, a connection that is made all the same is closed."""
+        connecting = asyncio.create_task(asyncio.open_connection(HOST, self._upstream, limit=_CHUNK))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            with suppress(OSError):
+                _, server = await connecting
+                server.transport.abort()
+            raise
 
     async def _take(self, reader: asyncio.StreamReader, way: _Way) -> None:
         data = b"more"
