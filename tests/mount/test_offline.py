@@ -153,7 +153,7 @@ def test_a_mount_without_any_server_from_its_start_plays_what_is_cached_and_says
                     lambda: musicfs(here, "status")["unreached"] == {"files": 6, "cached": 4}, "the status has counted"
                 )
                 said = here.run(here.who.python, "-m", "musicfs", "status").stdout
-                assert "2 files can't be played now: not cached as a whole, and at no origin that answers." in said
+                assert "2 files can't be played now: not cached whole, and at no origin that answers." in said
                 assert "4 files can be played from the cache alone." in said
                 assert [pin["complete"] == pin["tracks"] for pin in musicfs(here, "pins")["pins"]] == [True, True]
                 since = len(mount.events)
