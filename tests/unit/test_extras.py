@@ -30,7 +30,7 @@ REMEDIES = {
     "smb": "needs the library smbprotocol: `pip install 'musicfs[smb]'` installs it.",
     "s3": "needs the library botocore: `pip install 'musicfs[s3]'` installs it.",
     "nfs": "needs the library libnfs: `apt install libnfs13` installs it (libnfs14 on newer systems); or mount"
-    " nas:/music, and give its path.",
+    " nas:/music, and set the path.",
 }
 
 Config = Callable[..., OriginConfig]
