@@ -12,8 +12,8 @@ pytestmark = pytest.mark.parametrize("kind", ["s3", "webdav"])
 
 
 def test_an_answer_without_end_is_not_taken(kind: str) -> None:
-    """Of the memory the interpreter with all libraries takes about 90 MB."""
-    confined(ATTACKS, "none_is_taken", kind, megabytes=160, secs=110)
+    """Of the memory the interpreter with all libraries takes about 80 MB, and a folder of WebDAV 32 MiB, parsed too."""
+    confined(ATTACKS, "none_is_taken", kind, megabytes=200, secs=110)
 
 
 def test_a_listing_that_costs_more_than_its_size_is_refused_beside_the_event_loop(kind: str) -> None:

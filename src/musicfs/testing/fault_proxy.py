@@ -149,9 +149,12 @@ class FaultProxy:
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            # asyncio forgets a connection, open as it is, whose listener is closed before its task has run.
+            for listening in self._listener.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await self._settled()  # what was accepted already gets its task, to be cut with the others
             self._listener.close()
             self._listener = None
-        await self._settled()  # what was accepted already gets its task, to be cut with the others
         await self._cut("reset")
 
     async def _accept(self) -> None:
