@@ -87,7 +87,7 @@ def test_rot_is_found_by_file_origin_and_block_across_a_restart(here: Place) -> 
     with Mount(here, roots) as mount:
         mount.scanned()
         here.call(ask, {"rate": 1_500_000})
-        mount.wait_for("VerificationProgress")
+        mount.wait_for("ScrubProgress")
         here.call(ask, {"rate": 10_000})  # for hours
         code, shown = watched_until(here, b"verifying", "verify")
         assert code == 130
