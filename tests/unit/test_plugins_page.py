@@ -76,3 +76,14 @@ def test_the_test_that_the_page_shows_runs_away_from_our_sources(tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^6 passed", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_proxy_and_the_ports_need_no_pytest() -> None:
+    """The demo installs no test tools, and uses them."""
+    code = (
+        "import sys; sys.modules['pytest'] = None; import demo.run; from musicfs.testing import FaultProxy, free_port"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

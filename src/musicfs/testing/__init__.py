@@ -1,21 +1,24 @@
 """The test suites that every kind of origin passes, for the tests of plugins.
 
-A plugin's test module inherits a suite, and gives it an environment as a fixture (see docs/PLUGINS.md). This package
-needs pytest and pytest-asyncio, which `pip install 'musicfs[testing]'` installs; nothing else of MusicFS imports it.
+A plugin's test module inherits a suite, and gives it an environment as a fixture (see docs/PLUGINS.md). The suites
+need pytest and pytest-asyncio, which `pip install 'musicfs[testing]'` installs. They are imported when they are first
+used: the demo, which has no pytest, uses the proxy and the ports alone.
 """
 
-import pytest
+from __future__ import annotations
 
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("folder_env", "folders_contract", "origin_contract", "remote_faults"))
-)
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from musicfs.testing.fault_proxy import FaultProxy
-from musicfs.testing.folder_env import FolderEnv
-from musicfs.testing.folders_contract import FoldersContract, FoldersEnv
-from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
 from musicfs.testing.ports import HOST, free_port
-from musicfs.testing.remote_faults import DATA, NAME, OTHERS, RemoteEnv, RemoteFaults
+
+if TYPE_CHECKING:
+    from musicfs.testing.folder_env import FolderEnv
+    from musicfs.testing.folders_contract import FoldersContract, FoldersEnv
+    from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
+    from musicfs.testing.remote_faults import DATA, NAME, OTHERS, RemoteEnv, RemoteFaults
 
 __all__ = [
     "DATA",
@@ -34,3 +37,23 @@ __all__ = [
     "listing",
     "replica",
 ]
+
+_HOMES = {
+    "folder_env": ("FolderEnv",),
+    "folders_contract": ("FoldersContract", "FoldersEnv"),
+    "origin_contract": ("OriginContract", "OriginEnv", "listing", "replica"),
+    "remote_faults": ("DATA", "NAME", "OTHERS", "RemoteEnv", "RemoteFaults"),
+}
+
+with suppress(ImportError):
+    import pytest
+
+    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _HOMES))
+
+
+def __getattr__(name: str) -> object:
+    """See PEP 562."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
