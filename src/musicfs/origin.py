@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat
+from musicfs.problems import Problem
 
 INTERFACE_VERSION = 1
 """The version of the plugin interface: this module, config.kinds.OriginKind, and what docs/PLUGINS.md lists.
@@ -110,6 +111,35 @@ class OnDisk(Protocol):
     async def folder_on_disk(self) -> DiskFolder | None:
         """Returns the root if reading there can't hang because it is on a disk, else None. Raises `OriginFailed` when
         the root is away."""
+        ...
+
+
+class ScanObserver(Protocol):
+    """Hears what a scan meets besides files. The driver calls it on the event loop, while the scan runs."""
+
+    def enters(self, folder: str, mtime_ns: int | None) -> bool:
+        """Returns whether to list `folder`, which lies below the root; the folder above it was asked about before.
+
+        mtime_ns: the folder's time of change before it is listed, in nanoseconds; None: not known. A folder that is not
+        listed is either ignored, or known to hold what it held; the driver need not know which.
+        """
+        ...
+
+    def report(self, problem: Problem) -> None:
+        """Takes a file, link or folder that the listing leaves out. A folder that can't be listed is reported with one
+        of the reasons that hide what is below it, and the scan goes on beside it."""
+        ...
+
+
+@runtime_checkable
+class ObservesScans(Protocol):
+    """Optional, for an origin whose scans go on when one folder, link or name is bad."""
+
+    def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans as `scan` does, but asks the observer before each folder and reports what is left out.
+
+        Raises `OriginFailed` only when the root can't be listed or the connection is lost for good.
+        """
         ...
 
 

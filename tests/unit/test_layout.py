@@ -37,7 +37,7 @@ RULES = Rules(
         frozenset({"origin"}),
         frozenset({"events"}),
         frozenset({"errors"}),
-        frozenset({"model", "texts"}),
+        frozenset({"model", "problems", "texts"}),
     ],
     owners={
         "aiohttp": ("control", "origins.s3.client"),
