@@ -36,7 +36,8 @@ def why(path: Path, as_json: bool) -> None:
         say_json(view)
         return
     say(Word(view["path"], "bold"))
-    say(f"{size_text(view['size'])}, content {view['content'][:16]}")
+    pinned = ", pinned" if view["pinned"] else ""
+    say(f"{size_text(view['size'])}, content {view['content'][:16]}, {view['cached_percent']} % in the cache{pinned}")
     if view["unparsed"]:
         say(Word(f"It could not be parsed, so it is listed under its own name: {view['unparsed']}.", "yellow"))
     for variant in view["variants"]:

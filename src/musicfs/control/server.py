@@ -54,7 +54,7 @@ class Routes(Protocol):
 
 def _music_groups(parts: Components) -> list[Routes]:
     return [
-        WhyRoutes(WhyView(parts.config, parts.tree, parts.registry)),
+        WhyRoutes(WhyView(parts.config, parts.tree, parts.registry, parts.store)),
         CacheRoutes(parts.store, parts.cache_check, parts.pins),
         PinRoutes(parts.pins),
         OpenFileRoutes(parts.filesystem, parts.registry, parts.store),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from musicfs.app.current_config import CurrentConfig
+from musicfs.cache.store import BlockStore
 from musicfs.catalog.view import Node, TreeView
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
@@ -20,10 +21,13 @@ _TIERS = {
 class WhyView:
     """Says why files play from where they play."""
 
-    def __init__(self, config: CurrentConfig, tree: TreeView, registry: OriginRegistry) -> None:
+    def __init__(
+        self, config: CurrentConfig, tree: TreeView, registry: OriginRegistry, store: BlockStore | None = None
+    ) -> None:
         self._config = config
         self._tree = tree
         self._registry = registry
+        self._store = store
 
     def of(self, path: str) -> Json:
         """Everything that decides where the file at `path` (relative to the mount point) is read from.
@@ -40,8 +44,16 @@ class WhyView:
             "size": node.size,
             "content": _fingerprint(self._tree.content(node.content)),
             "unparsed": self._tree.problem(node.content),
+            **self._cached(node.content),
             "variants": [self._variant(content, node.content) for content in contents if content is not None],
         }
+
+    def _cached(self, number: int) -> Json:
+        """How much of the content is in the cache, in per cent, and whether it is pinned."""
+        content = self._tree.content(number)
+        if self._store is None or content is None:
+            return {"cached_percent": 0, "pinned": False}
+        return {"cached_percent": int(100 * self._store.share(content)), "pinned": self._store.is_pinned(content)}
 
     def _find(self, path: str) -> Node:
         ino = self._tree.find(path)

@@ -94,7 +94,8 @@ class Operations(pyfuse3.Operations):
         self._reads_took = filesystem.counts.took["read"]
         self._pass_on = waiter.baton.pass_on
         self._file = self._template(stat.S_IFREG | 0o444, 1)
-        self._dir = self._template(stat.S_IFDIR | 0o555, 2)
+        # One link, not two: programs take two as the promise of a folder without folders. One promises nothing.
+        self._dir = self._template(stat.S_IFDIR | 0o555, 1)
         self._nothing = EntryAttributes()
         self._nothing.st_ino = InodeT(0)
         self._nothing.entry_timeout = _TIMEOUT_SECS
@@ -277,8 +278,9 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
+        # `user.musicfs.*` answers by name only: what is listed, `cp -a` and `rsync -X` write to their copies.
         self._counts.listxattr += 1
-        return [name.encode() for name in self._fs.xattrs(inode)]
+        return []
 
 
 async def _read_only(*_: object) -> NoReturn:
