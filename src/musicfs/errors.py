@@ -69,6 +69,8 @@ class ReplicaFault(Enum):
     CHANGED = "changed since it was scanned"
     CORRUPT = "corrupt"
     DENIED = "not readable"
+    IO = "damaged where it is stored"
+    ARCHIVED = "archived"
 
     @property
     def permanent(self) -> bool:

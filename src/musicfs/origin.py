@@ -121,7 +121,9 @@ class ScanObserver(Protocol):
         """Returns whether to list `folder`, which lies below the root; the folder above it was asked about before.
 
         mtime_ns: the folder's time of change before it is listed, in nanoseconds; None: not known. A folder that is not
-        listed is either ignored, or known to hold what it held; the driver need not know which.
+        listed is either ignored, or known to hold what it held; the driver need not know which. Drivers leave out no
+        folder for its name: hidden and ignored ones are asked about, too. A driver that asks about a folder after the
+        files of the folder above it were yielded spares itself what a file such as `.nomedia` there rules out.
         """
         ...
 

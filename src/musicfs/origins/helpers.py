@@ -7,13 +7,15 @@ from collections.abc import Callable
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat, ns_of, stored_ns
 from musicfs.origins.bounds import MAX_FOLDERS, MAX_LISTING, MAX_NAMES, is_in_reach, is_usable
-from musicfs.origins.listing import is_skipped
+from musicfs.origins.ignored import is_skipped
+from musicfs.origins.observers import StrictObserver
 
 __all__ = [
     "MAX_FOLDERS",
     "MAX_LISTING",
     "MAX_NAMES",
     "EmptyRootCheck",
+    "StrictObserver",
     "check_inside",
     "check_length",
     "check_version",

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from musicfs.model import Stat
 from musicfs.origins.fileowners import Gates, Ownership
+from musicfs.origins.ignored import is_skipped
 from musicfs.origins.links import Below, LinkRefused, Links
 
 Identity = tuple[int, int]
 """(st_dev, st_ino) of a folder."""
-
-NOT_MUSIC = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
-"""Folders that systems keep for themselves, often closed to everyone: they would fail every scan of a whole disk."""
 
 
 @dataclass(slots=True)
@@ -145,8 +143,3 @@ def _key(identity: Identity) -> int:
 
 def identity_of(about: os.stat_result) -> Identity:
     return about.st_dev, about.st_ino
-
-
-def is_skipped(folder: str) -> bool:
-    """Whether a folder of this name is left out of every listing."""
-    return folder.startswith(".") or folder in NOT_MUSIC

@@ -16,8 +16,9 @@ from inotify_simple import INotify, flags
 from musicfs.errors import OriginFailed
 from musicfs.model import OriginId
 from musicfs.origin import WatchCallback, outermost
+from musicfs.origins.ignored import is_skipped
 from musicfs.origins.links import Below, Links
-from musicfs.origins.listing import Lister, is_skipped
+from musicfs.origins.listing import Lister
 from musicfs.origins.local.watch_table import WatchedFolders
 from musicfs.system.linux import give_memory_back
 from musicfs.system.tasks import Tasks

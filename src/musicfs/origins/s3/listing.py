@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from musicfs.model import Stat, ns_of
 from musicfs.origins.bounds import is_in_reach, is_usable
-from musicfs.origins.listing import is_skipped
+from musicfs.origins.ignored import is_skipped
 from musicfs.origins.records import read_records
 
 PAGE = 1000
