@@ -175,6 +175,10 @@ def test_a_full_disk_ends_the_caching_but_neither_the_music_nor_the_mount(
         assert [here.call(digest, mount.path / name) for name in names] == right
         mount.wait_for("CacheStopped")
         assert not cache_stats(here)["working"]
+        assert cache_stats(here)["problem"] == "No space left on device"
+        status = here.run(here.who.python, "-m", "musicfs", "status", here.mount_point).stdout
+        assert status.startswith("Your music plays, but something deserves a look.\nNext: see to the disk of ")
+        assert f"The cache in {small_disk} does not work (No space left on device)" in status
         assert len(here.call(walk, mount.path)) == 5
         song = music / "5.flac"
         make_audio(song, seconds=8, seed=5, tags={"title": "Song 5", "artist": "Artist", "album": "Album", "track": 5})
@@ -183,6 +187,21 @@ def test_a_full_disk_ends_the_caching_but_neither_the_music_nor_the_mount(
         assert here.call(digest, mount.path / names[0]) == right[0]
         assert [each["event"] for each in mount.events if each["event"].startswith("Cache")] == ["CacheStopped"]
         assert "Traceback" not in mount.log
+
+
+def test_a_disk_without_room_for_the_catalogue_is_the_reason_of_a_failed_scan(
+    here: Place, nas: dict[str, object], small_disk: Path
+) -> None:
+    with Mount(here, {"nas": here.origins / "nas"}, nas=nas, health=QUICK) as mount:
+        mount.scanned()
+    other = small_disk / "other"  # leaves some pages, which the mount itself can start with
+    here.run("sh", "-c", f"head -c 30000000 /dev/zero > {other}; truncate -s -120K {other}")
+    make_audio(here.origins / "nas/6.flac", seed=6, tags={"title": "Song 6", "artist": "Artist", "album": "Album"})
+    with Mount(here, {"nas": here.origins / "nas"}, nas=nas, health=QUICK) as mount:
+        done = here.run(here.who.python, "-m", "musicfs", "scan", here.mount_point, check=False)
+        full = "the catalogue can't be written (database or disk is full)", f"the disk of {small_disk} is full"
+        assert any(sentence in done.stdout for sentence in full)
+        assert len(here.call(walk, mount.path)) == 5
 
 
 def fetched_of(server: Sshd) -> int:

@@ -129,6 +129,39 @@ def test_a_mount_in_use_is_not_torn_away_unless_asked_lazily(user: Commands) -> 
         assert done.returncode == 0
         assert "ends when the last open file is closed" in done.stdout
         assert not mount_points.mounted(mount_point)
+        _lingers(user, mount_point)
+        assert user("shutdown", mount_point).returncode == 0
+    assert user("status").returncode == 1
+
+
+def _lingers(user: Commands, mount_point: Path) -> None:
+    """A mount that was unmounted lazily and whose files are open: every command says so, and what ends it."""
+    lines = user("status").stdout.splitlines()
+    assert lines[0] == "Unmounted, but the process of the mount still runs: files of it are open."
+    assert lines[1] == f"Next: close the files, or `musicfs shutdown {mount_point}` ends it at once."
+    done = user("unmount", mount_point)
+    assert done.returncode == 0
+    assert f"or at once by `musicfs shutdown {mount_point}`" in done.stdout
+    done = user("mount", mount_point, "--origin", user.home / "laptop")
+    assert done.returncode == 1
+    assert "was unmounted while files were open" in done.stderr
+    assert f"`musicfs shutdown {mount_point}` ends it" in done.stderr
+
+
+def test_a_mount_that_was_started_in_another_session_is_not_to_be_removed(user: Commands) -> None:
+    mount_point = _mount(user)
+    session = user.home / "session"
+    session.mkdir(mode=0o700)
+    own = user.env["XDG_RUNTIME_DIR"]
+    user.env["XDG_RUNTIME_DIR"] = str(session)
+    done = user("status", mount_point)
+    user.env["XDG_RUNTIME_DIR"] = own
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"musicfs: {mount_point} is mounted and works, but its control socket is not in {session}/musicfs. If it has"
+        " just started, try again; otherwise it was started with another XDG_RUNTIME_DIR: use that one here, too.\n"
+    )
+    assert user("status", mount_point).returncode == 0
 
 
 def test_what_a_crash_leaves_is_explained_and_cleared_away(user: Commands) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from musicfs.control import client
 from musicfs.control.client import NotRunning, find_mount
 from musicfs.errors import UserError
+from musicfs.mount import mount_points
+from musicfs.system.mounts import Mounted
 from musicfs.system.runtime import canonical, control_socket
 from tests.support.commands import commands
 
@@ -89,3 +93,23 @@ def test_sockets_that_nobody_answers_are_no_mounts(home: Path) -> None:
     assert client.running_mounts() == []
     with pytest.raises(UserError, match="Nothing is mounted"):
         find_mount(None)
+
+
+OTHERS = Mounted("36", Path("/m"), "fuse.musicfs", "0:54", owner=4_000_000_001)
+
+
+def test_another_users_mount_is_that_users_to_control(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(OTHERS, path=home / "m")
+    monkeypatch.setattr(mount_points, "mounts", lambda: [other])
+    with pytest.raises(NotRunning, match="is mounted by the user with the number 4000000001, and only that user can"):
+        find_mount(home / "m").get("/status")
+
+
+def test_a_mount_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = threading.Event()
+    monkeypatch.setattr(mount_points, "_ANSWER_SECS", 0.05)
+    monkeypatch.setattr(os, "statvfs", lambda path: ends.wait())
+    try:
+        assert not mount_points.answers(Path("/"))
+    finally:
+        ends.set()

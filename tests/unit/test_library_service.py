@@ -230,3 +230,13 @@ async def test_removals_are_held_until_they_are_accepted(setup: Setup) -> None:
     await setup.library.accept_removals(A)
     assert (await setup.library.scan(A)).removed == 6
     assert setup.files() == 4
+
+
+def test_a_worker_that_keeps_ending_on_a_full_disk_is_explained_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = list(os.statvfs(tmp_path))
+    full[4] = 1  # f_bavail
+    assert client._why_it_keeps_ending(tmp_path) == "the library worker keeps ending; see the log"
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(full))
+    assert client._why_it_keeps_ending(tmp_path).startswith(f"the disk of {tmp_path} is full, so the catalogue can't")

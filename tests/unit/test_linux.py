@@ -30,6 +30,8 @@ def test_the_mount_table_is_read_with_its_escapes_and_without_malformed_lines() 
     line = r"36 35 98:0 /root /mnt/my\040music\134\351 rw,noatime shared:1 - ext4 /dev/sda1 rw"
     path = Path("/mnt/my music\\" + b"\xe9".decode("utf-8", "surrogateescape"))
     assert parse_mounts(f"{line}\nnonsense\n1 2 3\n") == [Mounted("36", path, "ext4", "98:0")]
+    fuse = "40 35 0:54 / /m ro shared:2 - fuse.musicfs musicfs ro,user_id=1000,group_id=100,allow_other"
+    assert parse_mounts(fuse) == [Mounted("40", Path("/m"), "fuse.musicfs", "0:54", owner=1000)]
 
 
 def test_an_open_file_tells_which_filesystem_it_is_on() -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import stat
+import syslog
 from pathlib import Path
 
 import pytest
 
 from musicfs.system.log_file import LogFile
 from musicfs.system.ownership import Untrusted, open_private
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def record(text: str) -> logging.LogRecord:
@@ -55,3 +63,18 @@ def test_a_name_that_is_not_utf_8_can_be_logged(tmp_path: Path) -> None:
     handler.emit(record(os.fsdecode(b"caf\xe9")))
     handler.close()
     assert (tmp_path / "musicfs.log").read_text() == "caf\\udce9\n"
+
+
+def test_what_a_full_disk_does_not_take_goes_to_the_log_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda priority, text: said.append(text))
+    handler = LogFile(tmp_path / "musicfs.log")
+    assert handler.stream is not None
+    file = handler.stream
+    monkeypatch.setattr(handler, "stream", FullDisk())
+    handler.emit(record("the cache stops"))
+    file.close()
+    assert said == [f"musicfs[{os.getpid()}]: the cache stops"]
+    assert capsys.readouterr().err == ""

@@ -20,7 +20,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from musicfs.system.runtime import lock_cache
-with lock_cache(Path(sys.argv[1]), Path("/mnt/music")):
+with lock_cache(Path(sys.argv[1]), Path("/proc")):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -34,7 +34,7 @@ def test_a_cache_in_use_is_refused_with_the_name_of_its_user(tmp_path: Path) -> 
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(UserError, match=rf"process {holder.pid}, mounted on /mnt/music"),
+            pytest.raises(UserError, match=rf"process {holder.pid}, mounted on /proc"),
             lock_cache(tmp_path, None),
         ):
             pass

@@ -18,6 +18,8 @@ class CircuitBreaker:
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self.working = True
+        self.reason: str | None = None
+        """Why the disk does not work; None: it works."""
         self._try_again_at = self._silent_until = 0.0
         self._try_again_secs = _TRY_AGAIN_SECS[0]
 
@@ -37,6 +39,7 @@ class CircuitBreaker:
             self._try_again_secs = min(2 * self._try_again_secs, _TRY_AGAIN_SECS[1])
         if hangs:
             self._silent_until = self._try_again_at
+        self.reason = reason
         if self.working:
             self.working = False
             log.warning("The cache stops for now, and music plays on uncached: %s.", reason)
@@ -45,6 +48,7 @@ class CircuitBreaker:
     def record_success(self) -> bool:
         """Records that the disk has stored something; returns whether it could not before."""
         self._try_again_secs, self._try_again_at, self._silent_until = _TRY_AGAIN_SECS[0], 0.0, 0.0
+        self.reason = None
         if self.working:
             return False
         self.working = True

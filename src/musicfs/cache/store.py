@@ -352,6 +352,11 @@ class BlockStore:
             with contextlib.suppress(CacheFailed):
                 await self._write_touched()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is cached now; None: the cache works."""
+        return self._breaker.reason
+
     async def _write_touched(self) -> None:
         used = self._known.take_used()
         if used and self._breaker.working:

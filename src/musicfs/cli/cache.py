@@ -38,7 +38,7 @@ def stats(mount_point: Path | None, as_json: bool) -> None:
         say_json(view)
         return
     if not view["working"]:
-        say(Word("The cache's disk is full or fails: music plays on uncached; `musicfs.log` says why.", "bold yellow"))
+        say(Word(f"The cache does not work ({view['problem']}): music plays on uncached.", "bold yellow"))
     share = view["bytes"] / view["limit"] if view["limit"] else 0
     say(f"{size_text(view['bytes'])} of {size_text(view['limit'])} ({share:.0%}) in {counted(view['blocks'], 'block')}")
     say(f"of {counted(view['contents'], 'file')}; {size_text(view['pinned_bytes'])} of it pinned.")

@@ -131,15 +131,18 @@ def unmount(mount_point: Path | None, lazy: bool) -> None:
     client = find_mount(mount_point)
     assert client.mount_point is not None
     pid = client.pid()
-    if mount_points.mounted(client.mount_point):
+    if here := mount_points.mounted(client.mount_point):
+        if os.getuid() != 0 and (user := mount_points.user_of(here)) is not None:
+            raise UserError(f"{client.mount_point} is mounted by the user {user}, and only that user can unmount it.")
         mount_points.unmount(client.mount_point, lazy=lazy)
     elif pid is None:
         client.socket.unlink(missing_ok=True)
         raise UserError(nothing_on(client.mount_point))
+    lingers = lazy or here is None  # unmounted lazily, now or before
     if pid is None:
         client.socket.unlink(missing_ok=True)
-    elif not _ended(pid, _LEAVING_SECS if not lazy else _LEAVING_SECS / 20):
-        _report_running(client.mount_point, pid, lazy)
+    elif not _ended(pid, _LEAVING_SECS if not lingers else _LEAVING_SECS / 20):
+        _report_running(client.mount_point, pid, lingers)
         return
     say(f"Unmounted {client.mount_point}.")
 
@@ -193,10 +196,14 @@ def _place(mount_point: Path | None, config_file: Path | None) -> Path | None:
     return place
 
 
-def _report_running(mount_point: Path, pid: int, lazy: bool) -> None:
-    if not lazy:
+def _report_running(mount_point: Path, pid: int, lingers: bool) -> None:
+    """lingers: the process is expected to run on, because files are open."""
+    if not lingers:
         raise UserError(f"{mount_point} is unmounted, but its process {pid} has not ended yet; `kill {pid}` ends it.")
-    say(f"Unmounted {mount_point}; process {pid} ends when the last open file is closed.")
+    say(
+        f"Unmounted {mount_point}; process {pid} ends when the last open file is closed,"
+        f" or at once by `musicfs shutdown {shlex.quote(str(mount_point))}`."
+    )
 
 
 def _ended(pid: int, within_secs: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def status(mount_point: Path | None, as_json: bool) -> None:
     )
     if sentence := _unreached(view):
         say(sentence)
+    if view["cache_problem"]:
+        say(f"The cache in {view['cache_dir']} does not work ({view['cache_problem']}): music plays on uncached.")
     say("")
     header = ("ORIGIN", "HEALTH", "PRIORITY", "FILES", "SIZE", "TYPICAL", "SLOWEST", "SCAN")
     rows = [
@@ -56,6 +59,8 @@ def status(mount_point: Path | None, as_json: bool) -> None:
 
 
 def _headline(view: dict[str, Any]) -> Word:
+    if not view["mounted"]:
+        return Word("Unmounted, but the process of the mount still runs: files of it are open.", "bold yellow")
     origins = [o for o in view["origins"] if o["enabled"]]
     away = [o for o in origins if o["health"] == "unhealthy"]
     if away and len(away) == len(origins):
@@ -64,7 +69,7 @@ def _headline(view: dict[str, Any]) -> Word:
     if away:
         return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
                     f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
-    if any(
+    if view["cache_problem"] or any(
         o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] or o["files_left_out"]
         for o in origins
     ):
@@ -94,6 +99,8 @@ def _unreached(view: dict[str, Any]) -> str:
 
 def _next_step(view: dict[str, Any]) -> str:
     """Says what to do first when something is wrong; the details of each origin follow below."""
+    if not view["mounted"]:
+        return f"close the files, or `musicfs shutdown {shlex.quote(view['mount_point'])}` ends it at once."
     origins = [o for o in view["origins"] if o["enabled"]]
     away = [o for o in origins if o["health"] == "unhealthy"]
     if away:
@@ -105,6 +112,8 @@ def _next_step(view: dict[str, Any]) -> str:
             return f"if you removed the files that are gone from {id}: `musicfs origin accept-removals {id}`."
         if origin["scan"]["state"] == "failed":
             return f"fix what made the scan of {origin['id']} fail, then `musicfs scan`."
+    if view["cache_problem"]:
+        return f"see to the disk of {view['cache_dir']}; MusicFS tries it again within minutes."
     return ""
 
 

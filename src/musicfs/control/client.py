@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from musicfs.errors import UserError
 from musicfs.mount import mount_points
-from musicfs.system.runtime import canonical, control_socket, control_sockets
+from musicfs.system.mounts import Mounted
+from musicfs.system.runtime import canonical, control_socket, control_sockets, runtime_dir
 
 _TIMEOUT_SECS = 10.0
 _LISTING_SECS = 2.0
@@ -131,12 +132,23 @@ class ControlClient:
     def _not_running(self) -> str:
         if self.mount_point is None:
             return "Nothing is mounted."
-        if mount_points.mounted(self.mount_point):
-            return (
-                f"{self.mount_point} is mounted, but its process does not answer. If it has just started, try again;"
-                f" otherwise `musicfs unmount {self.mount_point}` removes it."
-            )
-        return nothing_on(self.mount_point)
+        here = mount_points.mounted(self.mount_point)
+        return nothing_on(self.mount_point) if here is None else _unheard(here)
+
+
+def _unheard(mount: Mounted) -> str:
+    """Says why nothing listens at the control socket of something that is mounted, and what to do."""
+    if (user := mount_points.user_of(mount)) is not None:
+        return f"{mount.path} is mounted by the user {user}, and only that user can ask or control it."
+    if mount_points.answers(mount.path):
+        return (
+            f"{mount.path} is mounted and works, but its control socket is not in {runtime_dir()}. If it has just"
+            " started, try again; otherwise it was started with another XDG_RUNTIME_DIR: use that one here, too."
+        )
+    return (
+        f"{mount.path} is mounted, but its process does not answer. If it has just started, try again; otherwise"
+        f" `musicfs unmount {mount.path}` removes it."
+    )
 
 
 def nothing_on(mount_point: Path) -> str:

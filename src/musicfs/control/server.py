@@ -70,9 +70,16 @@ class ControlServer:
         parts: The mount.
         path: The path of the Unix socket.
         stop: Ends the mount, after its reads under way or the given seconds; called after the response is sent.
+        is_mounted: Whether the mount table still has the mount.
     """
 
-    def __init__(self, parts: Components, path: Path, stop: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        parts: Components,
+        path: Path,
+        stop: Callable[[float], None],
+        is_mounted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._config = parts.config.value.control
         self._full_token = TokenFile(path.with_suffix(".token"))
         self._read_token = TokenFile(path.with_suffix(".read-token"))
@@ -84,13 +91,17 @@ class ControlServer:
         self._events = EventRoutes(parts.bus, parts.history)
         self._latencies = LatencyHistory(parts.registry)
         self._counter = LibraryCounter(parts.catalog, parts.config, parts.registry, parts.tree, parts.store)
-        groups = [*self._mount_groups(parts, stop), *_music_groups(parts), self._events, OpenApiRoutes()]
+        groups = [*self._mount_groups(parts, stop, is_mounted), *_music_groups(parts), self._events, OpenApiRoutes()]
         self.routes = [route for group in groups for route in group.routes()]
 
-    def _mount_groups(self, parts: Components, stop: Callable[[float], None]) -> list[Routes]:
+    def _mount_groups(
+        self, parts: Components, stop: Callable[[float], None], is_mounted: Callable[[], bool]
+    ) -> list[Routes]:
         known = KnownOrigins(parts.config, parts.registry)
         views = OriginViews(parts.config, parts.registry, parts.membership)
-        status = StatusView(parts.config, parts.filesystem, views, self._counter, parts.started_at)
+        status = StatusView(
+            parts.config, parts.filesystem, views, self._counter, parts.started_at, parts.store, is_mounted
+        )
         metrics = Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store)
         return [
             MountRoutes(status, parts.live_config, stop, lambda: self.address),

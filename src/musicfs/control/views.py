@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,18 @@ class LibraryCounter:
 
 
 class StatusView:
-    """The whole mount on one page."""
+    """The whole mount on one page.
+
+    Args:
+        config: The configuration.
+        filesystem: Knows the open files.
+        origins: Says how the origins are.
+        counter: Counts the files.
+        started_at: When the mount started, in seconds since the epoch.
+        store: The cache on disk, if there is one.
+        is_mounted: Whether the mount table still has the mount. It leaves the table at once, its process with the
+            last open file.
+    """
 
     def __init__(
         self,
@@ -93,12 +104,16 @@ class StatusView:
         origins: OriginViews,
         counter: LibraryCounter,
         started_at: float,
+        store: BlockStore | None,
+        is_mounted: Callable[[], bool],
     ) -> None:
         self._config = config
         self._filesystem = filesystem
         self._origins = origins
         self._counter = counter
         self._started_at = started_at
+        self._store = store
+        self._is_mounted = is_mounted
 
     async def now(self, listening: str | None) -> Json:
         """listening: the address over TCP; None: there is none."""
@@ -107,6 +122,8 @@ class StatusView:
             "version": musicfs.__version__,
             "pid": os.getpid(),
             "mount_point": str(self._config.value.mount_point),
+            "mounted": self._is_mounted(),
+            "cache_problem": self._store.problem if self._store is not None else None,
             "cache_dir": str(self._config.value.cache_dir),
             "uptime_secs": round(time.time() - self._started_at, 1),
             "files": counted.totals.files,

@@ -154,14 +154,15 @@ async def _start_services(
         await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
         from musicfs.control.server import ControlServer
 
-        server = ControlServer(parts, path, stop)
-        stack.push_async_callback(server.aclose)
         config = parts.config.value
+        mount_point = config.mount_point
+        assert mount_point is not None
+        server = ControlServer(parts, path, stop, lambda: mount_points.mounted(mount_point) is not None)
+        stack.push_async_callback(server.aclose)
         if config.webhooks:
             from musicfs.control.webhooks import Webhooks
 
-            assert config.mount_point is not None
-            webhooks = Webhooks(config.webhooks, parts.bus, config.mount_point)
+            webhooks = Webhooks(config.webhooks, parts.bus, mount_point)
             stack.push_async_callback(webhooks.aclose)
             webhooks.start()
         begin(parts)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -32,6 +34,8 @@ _KILLING_SECS = 1.0
 _MAX_UNSENT = 16 << 20
 """Bytes of commands that wait for a worker: one that takes none of them for a while is replaced."""
 _STALLED_SECS = 10.0
+_SMALLEST_ROOM = 256 << 10
+"""With less room on its disk, in bytes, the catalogue can't be opened for writing."""
 
 
 class _Pending:
@@ -218,14 +222,23 @@ class Library:
         if not self._pending:
             return
         log.warning("the library worker ended unexpectedly (exit code %s); it is started again", code)
+        why = await asyncio.to_thread(_why_it_keeps_ending, self._setup.catalog.parent)
         for number, pending in list(self._pending.items()):
             if pending.answer.done():
                 continue
             if pending.attempts >= _ATTEMPTS:
-                what = replace(Reply(number, None, None), error="the library worker keeps ending; see the log")
-                pending.answer.set_result(what)
+                pending.answer.set_result(Reply(number, None, why))
             else:
                 self._send(number, pending)
+
+
+def _why_it_keeps_ending(folder: Path) -> str:
+    """folder: of the catalogue. Blocks."""
+    with contextlib.suppress(OSError):
+        about = os.statvfs(folder)
+        if about.f_bavail * about.f_frsize < _SMALLEST_ROOM:
+            return f"the disk of {folder} is full, so the catalogue can't be written: free some space there"
+    return "the library worker keeps ending; see the log"
 
 
 def _reap(process: subprocess.Popen[bytes]) -> int | None:

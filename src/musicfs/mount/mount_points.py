@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
+import queue
 import subprocess
+import threading
 from pathlib import Path
 
 from musicfs.errors import UserError
@@ -13,6 +16,7 @@ from musicfs.system.mounts import Mounted, mounts
 
 _TYPE = "fuse.musicfs"
 _MODE = 0o755
+_ANSWER_SECS = 2.0
 
 
 def mounted(path: Path) -> Mounted | None:
@@ -27,6 +31,35 @@ def ours() -> set[Path]:
     return {path for path, type_ in topmost.items() if type_ == _TYPE}
 
 
+def user_of(mount: Mounted) -> str | None:
+    """Returns the name of the user whose mount it is; None if that is this user, or not known."""
+    if mount.owner is None or mount.owner == os.getuid():
+        return None
+    try:
+        return pwd.getpwuid(mount.owner).pw_name
+    except KeyError:
+        return f"with the number {mount.owner}"
+
+
+def answers(path: Path) -> bool:
+    """Whether the filesystem at `path` answers within two seconds. It may hang, so another thread asks it."""
+    found: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            os.statvfs(path)
+        except OSError:
+            found.put(False)
+        else:
+            found.put(True)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return found.get(timeout=_ANSWER_SECS)
+    except queue.Empty:
+        return False
+
+
 def prepare(path: Path) -> None:
     """Prepares `path` for a mount: removes a dead MusicFS mount, and creates the folder if it is missing.
 
@@ -34,8 +67,8 @@ def prepare(path: Path) -> None:
         UserError: it is in use, not a folder, or not empty.
     """
     try:
-        if mounted(path):
-            _clear_dead(path)
+        if here := mounted(path):
+            _clear_dead(path, user_of(here))
         _make(path)
         with os.scandir(path) as entries:
             if next(entries, None) is not None:
@@ -56,7 +89,10 @@ def _make(path: Path) -> None:
     path.chmod(_MODE)
 
 
-def _clear_dead(path: Path) -> None:
+def _clear_dead(path: Path, other: str | None) -> None:
+    """other: the user whose mount it is, unless that is this user."""
+    if other is not None and os.getuid() != 0:
+        raise UserError(f"{path} is mounted by the user {other}; choose another folder.")
     try:
         os.statvfs(path)  # not stat(2): the kernel caches attributes, also those of a dead mount
     except OSError as error:

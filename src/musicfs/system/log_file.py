@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import logging.handlers
 import os
 import shutil
+import syslog
 from pathlib import Path
 
 from musicfs.system.ownership import open_private
@@ -28,6 +30,13 @@ class LogFile(logging.handlers.RotatingFileHandler):
     def _open(self) -> io.TextIOWrapper:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.fdopen(open_private(Path(self.baseFilename), flags), "a", encoding="utf-8", errors="backslashreplace")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Sends to the system's log what the file can't take, such as on a full disk. The formatted line has no
+        traceback of this failure: the terminal may be long gone, and standard error is this file."""
+        text = self.format(record)
+        with contextlib.suppress(OSError):
+            syslog.syslog(syslog.LOG_WARNING, f"musicfs[{os.getpid()}]: {text}")
 
     def rotate(self, source: str, dest: str) -> None:
         """Empties `source` also when the disk is full: its lines are lost then, but it does not grow without end."""

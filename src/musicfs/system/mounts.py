@@ -17,12 +17,14 @@ class Mounted:
         path: where it is mounted.
         type: of the filesystem, such as "ext4".
         device: major and minor number, such as "0:54".
+        owner: the user id of a FUSE mount's user; None: the filesystem does not say.
     """
 
     id: str
     path: Path
     type: str
     device: str
+    owner: int | None = None
 
 
 def mounts() -> list[Mounted]:
@@ -37,8 +39,14 @@ def parse_mounts(text: str) -> list[Mounted]:
         before, dash, after = line.partition(" - ")
         fields = before.split(" ")
         if dash and len(fields) > 4:
-            found.append(Mounted(fields[0], Path(_unescape(fields[4])), after.partition(" ")[0], fields[2]))
+            type_, _, options = after.partition(" ")
+            found.append(Mounted(fields[0], Path(_unescape(fields[4])), type_, fields[2], _owner(options)))
     return found
+
+
+def _owner(options: str) -> int | None:
+    found = re.search(r"(?:^|[ ,])user_id=(\d{1,10})(?:,|$)", options)
+    return int(found[1]) if found else None
 
 
 def _unescape(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import platformdirs
 from blake3 import blake3
 
 from musicfs.errors import UserError
+from musicfs.system.mounts import mounts
 from musicfs.system.ownership import (
     check_folder,
     check_owner,
@@ -222,7 +224,14 @@ def lock_cache(cache_dir: Path, mount_point: Path | None) -> Iterator[None]:
 def _in_use(cache_dir: Path, owner: bytes) -> str:
     try:
         its = json.loads(owner)
-        who = f"process {its['pid']}" + (f", mounted on {its['mount_point']}" if its["mount_point"] else "")
+        place = str(its["mount_point"])
+        who = f"process {its['pid']}"
     except (ValueError, KeyError, TypeError):
-        who = "another process"
+        place, who = "", "another process"
+    if place and all(str(mount.path) != place for mount in mounts()):
+        return (
+            f"The cache folder {cache_dir} is in use by {who}, although {place} is not mounted: it has just started, or"
+            f" was unmounted while files were open. Close them, or `musicfs shutdown {shlex.quote(place)}` ends it."
+        )
+    who += f", mounted on {place}" if place else ""
     return f"The cache folder {cache_dir} is in use by {who}; unmount that first, or give this one its own cache_dir."

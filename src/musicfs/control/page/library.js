@@ -72,7 +72,7 @@ export function showCache(view) {
       bar([{ share: pinned, kind: "pinned" }, { share: share - pinned, kind: "cached" }], `The cache contains ${holds}.`),
       el("p", {}, `Contains ${holds}${view.pinned_bytes > 0 ? `; ${size(view.pinned_bytes)} pinned` : ""}.`),
       el("p", {}, view.hits > 0 ? `It had ${Math.ceil((100 * view.hits) / (view.hits + view.misses))} % of what was requested.` : "It was not needed yet."),
-      view.working ? null : el("p", { class: "bad" }, "It is off: its disk is full or fails. Music plays without it."),
+      view.working ? null : el("p", { class: "bad" }, `It is off: ${view.problem}. Music plays without it.`),
     ].filter((child) => child !== null);
   });
 }

@@ -31,7 +31,8 @@ class CacheRoutes:
         ]
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return web.json_response(asdict(await self._existing_store().stats()))
+        store = self._existing_store()
+        return web.json_response(asdict(await store.stats()) | {"problem": store.problem})
 
     async def _clear(self, request: web.Request) -> web.Response:
         """Removes what is cached; with {"all": true} also pinned music, which stays pinned."""
