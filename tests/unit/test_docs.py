@@ -128,7 +128,7 @@ def commands(text: str) -> Iterator[str]:
 
 def parse(line: str) -> None:
     """Parses a command line as `musicfs` would, without running it."""
-    line = re.sub(r"[\[\]]", "", line.partition("   #")[0])
+    line = re.sub(r"[\[\]]", "", line.partition("   #")[0].partition(" | ")[0])
     words = [STAND_INS.get(word, word) for word in shlex.split(line)][1:]
     command: click.Command = cli
     context = click.Context(command, info_name="musicfs")
