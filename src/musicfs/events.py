@@ -118,6 +118,8 @@ class ScanFinished(Event):
         removals_held: Files that are gone but kept in the tree, because too many vanished at once.
         error: Why it did not complete; None when it did.
         links_left_out: Symbolic links of the origin that its `links` setting leaves out.
+        problems: Other files, links and folders that this scan met and that are not shown as they should be.
+        folders_unlisted: Of these, folders that could not be listed. Nothing below them was removed.
     """
 
     origin: OriginId
@@ -130,6 +132,8 @@ class ScanFinished(Event):
     removals_held: int
     error: str | None
     links_left_out: int = 0
+    problems: int = 0
+    folders_unlisted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

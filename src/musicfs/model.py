@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import ClassVar, NamedTuple, NewType
 
+from musicfs.problems import Problem, Reason
+
 OriginId = NewType("OriginId", str)
 """The name that the user gave an origin; unique within a configuration."""
 
@@ -119,18 +121,18 @@ class Stat:
         if type(self.mtime_ns) is not int or not _MIN_NS <= self.mtime_ns <= _MAX_NS:
             object.__setattr__(self, "mtime_ns", stored_ns(self.mtime_ns))
 
-    def problem(self) -> str | None:
-        """Returns why neither the catalogue nor the kernel can hold this file ("size is negative ..."), or None."""
+    def problem(self) -> Problem | None:
+        """Returns why neither the catalogue nor the kernel can hold this file, or None."""
         if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
-            return "size is negative or above 2^63-1 bytes"
+            return Problem(self.path, Reason.BAD_SIZE, "the size is negative or above 2^63-1 bytes")
         try:
             path = encode_path(self.path)
         except UnicodeEncodeError:
-            return "name is no Unicode"
+            return Problem(self.path, Reason.BAD_NAME, "the name is no Unicode")
         if len(path) > _MAX_PATH or (len(path) > _MAX_NAME and max(map(len, path.split(b"/"))) > _MAX_NAME):
-            return "name has more than 255 bytes, or their path more than 4096"
+            return Problem(self.path, Reason.BAD_NAME, "the name has more than 255 bytes, or the path more than 4096")
         if b"\0" in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
-            return "name is no path of a file"
+            return Problem(self.path, Reason.BAD_NAME, "the name is no path of a file")
         return None
 
 

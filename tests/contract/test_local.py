@@ -389,27 +389,30 @@ async def test_a_root_that_vanishes_during_the_scan_fails_it(env: LocalEnv, agai
     assert failed.value.fault is OriginFault.UNREACHABLE
 
 
-class FlappingOrigin(LocalOrigin):
-    """A disk that is away while its folder "b" is listed, and back at once."""
-
-    def _list(self, walk: Lister, folder: str) -> FolderListing:
-        if folder != "b":
-            return super()._list(walk, folder)
-        root = Path(self._path)
-        away = root.rename(root.parent / "away")
-        try:
-            return super()._list(walk, folder)
-        finally:
-            away.rename(root)
-
-
-async def test_a_root_that_was_away_for_one_folder_fails_the_scan(env: LocalEnv) -> None:
+async def test_a_root_that_was_away_for_one_folder_fails_the_scan(
+    env: LocalEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is away while its folder "b" is listed, and back before the next folder."""
     for name in ("a/1", "b/2", "c/3"):
         env.write(name, b"x")
-    origin = FlappingOrigin(env.config())
+    origin, away, list_one, check = await env.open(), env.root.parent / "away", Lister.list, LocalOrigin._check_same
+
+    def list_away(lister: Lister, folder: str, files: bool = True) -> FolderListing:
+        if folder == "b":
+            env.root.rename(away)
+        return list_one(lister, folder, files)
+
+    def check_and_return(self: LocalOrigin, lister: Lister) -> None:
+        try:
+            check(self, lister)
+        finally:
+            if away.exists():
+                away.rename(env.root)
+
+    monkeypatch.setattr(Lister, "list", list_away)
+    monkeypatch.setattr(LocalOrigin, "_check_same", check_and_return)
     with pytest.raises(OriginFailed) as failed:
         await listing(origin)
-    await origin.aclose()
     assert failed.value.fault is OriginFault.UNREACHABLE
 
 

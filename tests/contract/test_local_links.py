@@ -16,6 +16,8 @@ from musicfs.model import DiskFolder, OriginId, Replica
 from musicfs.origins import links
 from musicfs.origins.links import Below, LinkRefused
 from musicfs.origins.local.driver import LocalOrigin
+from musicfs.origins.observers import StrictObserver
+from musicfs.problems import Problem, Reason
 from musicfs.tags.parser import FileOnDisk, examine_files
 from musicfs.testing.origin_contract import listing
 from tests.contract.test_local import LocalEnv
@@ -74,11 +76,24 @@ def link_everything(env: LocalEnv) -> None:
         (env.root / name).symlink_to(target)
 
 
+class Outside(StrictObserver):
+    """Keeps the links that are left out."""
+
+    def __init__(self, origin: OriginId) -> None:
+        super().__init__(origin)
+        self.links: list[str] = []
+
+    def report(self, problem: Problem) -> None:
+        super().report(problem)
+        if problem.reason is Reason.LINK_OUTSIDE:
+            self.links.append(problem.path)
+
+
 async def scanned(origin: LocalOrigin, under: str = "") -> tuple[set[str], set[str]]:
     """The files that are listed, and the links that are left out."""
-    left_out: set[str] = set()
-    files = {stat.path async for stat in origin.scan_telling(left_out.add, under)}
-    return files, left_out
+    observer = Outside(origin.id)
+    files = {stat.path async for stat in origin.scan_observed(observer, under)}
+    return files, set(observer.links)
 
 
 LINKED = {"album/in-up.flac", "in-absolute.flac", "in-relative.flac", "in-round.flac"}
@@ -225,11 +240,11 @@ async def test_a_scan_of_a_link_that_leads_out_names_it_and_finds_nothing(env: L
     link_everything(env)
     origin = await env.open(links="inside")
     for under in ("album/out-folder", "out-file.flac"):
-        left_out: list[str] = []
+        observer = Outside(origin.id)
         with pytest.raises(ReplicaFailed) as failed:
-            [stat async for stat in origin.scan_telling(left_out.append, under)]
+            [stat async for stat in origin.scan_observed(observer, under)]
         assert failed.value.fault is ReplicaFault.MISSING
-        assert left_out == [under]
+        assert observer.links == [under]
 
 
 async def test_the_folder_of_an_origin_may_be_a_link_itself(env: LocalEnv, calls: str) -> None:

@@ -30,7 +30,7 @@ class CountingOrigin:
         self.files: set[str] = set()
 
     def __getattr__(self, name: str) -> object:
-        if name in ("folder_on_disk", "read_ranges", "scan_telling"):
+        if name in ("folder_on_disk", "read_ranges", "scan_observed"):
             raise AttributeError(name)
         return getattr(self._origin, name)
 
@@ -50,7 +50,7 @@ class BreakingOrigin:
         self._error = error
 
     def __getattr__(self, name: str) -> object:
-        if name == "scan_telling":
+        if name == "scan_observed":
             raise AttributeError(name)
         return getattr(self._origin, name)
 

@@ -35,7 +35,10 @@ def config(user: Commands) -> Path:
 
 
 def _result(**counts: int | str | None) -> dict[str, int | str | None]:
-    names = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out")
+    names = (
+        "listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out", "problems",
+        "folders_unlisted",
+    )  # fmt: skip
     return dict.fromkeys(names, 0) | {"error": None} | counts
 
 

@@ -37,7 +37,8 @@ RULES = Rules(
         frozenset({"origin"}),
         frozenset({"events"}),
         frozenset({"errors"}),
-        frozenset({"model", "problems", "texts"}),
+        frozenset({"model"}),
+        frozenset({"problems", "texts"}),
     ],
     owners={
         "aiohttp": ("control", "origins.s3.client"),

@@ -153,7 +153,8 @@ async def test_a_file_that_can_not_be_kept_is_left_out_and_reported_once(
     assert (done.error, done.listed, done.added) == (None, 3, 3)
     assert len(library.paths()) == 3
     (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("origin a: 2 files are left out because their ")
+    assert told.startswith("origin a: 1 problems of the kind bad-")
+    assert (done.problems, done.folders_unlisted) == (1, 0)
     assert len(told) < 400
 
 

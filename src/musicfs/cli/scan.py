@@ -153,6 +153,16 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
                 f"{counted(links, 'symbolic link')} of {result['origin']} {'is' if links == 1 else 'are'} not followed"
             )
             say(f"{said}, because of its setting `links`; `musicfs status` says more.")
+        if problems := result["problems"]:
+            say(_problems(result["origin"], problems, result["folders_unlisted"]))
+
+
+def _problems(origin: str, number: int, unlisted: int) -> str:
+    """Returns how many files, links and folders of an origin are not shown as they should be."""
+    sentence = f"{counted(number, 'problem')} at {origin}: that many files, links or folders are left out or lack tags."
+    if unlisted:
+        sentence += f" {counted(unlisted, 'folder')} could not be listed; nothing below was removed."
+    return sentence
 
 
 @contextmanager

@@ -251,6 +251,8 @@ def finished(scan: ScanFinished) -> Json:
         "unreadable": scan.unreadable,
         "removals_held": scan.removals_held,
         "links_left_out": scan.links_left_out,
+        "problems": scan.problems,
+        "folders_unlisted": scan.folders_unlisted,
         "error": scan.error,
     }
 
@@ -269,5 +271,8 @@ def health(id: OriginId, state: OriginHealthState) -> Json:
 
 def unfinished(error: str) -> Json:
     """Describes a scan that did not end, with the keys of `finished`."""
-    counts = ("listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out")
+    counts = (
+        "listed", "read", "added", "changed", "removed", "unreadable", "removals_held", "links_left_out", "problems",
+        "folders_unlisted",
+    )  # fmt: skip
     return dict.fromkeys(counts, 0) | {"error": error}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from musicfs.catalog.folder_times import FolderTimes
@@ -12,8 +13,13 @@ from musicfs.catalog.rows import ScannedFile
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.model import Stat
 from musicfs.origin import Origin
+from musicfs.problems import MAX_DETAIL, Problem, Reason
+from musicfs.texts import said
 
 log = logging.getLogger(__name__)
+
+_MAX_PROBLEMS = 100_000
+"""More of them are counted, not named: a hostile listing must not fill the memory."""
 
 
 class SeenReplicas:
@@ -73,21 +79,29 @@ class ScanState:
     pending_added: int = 0
     """Of these, how many are new."""
     unfinished: set[str] = field(default_factory=set)
-    """Folders with files that could not be read."""
-    _unusable: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """How many files have each problem, with the path of one of them."""
+    """Folders with files that could not be read, or that could not be listed."""
+    problems: dict[str, Problem] = field(default_factory=dict)
+    """By path, of the first `_MAX_PROBLEMS`."""
+    problem_counts: Counter[Reason] = field(default_factory=Counter)
 
     @property
     def is_of_everything(self) -> bool:
         return "" in self.under
 
     def keeps(self, stat: Stat) -> bool:
-        """Whether the catalogue can hold the file. Counts a file that it can't hold."""
+        """Whether the catalogue can hold the file. Records the problem of one that it can't hold."""
         problem = stat.problem()
         if problem is not None:
-            number, example = self._unusable.get(problem, (0, stat.path))
-            self._unusable[problem] = number + 1, example
+            self.add_problem(problem)
         return problem is None
+
+    def add_problem(self, problem: Problem) -> None:
+        """Records what is not shown as it should be. Of several problems of one path, the first one counts."""
+        path = problem.path
+        if path not in self.problems:
+            self.problem_counts[problem.reason] += 1
+            if len(self.problems) < _MAX_PROBLEMS:
+                self.problems[path] = problem._replace(detail=said(problem.detail, MAX_DETAIL))
 
     def take(self, found: ScannedFile, *, is_new: bool) -> None:
         """Adds what was read of one file. is_new: the catalogue has it in no other version."""
@@ -111,12 +125,20 @@ class ScanState:
         return ScanFinished(
             self.origin.id, self.listed, self.read, self.unreadable,
             self.added, self.changed, self.removed, self.held, self.error, self.links_left_out,
+            problems=self.problem_counts.total() - self.problem_counts[Reason.LINK_OUTSIDE],
+            folders_unlisted=sum(count for reason, count in self.problem_counts.items() if reason.hides_below),
         )  # fmt: skip
 
-    def log_unusable(self) -> None:
-        """Logs one line for each problem that makes the catalogue leave files out."""
-        for problem, (number, example) in self._unusable.items():
-            log.warning(
-                "origin %s: %d files are left out because their %s; one is %.200r", self.origin.id, number, problem,
-                example, extra={"origin": self.origin.id},
-            )  # fmt: skip
+    def log_problems(self, before: Mapping[Reason, int]) -> None:
+        """Logs one line for each reason to leave something out, unless the last scan left out as much.
+
+        before: How often each reason was met then.
+        """
+        examples = {problem.reason: problem for problem in reversed(self.problems.values())}
+        for reason, example in examples.items():
+            if self.problem_counts[reason] != before.get(reason):
+                log.warning(
+                    "origin %s: %d problems of the kind %s; one is %.200r%s",
+                    self.origin.id, self.problem_counts[reason], reason.value, example.path,
+                    f": {example.detail}" if example.detail else "", extra={"origin": self.origin.id},
+                )  # fmt: skip

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,10 +20,12 @@ from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.library.parse_pool import Analyser
+from musicfs.library.scan_observer import LibraryObserver
 from musicfs.library.scan_state import ScanState, SeenReplicas
 from musicfs.library.tree import TreeBuilder, TreeChanges
-from musicfs.model import HealthStatus, Stat
-from musicfs.origin import LeavesOutLinks, Origin, SkipsFolders
+from musicfs.model import HealthStatus, OriginId, Stat
+from musicfs.origin import LeavesOutLinks, ObservesScans, Origin, SkipsFolders
+from musicfs.problems import Problem, Reason
 from musicfs.tags.tags import role_of
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Scanner:
         self._announce = announce
         self._keep_pace = keep_pace
         self._turn = asyncio.Lock()
+        self._logged: dict[OriginId, Mapping[Reason, int]] = {}
 
     async def scan(
         self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, careful: bool = False
@@ -105,7 +108,8 @@ class Scanner:
                 scan.error = str(failure)
                 self._flush(scan)
                 scan.times.forget(scan.unfinished)
-            scan.log_unusable()
+            scan.log_problems(self._logged.get(origin.id, {}))
+            self._logged[origin.id] = scan.problem_counts
             result = scan.result()
             self._publish(result)
             return result
@@ -121,31 +125,30 @@ class Scanner:
             else:
                 scan.times.forget(scan.unfinished)
 
-    def _listing(self, scan: ScanState, under: str) -> AsyncIterator[Stat]:
+    def _listing(self, scan: ScanState, under: str, observer: LibraryObserver) -> AsyncIterator[Stat]:
         origin = scan.origin
+        if isinstance(origin, ObservesScans):
+            return origin.scan_observed(observer, under)
         if isinstance(origin, LeavesOutLinks):
-            return origin.scan_telling(scan.links.add, under)
+            return origin.scan_telling(lambda link: observer.report(Problem(link, Reason.LINK_OUTSIDE)), under)
         if under or not isinstance(origin, SkipsFolders):
             return origin.scan(under)
-
-        def skips(folder: str, mtime_ns: int | None) -> bool:
-            is_skipped = scan.times.add(folder, mtime_ns) and scan.quick
-            if is_skipped:
-                scan.listed += scan.seen.add(self._catalog.replicas_below(origin.id, folder))
-            return is_skipped
-
-        return origin.scan_folders(skips)
+        return origin.scan_folders(lambda folder, mtime_ns: not observer.enters(folder, mtime_ns))
 
     async def _scan_under(self, scan: ScanState, under: str) -> None:
+        observer = LibraryObserver(scan, self._catalog, is_whole=not under)
         try:
-            async with aclosing(_batches(self._listing(scan, under))) as batches:
+            async with aclosing(_batches(self._listing(scan, under, observer))) as batches:
                 await self._take_all(scan, batches)
         except ReplicaFailed as failure:
-            if failure.fault is not ReplicaFault.MISSING or not under:
+            if not under:
                 raise
-            # The path is gone; whether the origin still is there decides what that means.
+            # Whether the origin still is there decides what that means.
             if await scan.origin.health() is HealthStatus.UNHEALTHY:
                 raise OriginFailed(scan.origin.id, OriginFault.UNREACHABLE) from failure
+            if failure.fault is not ReplicaFault.MISSING:
+                reason = Reason.DENIED if failure.fault is ReplicaFault.DENIED else Reason.READ_ERROR
+                observer.report(Problem(under, reason, str(failure)))
 
     async def _take_all(self, scan: ScanState, batches: AsyncIterator[list[Stat]]) -> None:
         """Reads what is new or changed. While one batch is read, the one before is committed and another is listed."""

@@ -7,30 +7,41 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
+from musicfs.errors import OriginFault
 from musicfs.model import Stat
+from musicfs.origins.bounds import MAX_NAMES
 from musicfs.origins.fileowners import Gates, Ownership
 from musicfs.origins.ignored import is_skipped
 from musicfs.origins.links import Below, LinkRefused, Links
+from musicfs.problems import Problem, Reason
 
 Identity = tuple[int, int]
 """(st_dev, st_ino) of a folder."""
+
+DENIED = (errno.EACCES, errno.EPERM)
+BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
+_AT_ONCE = 1000  # entries between two signs of life
+_name_of = attrgetter("name")
 
 
 @dataclass(slots=True)
 class FolderListing:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
-    linked: folders that are symbolic links. left_out: links that must not be followed. vanished: the folder was gone
-    when it was opened. times: of the folders, in nanoseconds, where the listing has them.
+    linked: folders that are symbolic links. problems: what is left out, or the folder itself. vanished: the folder was
+    gone when it was opened. times: of the folders, in nanoseconds, where the listing has them.
     """
 
     files: list[Stat] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     vanished: bool = False
     times: dict[str, int] = field(default_factory=dict)
 
@@ -40,6 +51,11 @@ class Lister:
 
     A link to something that the walk finds under its own name is left out, so that the result does not depend
     on which comes first, nor on where the walk begins.
+
+    Attributes:
+        folder, entry: What is listed now, so that another thread sees where a call hangs; `entry` is empty while the
+            folder itself is read.
+        steps: Grows with each entry.
     """
 
     def __init__(self, root: str, links: Links = "all") -> None:
@@ -47,28 +63,49 @@ class Lister:
         self._real_root = os.path.realpath(root)
         self.below = Below(root, links)
         self.root_identity = identity_of(Path(root).stat())
+        self.folder = self.entry = ""
+        self.steps = 0
         self._seen = {_key(self.root_identity)}
+        self._found: set[int] = set()
+        """What the present listing adds to `_seen`."""
+        self._left: frozenset[str] = frozenset()
         self._ownership = Ownership()
         self._gates: dict[str, Gates] = {}  # of the folders that were found and not yet listed
+
+    def without(self, left: frozenset[str]) -> Lister:
+        """Returns a lister that knows what this one knew before its present listing, and leaves out these entries.
+
+        A thread that hangs in this lister may go on in it without harm to the other.
+        """
+        other = copy(self)
+        other._seen, other._found, other._gates = set(self._seen), set(), dict(self._gates)
+        other._ownership, other._left = Ownership(), left
+        return other
 
     def list(self, under: str, files: bool = True) -> FolderListing:
         """Returns what `under` holds, sorted by name; without `files`, only folders and links that are left out.
 
-        Raises OSError when it can't list everything.
+        Raises OSError when it can't list the folder. An entry that can't be looked at is among the problems.
         """
         found = FolderListing()
+        self.folder, self.entry, self._found = under, "", set()
         prefix = f"{under}/" if under else ""
         gates = self._gates_of(under) if files else None
+        shown = not (under and any(map(is_skipped, under.split("/"))))
         try:
             with self._entries(under) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    if files or entry.is_symlink() or entry.is_dir():
-                        self._place(entry, prefix + entry.name, found, gates)
+                for entry in _sorted(entries, under, found, self):
+                    self.steps += 1
+                    self.entry = path = prefix + entry.name
+                    if path not in self._left:
+                        self._try_place(entry, path, found, gates, shown)
         except LinkRefused:
             found.vanished = True  # a link has taken its place since the folder above was listed
-            found.left_out.append(under)
+            found.problems.append(Problem(under, Reason.LINK_OUTSIDE))
         except (FileNotFoundError, NotADirectoryError):
             found.vanished = True
+        self._seen |= self._found
+        self._gates.pop(under, None)
         return found
 
     @contextmanager
@@ -93,38 +130,48 @@ class Lister:
         return Stat(path, about.st_size, about.st_mtime_ns, owner=self._ownership.owner(gates, full, about))
 
     def _gates_of(self, folder: str) -> Gates:
-        gates = self._gates.pop(folder, None)
+        gates = self._gates.get(folder)
         return self._ownership.on_the_way(os.path.realpath(f"{self._root}/{folder}")) if gates is None else gates
 
-    def _place(self, entry: os.DirEntry[str], path: str, found: FolderListing, gates: Gates | None) -> None:
-        """gates: of the entry's folder; None: the caller wants no files and owners."""
-        linked = entry.is_symlink()
-        if linked:
-            if self._met_otherwise(path):
-                return
-        elif entry.is_dir() and is_skipped(entry.name):
-            return
+    def _try_place(
+        self, entry: os.DirEntry[str], path: str, found: FolderListing, gates: Gates | None, shown: bool
+    ) -> None:
         try:
-            about = self.below.stat(path) if linked else entry.stat(follow_symlinks=False)
+            self._place(entry, path, found, gates, shown)
         except LinkRefused:
-            found.left_out.append(path)
-            return
+            found.problems.append(Problem(path, Reason.LINK_OUTSIDE))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return  # gone meanwhile, or a link to nowhere
-            raise
+            if (reason := _reason_of(entry, error)) is not None:
+                found.problems.append(Problem(path, reason, error.strerror or ""))
+
+    def _place(
+        self, entry: os.DirEntry[str], path: str, found: FolderListing, gates: Gates | None, shown: bool
+    ) -> None:
+        """gates: of the entry's folder; None: the caller wants no files and owners. shown: the folder is not hidden."""
+        linked = entry.is_symlink()
+        if gates is None and not linked and not entry.is_dir():
+            return
+        if linked and self._met_otherwise(path):
+            os.stat(f"{self._root}/{path}")  # noqa: PTH116  # whether it leads anywhere
+            return
+        about = self.below.stat(path) if linked else entry.stat(follow_symlinks=False)
         if stat.S_ISREG(about.st_mode):
             if gates is not None:
                 found.files.append(self._stat(path, about, None if linked else gates))
-        elif (
-            stat.S_ISDIR(about.st_mode)
-            and not is_skipped(entry.name)
-            and (key := _key(identity_of(about))) not in self._seen
-        ):
-            self._seen.add(key)
-            (found.linked if linked else found.folders).append(path)
-            if gates is not None and not linked:
-                self._gates[path] = gates | {self._ownership.gate(f"{self._root}/{path}", about)}
+        elif stat.S_ISDIR(about.st_mode):
+            self._place_folder(path, about, found, gates, linked=linked, shown=shown and not is_skipped(entry.name))
+
+    def _place_folder(
+        self, path: str, about: os.stat_result, found: FolderListing, gates: Gates | None, *, linked: bool, shown: bool
+    ) -> None:
+        key = _key(identity_of(about))
+        if key in self._seen or key in self._found:
+            return
+        if shown:  # what is hidden may still be found under another name
+            self._found.add(key)
+        (found.linked if linked else found.folders).append(path)
+        if gates is not None and not linked:
+            self._gates[path] = gates | {self._ownership.gate(f"{self._root}/{path}", about)}
 
     def _met_otherwise(self, link: str) -> bool:
         """Whether a link leads to the root or to what is listed below it."""
@@ -143,3 +190,51 @@ def _key(identity: Identity) -> int:
 
 def identity_of(about: os.stat_result) -> Identity:
     return about.st_dev, about.st_ino
+
+
+def _sorted(
+    entries: Iterator[os.DirEntry[str]], folder: str, found: FolderListing, walk: Lister
+) -> list[os.DirEntry[str]]:
+    """Reads a folder's entries, and keeps those that were read when the rest can't be."""
+    some: list[os.DirEntry[str]] = []
+    try:
+        while more := list(islice(entries, _AT_ONCE)):
+            some += more
+            walk.steps += 1
+            if len(some) > MAX_NAMES:
+                found.problems.append(Problem(folder, Reason.BIG_FOLDER, f"it has more than {MAX_NAMES} entries"))
+                break
+    except OSError as error:
+        if not some:
+            raise
+        found.problems.append(folder_problem(folder, error))
+    some.sort(key=_name_of)
+    return some
+
+
+def folder_problem(folder: str, error: OSError) -> Problem:
+    """Returns why a folder can't be listed."""
+    reason = Reason.BROKEN_FOLDER
+    if error.errno in DENIED:
+        reason = Reason.CLOSED_FOLDER
+    elif error.errno == errno.ENAMETOOLONG:
+        reason = Reason.DEEP_FOLDER
+    return Problem(folder, reason, error.strerror or "")
+
+
+def fault_of(error: OSError) -> OriginFault:
+    """Returns what the error means if it is the whole origin's."""
+    if error.errno in DENIED:
+        return OriginFault.DENIED
+    if error.errno == errno.ETIMEDOUT:
+        return OriginFault.TIMEOUT
+    return OriginFault.IO if error.errno in BROKEN else OriginFault.UNREACHABLE
+
+
+def _reason_of(entry: os.DirEntry[str], error: OSError) -> Reason | None:
+    """Returns why an entry can't be looked at; None: it is gone meanwhile."""
+    if error.errno in DENIED:
+        return Reason.DENIED
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        return Reason.LINK_BROKEN if entry.is_symlink() else None
+    return Reason.DEEP_FOLDER if error.errno == errno.ENAMETOOLONG else Reason.READ_ERROR

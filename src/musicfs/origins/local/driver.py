@@ -6,8 +6,6 @@ import errno
 import os
 import stat
 import threading
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from os import RWF_NOWAIT, fstat, preadv
@@ -21,12 +19,22 @@ from musicfs.config.models import OriginConfig
 from musicfs.config.sources import Expected
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
-from musicfs.origin import TellLeftOut, WatchCallback, WatchHandle
-from musicfs.origins.helpers import EmptyRootCheck, check_inside, check_version, is_inside, read_exactly, size_within
+from musicfs.origin import ScanObserver, WatchCallback, WatchHandle
+from musicfs.origins.helpers import (
+    EmptyRootCheck,
+    StrictObserver,
+    check_inside,
+    check_version,
+    is_inside,
+    read_exactly,
+    size_within,
+)
 from musicfs.origins.links import Below, LinkRefused, LinksSetting
-from musicfs.origins.listing import FolderListing, Identity, Lister, identity_of
+from musicfs.origins.listing import DENIED, Identity, Lister, fault_of, identity_of
 from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
+from musicfs.origins.local.walk import FolderScan, Stuck, StuckPlaces, no_answer, patiently
 from musicfs.origins.local.watch import FolderWatch
+from musicfs.problems import Problem, Reason
 from musicfs.system.linux import ON_DISK, filesystem_of, open_cached
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
@@ -34,12 +42,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _OPEN_FILES = 128
-_LISTED_AT_ONCE = 250  # files
-_LISTED_SECS = 0.05
 _MAX_NOW = 4 << 20  # bytes; longer requests are not worth a permanent buffer
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-_DENIED = (errno.EACCES, errno.EPERM)
-_BROKEN = (errno.EIO, errno.ENODATA, errno.EUCLEAN)
 _NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -83,6 +87,7 @@ class LocalOrigin:
         self._buffer = memoryview(bytearray(64 << 10))
         self._view = self._buffer
         self._watches: set[FolderWatch] = set()
+        self._stuck = StuckPlaces()
         self._warned: set[str] = set()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -103,27 +108,40 @@ class LocalOrigin:
         return await self._run(path, self._stat, path)
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        return self.scan_telling(lambda link: None, under)
+        return self._scan(StrictObserver(self.id), under)
 
-    async def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
-        """Scans, and reports the links that it leaves out (origin.LeavesOutLinks)."""
+    def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and goes on beside what can't be listed (origin.ObservesScans)."""
+        return self._scan(observer, under)
+
+    async def _scan(self, observer: ScanObserver, under: str) -> AsyncIterator[Stat]:
+        if self._stuck.holds(under):
+            observer.report(Problem(under, Reason.SLOW_FOLDER, "it has not answered since an earlier scan"))
+            return
         try:
-            walk = await self._run(under, self._begin, under)
+            begun = await self._patiently(under, self._begin, under)
         except ReplicaFailed as failure:
             if isinstance(failure.__cause__, LinkRefused):
-                tell(under)
+                observer.report(Problem(under, Reason.LINK_OUTSIDE))
             raise
-        if isinstance(walk, Stat):
-            yield walk
+        if isinstance(begun, Stat):
+            yield begun
             return
-        waiting, linked = [under], deque[str]()
-        while waiting or linked:
-            found = await self._run("", self._list_some, walk, waiting, linked)
-            for link in found.left_out:
-                tell(link)
-            for file in found.files:
+        scan = FolderScan(self.id, begun, self._threads, self._check_same, self._stuck, observer)
+        try:
+            async for file in scan.files(under):
                 yield file
-        await self._run("", self._check_same, walk)
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
+
+    async def _patiently(self, path: str, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a call of a scan. Raises OriginFailed when it hangs."""
+        try:
+            return await patiently(self._threads, lambda: self._translated(path, call, args), lambda: 0)
+        except Stuck:
+            raise no_answer(self.id) from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
 
     async def health(self) -> HealthStatus:
         """Also closes what was not used since the last check, so that an idle disk can be unmounted."""
@@ -284,14 +302,14 @@ class LocalOrigin:
     def _failure(self, path: str, error: OSError) -> MusicFSError:
         """Translates `error` into a failure of the origin, or only of the file at `path`."""
         detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
-        if error.errno not in _GONE + _DENIED and not isinstance(error, LinkRefused):
-            return OriginFailed(self.id, _fault(error), detail)
+        if error.errno not in _GONE + DENIED and not isinstance(error, LinkRefused):
+            return OriginFailed(self.id, fault_of(error), detail)
         try:
             self._check_root()
         except OriginFailed as failed:
             return failed
         return ReplicaFailed(
-            self.id, path, ReplicaFault.DENIED if error.errno in _DENIED else ReplicaFault.MISSING, detail
+            self.id, path, ReplicaFault.DENIED if error.errno in DENIED else ReplicaFault.MISSING, detail
         )
 
     def _check_root(self) -> Identity:
@@ -303,7 +321,7 @@ class LocalOrigin:
         except NotADirectoryError:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._path} is not a folder") from None
         except OSError as error:
-            raise OriginFailed(self.id, _fault(error), f"{self._path}: {error.strerror}") from error
+            raise OriginFailed(self.id, fault_of(error), f"{self._path}: {error.strerror}") from error
         self._check_empty(empty)
         return identity_of(about)
 
@@ -373,29 +391,6 @@ class LocalOrigin:
             return Lister(self._path, self._below.links).file(under, about)
         return Lister(self._path, self._below.links)
 
-    def _list_some(self, walk: Lister, waiting: list[str], linked: deque[str]) -> FolderListing:
-        """Returns the files of the next folders, and the links that are left out. It lists several folders, because a
-        call in a thread costs as much as a folder."""
-        some = FolderListing()
-        until = time.monotonic() + _LISTED_SECS
-        while (waiting or linked) and len(some.files) < _LISTED_AT_ONCE and time.monotonic() < until:
-            found = self._list(walk, waiting.pop() if waiting else linked.popleft())
-            some.files += found.files
-            some.left_out += found.left_out
-            waiting += reversed(found.folders)
-            linked += found.linked
-        return some
-
-    def _list(self, walk: Lister, folder: str) -> FolderListing:
-        try:
-            found = walk.list(folder)
-        except OSError as error:
-            detail = f"the folder {folder or self._path!r} can't be listed: {error.strerror}"
-            raise OriginFailed(self.id, _fault(error), detail) from error
-        if found.vanished:  # one folder, or all of them?
-            self._check_same(walk)
-        return found
-
     def _check_same(self, walk: Lister) -> None:
         if self._check_root() != walk.root_identity:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
@@ -409,14 +404,6 @@ def _close_aside(fds: list[int]) -> None:
 def _close_root(root: _Root) -> None:
     if root.fd is not None:  # of a disk of this machine
         os.close(root.fd)
-
-
-def _fault(error: OSError) -> OriginFault:
-    if error.errno in _DENIED:
-        return OriginFault.DENIED
-    if error.errno == errno.ETIMEDOUT:
-        return OriginFault.TIMEOUT
-    return OriginFault.IO if error.errno in _BROKEN else OriginFault.UNREACHABLE
 
 
 def open_mounted(config: OriginConfig, *, populated: bool) -> LocalOrigin:

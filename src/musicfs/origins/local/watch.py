@@ -192,8 +192,8 @@ class FolderWatch:
                     raise
                 continue  # it vanished, or a scan will report what is wrong with it
             yield number, folder
-            waiting += reversed(below.folders)
-            linked += below.linked
+            waiting += (path for path in reversed(below.folders) if not is_skipped(path.rpartition("/")[2]))
+            linked += (path for path in below.linked if not is_skipped(path.rpartition("/")[2]))
 
     def _add_one(self, inotify: INotify, folder: str, below: Below) -> int:
         if self._links == "all":

@@ -1,0 +1,219 @@
+"""A folder, link or file that can't be read costs a scan itself and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from musicfs.events import ScanFinished
+from musicfs.origins import listing
+from musicfs.origins.listing import Lister
+from musicfs.origins.local import driver, walk
+from tests.contract.test_local import bound_by_modes
+from tests.support.audio import make_album
+from tests.support.library import ScannedLibrary, scanned_library
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[ScannedLibrary]:
+    with scanned_library(tmp_path / "cache", template="$path") as library:
+        yield library
+
+
+@pytest.fixture
+def music(tmp_path: Path, library: ScannedLibrary) -> Path:
+    """Three albums of two songs; the one in the middle is what a test breaks."""
+    root = tmp_path / "music"
+    for number, name in enumerate(("A", "M/M", "Z")):
+        make_album(root / name, "Artist", name, 2, seed=10 * number, seconds=0.1)
+    library.configure({"a": root})
+    return root
+
+
+def found(library: ScannedLibrary) -> set[str]:
+    """The top folders that are shown."""
+    return {path.partition("/")[0] for path in library.paths()}
+
+
+def outcome(done: ScanFinished) -> tuple[str | None, int, int, int]:
+    return done.error, done.removed, done.folders_unlisted, done.problems
+
+
+@contextmanager
+def closed(library: ScannedLibrary, music: Path, folder: Path) -> Iterator[None]:
+    """No one may enter the folder, as an origin finds that is opened meanwhile."""
+    folder.chmod(0)
+    try:
+        with bound_by_modes():
+            library.configure({"a": music})
+            yield
+    finally:
+        folder.chmod(0o755)
+    library.configure({"a": music})
+
+
+@pytest.mark.parametrize("name", ["M", "M/M"])
+async def test_a_closed_folder_costs_itself(library: ScannedLibrary, music: Path, name: str) -> None:
+    with closed(library, music, music / name):
+        (done,) = await library.scan()
+    assert outcome(done) == (None, 0, 1, 1)
+    assert found(library) == {"A", "Z"}
+    (done,) = await library.scan()
+    assert outcome(done) == (None, 0, 0, 0)
+    assert found(library) == {"A", "M", "Z"}
+
+
+@pytest.mark.parametrize("under", ["", "M"])
+async def test_nothing_below_a_closed_folder_is_removed_and_removals_elsewhere_go_on(
+    library: ScannedLibrary, music: Path, under: str
+) -> None:
+    await library.scan()
+    shutil.rmtree(music / "Z")
+    with closed(library, music, music / "M" / "M"):
+        (done,) = await library.scan(under=[under, "Z"] if under else [""])
+    assert outcome(done) == (None, 2, 1, 1)
+    assert found(library) == {"A", "M"}
+
+
+async def test_a_scan_of_one_path_that_may_not_be_entered_keeps_what_is_known(
+    library: ScannedLibrary, music: Path
+) -> None:
+    await library.scan()
+    with closed(library, music, music / "M"):
+        (done,) = await library.scan(under=["M/M", "A"])
+    assert outcome(done) == (None, 0, 0, 1)
+    assert found(library) == {"A", "M", "Z"}
+
+
+async def test_a_path_that_is_too_long_for_the_system_costs_itself(library: ScannedLibrary, music: Path) -> None:
+    """Made step by step, as any program can."""
+    here = os.open(music / "M", os.O_RDONLY)
+    for _ in range(22):
+        os.mkdir("x" * 220, dir_fd=here)
+        below = os.open("x" * 220, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    (done,) = await library.scan()
+    assert outcome(done) == (None, 0, 1, 1)
+    assert found(library) == {"A", "M", "Z"}
+
+
+async def test_a_folder_of_too_many_names_is_listed_in_part(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_NAMES", 1)
+    monkeypatch.setattr(listing, "_AT_ONCE", 1)
+    (done,) = await library.scan()
+    assert done.folders_unlisted > 0
+    assert done.error is None
+    assert found(library) >= {"A"}
+
+
+async def test_an_entry_that_can_not_be_looked_at_costs_itself(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector under one entry, for example."""
+    await library.scan()
+    place, bad = Lister._place, str(min((music / "M/M").iterdir()).relative_to(music))
+
+    def fail(self: Lister, entry: os.DirEntry[str], path: str, *rest: object) -> None:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error", path)
+        place(self, entry, path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Lister, "_place", fail)
+    make_album(music / "New", "Artist", "New", 1, seed=77, seconds=0.1)
+    (done,) = await library.scan()
+    assert outcome(done) == (None, 0, 0, 1)
+    assert len(library.paths()) == 7
+
+
+async def test_links_that_lead_nowhere_are_counted(library: ScannedLibrary, music: Path, tmp_path: Path) -> None:
+    (music / "A" / "gone.flac").symlink_to("nowhere.flac")
+    (music / "A" / "round.flac").symlink_to("round.flac")
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "x.flac").write_bytes(b"")
+    (music / "A" / "barred.flac").symlink_to(tmp_path / "closed" / "x.flac")
+    with closed(library, music, tmp_path / "closed"):
+        (done,) = await library.scan()
+    assert outcome(done) == (None, 0, 0, 3)
+    assert len(library.paths()) == 6
+
+
+class Hanging:
+    """A system call that does not return at one path, until it is freed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        self.freed = threading.Event()
+        self.times = 0
+        self._path = str(path)
+        monkeypatch.setattr(walk, "STUCK_SECS", 0.3)
+        list_entries = Lister._entries
+
+        @contextmanager
+        def entries(lister: Lister, under: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+            self.wait(f"{lister._root}/{under}")
+            with list_entries(lister, under) as some:
+                yield some
+
+        real = os.path.realpath
+
+        def realpath(path: str) -> str:
+            self.wait(path)
+            return real(path)
+
+        monkeypatch.setattr(Lister, "_entries", entries)
+        monkeypatch.setattr(os.path, "realpath", realpath)
+
+    def wait(self, path: str) -> None:
+        if path.rstrip("/") == self._path and not self.freed.is_set():
+            self.times += 1
+            self.freed.wait()
+
+
+@pytest.mark.parametrize("place", ["M/M", "A/link"])
+async def test_a_place_that_hangs_costs_one_timeout(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A folder such as a dead mount, and a link to one."""
+    (music / "A" / "link").symlink_to("/nowhere")
+    hanging = Hanging(monkeypatch, music / place)
+    try:
+        async with asyncio.timeout(30):
+            (done,) = await library.scan()
+            assert (done.error, done.folders_unlisted) == (None, 1)
+            assert found(library) >= {"A", "Z"}
+            assert len(library.paths()) == (4 if place == "M/M" else 6)
+            shutil.rmtree(music / "Z")
+            (done,) = await library.scan()  # while the thread still hangs there
+        assert (done.error, done.folders_unlisted, done.removed, hanging.times) == (None, 1, 2, 1)
+    finally:
+        hanging.freed.set()
+    async with asyncio.timeout(30):
+        while (await library.scan())[0].folders_unlisted:
+            await asyncio.sleep(0.05)
+    assert len(library.paths()) == 4
+
+
+async def test_a_root_that_hangs_fails_the_scan(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = threading.Event()
+    monkeypatch.setattr(walk, "STUCK_SECS", 0.3)
+    monkeypatch.setattr(driver.LocalOrigin, "_check_root", lambda self: freed.wait())
+    try:
+        async with asyncio.timeout(30):
+            (done,) = await library.scan()
+    finally:
+        freed.set()
+    assert done.error == "origin 'a' timed out: no answer within 0 s"
+    assert done.removed == 0
