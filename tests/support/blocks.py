@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,17 @@ def disk_usage(cache: Path) -> int:
 
 
 class HangingDisk:
-    """Makes `load`, or `write`, of the checksums' file hang until `answer` is set."""
+    """Makes these methods of the checksums' file hang until `answer` is set."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
         self.answer, self.asked = threading.Event(), threading.Event()
-        call = getattr(CheckStore, what)
+        for name in methods:
+            monkeypatch.setattr(CheckStore, name, self._hanging(getattr(CheckStore, name)))
 
+    def _hanging(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def hang(*args: Any) -> Any:
             self.asked.set()
             self.answer.wait()
-            return call(*args)
+            return method(*args)
 
-        monkeypatch.setattr(CheckStore, what, hang)
+        return hang

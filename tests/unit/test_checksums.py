@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content import checkloads, checksums
+from musicfs.content import check_rows, checkloads, checksums
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Checksums, DigestMatch, digest_of
 from musicfs.events import EventBus
@@ -212,7 +212,7 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
     await recorded(tmp_path / "checksums")
     monkeypatch.setattr(checkloads, "_WAIT_SECS", 0.05)
     made, _ = started(tmp_path / "checksums")
-    hanging = HangingDisk(monkeypatch, "load")
+    hanging = HangingDisk(monkeypatch, "load", "page")
     try:
         made.prepare(SONG)
         assert made.known(SONG) is None
@@ -231,12 +231,48 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
     await made.aclose()
 
 
+@pytest.mark.parametrize("room", [8_000_000, 2000])
+async def test_after_the_first_read_rows_are_in_memory_and_stay_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(check_rows, "_ROOM", room)
+    monkeypatch.setattr(checksums, "_CONTENTS_IN_MEMORY", 1)
+    monkeypatch.setattr(checksums, "_FLUSH_SECS", 0.0)
+    others = [Content(number, Fingerprint(number.to_bytes(32, "little")), 100) for number in range(2, 500)]
+    made, _ = started(tmp_path / "checksums")
+    for each in others:
+        made.put_checksum(await made.record(each), 0, GOOD, A)
+    await made.aclose()
+    made, _ = started(tmp_path / "checksums")
+    await note(made, 0, GOOD, A)
+    while not (made._rows.is_full or made._rows.knows(Fingerprint(b"x" * 32))):
+        await asyncio.sleep(0.001)
+    hanging = HangingDisk(monkeypatch, "load", "page")
+    try:
+        in_memory = [each for each in others if made.known(each) is not None]
+        assert (len(in_memory) == len(others)) == (room > 2000)
+        assert len(in_memory) > 3
+        for each in in_memory:
+            assert (await made.record(each)).has_checksum(0, GOOD)
+        made.set_witness(await made.record(in_memory[0]), 0, B)
+        while made._changed:
+            await asyncio.sleep(0.001)
+        await made.record(in_memory[1])
+        record = await made.record(in_memory[0])
+        assert made.witness(record, 0) == B
+    finally:
+        hanging.answer.set()
+    for each in others:
+        assert made.witness(await made.record(each), 0) == (B if each is in_memory[0] else A)
+    await made.aclose()
+
+
 async def test_many_contents_that_are_asked_for_while_the_disk_hangs_take_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await recorded(tmp_path / "checksums")
     made, _ = started(tmp_path / "checksums")
-    hanging = HangingDisk(monkeypatch, "load")
+    hanging = HangingDisk(monkeypatch, "load", "page")
     try:
         for number in range(5000):
             made.prepare(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))

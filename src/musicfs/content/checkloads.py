@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from queue import SimpleQueue
+from functools import partial
+from queue import Empty, SimpleQueue
 
+from musicfs.content.check_rows import CheckRows, Row
 from musicfs.content.checkstore import CheckStore
 from musicfs.system.lru import Lru
 from musicfs.system.sqlite import SqliteError
-
-Row = tuple[bytes, bytes, bytes]
 
 _WAIT_SECS = 1.0
 """Reads wait as long for the block cache, which is on the same disk."""
@@ -18,6 +19,7 @@ _SOON_SECS = 0.002
 """Less than this reads what the kernel has of the file in memory, and a turn of the event loop costs more."""
 _MAX_WAITING = 64
 _MAX_FINISHED = 1024
+_PAGE = 200
 
 
 class Load:
@@ -36,10 +38,15 @@ class Load:
 
 
 class CheckLoads:
-    """Loads rows. All methods belong to the event loop's thread, and none blocks it for longer than 2 ms."""
+    """Loads rows: those that are asked for, and between them all others that fit in memory. All methods belong to the
+    event loop's thread, and none blocks it for longer than 2 ms.
 
-    def __init__(self, store: CheckStore) -> None:
+    rows: takes what need not be asked for any longer.
+    """
+
+    def __init__(self, store: CheckStore, rows: CheckRows) -> None:
         self._store = store
+        self._rows = rows
         self._queue: SimpleQueue[Load | None] = SimpleQueue()
         self._loads: Lru[bytes, Load] = Lru(_MAX_FINISHED)
         self._thread: threading.Thread | None = None
@@ -52,13 +59,13 @@ class CheckLoads:
         """Asks for the row, unless it is asked for already, or too many wait for a disk that hangs."""
         if fingerprint in self._loads or self._queue.qsize() >= _MAX_WAITING:
             return
+        load = Load(fingerprint)
+        self._loads.put(fingerprint, load)
+        self._queue.put(load)
         if self._thread is None:
             loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, args=(loop,), name="checksums", daemon=True)
             self._thread.start()
-        load = Load(fingerprint)
-        self._loads.put(fingerprint, load)
-        self._queue.put(load)
 
     def take(self, fingerprint: bytes) -> Load | None:
         """Returns the load and forgets it, if it is done, or is done within 2 ms while the disk is quick."""
@@ -103,16 +110,35 @@ class CheckLoads:
         self._queue.put(None)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (load := self._queue.get()) is not None:
-            try:
-                load.row = self._store.load(load.fingerprint)
-            except SqliteError as error:
-                load.error = error
-            load.done = True
-            load.pending.release()
-            # Mostly no caller waits yet, and waking the loop would cost more than the row.
-            if load.event is not None:
+        after: bytes | None = b""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            while True:
                 try:
-                    loop.call_soon_threadsafe(load.event.set)
-                except RuntimeError:  # the loop is closed
+                    load = self._queue.get(block=after is None)
+                except Empty:
+                    after = self._add_page(loop, after or b"")
+                    continue
+                if load is None:
                     return
+                self._load(loop, load)
+
+    def _load(self, loop: asyncio.AbstractEventLoop, load: Load) -> None:
+        try:
+            load.row = self._store.load(load.fingerprint)
+        except SqliteError as error:
+            load.error = error
+        load.done = True
+        load.pending.release()
+        # Mostly no caller waits yet, and waking the loop would cost more than the row.
+        if load.event is not None:
+            loop.call_soon_threadsafe(load.event.set)
+
+    def _add_page(self, loop: asyncio.AbstractEventLoop, after: bytes) -> bytes | None:
+        """Adds the rows that follow this fingerprint; returns the one that the next follow, or None at the end."""
+        try:
+            page = self._store.page(after, _PAGE)
+        except SqliteError:  # which the next load reports
+            return None
+        is_last = len(page) < _PAGE
+        loop.call_soon_threadsafe(partial(self._rows.add, page, is_last=is_last))
+        return None if is_last or self._rows.is_full else page[-1][0]

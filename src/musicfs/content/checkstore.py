@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from musicfs.content.check_rows import Row
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica, decode_path, encode_path
 from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
@@ -43,8 +45,8 @@ CREATE TABLE quarantine (
 class CheckStore:
     """Reads and writes the file. All methods block.
 
-    `write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the thread that
-    called `open`. All methods raise `SqliteError` when the file is damaged or its disk fails.
+    `write` may be called from any thread, one at a time, and so may `load` and `page`; everything else belongs to the
+    thread that called `open`. All methods raise `SqliteError` when the file is damaged or its disk fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,14 +82,22 @@ class CheckStore:
         if is_damage(error):
             self._database.remove()
 
-    def load(self, fingerprint: bytes) -> tuple[bytes, bytes, bytes] | None:
-        """Returns the content's digests, block checksums and witnesses; None where nothing is recorded."""
+    def load(self, fingerprint: bytes) -> Row | None:
+        """Returns what is recorded of a content; None where nothing is."""
         query = "SELECT digests, seals, vouchers FROM contents WHERE fingerprint = ?"
+        return next(iter(self._read(query, fingerprint)), None)
+
+    def page(self, after: bytes, count: int) -> list[tuple[bytes, Row]]:
+        """Returns the first `count` fingerprints above `after`, in their order, with their rows."""
+        columns = "fingerprint, digests, seals, vouchers"
+        query = f"SELECT {columns} FROM contents WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?"
+        return [(row[0], row[1:]) for row in self._read(query, after, count)]
+
+    def _read(self, query: str, *values: object) -> list[Any]:
         with self._loading:
             if self._reading is None:
                 raise sqlite3.OperationalError("the file is closed")
-            row: tuple[bytes, bytes, bytes] | None = self._reading.execute(query, (fingerprint,)).fetchone()
-        return row
+            return self._reading.execute(query, values).fetchall()
 
     def origins(self) -> list[str]:
         """Returns the origins in the order of their numbers, which start at 1."""
@@ -104,21 +114,23 @@ class CheckStore:
 
     def write(
         self,
-        contents: Iterable[tuple[bytes, bytes, bytes, bytes]],
+        contents: Iterable[tuple[bytes, Row]],
         origins: Iterable[str],
         quarantine: Sequence[SetAside] | None,
     ) -> None:
         """Writes in one transaction.
 
         Args:
-            contents: (fingerprint, digests, block checksums, witnesses) of those that changed.
+            contents: the fingerprints of those that changed, and their rows.
             origins: all that have a number, in that order.
             quarantine: all that is in it; None: it has not changed.
         """
         assert self._writing is not None
         with transaction(self._writing):
             self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))
-            self._writing.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", contents)
+            self._writing.executemany(
+                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", ((key, *row) for key, row in contents)
+            )
             if quarantine is not None:
                 self._writing.execute("DELETE FROM quarantine")
                 rows = [

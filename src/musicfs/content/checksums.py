@@ -16,7 +16,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_checksum
-from musicfs.content.checkloads import CheckLoads, Row
+from musicfs.content.check_rows import CheckRows, Row
+from musicfs.content.checkloads import CheckLoads
 from musicfs.content.checkstore import CheckStore
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
@@ -119,6 +120,7 @@ class Checksums:
     def __init__(self, path: Path | None = None) -> None:
         self._store = CheckStore(path) if path is not None else None
         self._loads: CheckLoads | None = None
+        self._rows = CheckRows()
         self._writer = WorkerThreads("checksums", 1)
         self._origins: list[OriginId] = []
         self._numbers: dict[OriginId, int] = {}
@@ -148,7 +150,7 @@ class Checksums:
         except SqliteError as error:
             self._give_up(error)
             return
-        self._loads = CheckLoads(self._store)
+        self._loads = CheckLoads(self._store, self._rows)
         self._quarantine = quarantine
         quarantine.on_change = self._write_quarantine_soon
 
@@ -176,8 +178,9 @@ class Checksums:
 
     def prepare(self, content: Content) -> None:
         """Starts reading the content's record, if it is not in memory: a read is likely to need it soon."""
-        if self._loads is not None and content.fingerprint not in self._live:
-            self._loads.begin(content.fingerprint)
+        fingerprint = content.fingerprint
+        if self._loads is not None and fingerprint not in self._live and not self._rows.knows(fingerprint):
+            self._loads.begin(fingerprint)
 
     def known(self, content: Content) -> Record | None:
         """Returns the content's record, empty if nothing is recorded; None: it is not in memory yet. Never waits."""
@@ -185,6 +188,8 @@ class Checksums:
         if record is None:
             if self._loads is None:
                 record = _record(content, None)
+            elif self._rows.knows(content.fingerprint):
+                record = _record(content, self._rows.get(content.fingerprint))
             elif (load := self._loads.take(content.fingerprint)) is None:
                 return None
             else:
@@ -308,16 +313,18 @@ class Checksums:
         if self._store is None or not (self._changed or self._quarantine_changed):
             return
         changed, self._changed = self._changed, {}
-        rows = [
-            (key, bytes(record.digests), bytes(record.sums), bytes(record.witnesses)) for key, record in changed.items()
-        ]
+        rows = {
+            key: (bytes(record.digests), bytes(record.sums), bytes(record.witnesses)) for key, record in changed.items()
+        }
+        for key, row in rows.items():
+            self._rows.put(key, row)
         aside = None
         if self._quarantine is not None and self._quarantine_changed:
             aside = tuple(self._quarantine.held.values())
         self._quarantine_changed = False
         origins: Iterable[str] = tuple(self._origins)
         try:
-            await self._writer.run(self._store.write, rows, origins, aside)
+            await self._writer.run(self._store.write, rows.items(), origins, aside)
         except SqliteError as error:
             if is_damage(error):
                 self._give_up(error)

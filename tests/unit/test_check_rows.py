@@ -1,0 +1,47 @@
+"""Rows of the checksum file in memory: they are the file's, and bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from musicfs.content import check_rows
+from musicfs.content.check_rows import CheckRows, Row
+
+OLD: Row = (bytes(16), bytes(8), b"\x01")
+NEW: Row = (bytes(16), bytes(8), b"\xff")
+
+
+def test_a_content_is_known_to_have_no_row_once_all_rows_are_here() -> None:
+    rows = CheckRows()
+    rows.add([(b"a", OLD)], is_last=False)
+    assert (rows.knows(b"a"), rows.get(b"a"), rows.knows(b"x")) == (True, OLD, False)
+    rows.add([(b"b", OLD)], is_last=True)
+    assert (rows.knows(b"x"), rows.get(b"x")) == (True, None)
+
+
+def test_what_is_written_replaces_a_row_and_is_not_replaced_by_an_earlier_read() -> None:
+    rows = CheckRows()
+    rows.add([(b"a", OLD)], is_last=False)
+    rows.put(b"a", NEW)
+    rows.put(b"b", NEW)
+    rows.add([(b"b", OLD), (b"c", OLD)], is_last=True)
+    assert [rows.get(key) for key in (b"a", b"b", b"c")] == [NEW, NEW, OLD]
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_beyond_its_room_it_knows_only_the_rows_it_has(monkeypatch: pytest.MonkeyPatch, is_written: bool) -> None:
+    monkeypatch.setattr(check_rows, "_ROOM", 1000)
+    rows = CheckRows()
+    rows.add([(b"a", OLD), (b"b", OLD)], is_last=True)
+    assert rows.knows(b"c")
+    assert not rows.is_full
+    if is_written:
+        rows.put(b"c", NEW)
+    else:
+        rows.add([(b"c", OLD)], is_last=True)
+    assert rows.is_full
+    assert [rows.knows(key) for key in (b"a", b"b", b"c", b"x")] == [True, True, False, False]
+    rows.put(b"a", NEW)
+    rows.put(b"d", NEW)
+    rows.add([], is_last=True)
+    assert (rows.get(b"a"), rows.knows(b"d"), rows.knows(b"x")) == (NEW, False, False)
