@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
@@ -21,6 +20,7 @@ from musicfs.cli.completion import completion
 from musicfs.cli.config import config
 from musicfs.cli.events import events
 from musicfs.cli.mount import mount, reload, shutdown, unmount
+from musicfs.cli.options import CommandContext
 from musicfs.cli.origins import origin
 from musicfs.cli.output import warn
 from musicfs.cli.page import page
@@ -37,13 +37,6 @@ from musicfs.texts import printable
 
 _INTERRUPTED = 130
 _ALLOCATIONS = 100_000
-
-
-@dataclass
-class CommandContext:
-    """The options of one run that belong to no single command."""
-
-    debug: bool = False
 
 
 def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -121,11 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    hardening.restrict_umask()
+    umask = hardening.restrict_umask()
     # The commands print their failures themselves; the process of a mount sets up its own log.
     logging.getLogger("musicfs").addHandler(logging.NullHandler())
     logging.getLogger("musicfs.system.runtime").addHandler(_Warnings(logging.WARNING))
-    session = CommandContext()
+    session = CommandContext(umask)
     try:
         code = cli.main(args=argv, prog_name="musicfs", standalone_mode=False, obj=session)
         sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from musicfs.config.models import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class CommandContext:
+    """What belongs to a run of the program, and to no single command.
+
+    user_umask: for programs of the user's; -1: the one of this process.
+    """
+
+    user_umask: int = -1
+    debug: bool = False
 
 
 class _Path(click.ParamType):  # type: ignore[type-arg]

@@ -13,9 +13,9 @@ DUMPABLE = "MUSICFS_DUMPABLE"
 _PR_SET_DUMPABLE = 4
 
 
-def restrict_umask() -> None:
-    """Makes new files private to this user; chmod opens those that are for others."""
-    os.umask(0o077)
+def restrict_umask() -> int:
+    """Makes new files private to this user; chmod opens those that are for others. Returns the umask before."""
+    return os.umask(0o077)
 
 
 def hide_memory(environ: Mapping[str, str] = os.environ) -> None:
