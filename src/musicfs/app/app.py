@@ -28,6 +28,7 @@ from musicfs.config.models import Config, OriginConfig, settle_links
 from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
+from musicfs.content.replica_lookup import ReplicaLookup
 from musicfs.events import (
     AllOriginsUnhealthy,
     CacheResumed,
@@ -123,11 +124,12 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     store = _store(config, bus)
     checksums = Checksums(config.cache_dir / CHECKSUMS)
     kept = current.cached_origins.__contains__
-    reader = Reader(failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors)
     tree_updates = TreeUpdates(tree)
     library = Library(config, catalog, bus, tree_updates.publish)
     reachability = Reachability(registry, library, background.spawn)
     membership = Membership(registry, library, open_origin, background.keep_running)
+    lookup = ReplicaLookup(failover, tree.copies, membership.scan_now)
+    reader = Reader(failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup)
     applier = ConfigApplier(current, membership, registry.monitor, failover, tree)
     return Components(
         started_at=time.time(),

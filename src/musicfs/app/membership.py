@@ -75,6 +75,11 @@ class Membership:
         """
         return self._members[id].watcher.ask()
 
+    async def scan_now(self, id: OriginId, path: str) -> None:
+        """Scans a path of the origin, and returns when that has ended; at once if the origin does not take part."""
+        if id in self._members:
+            await self._members[id].watcher.scan_now(path)
+
     async def accept_removals(self, id: OriginId) -> int:
         """Requests a scan that may remove the files that are gone; returns its number, as `rescan`.
 

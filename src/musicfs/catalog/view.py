@@ -211,6 +211,11 @@ class TreeView:
         )
         return [Replica(OriginId(o), decode_path(p), size, mtime, etag) for o, p, size, mtime, etag in rows]
 
+    def copies(self, fingerprint: Fingerprint) -> list[Replica]:
+        """The replicas of the content with this fingerprint, whatever its number is by now."""
+        row = self._execute("SELECT id FROM contents WHERE fingerprint = ?", (fingerprint,)).fetchone()
+        return self.replicas(row[0]) if row else []
+
     def variants(self, ino: int) -> list[int]:
         """The contents of the file `ino`, the shown one first."""
         return [

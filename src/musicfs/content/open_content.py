@@ -16,7 +16,7 @@ def _nothing() -> None:
 
 @dataclass(slots=True, eq=False)
 class OpenContent:
-    """A content that a file handle is pinned to, and the replicas that may serve it.
+    """A content that a file handle is pinned to, and the replicas that may serve it (replica_lookup.py replaces them).
 
     following: opens the content that is likely to be read next; returns None where there is none.
     record: None until it is read from disk. While that fails, bytes are not checked and must not be kept.

@@ -16,6 +16,7 @@ from musicfs.content.block_table import BlockKey, BlockTable
 from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
+from musicfs.content.replica_lookup import ReplicaLookup
 from musicfs.content.retag import Reuse
 from musicfs.content.verified_reads import VerifiedReads
 from musicfs.errors import NoReplicaAvailable
@@ -40,6 +41,7 @@ class Reader:
         kept: Callable[[OriginId], bool] = lambda origin: True,
         checksums: Checksums | None = None,
         before: Callable[[Content], Sequence[Content]] = lambda content: (),
+        lookup: ReplicaLookup | None = None,
     ) -> None:
         """Only stores its arguments.
 
@@ -51,6 +53,7 @@ class Reader:
             kept: whether blocks of this origin go into the cache on disk.
             checksums: what blocks are checked against.
             before: returns what the files that hold a content held earlier, the latest first.
+            lookup: finds replicas for contents whose replicas have failed. None: those of the opening are all.
         """
         self._failover = failover
         self._store = store
@@ -58,6 +61,7 @@ class Reader:
         self._recent_blocks = recent_blocks
         checksums = checksums or Checksums()
         self._checked = VerifiedReads(failover, checksums, self._forget)
+        self._lookup = lookup
         self._reuse = Reuse(failover, store, checksums, before, self._forget) if store is not None else None
         self._table = BlockTable()
         self._in_memory = self._table.in_memory
@@ -214,19 +218,30 @@ class Reader:
             return data
         if deadline is None:
             deadline = asyncio.get_running_loop().time() + self._failover.patience
-        if not direct and self._reuse is not None and opened.may_reuse:
+        stale: set[Replica] = set()
+        while True:
+            tried = opened.replicas
+            try:
+                return await self._obtain(opened, index, demand, deadline, may_reuse=not direct)
+            except NoReplicaAvailable as error:
+                if direct and store is not None and (data := await store.read(content, index)) is not None:
+                    return data
+                if self._lookup is None or not await self._lookup.renew(opened, tried, error, stale, deadline):
+                    raise
+
+    async def _obtain(
+        self, opened: OpenContent, index: int, demand: Demand, deadline: float, *, may_reuse: bool
+    ) -> bytes:
+        """Makes the block of what is cached of an earlier version of the file, or fetches it from an origin."""
+        if may_reuse and self._reuse is not None and opened.may_reuse:
             data = await self._reuse.block(opened, index, deadline, demand)
             if data is not None:
-                self._put(content, index, data, is_kept=is_kept)
+                is_kept = any(self._kept(replica.origin) for replica in opened.replicas)
+                self._put(opened.content, index, data, is_kept=is_kept)
                 return data
-        try:
-            fetched = await self._checked.fetch(opened, index, deadline, demand=demand)
-        except NoReplicaAvailable:
-            if direct and store is not None and (data := await store.read(content, index)) is not None:
-                return data
-            raise
+        fetched = await self._checked.fetch(opened, index, deadline, demand=demand)
         if fetched.is_checked:
-            self._put(content, index, fetched.data, is_kept=self._kept(fetched.replica.origin))
+            self._put(opened.content, index, fetched.data, is_kept=self._kept(fetched.replica.origin))
         return fetched.data
 
     def _put(self, content: Content, index: int, data: bytes, *, is_kept: bool) -> None:
@@ -257,3 +272,5 @@ class Reader:
         await self._table.aclose()
         if self._reuse is not None:
             await self._reuse.aclose()
+        if self._lookup is not None:
+            await self._lookup.aclose()

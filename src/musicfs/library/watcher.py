@@ -64,6 +64,7 @@ class LibraryWatcher:
         self._paths: set[str] = {_EVERYTHING}
         self._wake = asyncio.Event()
         self._wake.set()
+        self._progress = asyncio.Event()
         self._watch: WatchHandle | None = None
         self._suspects: dict[str, float] = {}
         self._broken_off = 0
@@ -75,6 +76,12 @@ class LibraryWatcher:
         self._paths.update(paths or (_EVERYTHING,))
         self._wake.set()
         return self.started + 1  # the scan under way, if there is one, took its paths before
+
+    async def scan_now(self, *paths: str) -> None:
+        """Requests a scan of these paths, and returns when it has ended, however it went."""
+        number = self.ask(*paths)
+        while self.ended < number:
+            await self._progress.wait()
 
     def notice(self, event: Event) -> None:
         """Receives the events of the bus: a suspect file, or an origin that answers again, is a reason to scan."""
@@ -125,12 +132,11 @@ class LibraryWatcher:
             result = await self._library.scan(self._origin.id, paths, quick=quick)
         except MusicFSError as error:
             self._log_once("the scan of origin %s could not run: %s", error)
-            self.ended, self.last, self.error = self.started, None, str(error)
+            self._end(None, str(error))
             await asyncio.sleep(_FAILED_PAUSE_SECS)
             self.ask()
             return
-        self.error = result.error
-        self.ended, self.last = self.started, result
+        self._end(result, result.error)
         if result.error is not None:
             self._broken_off += 1
             self._paths.update(paths)
@@ -142,6 +148,11 @@ class LibraryWatcher:
             log.info("origin %s can be scanned again", self._origin.id, extra={"origin": self._origin.id})
         if _EVERYTHING in paths and not quick:
             self._full_poll_at = now + self._full_poll_interval_secs
+
+    def _end(self, result: ScanFinished | None, error: str | None) -> None:
+        self.ended, self.last, self.error = self.started, result, error
+        self._progress.set()
+        self._progress = asyncio.Event()
 
     async def _start_watch(self) -> None:
         try:
