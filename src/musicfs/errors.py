@@ -84,6 +84,7 @@ class OriginFailed(MusicFSError):
         super().__init__(f"origin {origin!r} {fault.value}" + (f": {said(detail, _DETAIL_MOST)}" if detail else ""))
         self.origin = origin
         self.fault = fault
+        self.detail = said(detail, _DETAIL_MOST)
 
 
 class ReplicaFailed(MusicFSError):

@@ -25,6 +25,7 @@ from musicfs.origins.nfs.driver import NfsOrigin
 from musicfs.origins.nfs.settings import NfsSettings
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.observed_contract import ObservedContract
 from musicfs.testing.origin_contract import OriginContract, listing, replica
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST
@@ -68,6 +69,10 @@ class TestNfsFolders(FoldersContract):
 
 class TestNfs(OriginContract):
     """The contract, unchanged."""
+
+
+class TestNfsObserved(ObservedContract):
+    """The contract of observed scans, unchanged."""
 
 
 # Files and folders

@@ -13,6 +13,8 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, ReplicaFailed
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origins.nfs.driver import NfsOrigin
+from musicfs.problems import Reason
+from musicfs.testing.observed_contract import RecordingObserver, observed
 from tests.support.servers.fakenfs import (
     ACCESS,
     BLOCK,
@@ -156,9 +158,10 @@ async def folders_that_hold_themselves_are_listed_to_a_depth() -> None:
         )
 
     async with serving(FakeNfs({READDIRPLUS: said(looped), LOOKUP: lookup}), 5000) as origin:
-        found = await outcome(listing(origin), 60)
-        assert isinstance(found, list), found
+        observer = RecordingObserver()
+        found = await asyncio.wait_for(observed(origin, observer), 60)
         assert 1 < len(found) <= 101, len(found)
+        assert [problem.reason for problem in observer.problems] == [Reason.BAD_NAME, Reason.DEEP_FOLDER]
 
 
 async def handles_and_listings_of_any_shape_crash_nothing() -> None:

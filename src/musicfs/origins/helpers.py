@@ -6,15 +6,27 @@ from collections.abc import Callable
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat, ns_of, stored_ns
-from musicfs.origins.bounds import MAX_FOLDERS, MAX_LISTING, MAX_NAMES, is_in_reach, is_usable
+from musicfs.origins.bounds import (
+    MAX_FOLDER_SECS,
+    MAX_FOLDERS,
+    MAX_LISTING,
+    MAX_NAMES,
+    is_in_reach,
+    is_usable,
+    name_problem,
+)
+from musicfs.origins.folder_failures import FolderFailures, FolderTooBig
 from musicfs.origins.ignored import is_skipped
 from musicfs.origins.observers import StrictObserver
 
 __all__ = [
     "MAX_FOLDERS",
+    "MAX_FOLDER_SECS",
     "MAX_LISTING",
     "MAX_NAMES",
     "EmptyRootCheck",
+    "FolderFailures",
+    "FolderTooBig",
     "StrictObserver",
     "check_inside",
     "check_length",
@@ -23,6 +35,7 @@ __all__ = [
     "is_inside",
     "is_skipped",
     "is_usable",
+    "name_problem",
     "ns_of",
     "read_exactly",
     "size_within",

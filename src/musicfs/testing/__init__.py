@@ -17,6 +17,7 @@ from musicfs.testing.ports import HOST, free_port
 if TYPE_CHECKING:
     from musicfs.testing.folder_env import FolderEnv
     from musicfs.testing.folders_contract import FoldersContract, FoldersEnv
+    from musicfs.testing.observed_contract import ObservedContract, RecordingObserver, observed
     from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
     from musicfs.testing.remote_faults import DATA, NAME, OTHERS, RemoteEnv, RemoteFaults
 
@@ -29,18 +30,22 @@ __all__ = [
     "FolderEnv",
     "FoldersContract",
     "FoldersEnv",
+    "ObservedContract",
     "OriginContract",
     "OriginEnv",
+    "RecordingObserver",
     "RemoteEnv",
     "RemoteFaults",
     "free_port",
     "listing",
+    "observed",
     "replica",
 ]
 
 _HOMES = {
     "folder_env": ("FolderEnv",),
     "folders_contract": ("FoldersContract", "FoldersEnv"),
+    "observed_contract": ("ObservedContract", "RecordingObserver", "observed"),
     "origin_contract": ("OriginContract", "OriginEnv", "listing", "replica"),
     "remote_faults": ("DATA", "NAME", "OTHERS", "RemoteEnv", "RemoteFaults"),
 }

@@ -1,4 +1,4 @@
-"""The contract of origins with `scan_folders` (origin.SkipsFolders). A test class inherits it."""
+"""The contract of origins whose observed scans know the times of folders. A test class inherits it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from musicfs.origin import Origin, SkipsFolders
+from musicfs.origin import Origin
+from musicfs.testing.observed_contract import RecordingObserver, observed
 
 LONG_AGO = 10**9
 
@@ -25,26 +26,28 @@ class Poll:
     """Lists one origin repeatedly; each listing skips the folders that were the same in the one before."""
 
     def __init__(self, origin: Origin) -> None:
-        assert isinstance(origin, SkipsFolders)
         self._origin = origin
-        self._times: dict[str, int] = {}
+        self._times: dict[str, int | None] = {}
 
     async def __call__(self) -> tuple[set[str], set[str]]:
         """Returns the listed files, and the skipped folders."""
-        before, self._times, left_out = self._times, {}, set[str]()
+        before, left_out = self._times, set[str]()
 
-        def tell(folder: str, mtime_ns: int | None) -> bool:
-            above = folder.rpartition("/")[0]
-            assert not above or above in self._times, "reported before its parent"
-            assert mtime_ns is not None
-            self._times[folder] = mtime_ns
+        def lists(folder: str) -> bool:
+            assert observer.folders[folder] is not None
             # A folder with folders must be listed, or these are not reported.
-            known = before.get(folder) == mtime_ns and not any(other.startswith(f"{folder}/") for other in before)
+            known = before.get(folder) == observer.folders[folder] and not any(
+                other.startswith(f"{folder}/") for other in before
+            )
             if known:
                 left_out.add(folder)
-            return known
+            return not known
 
-        return {stat.path async for stat in self._origin.scan_folders(tell)}, left_out
+        observer = RecordingObserver(lists)
+        found = set(await observed(self._origin, observer))
+        assert observer.problems == []
+        self._times = observer.folders
+        return found, left_out
 
 
 def made(env: FoldersEnv) -> set[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import TellFolder, WatchCallback, list_all
+from musicfs.origin import ScanObserver, TellFolder, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
-from musicfs.origins.helpers import check_inside
+from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
 from musicfs.origins.nfs.files import NfsFiles
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
+from musicfs.origins.observers import SkippingObserver
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 T = TypeVar("T")
@@ -46,23 +48,30 @@ class NfsOrigin:
         return await self._run(path, self._files.stat, path)
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        return self._scan(under, list_all)
+        return self.scan_observed(StrictObserver(self.id), under)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
         """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
-        return self._scan("", tell)
+        return self.scan_observed(SkippingObserver(self.id, tell))
 
-    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and reports what can't be listed (origin.ObservesScans)."""
         root, file = await self._run(under, self._files.begin, under, renewed=True)
         if file is not None:
             yield file
             return
+        failures = FolderFailures(observer, lambda: self._run("", self._files.check_same, root))
         waiting = [under]
         while waiting:
-            found = await self._run("", self._files.list, root, waiting.pop(), renewed=True)
+            folder = waiting.pop()
+            found = await failures.list(folder, partial(self._run, "", self._files.list, root, folder, renewed=True))
+            if found is None:
+                continue
+            for problem in found.problems:
+                observer.report(problem)
             for each in found.files:
                 yield each
-            waiting += (path for path in reversed(found.folders) if not tell(path, found.times[path]))
+            waiting += (path for path, mtime_ns in reversed(found.folders) if observer.enters(path, mtime_ns))
             if len(waiting) > MAX_FOLDERS:
                 raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", self._files.check_same, root)

@@ -5,31 +5,47 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
 from musicfs.origins.helpers import (
     EmptyRootCheck,
+    FolderTooBig,
     check_length,
     check_version,
-    is_in_reach,
-    is_skipped,
-    is_usable,
+    name_problem,
     size_within,
 )
-from musicfs.origins.listing import FolderListing
 from musicfs.origins.nfs.handle_cache import HandleCache
-from musicfs.origins.nfs.libnfs import Connection, Export, NfsStat64, Patience
+from musicfs.origins.nfs.libnfs import Connection, Export, NfsEntry, NfsStat64, Patience
 from musicfs.origins.nfs.pool import ExportRefused, NfsPool, NfsSession
 from musicfs.origins.nfs.rpc import Piece
 from musicfs.origins.nfs.xdr import NfsAttributes
+from musicfs.problems import Problem, Reason
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
+_BROKEN = (errno.EIO, errno.ENXIO)
+
+
+@dataclass(slots=True)
+class NfsListing:
+    """What one folder holds. folders: their paths and times in nanoseconds. problems: what is left out."""
+
+    files: list[Stat] = field(default_factory=list)
+    folders: list[tuple[str, int]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: str, about: NfsEntry | NfsStat64) -> None:
+        if stat.S_ISREG(about.mode):
+            self.files.append(Stat(path, about.size, about.mtime_ns))
+        elif stat.S_ISDIR(about.mode):
+            self.folders.append((path, about.mtime_ns))
 
 
 class NfsFiles:
@@ -70,10 +86,10 @@ class NfsFiles:
             try:
                 return call(session, *args)
             except OSError as error:
-                if error.errno not in _GONE + _DENIED:
+                fault = _fault_of_file(error)
+                if fault is None or not path:
                     raise
                 self.check_root(session)  # a missing file means something only while the root is there
-                fault = ReplicaFault.MISSING if error.errno in _GONE else ReplicaFault.DENIED
                 raise ReplicaFailed(self._origin, path, fault, error.strerror or "") from error
 
     def _failure(self, error: OSError) -> OriginFailed:
@@ -90,6 +106,8 @@ class NfsFiles:
                 "" if export.port and export.mount_port else "; if the server has no rpcbind, give port and mount_port"
             )
             return OriginFailed(self._origin, OriginFault.REFUSED, f"{export.host}: connection refused{hint}")
+        if error.errno == errno.E2BIG:
+            return FolderTooBig(self._origin, error.strerror or "")
         unreachable = isinstance(error, ConnectionError) or error.errno == errno.ESTALE
         fault = OriginFault.UNREACHABLE if unreachable else OriginFault.IO
         return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")
@@ -172,44 +190,63 @@ class NfsFiles:
         about = session.connection.stat(f"/{under}")
         return root, Stat(under, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
 
-    def list(self, session: NfsSession, root: bytes, folder: str) -> FolderListing:
-        """Returns what `folder` holds. Links are left out: what they lead to in the export is listed under its own
-        name."""
-        found = FolderListing()
+    def list(self, session: NfsSession, root: bytes, folder: str) -> NfsListing:
+        """Returns what `folder` holds, sorted by name; nothing if it has gone. Links are left out: what they lead to in
+        the export is listed under its own name. Raises OSError or OriginFailed when it can't be listed."""
+        found = NfsListing()
         try:
             entries = sorted(session.connection.list(f"/{folder}"))
         except OSError as error:
-            if error.errno in _GONE:  # one folder, or all of them?
+            if error.errno == errno.ENAMETOOLONG:
+                found.problems.append(Problem(folder, Reason.DEEP_FOLDER, error.strerror or ""))
+            elif error.errno in _GONE:  # one folder, or all of them?
                 self.check_same(session, root)
-                return found
-            if error.errno in _DENIED:
+            elif error.errno in _DENIED:
                 raise self._unlisted(folder or self._export.path) from error
-            raise
+            else:
+                raise
+            return found
         for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if not is_usable(entry.name) or not is_in_reach(path):
+            if (problem := name_problem(folder, entry.name, is_folder=stat.S_ISDIR(entry.mode))) is not None:
+                found.problems.append(problem)
                 continue
-            about = entry if entry.mode else self._stat_if_there(session, path)
-            if about is None:
-                continue
-            if stat.S_ISREG(about.mode):
-                found.files.append(Stat(path, about.size, about.mtime_ns))
-            elif stat.S_ISDIR(about.mode) and not is_skipped(entry.name):
-                found.folders.append(path)
-                found.times[path] = about.mtime_ns
+            self._add(session.connection, f"{folder}/{entry.name}" if folder else entry.name, entry, found)
         return found
+
+    @staticmethod
+    def _add(connection: Connection, path: str, entry: NfsEntry, found: NfsListing) -> None:
+        is_link = stat.S_ISLNK(entry.mode)
+        try:
+            about = connection.stat(f"/{path}") if is_link or not entry.mode else entry
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError as error:
+            problem = _entry_problem(path, error, is_link=is_link)
+            found.problems += [] if problem is None else [problem]
+            return
+        if not is_link:
+            found.add(path, about)
 
     def _unlisted(self, folder: str) -> OriginFailed:
         return OriginFailed(self._origin, OriginFault.DENIED, f"the folder {folder!r} may not be listed")
 
-    def _stat_if_there(self, session: NfsSession, path: str) -> NfsStat64 | None:
-        """Returns the attributes that the listing lacks; None if the file has gone meanwhile."""
-        try:
-            return session.connection.stat(f"/{path}")
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise
+
+def _entry_problem(path: str, error: OSError, *, is_link: bool) -> Problem | None:
+    """Returns why an entry can't be looked at; None if it has gone. What is no link may be a folder."""
+    if is_link:
+        reason = Reason.DENIED if error.errno in _DENIED else Reason.LINK_BROKEN
+        return Problem(path, reason, "" if error.errno == errno.ENOENT else error.strerror or "")
+    if error.errno in _GONE:
+        return None
+    return Problem(path, Reason.CLOSED_FOLDER if error.errno in _DENIED else Reason.BROKEN_FOLDER, error.strerror or "")
+
+
+def _fault_of_file(error: OSError) -> ReplicaFault | None:
+    """Returns the fault if the server refuses one file, else None."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return None
+    faults = ((_GONE, ReplicaFault.MISSING), (_DENIED, ReplicaFault.DENIED), (_BROKEN, ReplicaFault.IO))
+    return next((fault for numbers, fault in faults if error.errno in numbers), None)
 
 
 def _read_exactly(connection: Connection, handle: bytes, offset: int, size: int) -> list[Piece]:

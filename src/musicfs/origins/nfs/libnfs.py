@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from musicfs.model import decode_path, encode_path, stored_ns
-from musicfs.origins.bounds import MAX_NAMES
+from musicfs.origins.bounds import MAX_FOLDER_SECS, MAX_NAMES
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.guard import Guard
 from musicfs.origins.nfs.rpc import Found, NfsCall, Piece, unix_credentials
@@ -145,7 +145,8 @@ class Export:
 
 
 class Patience:
-    """How long one call may take: until `secs` from now, or from the last answer's arrival if `renewed`.
+    """How long one call may take: until `secs` from now, or from the last answer's arrival if `renewed`, but never
+    longer than the listing of a folder may.
 
     The caller sets `ended` when it no longer waits; the call then ends soon.
     """
@@ -155,10 +156,11 @@ class Patience:
         self._secs = secs
         self._renewed = renewed
         self._until = time.monotonic() + secs
+        self._end = time.monotonic() + max(secs, MAX_FOLDER_SECS)
 
     def left(self) -> float:
         """Returns the seconds that are left; 0 when the caller no longer waits."""
-        return 0.0 if self.ended else max(0.0, self._until - time.monotonic())
+        return 0.0 if self.ended else max(0.0, min(self._until, self._end) - time.monotonic())
 
     def heard(self) -> None:
         if self._renewed:

@@ -25,8 +25,16 @@ MAX = 2 << 20
 _VERSION, _RPC_VERSION, _AUTH_SYS = 3, 2, 1
 _LAST_FRAGMENT = 0x80000000
 
-_ERRORS = {63: errno.ENAMETOOLONG, 69: errno.EDQUOT, 70: errno.ESTALE, 71: errno.EREMOTE, 10001: errno.ESTALE}
-"""The values of nfsstat3 that Linux has under other numbers. 10001 is NFS3ERR_BADHANDLE."""
+_ERRORS = {
+    63: errno.ENAMETOOLONG,
+    69: errno.EDQUOT,
+    70: errno.ESTALE,
+    71: errno.EREMOTE,
+    10001: errno.ESTALE,
+    10008: errno.EAGAIN,
+}
+"""The values of nfsstat3 that Linux has under other numbers. 10001 is NFS3ERR_BADHANDLE, 10008 NFS3ERR_JUKEBOX: the
+file will be there later."""
 
 _LAST_COMMON_ERROR = 31  # up to here the numbers are the same
 
