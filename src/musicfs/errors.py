@@ -96,6 +96,7 @@ class ReplicaFailed(MusicFSError):
         self.origin = origin
         self.path = path
         self.fault = fault
+        self.detail = said(detail, _DETAIL_MOST)
 
 
 class NoReplicaAvailable(MusicFSError):

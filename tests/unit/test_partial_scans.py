@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from musicfs.config.models import OriginConfig
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import ScanFinished
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins import listing
 from musicfs.origins.listing import Lister
 from musicfs.origins.local import driver, walk
+from musicfs.origins.local.driver import LocalOrigin
 from tests.contract.test_local import bound_by_modes
 from tests.support.audio import make_album
-from tests.support.library import ScannedLibrary, scanned_library
+from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
 
 
 @pytest.fixture
@@ -217,3 +221,126 @@ async def test_a_root_that_hangs_fails_the_scan(
         freed.set()
     assert done.error == "origin 'a' timed out: no answer within 0 s"
     assert done.removed == 0
+
+
+class BadSectors:
+    """Reads of these files fail as a disk with bad sectors does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files: set[str] = set()
+        read = LocalOrigin._read
+
+        def fail(origin: LocalOrigin, replica: Replica, offset: int, size: int) -> bytes:
+            if replica.path in self.files:
+                raise OSError(errno.EIO, "Input/output error", replica.path)
+            return read(origin, replica, offset, size)
+
+        async def nowhere(origin: LocalOrigin) -> None:
+            """The origin reads, and not the parser."""
+
+        monkeypatch.setattr(LocalOrigin, "_read", fail)
+        monkeypatch.setattr(LocalOrigin, "folder_on_disk", nowhere)
+
+
+@pytest.fixture
+def bad_sectors(monkeypatch: pytest.MonkeyPatch) -> BadSectors:
+    return BadSectors(monkeypatch)
+
+
+def songs(music: Path, folder: str) -> list[str]:
+    return sorted(str(file.relative_to(music)) for file in (music / folder).rglob("*.flac"))
+
+
+async def test_a_file_on_a_bad_sector_costs_itself_however_often_it_is_scanned(
+    library: ScannedLibrary, music: Path, bad_sectors: BadSectors
+) -> None:
+    bad = songs(music, "M/M")[0]
+    bad_sectors.files.add(bad)
+    for read in (5, 0):
+        (done,) = await library.scan()
+        assert (*outcome(done), done.read, done.unreadable) == (None, 0, 0, 1, read, 1)
+        assert set(library.paths()) == {*songs(music, "A"), *songs(music, "M/M"), *songs(music, "Z")} - {bad}
+    assert await library.origins["a"].health() is HealthStatus.HEALTHY
+    bad_sectors.files.clear()
+    assert (await library.scan())[0].problems == 0
+    assert len(library.paths()) == 6
+
+
+async def test_a_whole_album_on_bad_sectors_costs_itself(
+    library: ScannedLibrary, music: Path, bad_sectors: BadSectors
+) -> None:
+    make_album(music / "M/M", "Artist", "M", 12, seed=50, seconds=0.1)
+    bad_sectors.files.update(songs(music, "M/M"))
+    (done,) = await library.scan()
+    assert (done.error, done.read, done.unreadable, done.problems) == (None, 4, 14, 14)
+    assert found(library) == {"A", "Z"}
+
+
+async def test_one_bad_file_is_not_the_disk_and_several_in_a_row_are(music: Path, bad_sectors: BadSectors) -> None:
+    """Else the first bad sector would make the whole origin unhealthy, and a dead disk would never be."""
+    origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": music}))
+    files = [Replica.of(origin.id, await origin.stat(path)) for path in (*songs(music, "A"), *songs(music, "Z"))]
+    bad_sectors.files.update(file.path for file in files[:3])
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(files[0], 0, 4)
+    assert failed.value.fault is ReplicaFault.IO
+    assert await origin.read(files[3], 0, 4) == b"fLaC"
+    for file in files[:2]:
+        with pytest.raises(ReplicaFailed):
+            await origin.read(file, 0, 4)
+    with pytest.raises(OriginFailed) as whole:
+        await origin.read(files[2], 0, 4)
+    assert whole.value.fault is OriginFault.IO
+    await origin.aclose()
+
+
+async def test_a_file_that_may_not_be_read_is_counted_and_no_other_is_lost(
+    library: ScannedLibrary, music: Path
+) -> None:
+    (music / songs(music, "A")[0]).chmod(0)
+    with bound_by_modes():
+        library.configure({"a": music})
+        (done,) = await library.scan()
+    assert (*outcome(done), done.unreadable) == (None, 0, 0, 1, 1)
+    assert len(library.paths()) == 5
+
+
+class Unanswered(CountingOrigin):
+    """An origin whose reads of some files time out."""
+
+    unanswered: frozenset[str] = frozenset()
+    is_away = False
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        if replica.path in self.unanswered:
+            raise OriginFailed(replica.origin, OriginFault.TIMEOUT, "no answer")
+        return await super().read(replica, offset, size)
+
+    async def health(self) -> HealthStatus:
+        if self.is_away:
+            raise OriginFailed(OriginId("a"), OriginFault.UNREACHABLE)
+        return await self._origin.health()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_read_without_answer_is_the_files_fault_while_the_origin_answers(
+    library: ScannedLibrary, music: Path, is_away: bool
+) -> None:
+    origin = Unanswered(library.origins["a"])
+    library.origins["a"] = origin  # type: ignore[assignment]
+    origin.unanswered, origin.is_away = frozenset(songs(music, "M/M")), is_away
+    (done,) = await library.scan()
+    if is_away:
+        assert done.error == "origin 'a' unreachable"
+    else:
+        assert (*outcome(done), done.read) == (None, 0, 0, 2, 4)
+        assert found(library) == {"A", "Z"}
+
+
+async def test_an_origin_of_which_nothing_can_be_read_ends_the_scan(library: ScannedLibrary, music: Path) -> None:
+    make_album(music / "M/M", "Artist", "M", 70, seed=100, seconds=0.05)
+    origin = Unanswered(library.origins["a"])
+    library.origins["a"] = origin  # type: ignore[assignment]
+    origin.unanswered = frozenset(songs(music, "A") + songs(music, "M/M") + songs(music, "Z"))
+    (done,) = await library.scan()
+    assert done.error == "origin 'a' timed out: no answer"

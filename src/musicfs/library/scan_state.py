@@ -11,6 +11,7 @@ from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.rows import ScannedFile
 from musicfs.events import ScanFinished, ScanProgress
+from musicfs.library.scan_reads import ScanReads
 from musicfs.model import Stat
 from musicfs.origin import Origin
 from musicfs.problems import MAX_DETAIL, Problem, Reason
@@ -52,9 +53,10 @@ class SeenReplicas:
 
 @dataclass(slots=True)
 class ScanState:
-    """One scan of `origin` at and below the paths `under`. quick, careful: see Scanner.scan."""
+    """One scan of `origin` at and below the paths `under`. reads: its files. quick, careful: see Scanner.scan."""
 
     origin: Origin
+    reads: ScanReads
     under: Sequence[str]
     quick: bool
     careful: bool
@@ -107,10 +109,18 @@ class ScanState:
         """Adds what was read of one file. is_new: the catalogue has it in no other version."""
         self.pending.append(found)
         self.read += 1
-        self.unreadable += found.problem is not None
+        if found.problem is not None:
+            self.unreadable += 1
+            self.add_problem(Problem(found.stat.path, Reason.DAMAGED, found.problem))
         self.changed += not is_new
         self.added += is_new
         self.pending_added += is_new
+
+    def fail(self, problem: Problem) -> None:
+        """Records a file that could not be read. What is known of it stays, and the next scan tries again."""
+        self.unreadable += 1
+        self.unfinished.add(problem.path.rpartition("/")[0])
+        self.add_problem(problem)
 
     def take_pending(self) -> tuple[list[ScannedFile], int]:
         """Empties `pending` and returns it, with the number of new files in it."""

@@ -21,6 +21,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.library.parse_pool import Analyser
 from musicfs.library.scan_observer import LibraryObserver
+from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, OriginId, Stat
@@ -93,7 +94,7 @@ class Scanner:
         """
         async with self._turn:
             scan = ScanState(
-                origin, under, quick, careful, SeenReplicas(self._catalog.newest_replica()),
+                origin, ScanReads(origin), under, quick, careful, SeenReplicas(self._catalog.newest_replica()),
                 self._catalog.folder_times(origin.id), self._catalog.left_out_links(origin.id),
             )  # fmt: skip
             try:
@@ -207,14 +208,16 @@ class Scanner:
 
     async def _read(self, scan: ScanState, fresh: _Fresh) -> None:
         def take(stat: Stat, found: ScannedFile | None) -> None:
-            if found is None:
+            if found is not None:
+                scan.take(found, is_new=stat.path not in fresh.changed)
+            elif (problem := scan.reads.take_problem(stat.path)) is not None:
+                scan.fail(problem)
+            else:
                 scan.unfinished.add(stat.path.rpartition("/")[0])
-                return
-            scan.take(found, is_new=stat.path not in fresh.changed)
             self._publish(scan.progress())
 
         few = scan.fresh <= _FEW and not scan.careful
-        await self._analyser.analyse_all(scan.origin, fresh.files, take, few=few)
+        await self._analyser.analyse_all(scan.reads, fresh.files, take, few=few)
 
     def _flush(self, scan: ScanState) -> None:
         found, added = scan.take_pending()

@@ -30,7 +30,7 @@ from musicfs.origins.helpers import (
     size_within,
 )
 from musicfs.origins.links import Below, LinkRefused, LinksSetting
-from musicfs.origins.listing import DENIED, Identity, Lister, fault_of, identity_of
+from musicfs.origins.listing import BROKEN, DENIED, Identity, Lister, fault_of, identity_of
 from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
 from musicfs.origins.local.walk import FolderScan, Stuck, StuckPlaces, no_answer, patiently
 from musicfs.origins.local.watch import FolderWatch
@@ -42,6 +42,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _OPEN_FILES = 128
+_MAX_UNREADABLE = 3
+"""So many files with a bad sector, and no good read between them, are a bad disk."""
 _MAX_NOW = 4 << 20  # bytes; longer requests are not worth a permanent buffer
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -88,6 +90,8 @@ class LocalOrigin:
         self._view = self._buffer
         self._watches: set[FolderWatch] = set()
         self._stuck = StuckPlaces()
+        self._unreadable: set[str] = set()
+        """Files whose disk has failed since the last read that succeeded."""
         self._warned: set[str] = set()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -302,15 +306,16 @@ class LocalOrigin:
     def _failure(self, path: str, error: OSError) -> MusicFSError:
         """Translates `error` into a failure of the origin, or only of the file at `path`."""
         detail = f"{error.filename or path}: {error.strerror}" if error.strerror else str(error)
-        if error.errno not in _GONE + DENIED and not isinstance(error, LinkRefused):
+        fault = _fault_of_file(error)
+        if fault is ReplicaFault.IO:
+            self._unreadable.add(path)
+        if not path or fault is None or len(self._unreadable) >= _MAX_UNREADABLE:
             return OriginFailed(self.id, fault_of(error), detail)
         try:
             self._check_root()
         except OriginFailed as failed:
             return failed
-        return ReplicaFailed(
-            self.id, path, ReplicaFault.DENIED if error.errno in DENIED else ReplicaFault.MISSING, detail
-        )
+        return ReplicaFailed(self.id, path, fault, error.strerror or str(error))
 
     def _check_root(self) -> Identity:
         """Returns the root's identity. Raises OriginFailed when the root is gone, or empty although it had files."""
@@ -349,6 +354,8 @@ class LocalOrigin:
                 lambda at, left: os.pread(file.fd, left, at), offset, size_within(replica, offset, size)
             )
             self._check_version(replica, fstat(file.fd))  # after the read: then what was read is of that version
+            if self._unreadable:
+                self._unreadable.clear()
             return data
         except (OSError, ReplicaFailed):
             self._files.drop(key, file)
@@ -394,6 +401,15 @@ class LocalOrigin:
     def _check_same(self, walk: Lister) -> None:
         if self._check_root() != walk.root_identity:
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+
+def _fault_of_file(error: OSError) -> ReplicaFault | None:
+    """Returns what the error means if it is the file's alone; None: it is the origin's."""
+    if error.errno in DENIED:
+        return ReplicaFault.DENIED
+    if error.errno in _GONE or isinstance(error, LinkRefused):
+        return ReplicaFault.MISSING
+    return ReplicaFault.IO if error.errno in BROKEN else None
 
 
 def _close_aside(fds: list[int]) -> None:

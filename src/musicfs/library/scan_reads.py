@@ -1,0 +1,98 @@
+"""An origin as a scan reads it: a file that can't be read is its own problem until the origin shows that it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.model import HealthStatus, Replica
+from musicfs.origin import OnDisk, Origin, ReadsRanges
+from musicfs.problems import Problem, Reason
+
+_IN_A_ROW = 64
+"""So many files that fail one after the other, and none that can be read between them, are the origin's fault."""
+_CHECK_SECS = 10.0
+_FRESH_SECS = 1.0
+"""The files that are read at once fail at once: one check of the origin counts for all of them."""
+
+_REASONS = {
+    ReplicaFault.DENIED: Reason.DENIED,
+    ReplicaFault.IO: Reason.READ_ERROR,
+    ReplicaFault.CORRUPT: Reason.READ_ERROR,
+    ReplicaFault.ARCHIVED: Reason.ARCHIVED,
+    ReplicaFault.CHANGED: Reason.KEEPS_CHANGING,
+}
+
+
+class ScanReads:
+    """Reads as the origin does, except that a failure that is not the whole origin's is a ReplicaFailed.
+
+    It has the capabilities of the origin that a scan uses.
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._problems: dict[str, Problem] = {}
+        self._in_a_row: set[str] = set()
+        self._check = asyncio.Lock()
+        self._checked_at = 0.0
+        self.id, self.kind = origin.id, origin.kind
+        self.stat, self.scan, self.health = origin.stat, origin.scan, origin.health
+        self.watch, self.aclose = origin.watch, origin.aclose
+        # Attributes of the object, because a protocol's check does not see what `__getattr__` returns.
+        if isinstance(origin, ReadsRanges):
+            self.read_ranges = self._read_ranges
+        if isinstance(origin, OnDisk):
+            self.folder_on_disk = origin.folder_on_disk
+
+    async def read(self, replica: Replica, offset: int, size: int) -> bytes:
+        try:
+            data = await self._origin.read(replica, offset, size)
+        except (OriginFailed, ReplicaFailed) as failure:
+            raise await self._blamed(replica, failure) from failure
+        self._in_a_row.clear()
+        return data
+
+    async def _read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        assert isinstance(self._origin, ReadsRanges)
+        try:
+            data = await self._origin.read_ranges(replica, ranges)
+        except (OriginFailed, ReplicaFailed) as failure:
+            raise await self._blamed(replica, failure) from failure
+        self._in_a_row.clear()
+        return data
+
+    def take_problem(self, path: str) -> Problem | None:
+        """Returns why the file could not be read, once; None: it is gone, or did not fail."""
+        return self._problems.pop(path, None)
+
+    async def _blamed(self, replica: Replica, failure: OriginFailed | ReplicaFailed) -> OriginFailed | ReplicaFailed:
+        """Returns the failure of the file, or of the origin if that does not work."""
+        path = replica.path
+        if isinstance(failure, OriginFailed):
+            self._in_a_row.add(path)
+            if len(self._in_a_row) >= _IN_A_ROW:
+                return failure
+            try:
+                await self._check_origin()
+            except OriginFailed as whole:
+                return whole
+            failure = ReplicaFailed(replica.origin, path, ReplicaFault.IO, failure.detail)
+        if (reason := _REASONS.get(failure.fault)) is not None:
+            self._problems[path] = Problem(path, reason, failure.detail)
+        return failure
+
+    async def _check_origin(self) -> None:
+        loop, id = asyncio.get_running_loop(), self._origin.id
+        async with self._check:
+            if loop.time() < self._checked_at + _FRESH_SECS:
+                return
+            try:
+                async with asyncio.timeout(_CHECK_SECS):
+                    status = await self._origin.health()
+            except TimeoutError:
+                raise OriginFailed(id, OriginFault.TIMEOUT, f"no answer within {_CHECK_SECS:.0f} s") from None
+            if status is HealthStatus.UNHEALTHY:
+                raise OriginFailed(id, OriginFault.UNREACHABLE)
+            self._checked_at = loop.time()
