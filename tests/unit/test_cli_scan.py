@@ -46,7 +46,7 @@ def test_a_scan_tells_what_it_found_and_the_next_that_nothing_is_new(user: Comma
     assert user.json("scan", "--config", config) == {
         "scans": [
             _result(origin="laptop", listed=3, read=3, added=3),
-            _result(origin="nas", listed=4, read=4, added=4, unreadable=1),
+            _result(origin="nas", listed=4, read=4, added=4, unreadable=1, problems=1),
         ]
     }
     done = user("scan", MUSICFS_CONFIG=str(config))
@@ -71,7 +71,7 @@ def test_links_that_are_not_followed_are_counted_and_what_they_hid_is_told(user:
     (user.home / "nas" / "linked").symlink_to(user.home / "outside")
     (user.home / "nas" / "never.mp3").symlink_to("/etc/hostname")
     assert user.json("scan", "--config", config)["scans"][1] == _result(
-        origin="nas", listed=8, read=8, added=8, unreadable=2
+        origin="nas", listed=8, read=8, added=8, unreadable=2, problems=2
     )
     done = user("scan", "--config", config, "--allow-other")
     assert "2 symbolic links of nas are not followed, because of its setting `links`;" in done.stdout
