@@ -18,8 +18,9 @@ from musicfs.origins.links import Below, LinkRefused
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.observers import StrictObserver
 from musicfs.problems import Problem, Reason
-from musicfs.tags.parser import FileOnDisk, examine_files
+from musicfs.tags.parser import FileOnDisk
 from musicfs.testing.origin_contract import listing
+from musicfs.testing.scanned_library import examine_on_disk
 from tests.contract.test_local import LocalEnv
 
 SECRET = b"secret"
@@ -159,7 +160,7 @@ async def test_a_file_behind_a_link_that_leads_out_is_refused_by_every_way(
     file = FileOnDisk(path, "sidecar", 6, (env.root.parent / "outside/far.flac").stat().st_mtime_ns)
     folder = await origin.folder_on_disk()
     assert folder is not None
-    assert examine_files(folder, [file]) == [None]
+    assert examine_on_disk(folder, [file]) == [None]
 
 
 async def test_none_refuses_links_that_stay_in_the_folder_by_every_way(env: LocalEnv, calls: str) -> None:
@@ -170,8 +171,8 @@ async def test_none_refuses_links_that_stay_in_the_folder_by_every_way(env: Loca
     for path in ("in-absolute.flac", "in-relative.flac", "album/in-up.flac"):
         await refused(origin, path, about)
     file = FileOnDisk("in-relative.flac", "sidecar", 6, about.st_mtime_ns)
-    assert examine_files(DiskFolder(str(env.root), through_links=True), [file]) != [None]
-    assert examine_files(DiskFolder(str(env.root), through_links=False), [file]) == [None]
+    assert examine_on_disk(DiskFolder(str(env.root), through_links=True), [file]) != [None]
+    assert examine_on_disk(DiskFolder(str(env.root), through_links=False), [file]) == [None]
 
 
 @pytest.mark.parametrize("policy", ["inside", "none"])

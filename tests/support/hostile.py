@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
+from musicfs.tags.range_file import NeedRange, RangeFile, TagsTooLarge, Unreadable
 from musicfs.tags.tags import Tags, read_tags
 
 MEGABYTES = 8
@@ -139,6 +139,8 @@ def read(data: bytes, name: str) -> Tags | Unreadable:
             return read_tags(RangeFile(len(data), ranges), name)
         except Unreadable as unreadable:
             return unreadable
+        except TagsTooLarge:
+            return Unreadable("it is too large")
         except NeedRange as need:
             ranges[need.offset] = data[need.offset : need.offset + need.size]
     return Unreadable("it asked too often")

@@ -11,7 +11,7 @@ import pytest
 from musicfs.config.models import RetryConfig
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation import RateLimit
-from musicfs.library.parse_pool import Analyser, Parsers
+from musicfs.library.analyser import Analyser, ExaminesFiles
 from musicfs.model import Fingerprint, OriginId, Stat
 from musicfs.tags.parser import Examined
 from tests.support.fakes import DATA, FakeLocal, FakeOrigin, slow
@@ -129,7 +129,7 @@ class NoParsers:
 @virtual_time
 async def test_scans_keep_to_the_limit() -> None:
     origin = FakeOrigin("a")
-    analyser = Analyser(cast(Parsers, NoParsers()), {A: RateLimit(len(DATA))})
+    analyser = Analyser(cast(ExaminesFiles, NoParsers()), {A: RateLimit(len(DATA))})
     stats: Sequence[Stat] = [Stat("song.flac", len(DATA), 1)] * 4
     for stat in stats:
         await analyser.analyse(origin, stat, "audio")

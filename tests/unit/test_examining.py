@@ -11,7 +11,8 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import ReplicaFailed
 from musicfs.model import DiskFolder, OriginId, OriginType, Replica
 from musicfs.origins.local.driver import LocalOrigin
-from musicfs.tags.parser import Examined, FileOnDisk, Gathered, examine, examine_files
+from musicfs.tags.parser import Examined, FileOnDisk, Gathered, examine
+from musicfs.testing.scanned_library import examine_on_disk
 from tests.support.audio import make_audio, make_empty, make_garbage, make_truncated, picture
 
 TAGS = {"title": "Song", "artist": "A", "album": "B", "track": 3}
@@ -43,16 +44,16 @@ async def the_long_way(origin: LocalOrigin, file: FileOnDisk) -> Examined:
     gathered = Gathered.nothing(file.size)
     while True:
         gathered.add([await origin.read(replica, offset, size) for offset, size in gathered.wanted])
-        found = examine(file.path, file.role, file.size, gathered.ranges, gathered.give_up)
+        found = examine(file.path, file.role, file.size, gathered.ranges)
         if isinstance(found, Examined):
             return found
-        gathered.wanted = [(found.offset, found.size)]
+        assert gathered.want(found.offset, found.size) is None
 
 
 async def test_a_file_on_a_disk_is_told_as_one_that_its_origin_reads(root: Path) -> None:
     origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": root}))
     files = [on_disk(root, name) for name in sorted(path.name for path in root.iterdir())]
-    found = examine_files(folder(root), files)
+    found = examine_on_disk(folder(root), files)
     assert found == [await the_long_way(origin, file) for file in files]
     assert sum(each is not None and each.tags is not None for each in found) == 6
     with pytest.raises(ReplicaFailed):
@@ -70,10 +71,10 @@ def test_nothing_is_told_of_a_file_that_is_not_what_was_listed(root: Path, tmp_p
     others = ["pipe.flac", "folder.flac", "gone.flac", "link/far.flac", "../outside/far.flac", "nul\0.flac"]
     files = [good._replace(path=path) for path in others]
     files += [good._replace(size=good.size - 1), good._replace(size=good.size + 1), good._replace(mtime_ns=1)]
-    found = examine_files(folder(root), [*files, good])
+    found = examine_on_disk(folder(root), [*files, good])
     assert found[:-1] == [None] * len(files)
     assert found[-1] is not None
-    assert examine_files(folder(root / "no such folder"), [good]) == [None]
+    assert examine_on_disk(folder(root / "no such folder"), [good]) == [None]
 
 
 def test_nothing_is_told_of_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,4 +86,4 @@ def test_nothing_is_told_of_a_file_that_changes_while_it_is_read(root: Path, mon
         return read(fd, size, offset)
 
     monkeypatch.setattr("os.pread", read_and_touch)
-    assert examine_files(folder(root), [file]) == [None]
+    assert examine_on_disk(folder(root), [file]) == [None]

@@ -74,21 +74,29 @@ async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
 
 
 def parsers_of(worker: psutil.Process) -> list[psutil.Process]:
-    return [process for process in worker.children() if "--multiprocessing-fork" in process.cmdline()]
+    return [process for process in worker.children() if "musicfs.tags.parser_process" in process.cmdline()]
 
 
-async def test_a_scan_that_a_worker_died_of_parses_in_other_processes_however_little(setup: Setup) -> None:
-    make_album(setup.root, "Artist", "Album", 3, seconds=0.1)
+async def test_even_one_file_is_parsed_in_another_process_which_stays_for_the_next(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 1, seconds=0.1)
     await setup.library.scan(A)
-    assert not parsers_of(setup.worker())
-    make_album(setup.root, "Artist", "Another", 3, seconds=0.1, seed=1)
-    worker = setup.worker()
-    worker.suspend()
+    (parser,) = parsers_of(setup.worker())
+    make_album(setup.root, "Artist", "Another", 1, seconds=0.1, seed=1)
+    assert (await setup.library.scan(A)).added == 1
+    assert parsers_of(setup.worker()) == [parser]
+    parser.suspend()
+    make_album(setup.root, "Artist", "Third", 1, seconds=0.1, seed=2)
     scanning = asyncio.create_task(setup.library.scan(A))
-    await asyncio.sleep(0)  # it has been asked for now
-    worker.kill()
-    assert (await scanning).added == 3
-    assert parsers_of(setup.worker())
+    await asyncio.wait({scanning}, timeout=1)
+    assert not scanning.done(), "the worker parses nothing itself"
+    parser.resume()
+    assert (await scanning).added == 1
+
+
+def test_the_worker_has_no_parser_of_tags() -> None:
+    code = "import musicfs.library.worker, sys; print('mutagen' in sys.modules, 'musicfs.tags.formats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "False"]
 
 
 async def test_parse_processes_load_nothing_of_the_worker(setup: Setup) -> None:

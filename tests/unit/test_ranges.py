@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from musicfs.tags.range_file import AHEAD, MAX_AHEAD, MAX_AT_ONCE, MAX_READS, NeedRange, RangeFile
+from musicfs.tags.range_file import (
+    AHEAD,
+    MAX_AHEAD,
+    MAX_AT_ONCE,
+    MAX_IN_ALL,
+    MAX_READS,
+    NeedRange,
+    RangeFile,
+    TagsTooLarge,
+)
 from tests.support.partial import answered
 
 CONTENT = random.Random(7).randbytes(3_000_000)
@@ -70,8 +79,15 @@ def test_absurd_reads_fail_as_a_broken_disk_would() -> None:
     """Garbage lengths must cost neither memory nor transfers."""
     with pytest.raises(OSError, match="makes no sense"):
         RangeFile(10**12, {}).read_at(0, MAX_AT_ONCE + 1)
-    with pytest.raises(OSError, match="too much"):
-        RangeFile(10**12, {0: bytes(32 * 1024 * 1024)}).read_at(10**11, 1)
+
+
+def test_no_more_of_a_file_is_read_than_tags_are_worth() -> None:
+    """Looking ahead is what is given up first."""
+    known = MAX_IN_ALL - 1000
+    assert question(10**12, {0: bytes(known)}, 10**11, 1000) == (10**11, 1000)
+    assert not issubclass(TagsTooLarge, Exception), "a parser would swallow it"
+    with pytest.raises(TagsTooLarge):
+        RangeFile(10**12, {0: bytes(known)}).read_at(10**11, 1001)
 
 
 def test_endless_reading_ends() -> None:
@@ -95,6 +111,30 @@ def test_every_read_returns_the_files_own_bytes(case: tuple[int, list[tuple[int,
     got, asked = answered(lambda file: [file.read_at(offset, length) for offset, length in reads], content)
     assert got == [content[offset : offset + length] for offset, length in reads]
     assert len(asked) <= len(reads)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 100_000)), max_size=12),
+    st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 100_000)), max_size=4),
+)
+def test_a_file_that_can_be_fetched_from_reads_the_same_bytes_and_none_of_them_twice(
+    reads: list[tuple[int, int]], known: list[tuple[int, int]]
+) -> None:
+    content = CONTENT[:300_000]
+    fetched: list[tuple[int, int]] = []
+
+    def fetch(offset: int, size: int) -> bytes:
+        fetched.append((offset, size))
+        return content[offset : offset + size]
+
+    file = RangeFile(len(content), {at: content[at : at + size] for at, size in known}, fetch=fetch)
+    for offset, length in reads:
+        assert file.read_at(offset, length) == content[offset : offset + length]
+        assert file.known <= len(content)
+    assert len(fetched) <= len(reads)
+    _, asked = answered(lambda other: [other.read_at(*read) for read in reads], content)
+    if not known:
+        assert fetched == asked, "as if it had been asked for"
 
 
 @given(

@@ -20,7 +20,8 @@ import pytest
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import DiskFolder, OriginId, Owner, Replica, Stat
 from musicfs.origins.local.driver import LocalOrigin
-from musicfs.tags.parser import FileOnDisk, examine_files
+from musicfs.tags.parser import FileOnDisk
+from musicfs.testing.scanned_library import examine_on_disk
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
 from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
 
@@ -162,7 +163,7 @@ async def test_where_files_can_not_be_opened_within_a_folder_the_origin_reads_th
     def missing(folder: int, path: str, through_links: bool) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("musicfs.tags.parser.open_within", missing)
+    monkeypatch.setattr("musicfs.library.disk_files.open_within", missing)
     make_album(a, "Artist", "Album", 3)
     library.configure({"a": a})
     assert (await library.scan())[0].read == 3
@@ -664,5 +665,5 @@ async def test_a_file_of_another_user_in_the_place_of_one_is_read_before_its_mod
     size, mtime = listed[0].size, listed[0].mtime_ns
     for uid, is_read in ((os.getuid(), True), (os.getuid() + 1, False)):
         file = FileOnDisk("song.flac", "sidecar", size, mtime, uid)
-        (found,) = examine_files(DiskFolder(str(open_folder), through_links=True), [file])
+        (found,) = examine_on_disk(DiskFolder(str(open_folder), through_links=True), [file])
         assert (found is not None) is is_read

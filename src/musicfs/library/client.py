@@ -151,11 +151,8 @@ class Library:
         if self._link is None:
             self._start()
         assert self._link is not None
-        command = pending.command
-        if isinstance(command, Scan) and pending.attempts > 1:  # it may have died of a file that it parsed itself
-            command = replace(command, careful=True)
         stalled = self._link.unsent > _MAX_UNSENT and self._link.stalled_secs > _STALLED_SECS
-        self._link.send(Request(number, command))
+        self._link.send(Request(number, pending.command))
         if stalled and self._process is not None:
             log.warning("the library worker no longer takes commands; it is ended")
             self._process.kill()

@@ -1,8 +1,7 @@
-"""What one file is: its fingerprint and its tags, from as few of its bytes as that takes.
+"""The parser processes: how many there are, which files they get, and what replaces one that ends.
 
-Parsing and hashing keep a processor busy and would block an event loop, so they run in processes of their own
-(tags/parser.py). These read files on a disk of this machine themselves, some at a time; the bytes of other files come
-from their origin, asynchronously, and are sent there.
+A file that kills its parser, or keeps it, costs that file alone: see parse_process.py. Every end of a process finishes
+or charges the file that it was at, so the cost of any number of such files is linear in their number.
 """
 
 from __future__ import annotations
@@ -10,194 +9,188 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Sequence
 
-from musicfs.catalog.rows import ScannedFile
-from musicfs.errors import MusicFSError, ReplicaFailed, first_of
-from musicfs.library.placement import folder_of
-from musicfs.model import DiskFolder, OriginId, Replica, Stat
-from musicfs.origin import OnDisk, Origin, ReadsRanges
-from musicfs.tags.fingerprint import fingerprint
-from musicfs.tags.parser import Examined, FileOnDisk, Gathered, MissingBytes, examine, examine_files, start_process
-
-if TYPE_CHECKING:
-    from musicfs.federation.ratelimit import RateLimit
+from musicfs.errors import MusicFSError
+from musicfs.library.parse_process import Answer, Fault, ParseJob, ParserProcess, command
+from musicfs.model import DiskFolder
+from musicfs.system.threads import WorkerThreads
+from musicfs.tags.parse_messages import MAX_FILES, FileToParse
+from musicfs.tags.parser import Examined, FileOnDisk, MissingBytes
 
 log = logging.getLogger(__name__)
 
-_Arguments = tuple[str, str, int, Mapping[int, bytes], bool]
-
-_IN_FLIGHT = 16
-_TOGETHER = 125
-"""So many files on a disk go to a process at once: they take less than the start of a second process. It is a quarter
-of the scanner's batch, since there are at most four processes."""
-
-Take = Callable[[Stat, "ScannedFile | None"], None]
-"""Receives what a file is; None: it is gone or has changed since it was listed, and the next scan finds out."""
-
-
-def make_pool(size: int | None = None) -> Executor:
-    """Makes a pool of processes for `examine`, at low priority, which start at first use. The caller shuts it down."""
-    return ProcessPoolExecutor(
-        max_workers=size or max(1, min(4, os.cpu_count() or 1)),
-        mp_context=get_context("spawn"),
-        initializer=start_process,
-        initargs=(os.getpid(),),
-    )
+_WORTH_A_PROCESS = 125
+"""So much waiting weight takes about as long as the start of another process. A quarter of the scanner's batch, since
+there are at most four processes."""
+_MAX_PROCESSES = 4
+_MAX_FAILED_STARTS = 3
+_OPENING_THREADS = 4
 
 
 class Parsers:
-    """The parse processes, replaced when one of them dies: of too little memory, or of a file that kills it.
+    """A pool of parser processes, which start when there is work, or by `warm`, and live until `close`.
+
+    All methods belong to one event loop's thread.
 
     Args:
-        make: Makes a pool of so many processes; None: of as many as there are processors.
+        size: At most so many processes; None: as many as there are processors.
+        make_command: Makes the command of a parser, as `command` does.
     """
 
-    def __init__(self, make: Callable[[int | None], Executor] = make_pool) -> None:
-        self._make = make
-        self._pool = make(None)
-        self._alone = asyncio.Lock()
+    def __init__(self, size: int | None = None, make_command: Callable[[int, int], list[str]] = command) -> None:
+        self._size = size or max(1, min(_MAX_PROCESSES, os.cpu_count() or 1))
+        self._make_command = make_command
+        self._threads = WorkerThreads("open files for parsers", _OPENING_THREADS)
+        self._processes: list[ParserProcess] = []
+        self._queue: deque[ParseJob] = deque()
+        self._waiting: set[asyncio.Future[object]] = set()
+        self._weight = 0
+        self._failed_starts = 0
 
-    async def examine_files(self, folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
-        """Calls `examine_files` in a process. If that dies, the result is None for each file."""
-        pool = self._pool
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, examine_files, folder, files)
-        except BrokenExecutor:
-            self._replace(pool)
-            return [None] * len(files)
+    def warm(self) -> None:
+        """Starts one process, if there is none, so that the next file does not wait for it."""
+        if not self._processes:
+            self._start()
 
-    async def examine(self, *args: *_Arguments) -> Examined | MissingBytes:
-        """Calls `examine` in a process. A file that kills it has a problem instead of tags."""
-        pool = self._pool
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
-        except BrokenExecutor:
-            # All calls under way have failed with the one that killed it: each is tried again alone.
-            self._replace(pool)
-            async with self._alone:
-                return await self._examine_alone(*args)
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes."""
+        return [process.pid for process in self._processes]
 
-    def _replace(self, broken: Executor) -> None:
-        if self._pool is broken:
-            log.warning("a process that reads tags died; its work is done again")
-            self._pool = self._make(None)
-
-    async def _examine_alone(self, *args: *_Arguments) -> Examined | MissingBytes:
-        pool = self._make(1)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, examine, *args)
-        except BrokenExecutor:
-            _, _, size, ranges, _ = args
-            return Examined(fingerprint(size, ranges), None, "the process that read its tags died")
-        finally:
-            pool.shutdown(wait=False)
-
-    def close(self) -> None:
-        """Ends the processes. Waits for the calls under way."""
-        self._pool.shutdown(cancel_futures=True)
-
-
-class Analyser:
-    """Analyses files of any origin, many at a time.
-
-    Args:
-        parsers: The processes that parse.
-        limits: The rate limits of origins that have one.
-    """
-
-    def __init__(self, parsers: Parsers, limits: Mapping[OriginId, RateLimit] | None = None) -> None:
-        self._parsers = parsers
-        self._limits = {} if limits is None else limits
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
-
-    async def analyse_all(self, origin: Origin, files: Sequence[tuple[Stat, str]], take: Take, *, few: bool) -> None:
-        """Calls `take` with what each of the files is, in any order.
+    async def examine_files(
+        self,
+        folder: DiskFolder,
+        files: Sequence[FileOnDisk],
+        take: Callable[[FileOnDisk, Examined | Fault | None], None],
+    ) -> None:
+        """Examines files below a folder of this machine. Opens them as `open_within` does.
 
         Args:
-            origin: Where the files are.
-            files: The files with their roles.
-            take: Receives the results.
-            few: There are not many files, so a thread is done sooner than a process that must start first.
+            folder: Where they are.
+            files: The files.
+            take: Takes what each of them is, in any order. None: it must be read through its origin.
 
         Raises:
-            OriginFailed: The origin no longer answers.
+            MusicFSError: No parser process starts.
         """
-        folder = await origin.folder_on_disk() if isinstance(origin, OnDisk) and origin.id not in self._limits else None
+        left = len(files)
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
-        async def analyse(stat: Stat, role: str) -> None:
-            async with self._slots:
-                take(stat, await self.analyse(origin, stat, role, few=few))
-
-        async def analyse_on_disk(folder: DiskFolder, some: Sequence[tuple[Stat, str]]) -> None:
-            on_disk = [
-                FileOnDisk(stat.path, role, stat.size, stat.mtime_ns, stat.owner and stat.owner.uid)
-                for stat, role in some
-            ]
-            answers: Sequence[Examined | None]
+        def finish(file: FileOnDisk, answer: Answer) -> None:
+            nonlocal left
+            left -= 1
+            if done.done():
+                return
+            assert not isinstance(answer, MissingBytes)
             try:
-                if few:
-                    answers = await asyncio.to_thread(examine_files, folder, on_disk)
-                else:
-                    answers = await self._parsers.examine_files(folder, on_disk)
-            except Exception as error:  # caused by one of them: each is examined alone
-                log.debug("some files could not be examined together", exc_info=error)
-                answers = [None] * len(some)
-            for (stat, role), answer in zip(some, answers, strict=True):
-                if answer is None:
-                    await analyse(stat, role)
-                else:
-                    take(stat, _found(stat, role, answer))
+                take(file, answer)
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                if not left:
+                    done.set_result(None)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                if folder is not None:
-                    for start in range(0, len(files), _TOGETHER):
-                        group.create_task(analyse_on_disk(folder, files[start : start + _TOGETHER]))
-                else:
-                    for stat, role in files:
-                        group.create_task(analyse(stat, role))
-        except* Exception as failures:
-            raise first_of(failures) from None
+        if files:
+            jobs = [ParseJob(file, folder, lambda answer, file=file: finish(file, answer)) for file in files]  # type: ignore[misc]
+            await self._run(jobs, done)
 
-    async def analyse(self, origin: Origin, stat: Stat, role: str, *, few: bool = False) -> ScannedFile | None:
-        """What the file is, from ranges that the origin reads; None: it is gone or has changed since it was listed."""
-        replica = Replica.of(origin.id, stat)
-        gathered = Gathered.nothing(stat.size)
+    async def examine(self, file: FileToParse) -> Examined | MissingBytes | Fault:
+        """Examines a file whose bytes are here, once: the answer may be that other bytes are needed.
+
+        Raises:
+            MusicFSError: No parser process starts.
+        """
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def finish(answer: Answer) -> None:
+            if not done.done():
+                done.set_result(answer)
+
+        answer = await self._run([ParseJob(file, None, finish)], done)
+        assert isinstance(answer, Examined | MissingBytes | Fault)
+        return answer
+
+    def close(self) -> None:
+        """Kills the processes; calls under way are cancelled."""
+        for future in self._waiting:
+            future.cancel()
+        processes, self._processes = self._processes, []
+        for process in processes:
+            process.close()
+        self._threads.close()
+
+    async def _run(self, jobs: list[ParseJob], done: asyncio.Future[object]) -> object:
+        self._waiting.add(done)
+        self._queue += jobs
+        self._weight += sum(job.weight for job in jobs)
+        self._dispatch()
         try:
-            while True:
-                gathered.add(await self._read(origin, replica, gathered.wanted))
-                arguments = (stat.path, role, stat.size, gathered.ranges, gathered.give_up)
-                if few:
-                    answer = await asyncio.to_thread(examine, *arguments)
-                else:
-                    answer = await self._parsers.examine(*arguments)
-                if isinstance(answer, Examined):
-                    return _found(stat, role, answer)
-                gathered.wanted = [(answer.offset, answer.size)]
-        except ReplicaFailed:
-            return None
-        except MusicFSError:
+            return await done
+        except asyncio.CancelledError:
+            self._forget(jobs)
             raise
-        except Exception as error:
-            # Whatever one file causes must not end the scan of all the others.
-            log.warning(
-                "the file %.200r at origin %s is left out: %s: %.200s",
-                stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
-            )  # fmt: skip
-            log.debug("it could not be examined", exc_info=error)
-            return None
+        finally:
+            self._waiting.discard(done)
 
-    async def _read(self, origin: Origin, replica: Replica, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
-        if (limit := self._limits.get(origin.id)) is not None:
-            await limit.take(sum(max(0, min(size, replica.size - offset)) for offset, size in ranges))
-        if isinstance(origin, ReadsRanges) and len(ranges) > 1:
-            return await origin.read_ranges(replica, ranges)
-        return await asyncio.gather(*(origin.read(replica, offset, size) for offset, size in ranges))
+    def _forget(self, jobs: Sequence[ParseJob]) -> None:
+        """Takes the jobs of a caller that has gone out of the queue."""
+        gone = set(jobs)
+        self._queue = deque(job for job in self._queue if job not in gone)
+        self._weight = sum(job.weight for job in self._queue)
 
+    def _dispatch(self) -> None:
+        for process in self._processes:
+            process.wake()
+        wanted = min(self._size, -(-self._weight // _WORTH_A_PROCESS))
+        while self._queue and len(self._processes) < wanted and self._start():
+            pass
 
-def _found(stat: Stat, role: str, answer: Examined) -> ScannedFile:
-    return ScannedFile(stat, folder_of(stat.path, role), role, answer.fingerprint, answer.tags, answer.problem)
+    def _start(self) -> bool:
+        process = ParserProcess(self, self._threads, self._make_command)
+        try:
+            process.start()
+        except OSError as error:
+            log.warning("no process to read tags could be started: %s", error)
+            self._failed_starts = _MAX_FAILED_STARTS
+            self._give_up()
+            return False
+        self._processes.append(process)
+        return True
+
+    def _give_up(self) -> None:
+        if self._processes or self._failed_starts < _MAX_FAILED_STARTS:
+            return
+        self._failed_starts = 0
+        self._queue.clear()
+        self._weight = 0
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(MusicFSError("the processes that read tags do not start; see the log"))
+
+    # What a process asks of its owner
+
+    def take(self, weight: int) -> list[ParseJob]:
+        """Takes jobs out of the queue: at least one if there are any, else as many as the weight allows."""
+        jobs: list[ParseJob] = []
+        while self._queue and len(jobs) < MAX_FILES and (not jobs or self._queue[0].weight <= weight):
+            job = self._queue.popleft()
+            weight -= job.weight
+            self._weight -= job.weight
+            jobs.append(job)
+        return jobs
+
+    def put_back(self, jobs: Sequence[ParseJob]) -> None:
+        """Puts jobs back to the front of the queue."""
+        self._queue.extendleft(reversed(jobs))
+        self._weight += sum(job.weight for job in jobs)
+
+    def ended(self, process: ParserProcess) -> None:
+        """Replaces a process that has ended, if there is work."""
+        if process not in self._processes:
+            return
+        self._processes.remove(process)
+        self._failed_starts = 0 if process.is_ready else self._failed_starts + 1
+        self._give_up()
+        self._dispatch()

@@ -31,12 +31,11 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Scans an origin at and below the paths. quick, careful: see Scanner.scan."""
+    """Scans an origin at and below the paths. quick: see Scanner.scan."""
 
     origin: OriginId
     under: tuple[str, ...] = ("",)
     quick: bool = False
-    careful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

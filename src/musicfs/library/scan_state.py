@@ -53,13 +53,12 @@ class SeenReplicas:
 
 @dataclass(slots=True)
 class ScanState:
-    """One scan of `origin` at and below the paths `under`. reads: its files. quick, careful: see Scanner.scan."""
+    """One scan of `origin` at and below the paths `under`. reads: its files. quick: see Scanner.scan."""
 
     origin: Origin
     reads: ScanReads
     under: Sequence[str]
     quick: bool
-    careful: bool
     seen: SeenReplicas
     times: FolderTimes
     links: LeftOutLinks

@@ -19,7 +19,7 @@ from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished
-from musicfs.library.parse_pool import Analyser
+from musicfs.library.analyser import Analyser
 from musicfs.library.scan_observer import LibraryObserver
 from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 _BATCH_SECS = 0.1
 """After this time, files that a slow listing has returned are processed while the listing continues."""
-_FEW = 32
-"""Up to so many new files are parsed in a thread; more of them are worth the start of processes."""
 # More than this share of an origin gone at once is more likely an accident than a wish.
 _PLAUSIBLE_SHARE = 0.25
 _ALWAYS_PLAUSIBLE = 3
@@ -80,9 +78,7 @@ class Scanner:
         self._turn = asyncio.Lock()
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
 
-    async def scan(
-        self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, careful: bool = False
-    ) -> ScanFinished:
+    async def scan(self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
         """Scans the origin and publishes how it went. The origin's failures end the scan and are in the result.
 
         Args:
@@ -90,11 +86,10 @@ class Scanner:
             under: The paths at and below which it is scanned; by default all of it.
             quick: Skip folders whose time says that they hold the same files, where the origin reports folders' times.
                 Files that were rewritten in place are not found then.
-            careful: Parse no file in this process, however few there are.
         """
         async with self._turn:
             scan = ScanState(
-                origin, ScanReads(origin), under, quick, careful, SeenReplicas(self._catalog.newest_replica()),
+                origin, ScanReads(origin), under, quick, SeenReplicas(self._catalog.newest_replica()),
                 self._catalog.folder_times(origin.id), self._catalog.left_out_links(origin.id),
             )  # fmt: skip
             try:
@@ -164,12 +159,10 @@ class Scanner:
             async for batch in batches:
                 await self._keep_pace()
                 self._pick(scan, batch, fresh)
-                if scan.fresh > _FEW:  # a few wait for the end: there may be no more
-                    start()
-                    fresh = _Fresh([], set())
+                start()
+                fresh = _Fresh([], set())
                 while len(reading) > 1:
                     await self._finish(scan, reading)
-            start()
             while reading:
                 await self._finish(scan, reading)
         except (OriginFailed, ReplicaFailed):
@@ -216,8 +209,7 @@ class Scanner:
                 scan.unfinished.add(stat.path.rpartition("/")[0])
             self._publish(scan.progress())
 
-        few = scan.fresh <= _FEW and not scan.careful
-        await self._analyser.analyse_all(scan.reads, fresh.files, take, few=few)
+        await self._analyser.analyse_all(scan.reads, fresh.files, take)
 
     def _flush(self, scan: ScanState) -> None:
         found, added = scan.take_pending()

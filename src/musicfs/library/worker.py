@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,8 +25,9 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
 from musicfs.federation.ratelimit import RateLimit
+from musicfs.library.analyser import Analyser
 from musicfs.library.link import Link
-from musicfs.library.parse_pool import Analyser, Parsers
+from musicfs.library.parse_pool import Parsers
 from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 2000  # names in one message
 _PROGRESS_EVERY_SECS = 0.25
 _CLOSING_SECS = 1.0
-_ENDING_SECS = 2.0
 
 
 class Worker:
@@ -125,7 +124,7 @@ class Worker:
 
     async def _scan(self, asked: Scan) -> ScanFinished:
         id = asked.origin
-        scan = self._scanner.scan(self._origin(id), asked.under, quick=asked.quick, careful=asked.careful)
+        scan = self._scanner.scan(self._origin(id), asked.under, quick=asked.quick)
         task = asyncio.create_task(scan)
         self._scans.add((id, task))
         try:
@@ -181,6 +180,7 @@ async def _serve(end: socket, parsers: Parsers) -> None:
     inbox: asyncio.Queue[Setup | Request | None] = asyncio.Queue()
     link = Link(end, inbox.put_nowait, lambda: inbox.put_nowait(None))
     link.start()
+    parsers.warm()  # it starts while the catalogue is opened
     setup = await inbox.get()
     if not isinstance(setup, Setup):
         return
@@ -193,6 +193,7 @@ async def _serve(end: socket, parsers: Parsers) -> None:
             tasks.spawn(worker.carry_out(request), "a command of the library")
     finally:
         await tasks.aclose()
+        parsers.close()
         await worker.aclose()
 
 
@@ -203,13 +204,8 @@ def main(argv: Sequence[str] = sys.argv) -> None:
     # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = socket(fileno=int(argv[1]))
-    parsers = Parsers()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        asyncio.run(_serve(end, parsers))
-    # In a thread, and not at the interpreter's exit: neither a parser that takes long nor a thread that a hung origin
-    # holds may keep this process alive.
-    ending = threading.Thread(target=parsers.close, daemon=True)
-    ending.start()
-    ending.join(_ENDING_SECS)
+        asyncio.run(_serve(end, Parsers()))
+    # Not by the interpreter's exit, which a thread that a hung origin holds would keep from ending.
     sys.stderr.flush()
     os._exit(0)

@@ -14,6 +14,7 @@ from posixpath import abspath, isabs
 WORKING_FOLDER = "/"
 """The working folder of MusicFS's processes."""
 
+_NEEDED = frozenset(("LANG", "LD_LIBRARY_PATH", "MUSICFS_DUMPABLE", "PATH", "PYTHONHOME", "PYTHONPATH"))
 _PACKAGES = __file__.rpartition("/musicfs/")[0]
 
 
@@ -39,6 +40,11 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         if any(entries):
             made["PYTHONPATH"] = os.pathsep.join(filter(None, entries))
     return made
+
+
+def bare_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns only what an interpreter of ours needs of `environment`: neither passwords nor addresses of servers."""
+    return {name: value for name, value in environment(environ).items() if name in _NEEDED or name.startswith("LC_")}
 
 
 def _own(entry: str) -> str:

@@ -1,6 +1,6 @@
-"""What a parse process does: fingerprints and tags, from bytes that it receives or reads from a disk.
+"""What a parser finds out about one file: its fingerprint and its tags.
 
-It imports little on purpose: each of the processes imports it before its first file.
+It imports little on purpose: the library worker, which parses nothing, imports it for the values.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ import contextlib
 import json
 import os
 import stat
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from musicfs.model import DiskFolder, Fingerprint, stored_ns
-from musicfs.system import hardening
-from musicfs.system.linux import end_with_parent, open_within
+from musicfs.model import Fingerprint, stored_ns
 from musicfs.tags.fingerprint import fingerprint, sample_ranges
-from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
+from musicfs.tags.range_file import MAX_IN_ALL, NeedRange, RangeFile, TagsTooLarge, Unreadable
 from musicfs.tags.tags import read_tags
 
-# A file whose tags take more than this appears under its own name: no tag is worth its transfer.
-_MAX_BYTES = 64 * 1024 * 1024
+CPU_SECS = 2.0
+"""A file may take so much of a processor, in all passes."""
+MEMORY = 64 << 20
+"""Bytes that a file may take beyond what a parser has before it."""
+TOO_LARGE = f"its tags are larger than {MAX_IN_ALL >> 20} MiB"
+TOO_SLOW = f"its tags took more than {CPU_SECS:.0f} s to read"
+TOO_MUCH_MEMORY = f"its tags took more than {MEMORY >> 20} MiB of memory to read"
 _MAX_ROUNDS = 64
-_AHEAD = 4
-"""At most so many files are open at once."""
+_TOO_SCATTERED = f"its tags take more than {_MAX_ROUNDS} reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class MissingBytes:
-    """The bytes that the parser needs next."""
+    """The bytes that the parser needs next. cpu_secs: what it has used of a processor in this pass."""
 
     offset: int
     size: int
+    cpu_secs: float = 0.0
 
 
 class FileOnDisk(NamedTuple):
@@ -76,9 +78,12 @@ class Gathered:
                 self.ranges[offset] = data
         self.rounds += 1
 
-    @property
-    def give_up(self) -> bool:
-        return self.rounds > _MAX_ROUNDS or sum(map(len, self.ranges.values())) > _MAX_BYTES
+    def want(self, offset: int, size: int) -> str | None:
+        """Makes this the next read. Returns why it must not be made, or None."""
+        if sum(map(len, self.ranges.values())) + size > MAX_IN_ALL:
+            return TOO_LARGE
+        self.wanted = [(offset, size)]
+        return _TOO_SCATTERED if self.rounds >= _MAX_ROUNDS else None
 
 
 def dump_tags(tags: Mapping[str, object]) -> str:
@@ -86,7 +91,7 @@ def dump_tags(tags: Mapping[str, object]) -> str:
     return json.dumps(tags, separators=(",", ":"))
 
 
-def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool) -> Examined | MissingBytes:
+def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes]) -> Examined | MissingBytes:
     """Fingerprints a file and parses its tags.
 
     Args:
@@ -94,92 +99,61 @@ def examine(name: str, role: str, size: int, ranges: Mapping[int, bytes], give_u
         role: "audio", or "sidecar" for a file without tags.
         size: Of the file, in bytes.
         ranges: The bytes that are here: offset -> bytes.
-        give_up: Whether too many bytes are here already to read the tags.
+
+    Raises:
+        MemoryError: The process has no more memory.
     """
     try:
-        return _examine(fingerprint(size, ranges), name, role, size, ranges, give_up)
+        return _examine(fingerprint(size, ranges), name, role, size, ranges)
     except NeedRange as need:
         return MissingBytes(need.offset, need.size)
 
 
-def _examine(
-    identity: Fingerprint, name: str, role: str, size: int, ranges: Mapping[int, bytes], give_up: bool
-) -> Examined:
-    """Raises `NeedRange` for bytes that are not here."""
-    if role != "audio":
-        return Examined(identity, None, None)
-    if give_up:
-        return Examined(identity, None, "its tags are larger than can be read")
-    try:
-        tags = read_tags(RangeFile(size, ranges), name)
-    except Unreadable as error:
-        return Examined(identity, None, str(error))
-    return Examined(identity, dump_tags(tags.to_json()), None)
-
-
-def examine_files(folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
-    """Reads and examines files below a folder of this machine, so that no process sends their bytes to another.
+def examine_open(fd: int, file: FileOnDisk) -> Examined | None:
+    """Does what `examine` does for an open file, whose bytes it reads itself.
 
     Returns:
-        One result for each file. None: it can't be opened, is another version, or lies on another mount; reading it
-        through its origin finds out what that means.
+        What the file is. None: it is another version than was listed, or can't be read; reading it through its origin
+        finds out what that means.
     """
-    try:
-        root = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return [None] * len(files)
-    opened: deque[int | None] = deque()
-    following = iter(files)
-    found: list[Examined | None] = []
-    try:
-        for file in files:
-            # The kernel starts to read the next files, so that the disk never waits for their parsing.
-            while len(opened) < _AHEAD and (another := next(following, None)) is not None:
-                opened.append(_open(root, another, folder.through_links))
-            found.append(_examine_file(opened.popleft(), file))
-    finally:
-        for fd in (root, *opened):
-            if fd is not None:
-                os.close(fd)
-    return found
 
+    def fetch(offset: int, size: int) -> bytes:
+        with contextlib.suppress(OSError):
+            data = os.pread(fd, size, offset)
+            if len(data) == size:
+                return data
+        raise NeedRange(offset, size)  # which no tag parser swallows
 
-def _open(root: int, file: FileOnDisk, through_links: bool) -> int | None:
     try:
-        fd = open_within(root, file.path, through_links=through_links)
-    except (OSError, ValueError):
-        return None
-    with contextlib.suppress(OSError):  # of a pipe, say
-        for offset, size in sample_ranges(file.size):
-            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
-    return fd
-
-
-def _examine_file(fd: int | None, file: FileOnDisk) -> Examined | None:
-    """Examines an open file and closes it. None: see `examine_files`."""
-    if fd is None:
-        return None
-    try:
-        found = _examine_open(fd, file) if _is_version(fd, file) else None
+        if not _is_version(fd, file):
+            return None
+        ranges = {offset: fetch(offset, size) for offset, size in sample_ranges(file.size)}
+        found = _examine(fingerprint(file.size, ranges), file.path, file.role, file.size, ranges, fetch)
         return found if _is_version(fd, file) else None  # what was read until now is then of that version
-    except OSError:
+    except (OSError, NeedRange):
         return None
-    finally:
-        os.close(fd)
 
 
-def _examine_open(fd: int, file: FileOnDisk) -> Examined | None:
-    """None: the file is shorter than it was."""
-    gathered, identity = Gathered.nothing(file.size), None
-    while True:
-        gathered.add([os.pread(fd, size, offset) for offset, size in gathered.wanted])
-        try:
-            identity = identity or fingerprint(file.size, gathered.ranges)
-            return _examine(identity, file.path, file.role, file.size, gathered.ranges, gathered.give_up)
-        except NeedRange as need:
-            if identity is None:
-                return None
-            gathered.wanted = [(need.offset, need.size)]
+def _examine(
+    identity: Fingerprint,
+    name: str,
+    role: str,
+    size: int,
+    ranges: Mapping[int, bytes],
+    fetch: Callable[[int, int], bytes] | None = None,
+) -> Examined:
+    """Raises `NeedRange` for bytes that are not here, unless `fetch` can read them."""
+    if role != "audio":
+        return Examined(identity, None, None)
+    try:
+        tags = read_tags(RangeFile(size, ranges, fetch=fetch), name)
+    except TagsTooLarge:
+        return Examined(identity, None, TOO_LARGE)
+    except Unreadable as error:
+        return Examined(identity, None, str(error))
+    except MemoryError:
+        return Examined(identity, None, TOO_MUCH_MEMORY)
+    return Examined(identity, dump_tags(tags.to_json()), None)
 
 
 def _is_version(fd: int, file: FileOnDisk) -> bool:
@@ -187,13 +161,3 @@ def _is_version(fd: int, file: FileOnDisk) -> bool:
     version = about.st_size, stored_ns(about.st_mtime_ns)
     same_user = file.uid is None or about.st_uid == file.uid
     return stat.S_ISREG(about.st_mode) and version == (file.size, file.mtime_ns) and same_user
-
-
-def start_process(owner: int) -> None:
-    """Prepares a parse process: low priority, and it ends with the pool's owner (a process id), even if that is
-    killed."""
-    hardening.hide_memory()  # the environment may hold passwords
-    os.nice(5)
-    end_with_parent()
-    if os.getppid() != owner:
-        os._exit(0)

@@ -9,6 +9,8 @@ Tag parsers need a seekable file; a file at a remote origin is a few ranges of b
             return read_tags(RangeFile(size, ranges), name)
         except NeedRange as need:
             ranges[need.offset] = await origin.read(replica, need.offset, need.size)
+
+A caller that can read at once passes `fetch` instead, and no pass has to be made again.
 """
 
 from __future__ import annotations
@@ -16,17 +18,16 @@ from __future__ import annotations
 import errno
 import io
 from bisect import bisect_right
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping
 
 PAGE = 4096
 AHEAD = 64 * 1024
 """The least that one request covers; as large as the head and the tail that fingerprint.py samples."""
 MAX_AHEAD = 1024 * 1024
-MAX_AT_ONCE = 16 * 1024 * 1024
+MAX_IN_ALL = 4 * 1024 * 1024
+"""So many bytes of a file are read in all: no tag is worth more."""
+MAX_AT_ONCE = MAX_IN_ALL
 """No tag needs a larger read: its length is garbage."""
-MAX_IN_ALL = 32 * 1024 * 1024
-"""No request goes beyond so many bytes in all: no tag is worth more."""
 MAX_READS = 5_000
 """Bounds the time a parser spends on a file that sends it in circles."""
 
@@ -43,6 +44,10 @@ class NeedRange(BaseException):
         self.size = size
 
 
+class TagsTooLarge(BaseException):
+    """The tags take more bytes than may be read. Not an `Exception`, for the reason that `NeedRange` is none."""
+
+
 class Unreadable(Exception):
     """The file can't be parsed; the message is one sentence that says why."""
 
@@ -54,7 +59,8 @@ class Unreadable(Exception):
 class RangeFile(io.RawIOBase):
     """A read-only file of which some ranges are here. Reading anything else raises `NeedRange`.
 
-    It raises `OSError`, as a file would, for reads that no honest file leads to.
+    It raises `OSError`, as a file would, for reads that no honest file leads to, and `TagsTooLarge` for those that go
+    beyond `MAX_IN_ALL`.
 
     Args:
         size: Of the file, in bytes.
@@ -62,13 +68,23 @@ class RangeFile(io.RawIOBase):
         name: Of the file, for parsers that read it.
         ahead: How many bytes a request covers at least. After a long run of known bytes it covers more, so that a
             sequential reader needs few requests; 0 makes requests exact.
+        fetch: Reads exactly so many bytes at an offset; it is called instead of raising `NeedRange`.
     """
 
-    def __init__(self, size: int, ranges: Mapping[int, bytes], name: str = "", *, ahead: int = AHEAD) -> None:
+    def __init__(
+        self,
+        size: int,
+        ranges: Mapping[int, bytes],
+        name: str = "",
+        *,
+        ahead: int = AHEAD,
+        fetch: Callable[[int, int], bytes] | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.size = size
         self._ahead = ahead
+        self._fetch = fetch
         self._at = 0
         self._reads = 0
         self._starts: list[int] = []
@@ -129,8 +145,9 @@ class RangeFile(io.RawIOBase):
             return b""
         return self._gather(offset, end)
 
-    def _gather(self, at: int, end: int) -> bytes:
+    def _gather(self, start: int, end: int) -> bytes:
         pieces: list[memoryview] = []
+        at = start
         index = bisect_right(self._starts, at) - 1
         while index >= 0 and at < end:
             if index == len(self._starts) or not self._starts[index] <= at < self._ends[index]:
@@ -139,14 +156,28 @@ class RangeFile(io.RawIOBase):
             pieces.append(piece)
             at += len(piece)
             index += 1
-        if at < end:
-            self._request(at, end)
-        return b"".join(pieces)
+        if at == end:
+            return b"".join(pieces)
+        offset, size = self._missing(at, end)
+        if self._fetch is None:
+            raise NeedRange(offset, size)
+        self._add(offset, self._fetch(offset, size))
+        return self._gather(start, end)
 
-    def _request(self, start: int, end: int) -> NoReturn:
-        """Requests the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
+    def _add(self, offset: int, data: bytes) -> None:
+        """Adds a range as `_missing` asks for it: every range that it touches lies within it."""
+        first, last = bisect_right(self._starts, offset), bisect_right(self._starts, offset + len(data) - 1)
+        self._starts[first:last] = [offset]
+        self._ends[first:last] = [offset + len(data)]
+        self._data[first:last] = [memoryview(data)]
 
-        It is one request, though some bytes in between may be here: a round trip costs more than they do.
+    def _missing(self, start: int, end: int) -> tuple[int, int]:
+        """The (offset, size) of the unknown bytes from `start` on, up to `end` or somewhat further; `start` is unknown.
+
+        It is one range, though some bytes in between may be here: a round trip costs more than they do.
+
+        Raises:
+            TagsTooLarge: It would be more than may be read.
         """
         index = bisect_right(self._starts, start)  # the first range after `start`
         before = self._ends[index - 1] if index else 0
@@ -155,7 +186,10 @@ class RangeFile(io.RawIOBase):
             while last > index and self._ends[last - 1] == self._starts[last]:
                 last -= 1
             end = self._starts[last]
-        stop = end
+        left = MAX_IN_ALL - self.known
+        if end - start > left:
+            raise TagsTooLarge
+        exact, stop = start, end
         if self._ahead:
             ahead = min(max(self._run_before(start, index - 1), self._ahead), MAX_AHEAD)
             start = max(start // PAGE * PAGE, before)
@@ -166,9 +200,7 @@ class RangeFile(io.RawIOBase):
         following = bisect_right(self._starts, end - 1)
         if following < len(self._starts):
             stop = min(stop, self._starts[following])
-        if self.known + stop - start > MAX_IN_ALL:
-            raise OSError(errno.EFBIG, "too much of the file would have to be read")
-        raise NeedRange(start, stop - start)
+        return (start, stop - start) if stop - start <= left else (exact, end - exact)
 
     def _run_before(self, at: int, index: int) -> int:
         """How many bytes without a gap are known right before `at`; `index` is the last range before it."""

@@ -137,12 +137,14 @@ def read_tags(file: RangeFile, name: str) -> Tags:
     Raises:
         Unreadable: The file can't be parsed.
         NeedRange: Bytes that it needs are not here.
+        TagsTooLarge: It would need more bytes than may be read.
+        MemoryError: The process has no more memory.
     """
     from musicfs.tags import formats  # the parsers are slow to import, and a mount from its catalogue needs none
 
     try:
         return _tags(formats.read(file, split_extension(name)[1].lower()))
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,21 +14,52 @@ from musicfs.catalog.writer import Catalog
 from musicfs.config.kinds import open_origin
 from musicfs.config.models import OriginConfig, TreeConfig
 from musicfs.events import Event, ScanFinished
-from musicfs.library.parse_pool import Analyser, Parsers
+from musicfs.library.analyser import Analyser
+from musicfs.library.disk_files import open_files
+from musicfs.library.parse_process import Fault
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
-from musicfs.model import OriginId, OriginType
+from musicfs.model import DiskFolder, OriginId, OriginType
 from musicfs.origin import Origin
+from musicfs.tags.parse_messages import FileToParse
+from musicfs.tags.parser import Examined, FileOnDisk, MissingBytes, examine, examine_open
 from musicfs.tags.templates import Template
 
 
+class ParsingThreads:
+    """Stands in for the parser processes: the work is the same, and tests are quicker."""
+
+    async def examine_files(
+        self,
+        folder: DiskFolder,
+        files: Sequence[FileOnDisk],
+        take: Callable[[FileOnDisk, Examined | Fault | None], None],
+    ) -> None:
+        for file, found in zip(files, await asyncio.to_thread(examine_on_disk, folder, files), strict=True):
+            take(file, found)
+
+    async def examine(self, file: FileToParse) -> Examined | MissingBytes:
+        return await asyncio.to_thread(examine, file.name, file.role, file.size, file.ranges)
+
+
+def examine_on_disk(folder: DiskFolder, files: Sequence[FileOnDisk]) -> list[Examined | None]:
+    """Opens and examines files as the worker and its parsers do, in this process."""
+    found: list[Examined | None] = []
+    for file, fd in zip(files, open_files(folder, files), strict=True):
+        if fd is None:
+            found.append(None)
+            continue
+        try:
+            found.append(examine_open(fd, file))
+        finally:
+            os.close(fd)
+    return found
+
+
 class ScannedLibrary:
-    """One catalogue over local folders: `scan` them and look at `paths`.
+    """One catalogue over local folders: `scan` them and look at `paths`."""
 
-    Threads stand in for the worker processes: the work is the same and the tests are quicker.
-    """
-
-    def __init__(self, catalog: Catalog, view: TreeView, pool: Executor, template: str = TreeConfig().template) -> None:
+    def __init__(self, catalog: Catalog, view: TreeView, template: str = TreeConfig().template) -> None:
         self.catalog = catalog
         self.view = view
         self.builder = TreeBuilder(self.catalog, Template.parse(template))
@@ -37,7 +68,7 @@ class ScannedLibrary:
         self.scanner = Scanner(
             self.catalog,
             self.builder,
-            Analyser(Parsers(lambda size: pool)),
+            Analyser(ParsingThreads()),
             self.events.append,
             self.changes.append,
             lambda: asyncio.sleep(0),
@@ -109,9 +140,8 @@ def scanned_library(folder: Path, **options: str) -> Iterator[ScannedLibrary]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "catalog.sqlite"
     prepare_catalog(path)
-    with ThreadPoolExecutor(2) as pool:
-        library = ScannedLibrary(Catalog.open(path), TreeView.open(path), pool, **options)
-        try:
-            yield library
-        finally:
-            library.close()
+    library = ScannedLibrary(Catalog.open(path), TreeView.open(path), **options)
+    try:
+        yield library
+    finally:
+        library.close()
