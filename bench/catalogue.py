@@ -149,7 +149,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
         catalog.configure_origins({"music": 1})
         catalog.set_meta("template", template)
         found = [_found(root, LinkedTrack(number)) for number in range(count)]
-        TreeBuilder(catalog, Template.parse(template)).update(catalog.store("music", found))
+        TreeBuilder(catalog, Template.parse(template)).update(*catalog.store("music", found))
         catalog.scan_completed("music")
 
 

@@ -74,15 +74,14 @@ def _placed(text: str) -> None:
     tags = Tags("flac", "flac", title=text[:2000] or None, artist=text[:2000] or None, album=text[:2000] or None)
     path = "/".join(part[:60] for part in text[:4000].split("/") if part) or "a"
     files = [FolderFile(number, "a", f"{path}/{number}.flac", "audio", number, None) for number in range(3)]
-    homes = {each.content: Copy(each.content, "a", each.path, b"", each.replica, True, 0, 1, 1) for each in files}
-    FolderPlacer(Template.parse("$albumartist/$album ($year)/$track - $title.$format"), files, homes, {}).entries()
+    FolderPlacer(Template.parse("$albumartist/$album ($year)/$track - $title.$format"), files).entries({}, {})
     track_fields(tags, path, albumartist=None, year=None, disc_prefix=True)
 
 
 def _settled(text: str) -> None:
     names = [safe_component(text[start : start + 40]) for start in range(0, 4000, 20)]
     entries = [TreeEntry(n, "", name, name, False, name[:9], n) for n, name in enumerate(names)]
-    resolve_names(entries, {n: [Copy(n, "a", name, b"", n, True, 0, 1, 1)] for n, name in enumerate(names)}, names[:9])
+    resolve_names(entries, {n: [Copy(n, "a", name, n, True, 0)] for n, name in enumerate(names)}, names[:9])
 
 
 FUNCTIONS: dict[str, Callable[[str], object]] = {

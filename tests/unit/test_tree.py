@@ -24,7 +24,7 @@ def entry(content: int, name: str, key: str, *, disc_name: str = "", discs: bool
 
 
 def copy(content: int, origin: str = "a", path: str = "", *, reachable: bool = True, priority: int = 0) -> Copy:
-    return Copy(content, origin, path or f"p{content}", b"", content, reachable, priority, 1, 1)
+    return Copy(content, origin, path or f"p{content}", content, reachable, priority)
 
 
 def test_different_tracks_that_ask_for_one_name_get_different_names() -> None:

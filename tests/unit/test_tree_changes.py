@@ -56,7 +56,7 @@ class Changing:
             found = [scanned(path, content) for (at, path), content in files.items() if at == origin]
             if found:
                 with self._library.catalog.transaction():
-                    self._library.builder.update(self._library.catalog.store(origin, found))
+                    self._library.builder.update(*self._library.catalog.store(origin, found))
 
     def remove(self, origin: str, path: str) -> None:
         del self.files[origin, path]

@@ -18,6 +18,10 @@ class FolderFile(NamedTuple):
     tags: str | None
 
 
+BY_TAGS = "tags:"
+"""Starts the key of an entry that stands for all copies of its content, wherever they are."""
+
+
 class TreeEntry(NamedTuple):
     """Where one replica asks to appear in the tree; see `entries` in schema.sql."""
 
@@ -29,20 +33,29 @@ class TreeEntry(NamedTuple):
     key: str
     content: int
 
+    @property
+    def is_by_tags(self) -> bool:
+        """Whether this entry stands for all copies of its content."""
+        return self.key.startswith(BY_TAGS)
+
 
 class Copy(NamedTuple):
-    """One replica of a content, as ranking variants needs it."""
+    """One replica of a content, as choosing its place and ranking variants need it."""
 
     content: int
     origin: str
     path: str
-    folder: bytes
     replica: int
     reachable: bool
     priority: int
+
+
+class Copies(NamedTuple):
+    """What the copies of one content that have one owner share. mtime_ns: the oldest; size in bytes."""
+
     size: int
     mtime_ns: int
-    owner: Owner | None = None
+    owner: Owner | None
 
 
 NO_OWNER = (None, None, None)
@@ -96,10 +109,15 @@ class Compared(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """What a change of replicas touches: album folders, and directories of the tree."""
+    """What a change of replicas touches.
+
+    folders: album folders to place. dirs: directories of the tree to resolve. contents: what has other copies, or
+    copies with other owners, than before.
+    """
 
     folders: set[bytes]
     dirs: set[str]
+    contents: set[int]
 
 
 class ScannedFile(NamedTuple):

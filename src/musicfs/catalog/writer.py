@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from musicfs.catalog.copies import CopyReader, execute_in_chunks
 from musicfs.catalog.database import connect, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
+from musicfs.catalog.paths import find_inode
 from musicfs.catalog.predecessors import record_predecessor
 from musicfs.catalog.rows import (
+    BY_TAGS,
     NO_OWNER,
     Compared,
-    Copy,
     FileRow,
     FolderFile,
     FreshFile,
@@ -25,10 +27,8 @@ from musicfs.catalog.rows import (
     Touched,
     TreeEntry,
 )
-from musicfs.model import OriginId, Owner, Replica, Stat, decode_path, encode_path
+from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.system.sqlite import transaction
-
-_CHUNK = 500  # values bound in one statement; SQLite's own limit is far higher, its planner likes it small
 
 _ENTRY = ", ".join(TreeEntry._fields)
 
@@ -54,11 +54,7 @@ class Catalog:
             yield
 
     def _many(self, sql: str, values: Iterable[object]) -> Iterator[tuple]:  # type: ignore[type-arg]
-        """Runs `sql`, which has `IN (%s)`, over `values` in chunks."""
-        rest = list(values)
-        for start in range(0, len(rest), _CHUNK):
-            chunk = rest[start : start + _CHUNK]
-            yield from self._db.execute(sql % ",".join("?" * len(chunk)), chunk)
+        return execute_in_chunks(self._db, sql, values)
 
     # meta
 
@@ -168,17 +164,14 @@ class Catalog:
                 changed.add(path)
         return Compared([FreshFile(stat, path in changed) for path, stat in stats.items()], known, owners)
 
-    def set_owners(self, owners: Sequence[OwnerChange]) -> set[str]:
-        """Records the owners of replicas. Returns the directories of the tree that show them."""
+    def set_owners(self, owners: Sequence[OwnerChange]) -> Touched:
+        """Records the owners of replicas."""
         self._db.executemany(
             "UPDATE replicas SET uid = ?, gid = ?, mode = ? WHERE id = ?",
             ((*(owner or NO_OWNER), number) for number, owner in owners),
         )
-        rows = self._many(
-            "SELECT DISTINCT e.dir FROM replicas r JOIN entries e ON e.content = r.content WHERE r.id IN (%s)",
-            [number for number, _ in owners],
-        )
-        return {dir for (dir,) in rows}
+        rows = self._many("SELECT content FROM replicas WHERE id IN (%s)", [number for number, _ in owners])
+        return Touched(set(), set(), {content for (content,) in rows})
 
     def _origin(self, origin: str) -> int:
         return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
@@ -188,13 +181,14 @@ class Catalog:
             self._db.execute("SELECT count(*) FROM replicas WHERE origin = ?", (self._origin(origin),)).fetchone()[0]
         )
 
-    def store(self, origin: str, found: Sequence[ScannedFile]) -> set[bytes]:
-        """Adds or replaces what a scan found. Returns the album folders that this touches."""
+    def store(self, origin: str, found: Sequence[ScannedFile]) -> Touched:
+        """Adds or replaces what a scan found."""
         number = self._origin(origin)
         paths = [encode_path(item.stat.path) for item in found]
         sql = f"SELECT path, content FROM replicas WHERE origin = {number} AND path IN (%s)"
         replaced: dict[bytes, int] = dict(self._many(sql, paths))
-        folders: set[bytes] = self._folders_of_contents(set(replaced.values()))
+        folders: set[bytes] = set()
+        contents = set(replaced.values())
         for item in found:
             path, folder = encode_path(item.stat.path), encode_path(item.folder)
             content = self._content(item)
@@ -213,7 +207,8 @@ class Catalog:
                 ),
             )  # fmt: skip
             folders.add(folder)
-        return folders
+            contents.add(content)
+        return Touched(folders, self._dirs_by_tags(set(replaced.values())), contents)
 
     def _content(self, item: ScannedFile) -> int:
         row = self._db.execute("SELECT id FROM contents WHERE fingerprint = ?", (item.fingerprint,)).fetchone()
@@ -263,24 +258,33 @@ class Catalog:
 
     def remove_replicas(self, numbers: Sequence[int]) -> Touched:
         """Removes replicas and their entries."""
-        contents = {row[0] for row in self._many("SELECT content FROM replicas WHERE id IN (%s)", numbers)}
-        folders = self._folders_of_contents(contents)
-        dirs = {row[0] for row in self._many("SELECT dir FROM entries WHERE replica IN (%s)", numbers)}
+        rows = list(self._many("SELECT content, folder FROM replicas WHERE id IN (%s)", numbers))
+        contents = {row[0] for row in rows}
+        entries = list(self._many(f"SELECT {_ENTRY} FROM entries WHERE replica IN (%s)", numbers))
+        placed = {entry.content for entry in map(TreeEntry._make, entries) if entry.is_by_tags}
+        folders = {row[1] for row in rows} | self.folders_of_contents(placed)
+        dirs = {TreeEntry(*entry).dir for entry in entries} | self._dirs_by_tags(contents)
         for table, column in (("entries", "replica"), ("replicas", "id")):
             list(self._many(f"DELETE FROM {table} WHERE {column} IN (%s)", numbers))
-        return Touched(folders, dirs)
+        return Touched(folders, dirs, contents)
 
     # folders and entries
 
-    def _folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
-        """Every album folder with a copy of one of the contents: when one copy changes, another may place it."""
+    def folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
+        """Every album folder with a copy of one of the contents."""
         return {row[0] for row in self._many("SELECT DISTINCT folder FROM replicas WHERE content IN (%s)", contents)}
+
+    def _dirs_by_tags(self, contents: Iterable[int]) -> set[str]:
+        """The directories of the tree in which one entry stands for all copies of one of the contents."""
+        sql = f"SELECT DISTINCT dir FROM entries WHERE content IN (%s) AND key GLOB '{BY_TAGS}*'"
+        return {row[0] for row in self._many(sql, contents)}
 
     def folders_of(self, origins: Iterable[str]) -> set[bytes]:
         """Every album folder with a copy of something that one of the origins holds."""
+        # Each content once: thousands of copies of one content at both sides of a join would meet each other.
         sql = (
-            "SELECT DISTINCT c.folder FROM origins o JOIN replicas r ON r.origin = o.num"
-            " JOIN replicas c ON c.content = r.content WHERE o.id IN (%s)"
+            "SELECT DISTINCT folder FROM replicas WHERE content IN (SELECT DISTINCT r.content FROM origins o"
+            " JOIN replicas r ON r.origin = o.num WHERE o.id IN (%s))"
         )
         return {row[0] for row in self._many(sql, origins)}
 
@@ -297,24 +301,8 @@ class Catalog:
         )
         return [FolderFile(r[0], r[1], decode_path(r[2]), r[3], r[4], r[5]) for r in rows]
 
-    def copies(self, contents: Iterable[int]) -> dict[int, list[Copy]]:
-        """The replicas of each content at the origins that are configured now, ordered by path and origin."""
-        found: dict[int, list[Copy]] = {}
-        rows = self._many(
-            "SELECT r.content, o.id, r.path, r.folder, r.id, o.reachable, o.priority, r.size, r.mtime_ns,"
-            " r.uid, r.gid, r.mode FROM replicas r JOIN origins o ON o.num = r.origin"
-            " WHERE o.enabled = 1 AND r.content IN (%s)",
-            contents,
-        )
-        for content, origin, path, folder, replica, reachable, priority, size, mtime, *its in rows:
-            owner = None if its[2] is None else Owner(*its)
-            copy = Copy(
-                content, origin, decode_path(path), folder, replica, bool(reachable), priority, size, mtime, owner
-            )
-            found.setdefault(content, []).append(copy)
-        for copies in found.values():
-            copies.sort(key=lambda c: (c.path, c.origin))
-        return found
+    def copies(self) -> CopyReader:
+        return CopyReader(self._db)
 
     def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[TreeEntry]]:
         found: dict[int, list[TreeEntry]] = {}
@@ -386,12 +374,28 @@ class Catalog:
         row = self._db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
         return row[0], row[1]
 
+    def find_directory(self, path: str) -> int | None:
+        """The inode number of the directory that is shown at the path; None: there is none."""
+        return find_inode(self._db, path)
+
+    def dirs_of(self, content: int) -> Iterator[str]:
+        """The directories of the tree in which the content asks to be."""
+        return (dir for (dir,) in self._db.execute("SELECT dir FROM entries WHERE content = ?", (content,)))
+
+    def shape_in(self, parent: int, content: int) -> Shape | None:
+        """The node of the content in the directory `parent`; None: it has none."""
+        row = self._db.execute(
+            "SELECT shown, size, mtime_ns, uid, gid, mode FROM nodes WHERE parent = ? AND content = ?",
+            (parent, content),
+        ).fetchone()
+        return Shape(bool(row[0]), *row[1:]) if row else None
+
     def is_empty(self, ino: int) -> bool:
         return self._db.execute("SELECT 1 FROM nodes WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
 
     def dirs_with_variants(self) -> set[str]:
         """The directories of the tree in which some track has several contents."""
         rows = self._db.execute(
-            "SELECT DISTINCT e.dir FROM nodes n JOIN entries e ON e.content = n.content WHERE n.shown = 0"
+            "SELECT DISTINCT dir FROM entries WHERE content IN (SELECT content FROM nodes WHERE shown = 0)"
         )
         return {row[0] for row in rows}

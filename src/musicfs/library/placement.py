@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from musicfs.catalog.database import storable
-from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
+from musicfs.catalog.rows import BY_TAGS, FolderFile, TreeEntry
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Template, album_folder, disc_from_folder, track_fields
@@ -94,59 +94,60 @@ def _is_tagged(tags: Tags) -> bool:
     return bool(tags.title and (tags.artist or tags.albumartist or tags.album))
 
 
-@dataclass(frozen=True, slots=True)
+def _tags_of(file: FolderFile) -> Tags:
+    assert file.tags is not None
+    tags = Tags.from_json(json.loads(file.tags))
+    return tags if tags.disc is not None else replace(tags, disc=disc_from_folder(file.path))
+
+
 class FolderPlacer:
     """Makes the entries of one album folder.
 
     Attributes:
-        template: How paths in the tree are made.
-        files: The folder's replicas.
-        homes: The first copy by path of each content of the folder. It alone places a tagged content.
-        elsewhere: Entries that other folders made for contents of this one.
+        placed_once: The contents that one copy places for all copies in all folders: tracks with tags.
     """
 
-    template: Template
-    files: Sequence[FolderFile]
-    homes: Mapping[int, Copy]
-    elsewhere: Mapping[int, Sequence[TreeEntry]]
+    def __init__(self, template: Template, files: Sequence[FolderFile]) -> None:
+        """template: how paths in the tree are made. files: the folder's replicas."""
+        self._template = template
+        self._files = files
+        self._tags = {f.content: _tags_of(f) for f in files if f.role == "audio" and f.tags is not None}
+        self.placed_once = {
+            content for content, tags in self._tags.items() if not template.uses("path") and _is_tagged(tags)
+        }
 
-    def entries(self) -> set[TreeEntry]:
-        tags = {f.content: self._tags(f) for f in self.files if f.role == "audio" and f.tags is not None}
-        albums = _albums(tags)
+    def entries(self, homes: Mapping[int, int], elsewhere: Mapping[int, Sequence[TreeEntry]]) -> set[TreeEntry]:
+        """The folder's entries.
+
+        Args:
+            homes: The replica that places each content of `placed_once`: the first one by path.
+            elsewhere: The entries that other folders made for contents of `placed_once`.
+        """
+        albums = _albums(self._tags)
         tracks: dict[FolderFile, TreeEntry] = {}
-        for file in self.files:
-            if file.role == "audio":
-                entry = self._track(file, tags.get(file.content), albums)
-                if entry is not None:
-                    tracks[file] = entry
-        sidecars = [f for f in self.files if f.role != "audio"]
-        return {*tracks.values(), *self._sidecars(sidecars, tracks)}
+        for file in self._files:
+            if file.role == "audio" and homes.get(file.content, file.replica) == file.replica:
+                tracks[file] = self._track(file, albums)
+        sidecars = [f for f in self._files if f.role != "audio"]
+        return {*tracks.values(), *self._sidecars(sidecars, tracks, elsewhere)}
 
-    def _tags(self, file: FolderFile) -> Tags:
-        assert file.tags is not None
-        tags = Tags.from_json(json.loads(file.tags))
-        if tags.disc is None:
-            tags = replace(tags, disc=disc_from_folder(file.path))
-        return tags
-
-    def _track(self, file: FolderFile, tags: Tags | None, albums: Mapping[str, _AlbumTags]) -> TreeEntry | None:
-        if self.template.uses("path"):
+    def _track(self, file: FolderFile, albums: Mapping[str, _AlbumTags]) -> TreeEntry:
+        tags = self._tags.get(file.content)
+        if self._template.uses("path"):
             return self._by_path(file, tags)
-        if tags is None or not _is_tagged(tags):
+        if tags is None or file.content not in self.placed_once:
             return self._untagged(file, tags)
-        if self.homes[file.content].replica != file.replica:
-            return None
         album = albums.get(fold(tags.album or ""), _AlbumTags(None, tags.year))
         artist = tags.albumartist or (VARIOUS_ARTISTS if tags.compilation else album.artist)
         fields, disc_fields = (
             track_fields(tags, file.path, albumartist=artist, year=album.year, disc_prefix=several)
-            for several in (False, not self.template.uses("disc"))
+            for several in (False, not self._template.uses("disc"))
         )
-        parts = self.template.render(fields)
+        parts = self._template.render(fields)
         # Rendering is half of what placing costs, and most tracks name no disc.
-        disc_parts = parts if disc_fields == fields else self.template.render(disc_fields)
+        disc_parts = parts if disc_fields == fields else self._template.render(disc_fields)
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
-        key = "tags:" + storable("\0".join(fold(str(value or "")) for value in identity))
+        key = BY_TAGS + storable("\0".join(fold(str(value or "")) for value in identity))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
@@ -160,20 +161,25 @@ class FolderPlacer:
 
     def _render(self, file: FolderFile, tags: Tags | None) -> tuple[str, ...]:
         known = tags or Tags.unknown(file.path)
-        return self.template.render(track_fields(known, file.path, albumartist=None, year=None, disc_prefix=False))
+        return self._template.render(track_fields(known, file.path, albumartist=None, year=None, disc_prefix=False))
 
     @staticmethod
     def _plain(file: FolderFile, dir: str, name: str) -> TreeEntry:
         return TreeEntry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
 
-    def _sidecars(self, sidecars: Sequence[FolderFile], tracks: Mapping[FolderFile, TreeEntry]) -> Iterable[TreeEntry]:
+    def _sidecars(
+        self,
+        sidecars: Sequence[FolderFile],
+        tracks: Mapping[FolderFile, TreeEntry],
+        elsewhere: Mapping[int, Sequence[TreeEntry]],
+    ) -> Iterable[TreeEntry]:
         if not sidecars:
             return
         beside: dict[str, list[TreeEntry]] = {}
         by_stem: dict[tuple[str, str], TreeEntry] = {}
-        for file in self.files:
+        for file in self._files:
             if file.role == "audio":
-                for entry in [tracks[file]] if file in tracks else self.elsewhere.get(file.content, ()):
+                for entry in [tracks[file]] if file in tracks else elsewhere.get(file.content, ()):
                     path = PurePosixPath(file.path)
                     beside.setdefault(str(path.parent), []).append(entry)
                     by_stem.setdefault((str(path.parent), fold(path.stem)), entry)
@@ -186,7 +192,7 @@ class FolderPlacer:
         beside: Mapping[str, Sequence[TreeEntry]],
         by_stem: Mapping[tuple[str, str], TreeEntry],
     ) -> Iterable[TreeEntry]:
-        if self.template.uses("path"):
+        if self._template.uses("path"):
             yield self._by_path(file, None)
             return
         path = PurePosixPath(file.path)

@@ -79,6 +79,8 @@ class ScanState:
     """What was read and is not in the catalogue yet."""
     pending_added: int = 0
     """Of these, how many are new."""
+    placed: int = 0
+    """How many files the last commit placed in the tree."""
     unfinished: set[str] = field(default_factory=set)
     """Folders with files that could not be read, or that could not be listed."""
     problems: dict[str, Problem] = field(default_factory=dict)

@@ -32,6 +32,9 @@ from musicfs.tags.tags import role_of
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+_PLACED_PER_FILE = 4
+"""A commit waits for one new file for so many that the commit before had to place: what placing costs stays in
+proportion to the new files, also in a folder of thousands, which every commit places as a whole."""
 _BATCH_SECS = 0.1
 """After this time, files that a slow listing has returned are processed while the listing continues."""
 # More than this share of an origin gone at once is more likely an accident than a wish.
@@ -177,7 +180,7 @@ class Scanner:
         """Waits for the first batch, and commits once that is worth it."""
         await reading[0]
         reading.popleft()
-        if len(scan.pending) >= _BATCH:
+        if len(scan.pending) >= max(_BATCH, scan.placed // _PLACED_PER_FILE):
             await asyncio.sleep(0)  # the next batch starts before a commit keeps this thread
             self._flush(scan)
 
@@ -189,7 +192,7 @@ class Scanner:
         scan.seen.add(compared.known)
         if compared.owners:
             with self._catalog.transaction():
-                changes = self._builder.update((), self._catalog.set_owners(compared.owners))
+                changes = self._builder.update(*self._catalog.set_owners(compared.owners))
             self._announce(changes)
         for stat, is_changed in compared.fresh:
             fresh.files.append((stat, roles[stat.path]))
@@ -215,27 +218,30 @@ class Scanner:
         found, added = scan.take_pending()
         if not found:
             return
-        stored = self._store(scan.origin, found)
+        scan.placed = 0
+        stored = self._store(scan, found)
         added = max(added - (len(found) - stored), 0)
         self._publish(FilesChanged(scan.origin.id, added, stored - added, 0))
 
-    def _store(self, origin: Origin, found: Sequence[ScannedFile]) -> int:
+    def _store(self, scan: ScanState, found: Sequence[ScannedFile]) -> int:
         """Stores the files, without those that the catalogue refuses. Returns how many were stored."""
+        origin = scan.origin
         try:
             with self._catalog.transaction():
-                changes = self._builder.update(self._catalog.store(origin.id, found))
+                changes = self._builder.update(*self._catalog.store(origin.id, found))
         except Exception as error:
             if not is_of_values(error):
                 raise
             if len(found) > 1:
                 half = len(found) // 2
-                return self._store(origin, found[:half]) + self._store(origin, found[half:])
+                return self._store(scan, found[:half]) + self._store(scan, found[half:])
             log.warning(
                 "the file %.200r at origin %s is left out: %s: %.200s",
                 found[0].stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
             )  # fmt: skip
             log.debug("it could not be stored", exc_info=error)
             return 0
+        scan.placed += changes.placed
         self._announce(changes)
         return len(found)
 

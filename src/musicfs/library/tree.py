@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 from blake3 import blake3
 
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copy, Shape, Touched, TreeEntry
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copies, Copy, Shape, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
 from musicfs.model import Owner, encode_path
@@ -46,6 +46,9 @@ class TreeChanges:
     owners: set[int] = field(default_factory=set)
     """Files whose owner changed, or who may read them."""
 
+    placed: int = 0
+    """How many files were placed for these changes: what they cost."""
+
     def __bool__(self) -> bool:
         return bool(self.entries or self.owners)
 
@@ -71,13 +74,13 @@ def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) 
     return sorted((track, sorted(contents)) for track, contents in tracks.items())
 
 
-def _shape(shown: bool, copies: Sequence[Copy]) -> Shape:
-    """The node of a content with these copies."""
-    owners = [copy.owner for copy in copies if copy.owner is not None]
-    shape = Shape(shown, copies[0].size, min(copy.mtime_ns for copy in copies))
+def _shape(shown: bool, copies: Sequence[Copies]) -> Shape:
+    """The node of a content whose copies these are, by owner."""
+    owners = [some.owner for some in copies if some.owner is not None]
+    shape = Shape(shown, copies[0].size, min(some.mtime_ns for some in copies))
     if not owners:
         return shape
-    uid, gid, mode = max(owners, key=_width)
+    uid, gid, mode = min(owners, key=lambda owner: (*(not may for may in _width(owner)), owner.uid, owner.gid))
     without = ALSO_WITHOUT_OWNER if len(owners) < len(copies) else 0
     return shape._replace(uid=uid, gid=gid, mode=mode | without)
 
@@ -155,17 +158,26 @@ class TreeBuilder:
     def __init__(self, catalog: Catalog, template: Template) -> None:
         self._catalog = catalog
         self._template = template
+        self._copies = catalog.copies()
         self._again: set[str] = set()  # directories some of whose files gave way to directories
 
-    def update(self, folders: Iterable[bytes], dirs: Iterable[str] = ()) -> TreeChanges:
-        """Places the album folders, and resolves `dirs` and every directory that this touches."""
+    def update(self, folders: Iterable[bytes], dirs: Iterable[str] = (), contents: Collection[int] = ()) -> TreeChanges:
+        """Places album folders, and resolves every directory of the tree that this touches.
+
+        Args:
+            folders: What is placed.
+            dirs: Directories that are resolved in any case.
+            contents: What has other copies, or copies with other owners, than before.
+        """
+        self._copies = self._catalog.copies()
         dirty = set(dirs)
         queue = set(folders)
+        changes = TreeChanges()
         while queue:  # it ends: where a folder's tracks belong does not depend on other folders' entries
-            touched = self._place(queue.pop())
+            touched = self._place(queue.pop(), changes)
             dirty |= touched.dirs
             queue |= touched.folders
-        changes = TreeChanges()
+        dirty |= self._outdated(contents, dirty)
         while dirty:
             self._again.clear()
             for dir in sorted(dirty):
@@ -173,42 +185,61 @@ class TreeBuilder:
             dirty = set(self._again)
         return changes
 
-    def _place(self, folder: bytes) -> Touched:
+    def _place(self, folder: bytes, changes: TreeChanges) -> Touched:
         """Renews the folder's entries. Returns other folders to place, and the directories to resolve."""
         files = self._catalog.folder_files(folder)
-        contents = {f.content for f in files}
-        copies = self._catalog.copies(contents)
-        homes = {content: found[0] for content, found in copies.items()}
-        placed = self._catalog.entries_of_contents(contents)
+        changes.placed += len(files)
+        placer = FolderPlacer(self._template, files)
+        homes = {content: found[0].replica for content, found in self._copies.first(placer.placed_once).items()}
         own = {f.replica for f in files}
-        elsewhere = {c: [e for e in found if e.replica not in own] for c, found in placed.items()}
-        new = FolderPlacer(self._template, files, homes, elsewhere).entries()
+        foreign = self._catalog.entries_of_contents(c for c, replica in homes.items() if replica not in own)
+        elsewhere = {c: [e for e in found if e.replica not in own] for c, found in foreign.items()}
+        new = placer.entries(homes, elsewhere)
         old = self._catalog.entries_of_folder(folder)
         self._catalog.replace_entries(old - new, new - old)
         # A track that moves leaves the place that its other copies gave it, and takes the files beside them along.
-        moved = {e.content for e in old ^ new} & {f.content for f in files if f.role == "audio"}
-        others = {copy.folder for content in moved for copy in copies[content]} - {folder}
+        moved = {e.content for e in old ^ new if e.is_by_tags}
         # A place that another copy asks for must be resolved too: the variants' ranks may have changed.
-        dirs = {e.dir for e in old ^ new} | {e.dir for c in contents for e in placed.get(c, ())}
-        return Touched(others, dirs | {e.dir for e in new})
+        dirs = {e.dir for e in (*old, *new, *chain.from_iterable(elsewhere.values()))}
+        return Touched(self._catalog.folders_of_contents(moved) - {folder}, dirs, set())
+
+    def _outdated(self, contents: Collection[int], dirty: Collection[str]) -> set[str]:
+        """The directories where nodes of these contents have the size, time or owner of copies that have changed.
+
+        All nodes of a content have the same: one that is not resolved anyway shows whether they are right.
+        """
+        self._copies.load_owners(contents)
+        outdated: set[str] = set()
+        for content in contents:
+            copies = self._copies.by_owner(content)
+            clean = next((dir for dir in self._catalog.dirs_of(content) if dir not in dirty), None) if copies else None
+            parent = self._catalog.find_directory(clean) if clean is not None else None
+            before = self._catalog.shape_in(parent, content) if parent is not None else None
+            if before is not None and before != _shape(before.shown, copies):
+                outdated.update(self._catalog.dirs_of(content))
+        return outdated
 
     def _resolve(self, dir: str, changes: TreeChanges) -> None:
         entries = self._catalog.entries_of_dir(dir)
-        copies = self._catalog.copies({e.content for e in entries})
+        copies = self._copies_of(entries)
         entries = [e for e in entries if e.content in copies]
         ino = self._directory(dir, create=bool(entries), changes=changes)
         if ino is None:
             return
         names = resolve_names(entries, copies, self._catalog.directory_names(ino))
-        self._write(ino, names, copies, changes)
+        self._copies.load_owners(copies)
+        self._write(ino, names, changes)
         self._prune(ino, changes)
 
-    def _write(
-        self, parent: int, names: Sequence[Shown], copies: Mapping[int, Sequence[Copy]], changes: TreeChanges
-    ) -> None:
+    def _copies_of(self, entries: Sequence[TreeEntry]) -> dict[int, list[Copy]]:
+        """The copies that the entries stand for, by content: all copies of a track, else the replica that asks."""
+        copies = self._copies.at(e.replica for e in entries if not e.is_by_tags)
+        return copies | self._copies.first({e.content for e in entries if e.is_by_tags})
+
+    def _write(self, parent: int, names: Sequence[Shown], changes: TreeChanges) -> None:
         rows = {(row.name, row.content): row for row in self._catalog.file_rows(parent)}
         wanted = {
-            (item.name, content): _shape(rank == 0, copies[content])
+            (item.name, content): _shape(rank == 0, self._copies.by_owner(content))
             for item in names
             for rank, content in enumerate(item.contents)
         }
