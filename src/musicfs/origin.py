@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -200,6 +201,31 @@ class SkipsFolders(Protocol):
 
         `tell` gets a folder after the folder above it, with the time that the folder had before it is listed.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FolderIdentity:
+    """Where an origin's root really is, in names that do not depend on how the configuration writes it.
+
+    root: names of the root. above: names of the folders above it. A name is the same for the same folder, such as
+    "disk:64769:1234567", or a server's key and a real path.
+    """
+
+    root: frozenset[str] = frozenset()
+    above: frozenset[str] = frozenset()
+
+    def overlaps(self, other: FolderIdentity) -> bool:
+        """Whether one of the two folders is the other, or lies below it."""
+        return not self.root.isdisjoint(other.root | other.above) or not other.root.isdisjoint(self.above)
+
+
+@runtime_checkable
+class KnowsItsFolder(Protocol):
+    """Optional, for an origin whose folder has a name that does not depend on the way to it."""
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Returns what the root really is. Raises `OriginFailed`."""
         ...
 
 

@@ -26,7 +26,7 @@ from musicfs.origins.nfs.settings import NfsSettings
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
 from musicfs.testing.observed_contract import ObservedContract
-from musicfs.testing.origin_contract import OriginContract, listing, replica
+from musicfs.testing.origin_contract import OriginContract, identity, listing, replica
 from tests.support.servers.ganesha import Ganesha
 from tests.support.servers.process import HOST
 
@@ -400,3 +400,13 @@ def test_urls_that_name_no_export_are_refused_with_the_remedy(url: str) -> None:
     with pytest.raises(UsageError) as refused:
         origin_from_argument(url, [])
     assert "secret" not in str(refused.value)
+
+
+async def test_the_export_is_the_same_by_every_name_of_the_server(env: NfsEnv) -> None:
+    env.write("Ada/a.flac", b"a")
+    env.write("B/b.flac", b"b")
+    whole = await identity(await env.open())
+    for other in ({"host": "localhost"}, {"export": f"{env.root}/Ada"}):
+        assert whole.overlaps(await identity(await env.open(False, **other)))
+    ada, b = [await identity(await env.open(False, export=f"{env.root}/{name}")) for name in ("Ada", "B")]
+    assert not ada.overlaps(b)

@@ -19,7 +19,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND
 from musicfs.origins.s3.driver import S3Origin
-from musicfs.testing.origin_contract import OriginContract, listing, replica
+from musicfs.testing.origin_contract import OriginContract, identity, listing, replica
 from tests.support.library import scanned_library
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
 
@@ -333,3 +333,12 @@ async def test_a_server_without_tls_is_not_spoken_to_in_clear_text(env: S3Env) -
     with pytest.raises(OriginFailed) as failed:
         await origin.health()
     assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+async def test_a_prefix_lies_in_its_bucket(env: S3Env) -> None:
+    env.write("Ada/a.flac", b"a")
+    whole = await identity(await env.open())
+    ada = await identity(await env.open(False, prefix="Ada"))
+    assert whole.overlaps(ada)
+    assert not ada.overlaps(await identity(await env.open(False, prefix="B")))
+    assert not whole.overlaps(await identity(await env.open(False, bucket="other")))

@@ -15,12 +15,13 @@ from musicfs.config.load import check_paths, origin_from_argument
 from musicfs.config.models import Config, OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import OriginType
+from musicfs.origins import folder_identity
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.sftp.driver import SftpOrigin
 from musicfs.origins.sftp.settings import SftpSettings, remote_path
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
-from musicfs.testing.origin_contract import OriginContract, listing, replica
+from musicfs.testing.origin_contract import OriginContract, identity, listing, replica
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.sshd import Sshd, make_key, open_folder, run_tool, sshd
 
@@ -375,3 +376,27 @@ async def test_a_root_that_is_a_file_is_unreachable(env: SftpEnv) -> None:
     env.remove_root()
     env.root.write_bytes(b"x")
     assert "not a folder" in str(await refused(env))
+
+
+async def test_the_folder_is_the_same_on_every_way_to_it(env: SftpEnv) -> None:
+    env.write("Ada/a.flac", b"a")
+    (env.root / "way").symlink_to(env.root)
+    whole = await identity(await env.open())
+    for path, overlaps in ((env.root / "way", True), (env.root / "Ada", True), (env.root.parent, True)):
+        other = await identity(await env.open(False, path=str(path)))
+        assert whole.overlaps(other) is other.overlaps(whole) is overlaps
+    env.write("B/b.flac", b"b")
+    ada = await identity(await env.open(False, path=str(env.root / "Ada")))
+    assert not ada.overlaps(await identity(await env.open(False, path=str(env.root / "B"))))
+
+
+async def test_the_folder_of_a_server_on_this_machine_is_the_local_folder(
+    env: SftpEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.write("a.flac", b"a")
+    local = await LocalOrigin(env.local()).identify_folder()
+    assert not local.overlaps(await identity(await env.open()))
+    keys = env.server.key.parent
+    monkeypatch.setattr(folder_identity, "_HOST_KEYS", keys)
+    (keys / "ssh_host_test_key.pub").write_text(" ".join(env.server.known_hosts.read_text().split()[1:3]))
+    assert local.overlaps(await identity(await env.open()))

@@ -22,7 +22,7 @@ from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.smb.settings import SmbSettings, from_url
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
-from musicfs.testing.origin_contract import AWKWARD, OriginContract, OriginEnv, listing, replica
+from musicfs.testing.origin_contract import AWKWARD, OriginContract, OriginEnv, identity, listing, replica
 from tests.support.servers.process import HOST, PATIENCE
 from tests.support.servers.samba import PASSWORD, SHARE, Samba
 
@@ -374,3 +374,18 @@ def test_urls_that_can_not_be_used_are_told_with_the_remedy(url: str, told: str)
 def test_settings_that_contradict_each_other_are_refused(settings: Mapping[str, object]) -> None:
     with pytest.raises(ValidationError):
         SmbSettings.model_validate(settings)
+
+
+async def test_the_folder_is_the_same_by_every_name_of_the_server_and_in_any_case(env: SmbEnv) -> None:
+    env.write("Ada/a.flac", b"a")
+    env.write("B/b.flac", b"b")
+    whole = await identity(await env.open())
+    for other in (
+        {"host": "localhost"},
+        {"prefix": env.folder.upper()},
+        {"prefix": f"{env.folder}/Ada"},
+        {"prefix": ""},
+    ):
+        assert whole.overlaps(await identity(await env.open(False, **other)))
+    ada, b = [await identity(await env.open(False, prefix=f"{env.folder}/{name}")) for name in ("Ada", "B")]
+    assert not ada.overlaps(b)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.audio import make_audio
+from tests.support.audio import make_album, make_audio
+from tests.support.commands import commands
 from tests.support.mounting import Mount, Place, eventually
 from tests.support.playing import SHOWN, SONG, becomes_served_by, digest_of, play
 from tests.support.servers.process import HOST
-from tests.support.servers.sshd import Sshd, sshd
+from tests.support.servers.sshd import Sshd, open_folder, sshd
 
 
 @pytest.fixture
@@ -77,3 +79,23 @@ def test_a_server_is_mounted_by_its_url(here: Place, server: Sshd, access: dict[
         here.run(*python, "unmount", here.mount_point)
     finally:
         here.run("fusermount3", "-u", "-z", "-q", here.mount_point, check=False)  # if that has failed
+
+
+def test_a_server_that_shows_the_mount_itself_is_no_second_place(server: Sshd) -> None:
+    with commands() as user, open_folder() as folder:
+        make_album(folder / "disk", "Artist", "Album", 3)
+        config = user.home / "music.toml"
+        config.write_text(
+            f'mount_point = "{folder}/m"\n\n[[origins]]\nid = "disk"\norigin_type = "local"\n'
+            f'path = "{folder}/disk"\npriority = 1\n\n[[origins]]\nid = "loop"\norigin_type = "sftp"\n'
+            f'path = "{folder}/m"\npriority = 2\nhost = "{HOST}"\nport = {server.port}\nuser = "{server.user}"\n'
+            f'key_file = "{server.key}"\nknown_hosts = "{server.known_hosts}"\n'
+        )
+        shared = ["--allow-other"] if os.geteuid() == 0 else []  # then the server reads as another user
+        assert user("mount", "--config", config, *shared).returncode == 0
+        try:
+            eventually(lambda: "it shows this mount itself" in user("status").stdout, "the word about the loop")
+            user("scan")
+            assert user.json("redundancy")["places"][0]["places"] == 1
+        finally:
+            assert user("unmount").returncode == 0

@@ -164,6 +164,28 @@ def test_a_mount_that_was_started_in_another_session_is_not_to_be_removed(user: 
     assert user("status", mount_point).returncode == 0
 
 
+def test_one_folder_under_two_names_is_one_place(user: Commands) -> None:
+    (user.home / "link").symlink_to("nas")
+    mount_point = user.home / "m"
+    assert user("mount", mount_point, "--origin", user.home / "nas", "--origin", user.home / "link").returncode == 0
+    assert user("scan").returncode == 0
+    status = user("status").stdout
+    assert status.startswith("Your music plays, but something deserves a look.")
+    assert "link is wholly or partly the same place as nas: what lies at both has one copy, not two." in status
+    done = user("redundancy")
+    assert done.stdout.startswith("6 tracks in one place, ")
+    assert "link is wholly or partly the same place as nas: the two count as one." in done.stdout
+    assert user.json("redundancy")["same_places"] == {"link": "nas"}
+    config = user.home / "two.toml"
+    config.write_text("".join(
+        f'[[origins]]\nid = "{id}"\norigin_type = "local"\npath = "{user.home / id}"\npriority = 1\n\n'
+        for id in ("nas", "link")
+    ))  # fmt: skip
+    done = user("config", "check", config)
+    assert done.returncode == 0
+    assert "warning: origin 'link' is wholly or partly the same place as 'nas'" in done.stdout
+
+
 def test_what_a_crash_leaves_is_explained_and_cleared_away(user: Commands) -> None:
     mount_point = _mount(user)
     kill(user.json("status")["pid"])

@@ -29,9 +29,9 @@ def test_what_was_freed_between_what_is_in_use_goes_back_to_the_system() -> None
 def test_the_mount_table_is_read_with_its_escapes_and_without_malformed_lines() -> None:
     line = r"36 35 98:0 /root /mnt/my\040music\134\351 rw,noatime shared:1 - ext4 /dev/sda1 rw"
     path = Path("/mnt/my music\\" + b"\xe9".decode("utf-8", "surrogateescape"))
-    assert parse_mounts(f"{line}\nnonsense\n1 2 3\n") == [Mounted("36", path, "ext4", "98:0")]
+    assert parse_mounts(f"{line}\nnonsense\n1 2 3\n") == [Mounted("36", path, "ext4", "98:0", source="/dev/sda1")]
     fuse = "40 35 0:54 / /m ro shared:2 - fuse.musicfs musicfs ro,user_id=1000,group_id=100,allow_other"
-    assert parse_mounts(fuse) == [Mounted("40", Path("/m"), "fuse.musicfs", "0:54", owner=1000)]
+    assert parse_mounts(fuse) == [Mounted("40", Path("/m"), "fuse.musicfs", "0:54", owner=1000, source="musicfs")]
 
 
 def test_an_open_file_tells_which_filesystem_it_is_on() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,6 +49,7 @@ from musicfs.events import (
 )
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.health import HealthMonitor
+from musicfs.federation.places import Places
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
 from musicfs.library.client import Library
@@ -119,13 +121,15 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     catalog = config.cache_dir / CATALOG
     bus, history, background = EventBus(), History(_REMEMBERED), BackgroundTasks()
     bus.listen(history.record)
-    registry = _registry(config, bus)
+    marker = f".musicfs-{secrets.token_hex(8)}"
+    places = Places(marker)
+    registry = _registry(config, bus, places)
     failover = FailoverExecutor(registry, config.retry, bus)
     store = _store(config, bus)
     checksums = Checksums(config.cache_dir / CHECKSUMS)
     kept = current.cached_origins.__contains__
     tree_updates = TreeUpdates(tree)
-    library = Library(config, catalog, bus, tree_updates.publish)
+    library = Library(config, catalog, bus, tree_updates.publish, marker)
     reachability = Reachability(registry, library, background.spawn)
     membership = Membership(registry, library, open_origin, background.keep_running)
     lookup = ReplicaLookup(failover, tree.copies, membership.scan_now)
@@ -140,6 +144,7 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
         bus=bus,
         history=history,
         registry=registry,
+        places=places,
         failover=failover,
         store=store,
         checksums=checksums,
@@ -149,7 +154,7 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
         library=library,
         reachability=reachability,
         membership=membership,
-        filesystem=_filesystem(config, tree, reader, store, registry, reachability),
+        filesystem=_filesystem(config, tree, reader, store, registry, reachability, marker),
         cache_check=None if store is None else CacheCheck(store),
         pins=None if store is None else _pins(config, tree, reader, store, bus, reachability),
         scrub=_scrub(config, tree, reader, registry, bus),
@@ -157,9 +162,10 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     )
 
 
-def _registry(config: Config, bus: EventBus) -> OriginRegistry:
+def _registry(config: Config, bus: EventBus, places: Places) -> OriginRegistry:
     router = Router()
-    return OriginRegistry(router, HealthMonitor(config.health, bus, Random(), router.record_latency), bus)
+    monitor = HealthMonitor(config.health, bus, Random(), router.record_latency, places.health)
+    return OriginRegistry(router, monitor, bus)
 
 
 def _store(config: Config, bus: EventBus) -> BlockStore | None:
@@ -174,12 +180,13 @@ def _filesystem(
     store: BlockStore | None,
     registry: OriginRegistry,
     reachability: Reachability,
+    marker: str,
 ) -> Filesystem:
     def is_cached(opened: OpenContent) -> bool:
         return store is not None and store.share(opened.content) >= 1
 
     variants = Variants(tree, registry, is_cached, reachability.report)
-    return Filesystem(tree, reader, reachability.rank, store, variants, owners=config.mount.allow_other)
+    return Filesystem(tree, reader, reachability.rank, store, variants, owners=config.mount.allow_other, marker=marker)
 
 
 def _pins(

@@ -17,6 +17,7 @@ from musicfs.content.checksums import Checksums
 from musicfs.content.reader import Reader
 from musicfs.events import EventBus, History
 from musicfs.federation.failover import FailoverExecutor
+from musicfs.federation.places import Places
 from musicfs.federation.registry import OriginRegistry
 from musicfs.library.client import Library
 from musicfs.maintenance.cache_check import CacheCheck
@@ -48,6 +49,7 @@ class Components:
     bus: EventBus
     history: History
     registry: OriginRegistry
+    places: Places
     failover: FailoverExecutor
     store: BlockStore | None
     checksums: Checksums

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
+from types import MappingProxyType
 
 from musicfs.catalog.database import connect
 from musicfs.catalog.paths import find_path
@@ -15,14 +16,17 @@ from musicfs.federation.quarantine import SetAside
 from musicfs.model import encode_path
 
 _MAX_ALBUMS = 200
+_NONE: Mapping[str, str] = MappingProxyType({})
 _CACHE_MB = 8
 
 # A track is all variants of one name in one folder. Copies that are set aside are read by no one.
 _TRACKS = """
 CREATE TEMP TABLE tracks AS
-    SELECT n.parent AS album, max(n.size) AS size, count(DISTINCT o.num) AS places, min(o.id) AS origin
+    SELECT n.parent AS album, max(n.size) AS size, count(DISTINCT coalesce(s.first, o.id)) AS places,
+        min(coalesce(s.first, o.id)) AS origin
     FROM nodes n JOIN replicas r ON r.content = n.content AND r.role = 'audio'
     LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 AND r.id NOT IN (SELECT replica FROM aside)
+    LEFT JOIN same s ON s.id = o.id
     GROUP BY n.parent, n.name
 """
 # Not sum(), which fails where a few absurd sizes are too much for 64 bits.
@@ -96,31 +100,41 @@ class Redundancy:
     """What `count` finds.
 
     albums_in_one: how many albums have a track that lives in one place only. albums: the first of them. Both are of one
-    origin if the caller names one; the rest is of all. differing_copies: how many copies are set aside. differing: the
-    first of them.
+    origin if the caller names one; the rest is of all. same_places: origins that are one place with another and count
+    as that one. differing_copies: how many copies are set aside. differing: the first of them.
     """
 
     places: tuple[ReplicaCounts, ...]
     albums_in_one: int
     albums: tuple[AlbumAtRisk, ...]
     if_lost: tuple[Loss, ...]
+    same_places: Mapping[str, str]
     differing_copies: int
     differing: tuple[Difference, ...]
 
 
 def count(
-    catalog: Path, aside: Sequence[SetAside] = (), *, origin: str | None = None, most: int = _MAX_ALBUMS
+    catalog: Path,
+    aside: Sequence[SetAside] = (),
+    *,
+    same: Mapping[str, str] = _NONE,
+    origin: str | None = None,
+    most: int = _MAX_ALBUMS,
 ) -> Redundancy:
     """Counts the places of each track. Reads the whole catalogue: a second for 100,000 tracks. Blocks.
 
     Args:
         catalog: The catalogue's file.
         aside: The copies that are set aside. They count for no place.
+        same: Origins that are one place with another: their ids, and the id of the other.
         origin: List only albums that live at this origin alone; None: those of all origins.
         most: How many albums and copies are listed at most.
     """
     with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
         differing = _set_aside(db, aside)
+        db.execute("CREATE TEMP TABLE same (id TEXT PRIMARY KEY, first TEXT NOT NULL)")
+        db.executemany("INSERT INTO same VALUES (?, ?)", same.items())
+        origin = same.get(origin, origin) if origin is not None else None
         db.execute(_TRACKS)
         places = db.execute(_PLACES).fetchall()
         (number,) = db.execute(
@@ -139,6 +153,7 @@ def count(
         number,
         tuple(albums),
         tuple(losses),
+        same,
         len(differing),
         tuple(differing[:most]),
     )

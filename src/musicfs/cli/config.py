@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from musicfs.cli.options import PATH, json_option, load_with
 from musicfs.cli.output import Word, counted, say, say_json
 from musicfs.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from musicfs.config.models import Config
 
 
 @click.group()
@@ -36,7 +39,7 @@ def check(context: click.Context, file: Path, as_json: bool) -> None:
     origins: list[dict[str, Any]] = []
     try:
         loaded = load_with(file, {})
-        warnings = list(loaded.warnings)
+        warnings = [*loaded.warnings, *same_places(loaded.config)]
         problems = [
             f"{file}: {problem}" for problem in (*check_paths(loaded.config), *missing_libraries(loaded.config))
         ]
@@ -52,6 +55,16 @@ def check(context: click.Context, file: Path, as_json: bool) -> None:
         _print_check(file, problems, warnings, origins)
     if problems:
         context.exit(UsageError.exit_code)
+
+
+def same_places(config: Config) -> list[str]:
+    """Returns a sentence for each origin that is the same place as another one. Blocks."""
+    from musicfs.federation.places import configured_overlaps
+
+    return [
+        f"origin {id!r} is wholly or partly the same place as {other!r}: what lies at both has one copy, not two."
+        for id, other in configured_overlaps(config.origins).items()
+    ]
 
 
 def _print_check(file: Path, problems: list[str], warnings: list[str], origins: list[dict[str, Any]]) -> None:

@@ -65,6 +65,8 @@ def _print(view: dict[str, Any], origin: str | None) -> None:
         where = _PLACES[places] if places < len(_PLACES) else f"in {places} places"
         say(Word(f"{counted(each['tracks'], 'track')} {where}", _style(places)), f", {size_text(each['bytes'])}")
     _print_losses(view, origin)
+    for id, other in view["same_places"].items():
+        say(Word(f"{id} is wholly or partly the same place as {other}: the two count as one.", "yellow"))
     albums = view["albums"]
     if albums:
         say("")

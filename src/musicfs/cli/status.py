@@ -70,7 +70,11 @@ def _headline(view: dict[str, Any]) -> Word:
         return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
                     f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
     if view["cache_problem"] or any(
-        o["health"] == "degraded" or o["scan"]["state"] == "failed" or o["removals_held"] or o["files_left_out"]
+        o["health"] == "degraded"
+        or o["scan"]["state"] == "failed"
+        or o["removals_held"]
+        or o["files_left_out"]
+        or o["same_place_as"]
         for o in origins
     ):
         return Word("Your music plays, but something deserves a look.", "bold yellow")
@@ -149,6 +153,9 @@ def advice(origin: dict[str, Any]) -> list[str]:
             f"{counted(held, 'file')} {_are(held)} gone from {id} but kept in the tree, because that is many at once.",
         ]
         lines.append(f"  If you removed them: `musicfs origin accept-removals {id}`.")
+    if other := origin["same_place_as"]:
+        lines += ["", f"{id} is wholly or partly the same place as {other}: what lies at both has one copy, not two."]
+        lines.append(f"  `musicfs origin remove {id}` removes it from the configuration.")
     return lines + left_out(origin)
 
 

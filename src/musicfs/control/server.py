@@ -98,7 +98,7 @@ class ControlServer:
         self, parts: Components, stop: Callable[[float], None], is_mounted: Callable[[], bool]
     ) -> list[Routes]:
         known = KnownOrigins(parts.config, parts.registry)
-        views = OriginViews(parts.config, parts.registry, parts.membership)
+        views = OriginViews(parts.config, parts.registry, parts.membership, parts.places)
         status = StatusView(
             parts.config, parts.filesystem, views, self._counter, parts.started_at, parts.store, is_mounted
         )
@@ -108,7 +108,7 @@ class ControlServer:
             OriginRoutes(known, views, self._counter, self._latencies, parts.registry.monitor),
             OriginChangeRoutes(parts.live_config),
             ScanRoutes(known, views, parts.membership, parts.tree),
-            RedundancyRoutes(parts.catalog, parts.tree, parts.registry, known),
+            RedundancyRoutes(parts.catalog, parts.tree, parts.registry, parts.places, known),
             MetricsRoutes(metrics),
         ]
 

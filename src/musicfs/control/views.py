@@ -20,6 +20,7 @@ from musicfs.config.sources import SECRET_KEYS
 from musicfs.control.availability import Availability, AvailabilityCounter
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.federation.health_state import OriginHealthState
+from musicfs.federation.places import Places
 from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Fingerprint, HealthStatus, OriginId
 from musicfs.mount.filesystem import Filesystem
@@ -139,15 +140,17 @@ class StatusView:
 class OriginViews:
     """What the API says about origins and their scans."""
 
-    def __init__(self, config: CurrentConfig, registry: OriginRegistry, membership: Membership) -> None:
+    def __init__(self, config: CurrentConfig, registry: OriginRegistry, membership: Membership, places: Places) -> None:
         self._config = config
         self._registry = registry
         self._membership = membership
+        self._places = places
 
     def all(self, counted: Counts) -> list[Json]:
         """Every configured origin, preferred ones first."""
         configured = sorted(self._config.origins, key=lambda config: config.priority)
-        return [self._origin(config, counted) for config in configured]
+        same = self._places.overlapping(config.id for config in configured if config.enabled)
+        return [self._origin(config, counted) | {"same_place_as": same.get(config.id)} for config in configured]
 
     def scans(self) -> list[Json]:
         """The progress of the scan of each origin that takes part. Reads nothing from the catalogue."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from math import inf
 from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import OriginFailed
 from musicfs.events import AllOriginsUnhealthy, EventBus, HealthChanged
@@ -62,6 +62,10 @@ class _Watched:
         return now + min(2.0**self.falls, MAX_HOLD) if self.falls > FREE_FALLS else 0.0
 
 
+async def ask_driver(origin: Origin) -> HealthStatus:
+    return await origin.health()
+
+
 class HealthMonitor:
     """Probes every origin, each in a task of its own, and keeps their states.
 
@@ -72,7 +76,8 @@ class HealthMonitor:
     `generation` changes whenever a status or a failure count does. All methods belong to the event loop's thread.
 
     on_latency: takes the duration of each successful read, in ms. Probes do not count: a stat of the root takes another
-    time than a read of a block, and would make an idle origin look faster than a busy one.
+    time than a read of a block, and would make an idle origin look faster than a busy one. health: probes an origin, as
+    its driver's `health` does.
     """
 
     def __init__(
@@ -81,12 +86,14 @@ class HealthMonitor:
         bus: EventBus,
         rng: Random,
         on_latency: Callable[[OriginId, float], None] = lambda id, latency_ms: None,
+        health: Callable[[Origin], Coroutine[Any, Any, HealthStatus]] = ask_driver,
     ) -> None:
         self.generation = 0
         self._config = config
         self._bus = bus
         self._rng = rng
         self._on_latency = on_latency
+        self._health = health
         self._watched: dict[OriginId, _Watched] = {}
         self._states: dict[OriginId, OriginHealthState] = {}
         self.live = HealthSnapshot(MappingProxyType(self._states))
@@ -117,8 +124,9 @@ class HealthMonitor:
         """Watches the origin, whose state is unknown first. Probing starts now, or with `start`."""
         watched = _Watched(origin.id, origin.kind, self._config.threshold_for(origin.kind))
         watched.prober = Prober(
-            origin, self._config, self._rng, lambda: watched.state, lambda answer: self._probed(watched, answer)
-        )
+            origin, self._config, self._rng, lambda: watched.state, lambda answer: self._probed(watched, answer),
+            self._health,
+        )  # fmt: skip
         self._watched[origin.id] = watched
         self._states[origin.id] = watched.state
         self._membership_changed()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.federation.health_state import OriginHealthState
@@ -40,7 +40,7 @@ class ProbeResult:
 class Prober:
     """Probes one origin until it is stopped, at intervals that follow from its state.
 
-    state: returns the origin's state now. report: takes each result, and updates that state.
+    state: returns the origin's state now. report: takes each result, and updates that state. health: asks the driver.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Prober:
         rng: Random,
         state: Callable[[], OriginHealthState],
         report: Callable[[ProbeResult], None],
+        health: Callable[[Origin], Coroutine[Any, Any, HealthStatus]],
     ) -> None:
         self._origin = origin
+        self._health = health
         self._config = config
         self._rng = rng
         self._state = state
@@ -95,7 +97,7 @@ class Prober:
         time = asyncio.get_running_loop().time
         started = time()
         if self._call is None or self._call.done():
-            self._call = asyncio.create_task(self._origin.health(), name=f"probe of {self._origin.id}")
+            self._call = asyncio.create_task(self._health(self._origin), name=f"probe of {self._origin.id}")
             self._call.add_done_callback(retrieve)
         call = self._call
         await asyncio.wait({call}, timeout=self._config.timeout_ms / 1000)

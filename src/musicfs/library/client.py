@@ -54,9 +54,17 @@ class Library:
         catalog: The catalogue's file.
         bus: Receives the worker's events.
         on_changes: Called on the event loop with what changed in the tree, after it was committed.
+        marker: See `Places`.
     """
 
-    def __init__(self, config: Config, catalog: Path, bus: EventBus, on_changes: Callable[[TreeChanges], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        catalog: Path,
+        bus: EventBus,
+        on_changes: Callable[[TreeChanges], None],
+        marker: str = "",
+    ) -> None:
         self._setup = Setup(
             catalog,
             config.tree.template,
@@ -64,6 +72,7 @@ class Library:
             frozenset(),
             config.cache.metadata_cache_mb,
             logs.current(),
+            marker,
         )
         self._bus = bus
         self._on_changes = on_changes

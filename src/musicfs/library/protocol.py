@@ -19,6 +19,7 @@ class Setup:
     """The first message: where the catalogue is, which origins there are, and how names are made.
 
     unreachable: the origins that do not answer now. metadata_cache_mb: the memory for the catalogue's pages, in MiB.
+    marker: the name of a file by which an origin is recognised that shows the mount itself; "" for none.
     """
 
     catalog: Path
@@ -27,6 +28,7 @@ class Setup:
     unreachable: frozenset[OriginId]
     metadata_cache_mb: int
     log: LogSettings
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

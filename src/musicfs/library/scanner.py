@@ -19,6 +19,7 @@ from musicfs.catalog.rows import ScannedFile
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import Event, FilesChanged, ScanFinished
+from musicfs.federation.places import refuse_own_mount
 from musicfs.library.analyser import Analyser
 from musicfs.library.scan_observer import LibraryObserver
 from musicfs.library.scan_reads import ScanReads
@@ -61,6 +62,7 @@ class Scanner:
         publish: Receives the scans' events.
         announce: Receives the tree's changes after each commit.
         keep_pace: Waits while the receivers of both are behind.
+        marker: The name of a file that only this mount's own folders have; "" if there is no mount.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Scanner:
         publish: Callable[[Event], None],
         announce: Callable[[TreeChanges], None],
         keep_pace: Callable[[], Awaitable[None]],
+        marker: str = "",
     ) -> None:
         self._catalog = catalog
         self._builder = builder
@@ -78,6 +81,7 @@ class Scanner:
         self._publish = publish
         self._announce = announce
         self._keep_pace = keep_pace
+        self._marker = marker
         self._turn = asyncio.Lock()
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
 
@@ -96,6 +100,8 @@ class Scanner:
                 self._catalog.folder_times(origin.id), self._catalog.left_out_links(origin.id),
             )  # fmt: skip
             try:
+                if self._marker:
+                    await refuse_own_mount(origin, self._marker)
                 for path in under:
                     await self._scan_under(scan, path)
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that

@@ -55,7 +55,9 @@ class Worker:
         self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
         self._limits: dict[OriginId, RateLimit] = {}
         analyser = Analyser(parsers, self._limits)
-        self._scanner = Scanner(self._catalog, self._builder, analyser, self._publish, self._announce, link.drained)
+        self._scanner = Scanner(
+            self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker
+        )
         self._origins: dict[OriginId, Origin] = {}
         self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
         self._progress_at = 0.0

@@ -35,6 +35,7 @@ Row = tuple[int, str, int | None, int, int, *tuple[int | None, ...]]
 
 _PAGE = 1024
 _MAX_NAME = 255  # bytes, as statfs says
+_MARKER_INO = 2**53 - 1  # the last number that a double holds; the catalogue's begin at 1
 XATTR_PREFIX = "user.musicfs."
 
 
@@ -71,6 +72,8 @@ class Filesystem:
         store: The cache on disk, if there is one.
         variants: Checks whether a file can be read when it is opened; None if it always can.
         owners: Whether attributes and rows have the owner of a file.
+        marker: The name of an empty file that every folder has and none lists, by which an origin is recognised that
+            shows this mount; "" for none.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class Filesystem:
         variants: Variants | None = None,
         *,
         owners: bool = False,
+        marker: str = "",
     ) -> None:
         self._tree = tree
+        self._marker = marker.encode()
         self._owners = owners
         self._lookup: Callable[[int, str], Row | None] = tree.owned_lookup if owners else tree.lookup
         self._node: Callable[[int], Row | None] = tree.owned_node if owners else tree.node
@@ -128,7 +133,7 @@ class Filesystem:
         except UnicodeDecodeError:
             return None
         if row is None:
-            return None
+            return (_MARKER_INO, False, 0, 0) if name == self._marker else None
         if self._owners:
             return row[0], row[2] is None, *row[3:]
         return row[0], row[2] is None, row[3], row[4]  # a slice would cost a tenth of the lookup
@@ -140,6 +145,8 @@ class Filesystem:
         for file in self._files.values():  # it left the tree while it is open
             if file.attributes[0] == ino:
                 return file.attributes
+        if ino == _MARKER_INO:
+            return ino, False, 0, 0
         raise OSError(errno.ENOENT, "no such inode")
 
     def parent(self, ino: int) -> int:

@@ -18,6 +18,7 @@ class Mounted:
         type: of the filesystem, such as "ext4".
         device: major and minor number, such as "0:54".
         owner: the user id of a FUSE mount's user; None: the filesystem does not say.
+        source: what is mounted, such as "/dev/sda1" or "nas:/music".
     """
 
     id: str
@@ -25,6 +26,7 @@ class Mounted:
     type: str
     device: str
     owner: int | None = None
+    source: str = ""
 
 
 def mounts() -> list[Mounted]:
@@ -40,7 +42,9 @@ def parse_mounts(text: str) -> list[Mounted]:
         fields = before.split(" ")
         if dash and len(fields) > 4:
             type_, _, options = after.partition(" ")
-            found.append(Mounted(fields[0], Path(_unescape(fields[4])), type_, fields[2], _owner(options)))
+            source = _unescape(options.partition(" ")[0])
+            path = Path(_unescape(fields[4]))
+            found.append(Mounted(fields[0], path, type_, fields[2], _owner(options), source))
     return found
 
 

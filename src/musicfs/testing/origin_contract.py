@@ -14,7 +14,7 @@ import pytest
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
-from musicfs.origin import Origin, ReadsNow, ReadsRanges
+from musicfs.origin import FolderIdentity, KnowsItsFolder, Origin, ReadsNow, ReadsRanges
 from musicfs.testing.scanned_library import scanned_library
 
 AWKWARD = [
@@ -64,6 +64,12 @@ class OriginEnv(Protocol):
     def empty_root(self) -> None: ...
 
     def remove_root(self) -> None: ...
+
+
+async def identity(origin: Origin) -> FolderIdentity:
+    """Returns what the origin's root really is."""
+    assert isinstance(origin, KnowsItsFolder)
+    return await origin.identify_folder()
 
 
 async def listing(origin: Origin, under: str = "") -> dict[str, Stat]:

@@ -19,7 +19,8 @@ from musicfs.config.models import OriginConfig
 from musicfs.config.sources import Expected
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import DiskFolder, HealthStatus, OriginId, OriginType, Replica, Stat, stored_ns
-from musicfs.origin import ScanObserver, WatchCallback, WatchHandle
+from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback, WatchHandle
+from musicfs.origins.folder_identity import folder_here
 from musicfs.origins.helpers import (
     EmptyRootCheck,
     StrictObserver,
@@ -107,6 +108,10 @@ class LocalOrigin:
         if self._root is None or not self._root.on_disk:
             return None
         return DiskFolder(self._path, self._through_links)
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Names the folder by its device and inode number (origin.KnowsItsFolder)."""
+        return await self._run("", folder_here, self._path)
 
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._stat, path)

@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import ScanObserver, TellFolder, WatchCallback
+from musicfs.origin import FolderIdentity, ScanObserver, TellFolder, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
 from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
 from musicfs.origins.nfs.files import NfsFiles
@@ -43,6 +43,10 @@ class NfsOrigin:
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Reads the ranges one after the other in one call of a thread (origin.ReadsRanges)."""
         return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Names the export by its handle, and by its path on the server (origin.KnowsItsFolder)."""
+        return await self._run("", self._files.identify)
 
     async def stat(self, path: str) -> Stat:
         return await self._run(path, self._files.stat, path)

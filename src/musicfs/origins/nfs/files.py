@@ -10,6 +10,8 @@ from typing import TypeVar, TypeVarTuple
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
+from musicfs.origin import FolderIdentity
+from musicfs.origins.folder_identity import folder_at_host, merged
 from musicfs.origins.helpers import (
     EmptyRootCheck,
     FolderTooBig,
@@ -134,6 +136,12 @@ class NfsFiles:
     def check_same(self, session: NfsSession, root: bytes) -> None:
         if self.check_root(session) != root:
             raise OriginFailed(self._origin, OriginFault.UNREACHABLE, "the folder was replaced while it was listed")
+
+    def identify(self, session: NfsSession) -> FolderIdentity:
+        """Handles are the same by every address of a server, and other ones at every other server."""
+        export, handle = self._export, session.connection.root().hex()
+        by_handle = FolderIdentity(frozenset((f"nfs:{handle}",)))
+        return merged((by_handle, folder_at_host("nfs", export.host, export.path)))
 
     def read_ranges(self, session: NfsSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Reads each (offset, size) as `read` does."""

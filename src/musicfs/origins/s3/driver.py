@@ -9,7 +9,8 @@ from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import HandOut, WatchCallback, WatchHandle
+from musicfs.origin import FolderIdentity, HandOut, WatchCallback, WatchHandle
+from musicfs.origins.folder_identity import folder_on_server
 from musicfs.origins.helpers import EmptyRootCheck, check_version, size_within
 from musicfs.origins.s3.client import Bucket, S3Response, Take
 from musicfs.origins.s3.credentials import CredentialChain
@@ -50,6 +51,7 @@ class S3Origin:
         self.id: OriginId = config.id
         self.kind: OriginType = config.origin_type
         self._name = settings.bucket
+        self._server = server_of(dict(config.settings))
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._name}/{self._root}")
         self._credentials = CredentialChain(config, settings)
@@ -83,6 +85,10 @@ class S3Origin:
         if not re.fullmatch(r"[0-9]{1,19}", size):
             raise OriginFailed(self.id, OriginFault.IO, "a file was described without its size")
         return self._described(path, answer, int(size))
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Names the folder by the endpoint, the bucket and the prefix (origin.KnowsItsFolder)."""
+        return folder_on_server(f"s3@{self._server}", f"{self._name}/{self._root}")
 
     async def scan(self, under: str = "") -> AsyncIterator[Stat]:
         if under:

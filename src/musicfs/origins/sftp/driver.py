@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, encode_path
-from musicfs.origin import TellFolder, WatchCallback, WatchHandle, list_all, server_name
+from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, decode_path, encode_path
+from musicfs.origin import FolderIdentity, TellFolder, WatchCallback, WatchHandle, list_all, server_name
+from musicfs.origins.folder_identity import folder_at_host, folder_here, folder_on_server, is_this_machine, merged
 from musicfs.origins.helpers import (
     MAX_FOLDERS,
     EmptyRootCheck,
@@ -45,6 +48,7 @@ class SftpOrigin:
         self.kind: OriginType = config.origin_type
         settings = SftpSettings.model_validate(dict(config.settings))
         self._root = encode_path(remote_path(settings.path))
+        self._host = settings.host or ""
         self._shown = f"{settings.host}:{settings.path}"
         detail = f"the folder {self._shown} is empty; is its disk mounted there?"
         self._check_empty = EmptyRootCheck(config.id, populated, detail)
@@ -67,6 +71,14 @@ class SftpOrigin:
             return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
 
         return await self._perform(replica.path, read)
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Names the folder by the server's host key and the real path (origin.KnowsItsFolder)."""
+        return await self._perform("", self._identify)
+
+    async def _identify(self, session: SftpSession) -> FolderIdentity:
+        path, about = decode_path(await session.realpath(self._root)), await session.stat(self._root)
+        return await asyncio.to_thread(_identity_of, session.host_key, self._host, path, about.mtime)
 
     async def stat(self, path: str) -> Stat:
         async def stat(session: SftpSession) -> Stat:
@@ -267,6 +279,24 @@ class SftpOrigin:
 
     def _full(self, path: str) -> bytes:
         return self._root + b"/" + encode_path(path) if path else self._root
+
+
+def _identity_of(host_key: bytes, host: str, path: str, mtime: int | None) -> FolderIdentity:
+    """Names a folder. Blocks.
+
+    Args:
+        host_key: The server's public key.
+        host: The server, as the configuration names it.
+        path: Of the folder there, without links.
+        mtime: The folder's time of change, in seconds since the epoch.
+    """
+    names = [folder_on_server(f"sftp:{host_key.decode()}", path), folder_at_host("sftp", host, path)]
+    if is_this_machine(host_key):
+        with contextlib.suppress(OSError):
+            # The account may see another root than this process does: then the same path is another folder.
+            if int(os.stat(path).st_mtime) == mtime:  # noqa: PTH116 (of what may be no UTF-8)
+                names.append(folder_here(path))
+    return merged(names)
 
 
 def _is_wanted(walk: Walk, place: SftpFolder, tell: TellFolder) -> bool:

@@ -88,6 +88,12 @@ class SftpSession:
     def alive(self) -> bool:
         return not self._connection.is_closed()
 
+    @property
+    def host_key(self) -> bytes:
+        """The server's public key, as "ssh-ed25519 AAAA..."; b"" if it has none."""
+        key = self._connection.get_server_host_key()
+        return b" ".join(key.export_public_key().split()[:2]) if key is not None else b""
+
     def abort(self) -> None:
         """Ends the connection at once; everything under way fails. Never blocks."""
         self._connection.abort()

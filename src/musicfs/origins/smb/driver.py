@@ -12,7 +12,7 @@ from musicfs.config.secret_variables import variable_of
 from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import TellFolder, WatchCallback, list_all
+from musicfs.origin import FolderIdentity, TellFolder, WatchCallback, list_all
 from musicfs.origins.helpers import MAX_FOLDERS, MAX_NAMES, is_in_reach, is_skipped, is_usable
 from musicfs.origins.smb.errors import Login
 from musicfs.origins.smb.files import SmbFiles, SmbListing, is_addressable
@@ -51,6 +51,10 @@ class SmbOrigin:
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, SmbFiles.read, replica, offset, size)
+
+    async def identify_folder(self) -> FolderIdentity:
+        """Names the folder by the server's own id, the share and the prefix (origin.KnowsItsFolder)."""
+        return await self._run("", SmbFiles.identify)
 
     async def stat(self, path: str) -> Stat:
         return await self._run(path, SmbFiles.stat, path)

@@ -8,6 +8,8 @@ from smbprotocol.header import NtStatus
 
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import OriginId, Replica, Stat
+from musicfs.origin import FolderIdentity
+from musicfs.origins.folder_identity import folder_at_host, folder_on_server, merged
 from musicfs.origins.helpers import EmptyRootCheck, check_length, check_version, read_exactly, size_within
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.errors import ShareLost, StatusRefused
@@ -65,6 +67,11 @@ class SmbFiles:
 
     def close(self) -> None:
         self._share.close()
+
+    def identify(self, deadline: Deadline) -> FolderIdentity:
+        server, login = self._share.server_id, self._share.login
+        path = f"{login.share}/{self._prefix}".lower()  # as servers compare them
+        return merged((folder_on_server(f"smb:{server}", path), folder_at_host("smb", login.host, path)))
 
     # Reading
 

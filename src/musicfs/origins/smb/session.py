@@ -79,7 +79,9 @@ class Share:
 
     def __init__(self, login: Login, timeout: float, requests: int) -> None:
         """requests: the most that will be under way at once."""
-        self._login = login
+        self.login = login
+        self.server_id = ""
+        """The server's own id (MS-SMB2, ServerGuid); known once it is connected."""
         self._timeout = timeout
         self._requests = requests
         self._transport = Transport(login.host, login.port, timeout)
@@ -115,7 +117,7 @@ class Share:
         self._ready = True
 
     def _connect(self) -> None:
-        login, connection, timeout = self._login, self._connection, math.ceil(self._timeout)
+        login, connection, timeout = self.login, self._connection, math.ceil(self._timeout)
         connection.connect(timeout=timeout)
         guest = login.user is None
         password = "" if guest else login.password.get_secret_value() if login.password else None
@@ -125,6 +127,7 @@ class Share:
         tree = TreeConnect(session, rf"\\{login.host}\{login.share}")
         tree.connect(require_secure_negotiate=not guest)
         tree.is_dfs_share = False  # paths are relative to the share, also where it is the root of a DFS
+        self.server_id = str(connection.server_guid)
         self._session_id, self._tree_id = int(session.session_id), int(tree.tree_connect_id or 0)
         self._signed = session.signing_required and not tree.encrypt_data
         self._transport.sealed = bool(session.encrypt_data or tree.encrypt_data)
@@ -159,7 +162,7 @@ class Share:
         data = b"" if got[0] == NtStatus.STATUS_END_OF_FILE else self._understood(wire.bytes_read, _good(got))
         if len(data) > wanted:
             self.close()
-            detail = f"{self._login.host} gave {len(data)} bytes where {wanted} were asked for"
+            detail = f"{self.login.host} gave {len(data)} bytes where {wanted} were asked for"
             raise ShareLost(OriginFault.IO, detail)
         return data, about.version, self._understood(wire.version, _good(answers[-1]))
 
@@ -266,7 +269,7 @@ class Share:
 
     def _check_deadline(self, deadline: Deadline, needed: bool = False) -> None:
         if not deadline.left or (deadline.cancelled and not needed):
-            raise ShareLost(OriginFault.TIMEOUT, f"{self._login.host} did not answer in time")
+            raise ShareLost(OriginFault.TIMEOUT, f"{self.login.host} did not answer in time")
 
     def _understood(self, parse: Callable[[bytes], T], answer: bytes) -> T:
         """Parses an answer. One that makes no sense ends the connection, and closes what is open there."""
@@ -274,7 +277,7 @@ class Share:
             return parse(answer)
         except (ValueError, IndexError, struct.error) as error:
             self.close()
-            detail = f"{self._login.host}: the server's answer makes no sense ({error})"
+            detail = f"{self.login.host}: the server's answer makes no sense ({error})"
             raise ShareLost(OriginFault.IO, detail) from error
 
     def _entries(self, answer: Answer) -> list[wire.SmbEntry] | None:
@@ -287,7 +290,7 @@ class Share:
         until = self._transport.deadline
         if until is not None and time.monotonic() >= until:
             error = TimeoutError()
-        return lost(self._login, error)
+        return lost(self.login, error)
 
 
 def _good(answer: Answer) -> bytes:
