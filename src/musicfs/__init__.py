@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from musicfs.federation.router import LatencyStats, Router
     from musicfs.model import HealthStatus, OriginId, OriginType, Owner, Replica, Stat
     from musicfs.origin import Origin, WatchHandle
+    from musicfs.problems import Problem, Reason
 
 __version__ = "0.1.0"
 
@@ -79,7 +80,9 @@ __all__ = [
     "OriginRegistry",
     "OriginType",
     "Owner",
+    "Problem",
     "RateLimit",
+    "Reason",
     "Replica",
     "ReplicaFailed",
     "ReplicaFault",
@@ -132,6 +135,7 @@ _HOMES = {
     "federation.router": ("LatencyStats", "Router"),
     "model": ("HealthStatus", "OriginId", "OriginType", "Owner", "Replica", "Stat"),
     "origin": ("Origin", "WatchHandle"),
+    "problems": ("Problem", "Reason"),
 }
 
 
