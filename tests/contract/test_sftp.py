@@ -19,8 +19,10 @@ from musicfs.origins import folder_identity
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.sftp.driver import SftpOrigin
 from musicfs.origins.sftp.settings import SftpSettings, remote_path
+from musicfs.problems import Reason
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.observed_contract import ObservedContract, RecordingObserver, observed
 from musicfs.testing.origin_contract import OriginContract, identity, listing, replica
 from tests.support.servers.process import HOST, Server
 from tests.support.servers.sshd import Sshd, make_key, open_folder, run_tool, sshd
@@ -82,6 +84,25 @@ class TestSftpFolders(FoldersContract):
 
 class TestSftp(OriginContract):
     """The contract, unchanged."""
+
+
+class TestSftpObserved(ObservedContract):
+    """The contract of observed scans, unchanged."""
+
+
+async def test_links_that_lead_nowhere_or_may_not_be_followed_cost_themselves_alone(env: SftpEnv) -> None:
+    env.write("a/1.flac", b"12345")
+    env.write("z/2.flac", b"12345")
+    (env.root.parent / "kept").mkdir(0)
+    kept = str(env.root.parent / "kept/x")
+    for name, target in {"nowhere": "none", "loop": "loop", "kept": kept, "own": "1.flac"}.items():
+        (env.root / "a" / name).symlink_to(target)
+    observer = RecordingObserver()
+    assert set(await observed(await env.open(), observer)) == {"a/1.flac", "z/2.flac"}
+    assert observer.reasons.keys() == {"a/nowhere", "a/loop", "a/kept"}
+    assert observer.reasons["a/nowhere"] is Reason.LINK_BROKEN
+    assert observer.reasons["a/kept"] is Reason.DENIED
+    assert set(await listing(await env.open())) == {"a/1.flac", "z/2.flac"}
 
 
 # Getting in

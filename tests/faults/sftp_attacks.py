@@ -19,6 +19,8 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, ReplicaFailed
 from musicfs.model import HealthStatus, OriginId, Replica
 from musicfs.origins.sftp.driver import SftpOrigin
+from musicfs.problems import Reason
+from musicfs.testing.observed_contract import RecordingObserver, observed
 from tests.support.servers.process import HOST
 
 INIT, OPEN, CLOSE, READ, LSTAT, FSTAT, OPENDIR, READDIR, REALPATH, STAT, READLINK = 1, 3, 4, 5, 7, 8, 11, 12, 16, 17, 19
@@ -219,8 +221,10 @@ async def folders_that_hold_themselves_are_listed_to_a_depth() -> None:
     server = Server({})
     server.answers[READDIR] = _once(server, names((b"d", attributes(FOLDER)), (b"a.mp3", attributes())))
     async with serving(server) as origin:
-        found = await asyncio.wait_for(listing(origin), 60)
+        observer = RecordingObserver()
+        found = await asyncio.wait_for(observed(origin, observer), 60)
         assert 1 < len(found) <= 101, len(found)
+        assert [problem.reason for problem in observer.problems] == [Reason.BAD_NAME, Reason.DEEP_FOLDER]
 
 
 async def packets_that_no_one_needs_end_the_connection() -> None:

@@ -127,7 +127,8 @@ class NfsFiles:
         try:
             empty = not session.connection.list("/")
         except PermissionError:
-            raise self._unlisted(self._export.path) from None
+            detail = f"the folder {self._export.path!r} may not be listed"
+            raise OriginFailed(self._origin, OriginFault.DENIED, detail) from None
         self._check_empty(empty)
         if not empty:
             self._filled = seen
@@ -210,7 +211,8 @@ class NfsFiles:
             elif error.errno in _GONE:  # one folder, or all of them?
                 self.check_same(session, root)
             elif error.errno in _DENIED:
-                raise self._unlisted(folder or self._export.path) from error
+                detail = error.strerror or "" if folder else f"the folder {self._export.path!r} may not be listed"
+                raise OriginFailed(self._origin, OriginFault.DENIED, detail) from error
             else:
                 raise
             return found
@@ -234,9 +236,6 @@ class NfsFiles:
             return
         if not is_link:
             found.add(path, about)
-
-    def _unlisted(self, folder: str) -> OriginFailed:
-        return OriginFailed(self._origin, OriginFault.DENIED, f"the folder {folder!r} may not be listed")
 
 
 def _entry_problem(path: str, error: OSError, *, is_link: bool) -> Problem | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -13,18 +14,31 @@ from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, decode_path, encode_path
-from musicfs.origin import FolderIdentity, TellFolder, WatchCallback, WatchHandle, list_all, server_name
+from musicfs.origin import FolderIdentity, ScanObserver, TellFolder, WatchCallback, WatchHandle, server_name
 from musicfs.origins.folder_identity import folder_at_host, folder_here, folder_on_server, is_this_machine, merged
 from musicfs.origins.helpers import (
     MAX_FOLDERS,
     EmptyRootCheck,
+    FolderFailures,
+    StrictObserver,
     check_inside,
     check_length,
     check_version,
     size_within,
 )
+from musicfs.origins.observers import SkippingObserver
 from musicfs.origins.sftp.connect import SftpConnector, SftpPool
-from musicfs.origins.sftp.listing import Listed, SftpFolder, Walk, is_file, is_folder, version_of
+from musicfs.origins.sftp.listing import (
+    Listed,
+    SftpFolder,
+    Walk,
+    below,
+    is_file,
+    is_folder,
+    is_folder_there,
+    is_unknown,
+    version_of,
+)
 from musicfs.origins.sftp.session import SftpSession, all_of
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
 from musicfs.texts import said
@@ -57,6 +71,7 @@ class SftpOrigin:
         most = min(_CONNECTIONS, config.pool_size)
         self._sessions = SftpPool(SftpConnector(config, settings), most, self._closed)
         self._checked = 0.0
+        self._alone = asyncio.Lock()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         async def read(session: SftpSession) -> bytes:
@@ -82,41 +97,46 @@ class SftpOrigin:
 
     async def stat(self, path: str) -> Stat:
         async def stat(session: SftpSession) -> Stat:
-            about = await session.stat(self._full(path))
-            if not is_file(about):
+            full = self._full(path)
+            about = await session.stat(full)
+            if await is_folder_there(session, full, about) or not (is_file(about) or is_unknown(about)):
                 raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
             return Stat(path, *version_of(about))
 
         return await self._perform(path, stat)
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        return self._scan(under, list_all)
+        return self.scan_observed(StrictObserver(self.id), under)
 
     def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
         """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
-        return self._scan("", tell)
+        return self.scan_observed(SkippingObserver(self.id, tell))
 
-    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
-        """Scans. Notices that another root replaced this one during the scan only if a folder is missing then."""
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and reports what can't be listed (origin.ObservesScans). Notices that another root replaced this one
+        during the scan only if a folder is missing then."""
         start = await self._perform(under, lambda session: self._begin(session, under))
         if isinstance(start, Stat):
             yield start
             return
         walk, place = start
+        failures = FolderFailures(observer, self._check_root_again)
         waiting, linked = [place], deque[SftpFolder]()
-        running: deque[asyncio.Task[Listed]] = deque()
+        running: deque[asyncio.Task[Listed | None]] = deque()
         try:
             while waiting or running or linked:
                 while waiting and len(running) < _FOLDERS_AT_ONCE:
-                    running.append(asyncio.create_task(self._list(walk, waiting.pop())))
+                    running.append(asyncio.create_task(self._list(walk, waiting.pop(), failures)))
                 if not running:
                     waiting.append(linked.popleft())
                     continue
-                found = await running.popleft()
+                found = await running.popleft() or Listed()
+                for problem in found.problems:
+                    observer.report(problem)
                 for file in found.files:
                     yield file
-                waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, tell))
-                linked += (each for each in found.linked if _is_wanted(walk, each, tell))
+                waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, observer))
+                linked += (each for each in found.linked if _is_wanted(walk, each, observer))
                 if len(waiting) + len(linked) > MAX_FOLDERS:
                     detail = f"{self._shown} has more folders than can be listed"
                     raise OriginFailed(self.id, OriginFault.IO, detail)
@@ -170,9 +190,14 @@ class SftpOrigin:
 
     async def _failure(self, session: SftpSession, path: str, error: Exception) -> MusicFSError:
         """Translates `error` into a failure of the origin, or only of the file at `path`."""
-        from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
+        from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
-        if not isinstance(error, (SFTPNoSuchFile, SFTPPermissionDenied)):
+        faults: dict[type[Exception], ReplicaFault] = {
+            SFTPNoSuchFile: ReplicaFault.MISSING, SFTPPermissionDenied: ReplicaFault.DENIED,
+            SFTPFailure: ReplicaFault.IO,
+        }  # fmt: skip
+        fault = faults.get(type(error))
+        if fault is None or not session.alive or (fault is ReplicaFault.IO and (not path or _lacks_handles(error))):
             return self._origin_failure(session, error)
         try:
             await self._check_root(session)
@@ -182,8 +207,7 @@ class SftpOrigin:
             raise
         except Exception as worse:
             return self._origin_failure(session, worse)
-        fault = ReplicaFault.MISSING if isinstance(error, SFTPNoSuchFile) else ReplicaFault.DENIED
-        return ReplicaFailed(self.id, path, fault, said(error.reason))
+        return ReplicaFailed(self.id, path, fault, said(error))
 
     def _origin_failure(self, session: SftpSession, error: Exception) -> OriginFailed:
         from asyncssh import Error, SFTPConnectionLost, SFTPError, SFTPNoConnection
@@ -211,43 +235,81 @@ class SftpOrigin:
 
         path, size = self._full(replica.path), size_within(replica, offset, size)
         try:
-            async with session.file(path, replica) as file:
-                data, about = await session.read(file, offset, size)
-                self._check_version(replica, about)
-                check_length(replica, data, size)
-                return data
-        except SFTPFailure:  # an unspecific failure: a folder in the place of the file causes it, and a broken disk
+            return await self._read_from(session, path, replica, offset, size)
+        except SFTPFailure:
+            # Unspecific: a folder in the place of the file causes it, a broken disk, and too many open files.
             self._check_version(replica, await session.stat(path))
-            raise
+            if not await self._sessions.make_room():
+                raise
+        return await self._read_from(session, path, replica, offset, size)
+
+    async def _read_from(self, session: SftpSession, path: bytes, replica: Replica, offset: int, size: int) -> bytes:
+        async with session.file(path, replica) as file:
+            data, about = await session.read(file, offset, size)
+            self._check_version(replica, about)
+            check_length(replica, data, size)
+            return data
 
     def _check_version(self, replica: Replica, about: SFTPAttrs) -> None:
-        now = Stat(replica.path, *version_of(about)) if is_file(about) else None
+        now = Stat(replica.path, *version_of(about)) if is_file(about) or is_unknown(about) else None
         check_version(replica, now, is_folder=is_folder(about))
 
     async def _begin(self, session: SftpSession, under: str) -> Stat | tuple[Walk, SftpFolder]:
         """Returns the file at `under`, or a walk from the folder there."""
         await self._check_root(session)
         about = await session.stat(self._full(under))
-        if is_file(about):
+        if not await is_folder_there(session, self._full(under), about):
             return Stat(under, *version_of(about))
         walk = Walk(self._root, await session.realpath(self._root))
         return walk, walk.place(under, await session.realpath(self._full(under)))
 
-    async def _list(self, walk: Walk, place: SftpFolder) -> Listed:
-        return await self._perform("", lambda session: self._listed(session, walk, place), patient=True)
+    async def _list(self, walk: Walk, place: SftpFolder, failures: FolderFailures) -> Listed | None:
+        """Lists a folder; None if `failures` has reported it."""
 
-    async def _listed(self, session: SftpSession, walk: Walk, place: SftpFolder) -> Listed:
+        async def attempt() -> Listed:
+            try:
+                return await self._list_once(walk, place, asks=True)
+            except OriginFailed as failure:
+                if failure.fault is not OriginFault.TIMEOUT:
+                    raise
+            # Many servers do one thing after the other: another folder may hang, or where a link in this one leads.
+            async with self._alone:
+                return await self._list_once(walk, place, asks=False)
+
+        return await failures.list(place.path, attempt)
+
+    async def _list_once(self, walk: Walk, place: SftpFolder, *, asks: bool) -> Listed:
+        return await self._perform("", lambda session: self._listed(session, walk, place, asks), patient=True)
+
+    async def _listed(self, session: SftpSession, walk: Walk, place: SftpFolder, asks: bool) -> Listed:
         from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
         try:
-            return await walk.list(session, place)
+            try:
+                return await walk.list(session, place, asks=asks)
+            except SFTPFailure:
+                if not await self._sessions.make_room():
+                    raise
+                return await walk.list(session, place, asks=asks)
         except SFTPNoSuchFile:  # one folder, or all of them?
             await self._check_vanished(session, place)
             return Listed()
         except (SFTPPermissionDenied, SFTPFailure) as error:
             fault = OriginFault.DENIED if isinstance(error, SFTPPermissionDenied) else OriginFault.IO
-            detail = f"the folder {place.path or self._shown!r} can't be listed: {error.reason}"
-            raise OriginFailed(self.id, fault, detail) from error
+            raise OriginFailed(self.id, fault, error.reason if place.path else self._unlisted(error)) from error
+
+    def _unlisted(self, error: Exception) -> str:
+        return f"the folder {self._shown!r} can't be listed: {said(error)}"
+
+    async def _check_root_again(self) -> None:
+        """Checks the root beside folders that hang, on a connection of which none makes use if need be."""
+        async with self._alone:
+            try:
+                await self._perform("", self._check_root)
+            except OriginFailed as failure:
+                if failure.fault is not OriginFault.TIMEOUT:
+                    raise
+                await self._perform("", self._check_root)
 
     async def _check_vanished(self, session: SftpSession, place: SftpFolder) -> None:
         from asyncssh import SFTPNoSuchFile
@@ -267,7 +329,7 @@ class SftpOrigin:
 
         try:
             about = await session.stat(self._root)
-            if not is_folder(about):
+            if not (is_folder(about) or is_unknown(about)):
                 raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
             empty = await session.is_empty(self._root)
         except SFTPNoSuchFile:
@@ -278,7 +340,7 @@ class SftpOrigin:
         self._check_empty(empty)
 
     def _full(self, path: str) -> bytes:
-        return self._root + b"/" + encode_path(path) if path else self._root
+        return below(self._root, path)
 
 
 def _identity_of(host_key: bytes, host: str, path: str, mtime: int | None) -> FolderIdentity:
@@ -299,11 +361,15 @@ def _identity_of(host_key: bytes, host: str, path: str, mtime: int | None) -> Fo
     return merged(names)
 
 
-def _is_wanted(walk: Walk, place: SftpFolder, tell: TellFolder) -> bool:
+def _lacks_handles(error: Exception) -> bool:
+    """Whether the server has too many files open, as far as it says so."""
+    return re.search("too many|handle|resource", str(error), re.IGNORECASE) is not None
+
+
+def _is_wanted(walk: Walk, place: SftpFolder, observer: ScanObserver) -> bool:
     if not walk.is_new(place):
-        tell(place.path, None)  # it is not listed under this name, so there is nothing to remember
-        return False
-    return not tell(place.path, place.mtime_ns)
+        return False  # it is listed under another name
+    return observer.enters(place.path, place.mtime_ns)
 
 
 def _missing(config: OriginConfig) -> str | None:

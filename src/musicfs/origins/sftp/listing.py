@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from musicfs.model import Stat, decode_path, encode_path, stored_ns
-from musicfs.origins.helpers import is_in_reach, is_skipped, is_usable
+from musicfs.origins.helpers import is_skipped, name_problem
 from musicfs.origins.sftp.session import Child, SftpSession
+from musicfs.problems import Problem, Reason
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs
 
-_LINKS_AT_ONCE = 32
+_ASKED_AT_ONCE = 32
 _NAME = itemgetter(0)
 
 
@@ -29,6 +30,34 @@ def is_folder(about: SFTPAttrs | Child) -> bool:
     from asyncssh import FILEXFER_TYPE_DIRECTORY
 
     return about.type == FILEXFER_TYPE_DIRECTORY
+
+
+def is_link(about: Child) -> bool:
+    from asyncssh import FILEXFER_TYPE_SYMLINK
+
+    return about.type == FILEXFER_TYPE_SYMLINK
+
+
+def is_unknown(about: SFTPAttrs | Child) -> bool:
+    """Whether the server does not say what it is."""
+    from asyncssh import FILEXFER_TYPE_UNKNOWN
+
+    return about.type == FILEXFER_TYPE_UNKNOWN
+
+
+async def is_folder_there(session: SftpSession, path: bytes, about: SFTPAttrs) -> bool:
+    """Whether there is a folder. What the attributes do not say, listing it does."""
+    from asyncssh import SFTPError, SFTPPermissionDenied
+
+    if not is_unknown(about):
+        return is_folder(about)
+    try:
+        await session.is_empty(path)
+    except SFTPError as error:  # many say that a file is no folder by saying that it is not there
+        if isinstance(error, SFTPPermissionDenied) or not session.alive:
+            raise
+        return False
+    return True
 
 
 def version_of(about: SFTPAttrs | Child) -> tuple[int, int]:
@@ -57,11 +86,20 @@ class SftpFolder:
 
 @dataclass(slots=True)
 class Listed:
-    """What a folder holds. linked: folders that are links."""
+    """What a folder holds. linked: folders that are links. problems: what is left out."""
 
     files: list[Stat] = field(default_factory=list)
     folders: list[SftpFolder] = field(default_factory=list)
     linked: list[SftpFolder] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, found: Stat | SftpFolder | Problem | None, *, is_link: bool = True) -> None:
+        if isinstance(found, Stat):
+            self.files.append(found)
+        elif isinstance(found, SftpFolder):
+            (self.linked if is_link else self.folders).append(found)
+        elif found is not None:
+            self.problems.append(found)
 
 
 class Walk:
@@ -88,61 +126,86 @@ class Walk:
         self._seen.add(place.real)
         return new
 
-    async def list(self, session: SftpSession, place: SftpFolder) -> Listed:
-        """Returns what the folder holds, by name. Raises as the session does when it can't list everything."""
-        from asyncssh import FILEXFER_TYPE_SYMLINK, FILEXFER_TYPE_UNKNOWN
+    async def list(self, session: SftpSession, place: SftpFolder, *, asks: bool = True) -> Listed:
+        """Returns what the folder holds, by name.
 
+        asks: also where links lead, and what an entry is that the listing does not describe; otherwise these are
+        reported as if they did not answer. Raises as the session does when it can't list the folder.
+        """
+        names = await session.names(self.full(place.path))
         found = Listed()
-        links = []
-        for child in sorted(await session.names(self.full(place.path)), key=_NAME):
+        if names.cut is not None:
+            found.problems.append(Problem(place.path, *names.cut))
+        unclear: list[tuple[str, bool]] = []
+        for child in sorted(names.children, key=_NAME):
             name = decode_path(child.name)
-            path = f"{place.path}/{name}" if place.path else name
-            if not is_usable(name) or not is_in_reach(path):
+            if (problem := name_problem(place.path, name, is_folder=is_folder(child))) is not None:
+                found.problems.append(problem)
                 continue
-            if is_file(child):
+            path = f"{place.path}/{name}" if place.path else name
+            if is_file(child) and child.size is not None and child.mtime is not None:
                 found.files.append(Stat(path, *version_of(child)))
             elif is_folder(child):
-                if not is_skipped(name):
-                    found.folders.append(SftpFolder(path, place.real + b"/" + child.name, place.beyond, time_of(child)))
-            elif child.type == FILEXFER_TYPE_SYMLINK:
-                links.append(path)
-            elif child.type == FILEXFER_TYPE_UNKNOWN:
-                raise ValueError(f"the server does not say what {path!r} is")
-        for start in range(0, len(links), _LINKS_AT_ONCE):
-            several = [self._follow(session, place, link) for link in links[start : start + _LINKS_AT_ONCE]]
-            for led_to in await asyncio.gather(*several):
-                self._add(found, led_to)
+                found.folders.append(SftpFolder(path, _joined(place.real, path), place.beyond, time_of(child)))
+            elif is_link(child) or is_unknown(child) or is_file(child):
+                unclear.append((path, is_link(child)))
+        if asks:
+            await self._ask(session, place, unclear, found)
+        else:
+            found.problems += [Problem(path, Reason.SLOW_FOLDER, "the server does not answer") for path, _ in unclear]
         found.files.sort(key=lambda file: file.path)
         return found
 
     def full(self, path: str) -> bytes:
-        return self._root + b"/" + encode_path(path) if path else self._root
+        return below(self._root, path)
 
-    @staticmethod
-    def _add(found: Listed, led_to: Stat | SftpFolder | None) -> None:
-        if isinstance(led_to, Stat):
-            found.files.append(led_to)
-        elif led_to is not None:
-            found.linked.append(led_to)
+    async def _ask(
+        self, session: SftpSession, place: SftpFolder, unclear: Sequence[tuple[str, bool]], found: Listed
+    ) -> None:
+        """Adds entries, of which only the path is known and whether they are links."""
+        for start in range(0, len(unclear), _ASKED_AT_ONCE):
+            several = unclear[start : start + _ASKED_AT_ONCE]
+            answers = await asyncio.gather(
+                *(self._resolved(session, place, path, linked=linked) for path, linked in several)
+            )
+            for answer in answers:
+                own = isinstance(answer, SftpFolder) and answer.real == _joined(place.real, answer.path)
+                found.add(answer, is_link=not own)
 
-    async def _follow(self, session: SftpSession, place: SftpFolder, path: str) -> Stat | SftpFolder | None:
-        """Returns the file or folder that the link at `path` leads to; None if it leads nowhere or to a listed
-        folder."""
-        from asyncssh import SFTPNoSuchFile
+    async def _resolved(
+        self, session: SftpSession, place: SftpFolder, path: str, *, linked: bool
+    ) -> Stat | SftpFolder | Problem | None:
+        """Returns what is at `path`, or where it leads; None if it has gone, or leads to what the walk lists itself."""
+        from asyncssh import SFTPError, SFTPNoSuchFile, SFTPPermissionDenied
 
         try:
             async with asyncio.timeout(session.patience):
-                real = await session.resolve(place.real, self.full(path))
-                if self._is_listed_itself(real):
-                    return None
-                about = await session.stat(self.full(path))
+                return await self._described(session, place, path, linked=linked)
         except SFTPNoSuchFile:
-            return None  # gone meanwhile, a link to nowhere, or to itself
-        if is_file(about):
-            return Stat(path, *version_of(about))
-        if is_folder(about) and not is_skipped(path.rpartition("/")[2]):
-            return SftpFolder(path, real, True, time_of(about))
-        return None
+            return Problem(path, Reason.LINK_BROKEN) if linked else None
+        except (SFTPError, ValueError) as error:
+            if not session.alive:
+                raise
+            said = error.reason if isinstance(error, SFTPError) else str(error)
+            denied = isinstance(error, SFTPPermissionDenied)
+            if linked:
+                return Problem(path, Reason.DENIED if denied else Reason.LINK_BROKEN, said)
+            # What is denied may be a folder.
+            return Problem(path, Reason.CLOSED_FOLDER if denied else Reason.UNKNOWN_TYPE, said)
+
+    async def _described(
+        self, session: SftpSession, place: SftpFolder, path: str, *, linked: bool
+    ) -> Stat | SftpFolder | None:
+        full, own = self.full(path), _joined(place.real, path)
+        about = await session.stat(full)  # first, as many a server has a real path for what is not there
+        real = await (session.resolve(place.real, full) if linked else session.realpath(full))
+        if linked and real == own:
+            raise ValueError("the server does not say where the link leads")
+        if real != own and self._is_listed_itself(real):
+            return None
+        if await is_folder_there(session, full, about):
+            return SftpFolder(path, real, place.beyond if real == own else True, time_of(about))
+        return Stat(path, *version_of(about)) if is_file(about) or is_unknown(about) else None
 
     def _is_listed_itself(self, real: bytes) -> bool:
         """Whether the walk from the root reaches the real path `real` without following a link."""
@@ -150,6 +213,16 @@ class Walk:
             return True
         inside = self._real_root.rstrip(b"/") + b"/"
         return real.startswith(inside) and not any(map(is_skipped, _folders_of(real[len(inside) :])))
+
+
+def below(root: bytes, path: str) -> bytes:
+    """Returns the path on the server of what is at `path` below the root."""
+    return root.rstrip(b"/") + b"/" + encode_path(path) if path else root
+
+
+def _joined(folder: bytes, path: str) -> bytes:
+    """Returns the real path of the entry that is listed as `path`, from that of its folder."""
+    return folder.rstrip(b"/") + b"/" + encode_path(path.rpartition("/")[2])
 
 
 def _folders_of(path: bytes) -> Iterable[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from musicfs.model import Replica, encode_path
-from musicfs.origins.bounds import MAX_LISTING, MAX_NAMES
+from musicfs.origins.bounds import MAX_FOLDER_SECS, MAX_LISTING, MAX_NAMES
 from musicfs.origins.sftp.packets import MAX_READ, bound
+from musicfs.problems import Reason
 from musicfs.system.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _DEFAULT_READ = 32 << 10  # bytes that every server must be able to send, for se
 _ENDING_SECS = 1.0
 _PEEKED = 100  # names to read until one counts: a folder begins with two for itself and the one above
 _MAX_PATH = 4096
+_TURNS = 3  # times its patience that a listing may bring nothing while other answers arrive
+_LONG_NAME = re.compile(rb"[-dl][-r][-w][-xsS][-r][-w][-xsS][-r][-w][-xtT]")
 
 
 class Child(NamedTuple):
@@ -53,13 +57,25 @@ class RemoteFile:
         self.dropped = False
 
 
+class Names(NamedTuple):
+    """What a folder holds. cut: why the listing ends early, and what the server said then; None if it is whole."""
+
+    children: list[Child]
+    cut: tuple[Reason, str] | None = None
+
+
 class _Asked:
-    """A listing under way. most: names after which it ends. wanted: False when its caller has gone."""
+    """A listing under way.
 
-    __slots__ = ("most", "wanted")
+    most: names after which it ends. began, heard: when it began, and when it last brought something (on the loop's
+    clock). wanted: False when its caller has gone.
+    """
 
-    def __init__(self, most: int | None = None) -> None:
+    __slots__ = ("began", "heard", "most", "wanted")
+
+    def __init__(self, now: float, most: int | None = None) -> None:
         self.most = most
+        self.began = self.heard = now
         self.wanted = True
 
 
@@ -77,16 +93,19 @@ class SftpSession:
         self._time = asyncio.get_running_loop().time
         self._answered = self._time()
         self._files: OrderedDict[_Key, RemoteFile] = OrderedDict()
+        announced = client.limits.max_open_handles  # 0: the server does not say
+        self._most_files = min(_OPEN_FILES, max(1, announced // 2)) if announced else _OPEN_FILES
         self._tasks = Tasks(
             log, quiet=(Exception,)
         )  # a caller that waits gets the failure; without one it does not matter
         self._probing: asyncio.Task[None] | None = None
         self._used = self._answered
+        self._aborted = False
         bound(client)
 
     @property
     def alive(self) -> bool:
-        return not self._connection.is_closed()
+        return not self._aborted and not self._connection.is_closed()
 
     @property
     def host_key(self) -> bytes:
@@ -96,6 +115,7 @@ class SftpSession:
 
     def abort(self) -> None:
         """Ends the connection at once; everything under way fails. Never blocks."""
+        self._aborted = True  # the connection takes a while to close
         self._connection.abort()
 
     async def wait_ended(self) -> None:
@@ -112,9 +132,16 @@ class SftpSession:
 
     async def resolve(self, folder: bytes, link: bytes) -> bytes:
         """Returns the path, without links, that a link leads to. folder: the real path of the link's folder."""
-        target = await self._client.readlink(link)
-        # Not every server resolves the last link, so resolve its target.
-        return await self.realpath(target if target.startswith(b"/") else folder + b"/" + target)
+        from asyncssh import SFTPError, SFTPPermissionDenied
+
+        try:
+            target = await self._client.readlink(link)
+            # Not every server resolves the last link, so resolve its target.
+            return await self.realpath(target if target.startswith(b"/") else folder + b"/" + target)
+        except SFTPPermissionDenied:
+            raise
+        except SFTPError:  # some servers can't read links, or give nonsense, and resolve them all the same
+            return await self.realpath(link)
 
     async def realpath(self, path: bytes) -> bytes:
         real = self._heard(await self._client.realpath(path))
@@ -122,40 +149,52 @@ class SftpSession:
             raise ValueError(f"the server gave a path of {len(real)} bytes")
         return real
 
-    async def names(self, folder: bytes) -> list[Child]:
-        """Returns what the folder holds. Raises TimeoutError when the server falls silent, and ValueError when it lists
-        more than any folder has."""
-        asked = _Asked()
+    async def names(self, folder: bytes) -> Names:
+        """Returns what the folder holds, as far as the server lists it. Raises TimeoutError when it falls silent."""
+        asked = _Asked(self._time())
         try:
-            return await self._to_its_end(self._names(folder, asked))
+            return await self._to_its_end(self._names(folder, asked), asked)
         finally:
             asked.wanted = False
 
     async def is_empty(self, folder: bytes) -> bool:
-        """Whether the folder is empty, judged by the beginning of its listing. Raises as `names` does."""
-        asked = _Asked(most=1)
+        """Whether the folder is empty, judged by the beginning of its listing. Raises as `names` does, and what the
+        server says if it can't be listed."""
+        asked = _Asked(self._time(), most=1)
         try:
-            return not await self._to_its_end(self._names(folder, asked))
+            names = await self._to_its_end(self._names(folder, asked), asked)
         finally:
             asked.wanted = False
+        if names.cut is not None:
+            raise ValueError(f"no folder lists names as {folder[-200:]!r} does")
+        return not names.children
 
-    async def _names(self, folder: bytes, asked: _Asked) -> list[Child]:
+    async def _names(self, folder: bytes, asked: _Asked) -> Names:
+        from asyncssh import SFTPError
+
         found: list[Child] = []
         listed = size = 0
-        async with aclosing(cast("AsyncGenerator[SFTPName, None]", self._client.scandir(folder))) as names:
-            async for each in names:
-                self._heard(each)
-                listed += 1
-                name = _name_of(each)
-                if name not in (b".", b".."):
-                    about = each.attrs
-                    found.append(Child(name, about.type, about.size, about.mtime, about.mtime_ns))
-                    size += len(name)
-                if len(found) == asked.most or not asked.wanted:
-                    break
-                if listed > (_PEEKED if asked.most else MAX_NAMES) or size > MAX_LISTING:
-                    raise ValueError(f"more names than any folder has are listed in {folder[-200:]!r}")
-        return found
+        try:
+            async with aclosing(cast("AsyncGenerator[SFTPName, None]", self._client.scandir(folder))) as names:
+                async for each in names:
+                    asked.heard = self._time()
+                    self._heard(each)
+                    listed += 1
+                    child = _child(each)
+                    if child.name not in (b".", b".."):
+                        found.append(child)
+                        size += len(child.name)
+                    if len(found) == asked.most or not asked.wanted:
+                        break
+                    if listed > (_PEEKED if asked.most else MAX_NAMES) or size > MAX_LISTING:
+                        return Names(found, (Reason.BIG_FOLDER, f"it has more than {len(found)} names"))
+                    if not asked.most and asked.heard > asked.began + MAX_FOLDER_SECS:
+                        return Names(found, (Reason.SLOW_FOLDER, f"it takes longer than {MAX_FOLDER_SECS:g} s"))
+        except SFTPError as error:
+            if not found or not self.alive:
+                raise
+            return Names(found, (Reason.BROKEN_FOLDER, error.reason))
+        return Names(found)
 
     @asynccontextmanager
     async def file(self, path: bytes, replica: Replica) -> AsyncIterator[RemoteFile]:
@@ -167,7 +206,7 @@ class SftpSession:
         self._files.move_to_end(key)
         file.users += 1
         self._used = self._time()
-        self._keep(_OPEN_FILES)
+        self._keep(self._most_files)
         try:
             # A waiting caller may be cancelled. The answer must still arrive, or the server would keep the handle.
             await asyncio.shield(file.opening)
@@ -253,6 +292,17 @@ class SftpSession:
         if self._used <= since:
             self._keep(0)
 
+    async def make_room(self) -> bool:
+        """Closes the files that no call uses, and keeps fewer open from now on: the server has no handles left. Returns
+        whether there were any."""
+        resting = [(key, file) for key, file in self._files.items() if not file.users]
+        self._most_files = max(1, min(self._most_files, len(self._files)) // 2)
+        for key, file in resting:
+            del self._files[key]
+            file.dropped = True
+        await asyncio.gather(*(self._close(file) for _, file in resting))
+        return bool(resting)
+
     def _keep(self, most: int) -> None:
         while len(self._files) > most:
             _, file = self._files.popitem(last=False)
@@ -270,13 +320,18 @@ class SftpSession:
         with suppress(Exception):  # the server forgets it with the connection, if not now
             await (await file.opening).close()
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs work that must not stop half way, or it leaves something behind at the server: no cancellation ends
-        it."""
+    async def _to_its_end(self, work: Coroutine[Any, Any, T], asked: _Asked) -> T:
+        """Runs a listing, which must not stop half way, or it leaves something behind at the server: no cancellation
+        ends it."""
         task = self._spawn(work)
-        began = self._time()
         while not task.done():
-            left = max(began, self._answered) + self.patience - self._time()
+            now = self._time()
+            # Beside it, a busy connection may bring the answers to others for a while, but not all the time.
+            silent = max(asked.began, self._answered) + self.patience - now
+            left = min(silent, asked.heard + _TURNS * self.patience - now)
+            if now > asked.began + MAX_FOLDER_SECS + self.patience:
+                self.abort()  # it brings something all the time, and no names
+                raise TimeoutError
             if left <= 0:
                 raise TimeoutError
             await asyncio.wait([task], timeout=left)
@@ -295,6 +350,26 @@ async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
     return answers
 
 
-def _name_of(child: SFTPName) -> bytes:
-    name = child.filename
-    return name if isinstance(name, bytes) else encode_path(name)
+def _child(each: SFTPName) -> Child:
+    from asyncssh import FILEXFER_TYPE_UNKNOWN
+
+    about = each.attrs
+    type = about.type if about.type != FILEXFER_TYPE_UNKNOWN else _type_in(_bytes(each.longname))
+    return Child(_bytes(each.filename), type, about.size, about.mtime, about.mtime_ns)
+
+
+def _type_in(line: bytes) -> int:
+    """Returns the type that a line like those of `ls -l` begins with: some servers send modes without it."""
+    from asyncssh import (
+        FILEXFER_TYPE_DIRECTORY,
+        FILEXFER_TYPE_REGULAR,
+        FILEXFER_TYPE_SYMLINK,
+        FILEXFER_TYPE_UNKNOWN,
+    )
+
+    types = {b"d": FILEXFER_TYPE_DIRECTORY, b"-": FILEXFER_TYPE_REGULAR, b"l": FILEXFER_TYPE_SYMLINK}
+    return types.get(line[:1], FILEXFER_TYPE_UNKNOWN) if _LONG_NAME.match(line) else FILEXFER_TYPE_UNKNOWN
+
+
+def _bytes(text: bytes | str | None) -> bytes:
+    return text if isinstance(text, bytes) else encode_path(text or "")
