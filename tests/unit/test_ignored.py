@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from musicfs.errors import OriginFailed, OriginFault
@@ -54,3 +56,9 @@ def test_a_strict_observer_fails_for_what_a_folder_hides_and_for_nothing_else() 
     with pytest.raises(OriginFailed, match="the folder 'x' can't be listed: Permission denied") as failed:
         observer.report(Problem("x", Reason.CLOSED_FOLDER, "Permission denied"))
     assert failed.value.fault is OriginFault.DENIED
+
+
+def test_the_whole_list_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "CONFIGURATION.md").read_text()
+    section = page.partition("### What is not shown")[2].partition("\n### ")[0]
+    assert [name for name in IGNORED if f"`{name}`" not in section] == []

@@ -231,6 +231,11 @@ class Catalog:
         where = "origin = :origin" + (" AND (path = :path OR (path > :first AND path < :last))" if path else "")
         return self._numbers(where, origin, path)
 
+    def paths_of(self, numbers: Iterable[int]) -> dict[int, str]:
+        """The paths of these replicas, by number."""
+        rows = self._many("SELECT id, path FROM replicas WHERE id IN (%s)", list(numbers))
+        return {number: decode_path(path) for number, path in rows}
+
     def _numbers(self, where: str, origin: str, path: str) -> Iterator[int]:
         this = encode_path(path)
         values = {"origin": self._origin(origin), "path": this, "first": this + b"/", "last": this + b"0"}

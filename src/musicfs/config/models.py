@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from musicfs.config.ignore import checked_patterns
 from musicfs.config.log_parts import is_part, logger_of
 from musicfs.config.sources import Expected, hide_secrets
 from musicfs.events import Event, EventsDropped
@@ -270,7 +271,7 @@ class OriginConfig(_Settings):
     """One origin. Keys that are not among these fields belong to its kind and are in `settings`.
 
     cache: whether its bytes are kept on disk; None: the kind decides. bandwidth_limit: bytes per second, only of
-    background work unless bandwidth_limit_all.
+    background work unless bandwidth_limit_all. ignore: patterns of what is not shown (config.ignore).
     """
 
     id: Annotated[
@@ -292,6 +293,11 @@ class OriginConfig(_Settings):
         Expected('bytes per second, such as 2000000 or "2MB/s"'),
     ] = None
     bandwidth_limit_all: Bool = False
+    ignore: Annotated[
+        tuple[str, ...],
+        AfterValidator(checked_patterns),
+        Expected('a list of patterns, such as ["Podcasts/", "*.part"]'),
+    ] = ()
     settings: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from musicfs.catalog.writer import Catalog
+from musicfs.errors import ReplicaFailed
+from musicfs.library.ignore_rules import MARKERS, MAX_MARKER, Verdict
 from musicfs.library.scan_state import ScanState
-from musicfs.origins.ignored import is_skipped
+from musicfs.model import Replica, Stat
 from musicfs.problems import Problem, Reason
 
+_WHOLE = ".nomedia"
+"""A marker file that rules out all of its folder, whatever is in the file."""
 _UNKNOWN = frozenset((Reason.DENIED, Reason.READ_ERROR, Reason.UNKNOWN_TYPE))
 """Reasons of entries that were not looked at. They may be what they were, so they keep what is known of them."""
 
@@ -28,8 +34,9 @@ class LibraryObserver:
 
     def enters(self, folder: str, mtime_ns: int | None) -> bool:
         """Returns whether the scan wants the folder: it is not ignored, and may have changed."""
-        if is_skipped(folder.rpartition("/")[2]):
-            return False
+        verdict = self._scan.rules.of_folder(folder)
+        if verdict is not Verdict.SHOWN:
+            return verdict is Verdict.HIDDEN and self._scan.rules.enters_hidden(folder)
         if not self._is_whole or not (self._has_times or mtime_ns is not None):
             return True
         self._has_times = True
@@ -48,6 +55,40 @@ class LibraryObserver:
             self._keep(path)
         scan.add_problem(problem)
 
+    async def mark(self, stat: Stat) -> None:
+        """Reads a marker file, and applies it from now on. One that can't be read ignores nothing."""
+        folder, _, name = stat.path.rpartition("/")
+        if name not in MARKERS:
+            return
+        text = None
+        if stat.size and name != _WHOLE:
+            size = min(stat.size, MAX_MARKER)
+            try:
+                text = (await self._scan.reads.read(Replica.of(self._scan.origin.id, stat), 0, size)).decode(
+                    "utf-8", "replace"
+                )
+            except ReplicaFailed:
+                return
+        self._scan.rules.mark(folder, text)
+
+    async def learn_markers(self, under: str) -> None:
+        """Reads the marker files of the folders above a path, which its listing does not contain."""
+        if not under:
+            return
+        for folder in ("", *(str(above) for above in reversed(PurePosixPath(under).parents[:-1]))):
+            for name in MARKERS:
+                try:
+                    stat = await self._scan.origin.stat(f"{folder}/{name}" if folder else name)
+                except ReplicaFailed:
+                    continue
+                await self.mark(stat)
+
     def _keep(self, path: str) -> int:
         """Counts what the catalogue has at and below the path as seen. Returns how much of it was not."""
         return self._scan.seen.add(self._catalog.replicas_under(self._scan.origin.id, path))
+
+
+def folder_of_marker(path: str) -> str:
+    """Returns the folder of a marker file, which decides about all of it; any other path as it is."""
+    folder, _, name = path.rpartition("/")
+    return folder if name in MARKERS else path

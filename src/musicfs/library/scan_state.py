@@ -11,7 +11,9 @@ from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.rows import ScannedFile
 from musicfs.events import ScanFinished, ScanProgress
+from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.scan_reads import ScanReads
+from musicfs.library.selection import Selection
 from musicfs.model import Stat
 from musicfs.origin import Origin
 from musicfs.problems import MAX_DETAIL, Problem, Reason
@@ -53,12 +55,16 @@ class SeenReplicas:
 
 @dataclass(slots=True)
 class ScanState:
-    """One scan of `origin` at and below the paths `under`. reads: its files. quick: see Scanner.scan."""
+    """One scan of `origin` at and below the paths `under`. quick: see Scanner.scan.
+
+    reads: its files, as the scan reads them. rules: what of it is shown.
+    """
 
     origin: Origin
     reads: ScanReads
     under: Sequence[str]
     quick: bool
+    rules: IgnoreRules
     seen: SeenReplicas
     times: FolderTimes
     links: LeftOutLinks
@@ -86,6 +92,10 @@ class ScanState:
     problems: dict[str, Problem] = field(default_factory=dict)
     """By path, of the first `_MAX_PROBLEMS`."""
     problem_counts: Counter[Reason] = field(default_factory=Counter)
+    selection: Selection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.selection = Selection(self.rules)
 
     @property
     def is_of_everything(self) -> bool:

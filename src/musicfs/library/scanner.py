@@ -21,14 +21,15 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.federation.places import refuse_own_mount
 from musicfs.library.analyser import Analyser
-from musicfs.library.scan_observer import LibraryObserver
+from musicfs.library.ignore_rules import MARKERS, IgnoreRules
+from musicfs.library.removals import Removals
+from musicfs.library.scan_observer import LibraryObserver, folder_of_marker
 from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, OriginId, Stat
-from musicfs.origin import LeavesOutLinks, ObservesScans, Origin, SkipsFolders
+from musicfs.origin import LeavesOutLinks, ObservesScans, Origin, SkipsFolders, outermost
 from musicfs.problems import Problem, Reason
-from musicfs.tags.tags import role_of
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,6 @@ _PLACED_PER_FILE = 4
 proportion to the new files, also in a folder of thousands, which every commit places as a whole."""
 _BATCH_SECS = 0.1
 """After this time, files that a slow listing has returned are processed while the listing continues."""
-# More than this share of an origin gone at once is more likely an accident than a wish.
-_PLAUSIBLE_SHARE = 0.25
-_ALWAYS_PLAUSIBLE = 3
-_WINDOW_SECS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +79,14 @@ class Scanner:
         self._announce = announce
         self._keep_pace = keep_pace
         self._marker = marker
+        self._removals = Removals(catalog, builder, publish, announce)
         self._turn = asyncio.Lock()
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
+        self.last_counts: dict[OriginId, Mapping[tuple[Reason, str], int]] = {}
 
-    async def scan(self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
+    async def scan(
+        self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, ignore: Sequence[str] = ()
+    ) -> ScanFinished:
         """Scans the origin and publishes how it went. The origin's failures end the scan and are in the result.
 
         Args:
@@ -93,11 +94,14 @@ class Scanner:
             under: The paths at and below which it is scanned; by default all of it.
             quick: Skip folders whose time says that they hold the same files, where the origin reports folders' times.
                 Files that were rewritten in place are not found then.
+            ignore: The origin's patterns of files and folders that are not shown (config.ignore).
         """
+        under = outermost({folder_of_marker(path) for path in under})
         async with self._turn:
+            catalog, id = self._catalog, origin.id
             scan = ScanState(
-                origin, ScanReads(origin), under, quick, SeenReplicas(self._catalog.newest_replica()),
-                self._catalog.folder_times(origin.id), self._catalog.left_out_links(origin.id),
+                origin, ScanReads(origin), under, quick, IgnoreRules(ignore), SeenReplicas(catalog.newest_replica()),
+                catalog.folder_times(id), catalog.left_out_links(id),
             )  # fmt: skip
             try:
                 if self._marker:
@@ -107,7 +111,7 @@ class Scanner:
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
                 # what was moved is at its new place before it leaves the old one.
                 self._flush(scan)
-                self._remove_unseen(scan)
+                self._removals.remove_unseen(scan)
                 self._keep_times(scan)
             except (OriginFailed, ReplicaFailed) as failure:
                 scan.error = str(failure)
@@ -115,6 +119,7 @@ class Scanner:
                 scan.times.forget(scan.unfinished)
             scan.log_problems(self._logged.get(origin.id, {}))
             self._logged[origin.id] = scan.problem_counts
+            self.last_counts[origin.id] = scan.selection.counts
             result = scan.result()
             self._publish(result)
             return result
@@ -143,7 +148,8 @@ class Scanner:
     async def _scan_under(self, scan: ScanState, under: str) -> None:
         observer = LibraryObserver(scan, self._catalog, is_whole=not under)
         try:
-            async with aclosing(_batches(self._listing(scan, under, observer))) as batches:
+            await observer.learn_markers(under)
+            async with aclosing(_batches(self._listing(scan, under, observer), observer)) as batches:
                 await self._take_all(scan, batches)
         except ReplicaFailed as failure:
             if not under:
@@ -193,7 +199,7 @@ class Scanner:
     def _pick(self, scan: ScanState, batch: Sequence[Stat], fresh: _Fresh) -> None:
         """Adds what is new or changed among the batch to `fresh`. Records that all of it was seen, and its owners."""
         batch = [stat for stat in batch if scan.keeps(stat)]
-        roles = {stat.path: role.value for stat in batch if (role := role_of(stat.path)) is not None}
+        roles = scan.selection.roles_of(batch)
         compared = self._catalog.compare(scan.origin.id, [stat for stat in batch if stat.path in roles])
         scan.seen.add(compared.known)
         if compared.owners:
@@ -251,61 +257,9 @@ class Scanner:
         self._announce(changes)
         return len(found)
 
-    def _remove_unseen(self, scan: ScanState) -> None:
-        """Removes what was not listed, or keeps it if more is gone than a user is likely to have deleted.
 
-        What is reached only through links that are left out goes in any case: it must not be shown.
-        """
-        id = scan.origin.id
-        unseen = sorted(
-            {number for path in scan.under for number in scan.seen.unseen(self._catalog.replicas_under(id, path))}
-        )
-        hidden = scan.links.hidden(unseen)
-        gone = [number for number in unseen if number not in hidden]
-        # A file that has only moved is no loss, however many they are.
-        lost = self._catalog.lost(id, gone)
-        changes = TreeChanges()
-        with self._catalog.transaction():
-            if lost and not self._is_plausible(id, lost) and not self._catalog.accepts_removals(id):
-                scan.held, gone = lost, []
-            elif gone:
-                self._catalog.count_removed(id, lost, _WINDOW_SECS)
-            if going := [*gone, *hidden]:
-                changes = self._builder.update(*self._catalog.remove_replicas(going))
-                scan.removed += len(going)
-            if (scan.is_of_everything or scan.held) and self._catalog.set_held(id, scan.held) and scan.held:
-                log.warning(
-                    "%d files are gone from origin %s: they are kept in the tree until"
-                    " `musicfs origin accept-removals %s` confirms it",
-                    lost, id, id, extra={"origin": id},
-                )  # fmt: skip
-            scan.links_left_out = scan.links.keep(scan.under, len(hidden))
-            if scan.is_of_everything:
-                self._catalog.scan_completed(id)
-        if hidden:
-            log.warning(
-                "%d files of origin %s are no longer shown: they lie behind symbolic links, which its setting `links`"
-                " leaves out",
-                len(hidden), id, extra={"origin": id},
-            )  # fmt: skip
-        self._announce(changes)
-        if going:
-            self._publish(FilesChanged(id, 0, 0, len(going)))
-
-    def _is_plausible(self, origin: str, lost: int) -> bool:
-        """Whether a user may well have deleted so many files on purpose.
-
-        Recent removals count too: a watch reports one big removal as many small ones.
-        """
-        before = self._catalog.removed_lately(origin, _WINDOW_SECS)
-        have = self._catalog.count_replicas(origin)
-        if lost == have > 1:
-            return False
-        return lost + before <= max(_ALWAYS_PLAUSIBLE, (have + before) * _PLAUSIBLE_SHARE)
-
-
-async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], None]:
-    """The listed files in batches, while the listing continues."""
+async def _batches(stats: AsyncIterator[Stat], observer: LibraryObserver) -> AsyncGenerator[list[Stat], None]:
+    """The listed files in batches, while the listing continues. observer: learns of marker files among them."""
     queue: asyncio.Queue[list[Stat] | None] = asyncio.Queue()
     room = asyncio.Semaphore(1)
 
@@ -318,6 +272,8 @@ async def _batches(stats: AsyncIterator[Stat]) -> AsyncGenerator[list[Stat], Non
         since = time.monotonic()
         async for stat in stats:
             batch.append(stat)
+            if stat.path.endswith(MARKERS):
+                await observer.mark(stat)
             if len(batch) >= _BATCH or (time.monotonic() >= since + _BATCH_SECS and queue.empty()):
                 await put(batch)
                 batch = []

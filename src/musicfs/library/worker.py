@@ -126,7 +126,9 @@ class Worker:
 
     async def _scan(self, asked: Scan) -> ScanFinished:
         id = asked.origin
-        scan = self._scanner.scan(self._origin(id), asked.under, quick=asked.quick)
+        origin = self._origin(id)
+        ignore = next(config.ignore for config in self._setup.origins if config.id == id)
+        scan = self._scanner.scan(origin, asked.under, quick=asked.quick, ignore=ignore)
         task = asyncio.create_task(scan)
         self._scans.add((id, task))
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
-from functools import lru_cache
 
 IGNORED = (
     # Deleted files
@@ -14,7 +13,7 @@ IGNORED = (
     # What systems and servers keep for themselves
     "lost+found", "System Volume Information", "@eaDir", "@tmp", "@__thumb", ".@__thumb", ".streams", ".stfolder",
     "__MACOSX", ".AppleDouble", ".TemporaryItems", "Temporary Items", ".DocumentRevisions-V100", ".Spotlight-V100",
-    ".fseventsd", ".git",
+    ".fseventsd", ".git", "._*",
     # Copies that a synchronisation makes
     "*.sync-conflict-*", "*(*conflicted copy*", "~syncthing~*", ".syncthing.*",
 )  # fmt: skip
@@ -24,11 +23,13 @@ _EXACT = frozenset(name.lower() for name in IGNORED if "*" not in name)
 _LIKE = re.compile("|".join(translate(name.lower()) for name in IGNORED if "*" in name))
 
 
-@lru_cache(maxsize=4096)
 def is_ignored(name: str) -> bool:
     """Whether a file or folder of this name is on the list."""
     lower = name.lower()
-    return lower in _EXACT or _LIKE.match(lower) is not None
+    if lower in _EXACT:
+        return True
+    # A scan asks for every file, and hardly any needs the expression.
+    return (lower.startswith((".", "~")) or "conflict" in lower) and _LIKE.match(lower) is not None
 
 
 def is_hidden(name: str) -> bool:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from musicfs.tags.names import split_extension
@@ -33,11 +32,11 @@ MAX_CHARACTERS = 2000
 """A longer value is cut: no name is so long, and the catalogue holds millions of values."""
 
 _NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
-_NOT_FOLDERS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"))
 _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
+_MAX_EXTENSION = 12  # characters
 _MAX_VALUES = 100
 """At most so many values of one field count."""
 _MANY_BLANKS = re.compile(r"\s{9,}")
@@ -105,18 +104,11 @@ class Tags:
 
 
 def role_of(path: str) -> Role | None:
-    """What the file at `path` is, by its name alone; None: the library leaves it out.
-
-    It leaves out unknown kinds, unfinished downloads, the litter of operating systems, and all that is hidden.
-    A name that starts with two dots is not hidden: `...Baby One More Time` is a song.
-    """
-    folder, _, name = path.rpartition("/")
-    if _hidden(name) or _is_left_out(folder):
+    """What the file at `path` is, by its name alone; None: an unknown kind, an unfinished download, or litter."""
+    name = path.rpartition("/")[2].lower()
+    if _is_litter(name):
         return None
-    lower = name.lower()
-    if lower in _NOT_MUSIC or lower.startswith(_UNFINISHED):
-        return None
-    _, dot, extension = lower.rpartition(".")
+    _, dot, extension = name.rpartition(".")
     if not dot:
         return None
     if extension in AUDIO_EXTENSIONS:
@@ -124,9 +116,15 @@ def role_of(path: str) -> Role | None:
     return Role.SIDECAR if extension in SIDECAR_EXTENSIONS else None
 
 
-@lru_cache(maxsize=64)  # a scan asks about one folder's files in a row
-def _is_left_out(folder: str) -> bool:
-    return any(_hidden(part) or part.lower() in _NOT_FOLDERS for part in folder.split("/"))
+def unknown_kind(path: str) -> str | None:
+    """The extension, such as ".dff", of a file without a role; None: it has none, or its name alone rules it out."""
+    name = path.rpartition("/")[2].lower()
+    stem, dot, extension = name.rpartition(".")
+    return f".{extension}" if dot and stem and len(extension) <= _MAX_EXTENSION and not _is_litter(name) else None
+
+
+def _is_litter(name: str) -> bool:
+    return name in _NOT_MUSIC or name.startswith(_UNFINISHED)
 
 
 def read_tags(file: RangeFile, name: str) -> Tags:
@@ -182,10 +180,6 @@ def _tags(found: TagValues) -> Tags:
         bit_depth=_positive(found.bit_depth),
         channels=_positive(found.channels),
     )
-
-
-def _hidden(component: str) -> bool:
-    return component.startswith(".") and not component.startswith("..")
 
 
 def _clean(raw: Iterable[str]) -> list[str]:
