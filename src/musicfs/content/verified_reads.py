@@ -13,6 +13,7 @@ from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import URGENT, Demand, Fetched
+from musicfs.federation.quarantine import Quarantine
 from musicfs.federation.registry import ReadNow
 from musicfs.model import Content, Replica
 
@@ -28,6 +29,23 @@ class VerifiedBlock(NamedTuple):
     data: bytes
     replica: Replica
     is_checked: bool
+
+
+class _BlockCheck:
+    """Says whether what a replica has returned of a block may serve. digests: of all that was returned."""
+
+    def __init__(self, quarantined: Quarantine, record: Record, index: int) -> None:
+        self._quarantined = quarantined
+        self._record = record
+        self._index = index
+        self.digests: dict[Replica, bytes] = {}
+
+    def __call__(self, replica: Replica, data: bytes) -> bool:
+        # A read of another block may have found the replica wrong while this one was under way.
+        if self._quarantined.held and self._quarantined.is_wrong(replica):
+            return False
+        digest = self.digests[replica] = digest_of(data)
+        return self._record.compare(self._index, digest, data) is not DigestMatch.WRONG
 
 
 class VerifiedReads:
@@ -159,40 +177,26 @@ class VerifiedReads:
             NoReplicaAvailable: no replica has the bytes within the deadline, or, with `only`, the record can't be read.
         """
         until = self._failover.deadline() if deadline is None and not background else deadline
-        record, content = await self.load(opened), opened.content
+        record = await self.load(opened)
         if only is not None and not record.is_known:
             raise NoReplicaAvailable([])
         if self._quarantined.held:
             self._quarantined.review(opened.replicas)
-        offset = index * BLOCK_SIZE
-        size = min(BLOCK_SIZE, content.size - offset)
-
-        digests: dict[Replica, bytes] = {}
-
-        def check(replica: Replica, data: bytes) -> bool:
-            # A read of another block may have found the replica wrong while this one was under way.
-            if self._quarantined.held and self._quarantined.is_wrong(replica):
-                return False
-            digest = digests[replica] = digest_of(data)
-            return record.compare(index, digest, data) is not DigestMatch.WRONG
-
+        check = _BlockCheck(self._quarantined, record, index)
         fetched = await self._failover.fetch(
             opened.replicas if only is None else [only],
-            offset,
-            size,
+            *_range_of(opened.content, index),
             check=check,
             deadline=until,
             block=index,
             demand=demand,
             background=background,
         )
-        digest = digests[fetched.replica]
-        answer = self._checksums.compare_or_record(record, index, digest, fetched.data, fetched.replica.origin)
+        vote = Vote(fetched.replica, check.digests[fetched.replica], fetched.data)
+        answer = self._checksums.compare_or_record(record, index, vote.digest, vote.data, vote.replica.origin)
         if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
-            vote = Vote(fetched.replica, digest, fetched.data)
-            fetched = await self._resolve(
-                opened, record, index, vote, self._failover.deadline() if until is None else until
-            )
+            until = self._failover.deadline() if until is None else until
+            fetched = await self._resolve(opened, record, index, vote, until)
         if fetched.replica is opened.checked_of and record.is_known:
             opened.checked[index] = 1
         return VerifiedBlock(fetched.data, fetched.replica, record.is_known)
@@ -254,8 +258,7 @@ class VerifiedReads:
 
         Those that do not answer in time have no vote, except the doubtful one, whose first answer counts then.
         """
-        offset = index * BLOCK_SIZE
-        size = min(BLOCK_SIZE, opened.content.size - offset)
+        offset, size = _range_of(opened.content, index)
         until = min(asyncio.get_running_loop().time() + _VOTING_SECS, deadline)
 
         async def ask(replica: Replica) -> Vote | None:
@@ -268,3 +271,9 @@ class VerifiedReads:
         others = [replica for replica in opened.replicas if replica != doubtful.replica]
         answers = await asyncio.gather(*map(ask, (doubtful.replica, *others)))
         return [answer for answer in answers if answer is not None]
+
+
+def _range_of(content: Content, index: int) -> tuple[int, int]:
+    """Returns the offset and the size of a block, in bytes."""
+    offset = index * BLOCK_SIZE
+    return offset, min(BLOCK_SIZE, content.size - offset)
