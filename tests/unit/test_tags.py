@@ -55,6 +55,7 @@ READ = Tags(
     codec="",
     title="Tïtle",
     artist="One; Two",
+    artists=("One", "Two"),
     albumartist="Both",
     album="Album",
     year=1999,
@@ -65,6 +66,7 @@ READ = Tags(
     disctotal=2,
     disctitle="Live",
     genre="Rock",
+    genres=("Rock", "Pop"),
     composer="Somebody",
     compilation=True,
     musicbrainz_albumid="76df3287-6cda-33eb-8e9a-044b5e15ffdd",
@@ -229,6 +231,9 @@ def test_the_original_date_is_used_when_there_is_no_other(tmp_path: Path, ext: s
         ("3/0", 3, None),
         ("0", 0, None),
         ("A1", None, None),
+        ("A1/10", None, 10),
+        ("1-02", 2, None),
+        ("1.02/9", 2, 9),
         ("999999", None, None),
     ],
 )
@@ -237,11 +242,94 @@ def test_track_numbers_may_carry_their_total(tmp_path: Path, track: str, number:
     assert (tags.track, tags.tracktotal) == (number, total)
 
 
+@pytest.mark.parametrize(
+    ("track", "label"),
+    [
+        ("A1", "A1"),
+        ("B2/12", "B2"),
+        ("AA", "AA"),
+        ("3b", "3b"),
+        ("3", None),
+        ("03/12", None),
+        ("7.", None),
+        ("1-02", None),
+        ("x" * 16, "x" * 16),
+        ("x" * 17, None),
+    ],
+)
+def test_what_stands_in_place_of_a_track_number_is_kept(tmp_path: Path, track: str, label: str | None) -> None:
+    assert read(make_audio(tmp_path / "x.flac", tags={"track": track})).track_label == label
+
+
+def test_a_track_number_may_carry_its_disc_unless_a_tag_says_otherwise(tmp_path: Path) -> None:
+    both = read(make_audio(tmp_path / "a.flac", tags={"track": "2-05"}))
+    own = read(make_audio(tmp_path / "b.flac", tags={"track": "2-05", "disc": 3}))
+    assert (both.disc, both.track, own.disc, own.track) == (2, 5, 3, 5)
+
+
+def test_the_single_artists_count_where_a_file_names_them_beside_how_they_are_shown(tmp_path: Path) -> None:
+    path = make_audio(tmp_path / "x.flac", tags={"artist": "Ada feat. Bob", "artists": ["Ada", "Bob"]})
+    assert (read(path).artist, read(path).artists) == ("Ada feat. Bob", ("Ada", "Bob"))
+
+
 def test_text_is_cleaned(tmp_path: Path) -> None:
     raw = {"title": " cafe\u0301 \0", "artist": "A\0B\0A", "album": " \0 ", "composer": "x" * 9000}
     tags = read(make_audio(tmp_path / "x.flac", tags=raw))
     assert (tags.title, tags.artist, tags.album) == ("café", "A; B", None)
     assert tags.composer == "x" * 2000
+
+
+@pytest.mark.parametrize("ext", ["flac", "mp3", "m4a", "wma", "wv"])
+def test_what_a_release_says_about_itself_is_read(tmp_path: Path, ext: str) -> None:
+    path = make_audio(tmp_path / f"x.{ext}", tags={"title": "T"})
+    said = {
+        "label": "Blue",
+        "catalognum": "B 12",
+        "isrc": "GBAAA9900001",
+        "media": "Vinyl",
+        "language": "eng",
+        "bpm": "98",
+    }
+    _say(path, ext, said)
+    tags = read(path)
+    assert {name: str(getattr(tags, name)) for name in said} == said
+
+
+def _say(path: Path, ext: str, said: dict[str, str]) -> None:
+    """Writes each field as the usual programs do."""
+    if ext == "mp3":
+        tag: Any = mutagen.id3.ID3(path)  # type: ignore[no-untyped-call]
+        for frame_name, field in (("TPUB", "label"), ("TSRC", "isrc"), ("TMED", "media"), ("TLAN", "language")):
+            tag.add(getattr(mutagen.id3, frame_name)(encoding=3, text=[said[field]]))
+        tag.add(mutagen.id3.TBPM(encoding=3, text=[said["bpm"]]))  # type: ignore[no-untyped-call]
+        tag.add(mutagen.id3.TXXX(encoding=3, desc="CATALOGNUMBER", text=[said["catalognum"]]))  # type: ignore[no-untyped-call]
+        tag.save(path)
+        return
+    file: Any = mutagen.File(path)
+    for field, text in said.items():
+        name = _RELEASE_KEYS.get(ext, {}).get(field, {"catalognum": "catalognumber"}.get(field, field))
+        file[name] = [int(text)] if name == "tmpo" else [text.encode()] if ext == "m4a" else [text]
+    file.save()
+
+
+_RELEASE_KEYS = {
+    "m4a": {"bpm": "tmpo"}
+    | {
+        name: f"----:com.apple.iTunes:{key}"
+        for name, key in (
+            *(("label", "LABEL"), ("catalognum", "CATALOGNUMBER"), ("isrc", "ISRC"), ("media", "MEDIA")),
+            ("language", "LANGUAGE"),
+        )
+    },
+    "wma": {
+        "label": "WM/Publisher",
+        "catalognum": "WM/CatalogNo",
+        "isrc": "WM/ISRC",
+        "media": "WM/Media",
+        "language": "WM/Language",
+        "bpm": "WM/BeatsPerMinute",
+    },
+}
 
 
 def test_numeric_id3_genres_are_spelled_out(tmp_path: Path) -> None:
@@ -429,6 +517,12 @@ def test_tags_survive_json(tags: Tags) -> None:
 def test_json_is_compact_and_takes_unknown_keys() -> None:
     assert Tags("flac", "flac", title="T").to_json() == {"format": "flac", "codec": "flac", "title": "T"}
     assert Tags.from_json({"format": "mp3", "codec": "mp3", "mood": "blue"}) == Tags("mp3", "mp3")
+
+
+def test_json_keeps_several_values_as_a_list() -> None:
+    tags = Tags("flac", "flac", artist="A; B", artists=("A", "B"))
+    assert tags.to_json() == {"format": "flac", "codec": "flac", "artist": "A; B", "artists": ["A", "B"]}
+    assert Tags.from_json(tags.to_json()) == tags
 
 
 def test_an_unreadable_file_is_known_by_its_name_alone() -> None:

@@ -69,13 +69,22 @@ def named(raw: Mapping[str, list[str]]) -> Values:
     return values
 
 
+_RELEASE_TRACK_ID = (
+    *("musicbrainz_releasetrackid", "musicbrainz release track id", "txxx:musicbrainz release track id"),
+    "musicbrainz/release track id",
+)
 _KEYS: Mapping[str, tuple[str, ...]] = {
     # Vorbis comments and APEv2, then ID3, MP4, ASF, RIFF INFO; all in lower case
     "title": ("title", "tit2", "\xa9nam", "inam"),
     "artist": ("artist", "tpe1", "\xa9art", "author", "iart"),
+    "artists": ("artists", "txxx:artists", "wm/artists"),
     "albumartist": (
         *("albumartist", "album artist", "album_artist"),
         *("tpe2", "txxx:albumartist", "txxx:album artist", "aart", "wm/albumartist"),
+    ),
+    "albumartists": (
+        *("albumartists", "album artists", "album_artists", "txxx:albumartists", "txxx:album artists"),
+        *("txxx:album_artists", "wm/albumartists"),
     ),
     "album": ("album", "talb", "\xa9alb", "wm/albumtitle", "iprd"),
     "date": ("date", "releasedate", "year", "tdrc", "tdrl", "\xa9day", "wm/year", "icrd"),
@@ -90,6 +99,15 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "disctitle": ("discsubtitle", "setsubtitle", "tsst", "txxx:discsubtitle", "wm/setsubtitle"),
     "genre": ("genre", "tcon", "\xa9gen", "wm/genre", "ignr"),
     "composer": ("composer", "tcom", "\xa9wrt", "wm/composer", "imus"),
+    "label": ("label", "organization", "publisher", "tpub", "txxx:label", "wm/publisher"),
+    "catalognum": (
+        *("catalognumber", "catalog number", "catalognum", "txxx:catalognumber", "txxx:catalog number"),
+        "wm/catalogno",
+    ),
+    "isrc": ("isrc", "tsrc", "wm/isrc"),
+    "media": ("media", "tmed", "txxx:media", "wm/media"),
+    "language": ("language", "tlan", "wm/language", "ilng"),
+    "bpm": ("bpm", "tempo", "tbpm", "tmpo", "wm/beatsperminute", "ibpm"),
     "compilation": ("compilation", "itunescompilation", "tcmp", "cpil", "wm/iscompilation"),
     "musicbrainz_albumid": (
         "musicbrainz_albumid",
@@ -99,9 +117,9 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "musicbrainz_trackid": (
         *("musicbrainz_trackid", "musicbrainz track id", "ufid", "txxx:musicbrainz track id", "musicbrainz/track id"),
-        *("musicbrainz_releasetrackid", "musicbrainz release track id", "txxx:musicbrainz release track id"),
-        "musicbrainz/release track id",
+        *_RELEASE_TRACK_ID,
     ),
+    "musicbrainz_releasetrackid": _RELEASE_TRACK_ID,
 }
 
 WANTED = frozenset(key for keys in _KEYS.values() for key in keys)

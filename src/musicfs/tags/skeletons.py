@@ -33,7 +33,8 @@ _MAX_BODY = 1024 * 1024
 # How many frames of each kind are kept; no other is asked for. In version 2.2 their names have three letters.
 _ID3_FRAMES: Mapping[bytes, int] = dict.fromkeys(
     b"TIT2 TPE1 TPE2 TALB TDRC TDRL TYER TDAT TIME TRDA TORY TDOR TRCK TPOS TSST TCON TCOM TCMP"
-    b" TT2 TP1 TP2 TAL TYE TDA TIM TRD TOR TRK TPA TCO TCM TCP".split(),
+    b" TPUB TSRC TMED TLAN TBPM"
+    b" TT2 TP1 TP2 TAL TYE TDA TIM TRD TOR TRK TPA TCO TCM TCP TPB TRC TMT TLA TBP".split(),
     8,
 ) | dict.fromkeys(b"TXXX TXX UFID UFI".split(), 300)
 _FRAME_ID = re.compile(rb"[A-Z][A-Z0-9]{2,3} ?")

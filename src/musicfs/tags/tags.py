@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musicfs.tags.names import split_extension
 from musicfs.tags.range_file import RangeFile
@@ -28,12 +28,18 @@ SIDECAR_EXTENSIONS = frozenset((
     "url",
 ))
 # fmt: on
+PARSER_VERSION: int = 2
+"""It is raised when the same bytes give other tags than before. Files that were parsed before it existed have 1."""
 MAX_CHARACTERS = 2000
 """A longer value is cut: no name is so long, and the catalogue holds millions of values."""
 
 _NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
 _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
+_DISC_AND_TRACK = re.compile(r"\s*(\d{1,2})\s*[-.]\s*(\d{1,3})(?:\s*(?:/|of)\s*(\d{1,5}))?\s*", re.IGNORECASE)
+_TOTAL = re.compile(r"\s*(?:/|of\b)\s*(\d{1,5})\s*$", re.IGNORECASE)
+_LABEL_END = re.compile(r"[\s.]*$")
+_MAX_LABEL = 16  # characters
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
 _MAX_EXTENSION = 12  # characters
@@ -54,28 +60,43 @@ class Tags:
     """The tags of one audio file. Text is stripped, NFC, never empty; None: not known.
 
     format: the extension that fits the content, whatever the name is. codec: lower case, e.g. "alac".
-    date: as written, e.g. "1999-03-01". Durations are in seconds, bit rates in bits per second, sample rates in
-    hertz; bit_depth is None for lossy codecs.
+    artists, albumartists, genres, composers: all values, the main one first, where the file has several; else empty.
+    date: as written, e.g. "1999-03-01"; originaldate: of the first release. track_label: what stands in place of a
+    track number where it isn't one, e.g. "A1" on a vinyl record, at most 16 characters. bpm: beats per minute.
+    Durations are in seconds, bit rates in bits per second, sample rates in hertz; bit_depth is None for lossy codecs.
     """
 
     format: str
     codec: str
     title: str | None = None
     artist: str | None = None
+    artists: tuple[str, ...] = ()
     albumartist: str | None = None
+    albumartists: tuple[str, ...] = ()
     album: str | None = None
     year: int | None = None
     date: str | None = None
+    originaldate: str | None = None
     track: int | None = None
+    track_label: str | None = None
     tracktotal: int | None = None
     disc: int | None = None
     disctotal: int | None = None
     disctitle: str | None = None
     genre: str | None = None
+    genres: tuple[str, ...] = ()
     composer: str | None = None
+    composers: tuple[str, ...] = ()
+    label: str | None = None
+    catalognum: str | None = None
+    isrc: str | None = None
+    media: str | None = None
+    language: str | None = None
+    bpm: int | None = None
     compilation: bool = False
     musicbrainz_albumid: str | None = None
     musicbrainz_trackid: str | None = None
+    musicbrainz_releasetrackid: str | None = None
     duration_s: float | None = None
     bitrate: int | None = None
     sample_rate: int | None = None
@@ -90,8 +111,12 @@ class Tags:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for `json.dumps`, without fields that are not known."""
-        items = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in items if value is not None and value is not False}
+        items = ((name, getattr(self, name)) for name in _FIELDS)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in items
+            if value is not None and value is not False and value != ()
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tags:
@@ -100,7 +125,12 @@ class Tags:
         Raises:
             TypeError: The format or the codec is missing.
         """
-        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+        values = {name: data[name] for name in _FIELDS if name in data}
+        return cls(**values | {name: tuple(values[name]) for name in _LISTS if name in values})
+
+
+_FIELDS = tuple(field.name for field in fields(Tags))
+_LISTS = ("artists", "albumartists", "genres", "composers")
 
 
 def role_of(path: str) -> Role | None:
@@ -151,29 +181,42 @@ def read_tags(file: RangeFile, name: str) -> Tags:
 
 def _tags(found: TagValues) -> Tags:
     values = {field: texts for field, raw in found.values.items() if (texts := _clean(raw))}
-    track, tracktotal = _number_of(values, "track")
+    track = _track(values)
     disc, disctotal = _number_of(values, "disc")
-    date = _date(values)
+    date = _date(values, "date", "originaldate")
     year = _YEAR.search(date) if date else None
     return Tags(
         format=found.format,
         codec=found.codec,
         title=_first(values, "title"),
         artist=_people(values, "artist"),
+        artists=_several(values, "artists", "artist"),
         albumartist=_people(values, "albumartist"),
+        albumartists=_several(values, "albumartists", "albumartist"),
         album=_first(values, "album"),
         year=int(year[1]) if year else None,
         date=date,
-        track=track,
-        tracktotal=tracktotal,
-        disc=disc,
+        originaldate=_date(values, "originaldate"),
+        track=track.number,
+        track_label=track.label,
+        tracktotal=track.total,
+        disc=disc if disc is not None else track.disc,
         disctotal=disctotal,
         disctitle=_first(values, "disctitle"),
         genre=_first(values, "genre"),
+        genres=_several(values, "genre"),
         composer=_people(values, "composer"),
+        composers=_several(values, "composer"),
+        label=_first(values, "label"),
+        catalognum=_first(values, "catalognum"),
+        isrc=_first(values, "isrc"),
+        media=_first(values, "media"),
+        language=_first(values, "language"),
+        bpm=_number_of(values, "bpm")[0] or None,
         compilation=(_first(values, "compilation") or "").lower() in ("1", "true", "yes"),
         musicbrainz_albumid=_first(values, "musicbrainz_albumid"),
         musicbrainz_trackid=_first(values, "musicbrainz_trackid"),
+        musicbrainz_releasetrackid=_first(values, "musicbrainz_releasetrackid"),
         duration_s=_plausible(found.duration_s),
         bitrate=_positive(found.bitrate),
         sample_rate=_positive(found.sample_rate),
@@ -205,10 +248,36 @@ def _people(values: Mapping[str, list[str]], field: str) -> str | None:
     return "; ".join(values[field])[:MAX_CHARACTERS] if field in values else None
 
 
-def _date(values: Mapping[str, list[str]]) -> str | None:
-    """The first date with a year: of this release, else of the original one."""
-    dates = [*values.get("date", ()), *values.get("originaldate", ())]
-    return next(filter(_YEAR.search, dates), None)
+def _several(values: Mapping[str, list[str]], *names: str) -> tuple[str, ...]:
+    """The values of the first of the fields that has several."""
+    return next((tuple(values[name]) for name in names if len(values.get(name, ())) > 1), ())
+
+
+def _date(values: Mapping[str, list[str]], *names: str) -> str | None:
+    """The first date with a year, of the fields in this order."""
+    return next((date for name in names for date in values.get(name, ()) if _YEAR.search(date)), None)
+
+
+class _Track(NamedTuple):
+    """disc: only where the track's number says it, as in "1-02"."""
+
+    number: int | None
+    total: int | None
+    label: str | None
+    disc: int | None
+
+
+def _track(values: Mapping[str, list[str]]) -> _Track:
+    text = _first(values, "track") or ""
+    number, total = _number_of(values, "track")
+    if both := _DISC_AND_TRACK.fullmatch(text):
+        total = total or (int(both[3]) if both[3] else None)
+        return _Track(int(both[2]), _positive(total), None, _positive(int(both[1])))
+    if of := _TOTAL.search(text):
+        text, total = text[: of.start()], total or _positive(int(of[1]))
+    label = _LABEL_END.sub("", text)
+    is_label = 0 < len(label) <= _MAX_LABEL and not label.isdecimal()
+    return _Track(number, total, label if is_label else None, None)
 
 
 def _number_of(values: Mapping[str, list[str]], field: str) -> tuple[int | None, int | None]:
