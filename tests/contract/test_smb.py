@@ -8,10 +8,12 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
+from smbprotocol.header import NtStatus
 
 from musicfs.config.kinds import open_origin
 from musicfs.config.load import origin_from_argument
@@ -19,9 +21,14 @@ from musicfs.config.models import HealthConfig, OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins.local.driver import LocalOrigin
+from musicfs.origins.smb import driver
+from musicfs.origins.smb.errors import ShareLost, StatusRefused
+from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings, from_url
+from musicfs.problems import Reason
 from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.folders_contract import FoldersContract
+from musicfs.testing.observed_contract import ObservedContract, RecordingObserver, observed
 from musicfs.testing.origin_contract import AWKWARD, OriginContract, OriginEnv, identity, listing, replica
 from tests.support.servers.process import HOST, PATIENCE
 from tests.support.servers.samba import PASSWORD, SHARE, Samba
@@ -64,6 +71,10 @@ async def env(samba: Samba) -> AsyncIterator[SmbEnv]:
 
 class TestSmbFolders(FoldersContract):
     """The times of folders."""
+
+
+class TestSmbObserved(ObservedContract):
+    """The contract of observed scans, unchanged."""
 
 
 class TestSmb(OriginContract):
@@ -389,3 +400,106 @@ async def test_the_folder_is_the_same_by_every_name_of_the_server_and_in_any_cas
         assert whole.overlaps(await identity(await env.open(False, **other)))
     ada, b = [await identity(await env.open(False, prefix=f"{env.folder}/{name}")) for name in ("Ada", "B")]
     assert not ada.overlaps(b)
+
+
+# Folders and files that are bad
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, method: str, error: Exception) -> None:
+    """Makes a method of Share fail for the folder or file of this name, and its listing after the first page."""
+    honest, handles = getattr(Share, method), set[bytes]()
+    list_folder = Share.list_folder
+
+    def listed(share: Share, path: str, deadline: Deadline) -> object:
+        about, entries = list_folder(share, path, deadline)
+        if path.endswith(name):
+            handles.add(about.handle)
+        return about, entries
+
+    def fails(share: Share, what: Any, *args: Any) -> object:
+        if what in handles if isinstance(what, bytes) else what.endswith(name):
+            if isinstance(error, ShareLost):
+                share.close()
+            raise error
+        return honest(share, what, *args)
+
+    monkeypatch.setattr(Share, "list_folder", listed)
+    monkeypatch.setattr(Share, method, fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StatusRefused(NtStatus.STATUS_ACCESS_DENIED), Reason.CLOSED_FOLDER),
+        (StatusRefused(0xC0000032), Reason.BROKEN_FOLDER),  # the disk is corrupt
+        (StatusRefused(0xC0000257), Reason.LINK_OUTSIDE),  # a path of DFS that another server has
+        (StatusRefused(0xC0000106), Reason.DEEP_FOLDER),
+        (ShareLost(OriginFault.TIMEOUT, "no answer"), Reason.SLOW_FOLDER),
+        (ShareLost(OriginFault.IO, "the answer makes no sense"), Reason.BROKEN_FOLDER),
+        (ShareLost(OriginFault.UNREACHABLE, "connection reset"), Reason.BROKEN_FOLDER),
+    ],
+)
+@pytest.mark.parametrize("method", ["list_folder", "list_on"])
+async def test_a_folder_that_the_server_does_not_list_costs_itself_alone(
+    env: SmbEnv, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, reason: Reason
+) -> None:
+    for path in ("a/1.flac", "bad/2.flac", "c/3.flac"):
+        env.write(path, b"x")
+    origin, observer = await env.open(), RecordingObserver()
+    failing(monkeypatch, "bad", method, error)
+    found = set(await observed(origin, observer)) - {"bad/2.flac"}
+    assert found == {"a/1.flac", "c/3.flac"}
+    if method == "list_folder" or reason is not Reason.LINK_OUTSIDE:
+        assert observer.reasons.keys() == {"bad"}
+    if method == "list_folder":
+        assert observer.reasons == {"bad": reason}
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("MAX_NAMES", Reason.BIG_FOLDER), ("MAX_FOLDER_SECS", Reason.SLOW_FOLDER)]
+)
+async def test_a_folder_that_is_too_big_or_slow_keeps_what_was_listed(
+    env: SmbEnv, monkeypatch: pytest.MonkeyPatch, limit: str, reason: Reason
+) -> None:
+    for path in ("a/1.flac", "b/2.flac"):
+        env.write(path, b"x")
+    monkeypatch.setattr(driver, limit, 0)
+    observer = RecordingObserver()
+    assert set(await observed(await env.open(), observer)) == {"a/1.flac", "b/2.flac"}
+    assert observer.reasons == {"": reason, "a": reason, "b": reason}
+
+
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (NtStatus.STATUS_ACCESS_DENIED, ReplicaFault.DENIED),
+        (0xC0000185, ReplicaFault.IO),
+        (0xC0000267, ReplicaFault.ARCHIVED),
+        (0xC000CF0B, ReplicaFault.ARCHIVED),
+    ],
+)
+async def test_a_file_that_can_not_be_read_blames_itself_while_the_root_answers(
+    env: SmbEnv, monkeypatch: pytest.MonkeyPatch, status: int, fault: ReplicaFault
+) -> None:
+    env.write("a.flac", b"12345")
+    origin = await env.open()
+    file = await replica(origin, "a.flac")
+    failing(monkeypatch, "a.flac", "read", StatusRefused(status))
+    with pytest.raises(ReplicaFailed) as failed:
+        await origin.read(file, 0, 5)
+    assert failed.value.fault is fault
+    assert await origin.health() is HealthStatus.HEALTHY
+
+
+async def test_names_that_samba_shortens_are_reported(tmp_path: Path) -> None:
+    with Samba(settings="mangled names = yes") as server:
+        env = SmbEnv(server, "music")
+        for path in ("a/01 Who Are You?.flac", "a/What?.mp3", "a/fine.flac"):
+            env.write(path, b"x")
+        observer = RecordingObserver()
+        found = set(await observed(await env.open(), observer))
+        await env.aclose()
+    assert "a/fine.flac" in found
+    assert len(found) == 2
+    assert list(observer.reasons.values()) == [Reason.UNKNOWN_KIND]
+    assert "mangled names = no" in observer.problems[0].detail

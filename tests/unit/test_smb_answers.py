@@ -22,15 +22,16 @@ from musicfs.origins.smb.errors import Login, ShareLost
 from musicfs.origins.smb.files import SmbFiles
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.transport import Transport
+from musicfs.problems import Reason
 
 ENTRY = struct.Struct("<II8x8xQ8xQ8xIII4x8x")
 HEADER = 64
 
 
-def entry(name: str, step: int = 0, length: int | None = None, attributes: int = 0x20) -> bytes:
+def entry(name: str, step: int = 0, length: int | None = None, attributes: int = 0x20, tag: int = 0) -> bytes:
     data = name.encode("utf-16-le", "surrogatepass")
     written = 133_000_000_000_000_000
-    return ENTRY.pack(step, 0, written, 5, attributes, len(data) if length is None else length, 0) + data
+    return ENTRY.pack(step, 0, written, 5, attributes, len(data) if length is None else length, tag) + data
 
 
 def page(*entries: bytes, start: int = HEADER + 8, length: int | None = None) -> bytes:
@@ -51,7 +52,7 @@ def chained(*names: str) -> bytes:
 
 
 def names_of(data: bytes) -> list[str]:
-    return [found.name for found in wire.listed(data)]
+    return [found.name for found in wire.listed(data) if found.left_out is None]
 
 
 def test_an_honest_page_is_understood() -> None:
@@ -61,6 +62,37 @@ def test_an_honest_page_is_understood() -> None:
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "\0", "a\0b", "", "c:d", "\ud800", "x\udfff"])
 def test_a_name_that_no_file_can_have_costs_itself_alone(name: str) -> None:
     assert names_of(chained("a.flac", name, "b.flac")) == ["a.flac", "b.flac"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "c:d", "\ud800"])
+def test_a_name_that_no_file_can_have_says_so(name: str) -> None:
+    (found,) = wire.listed(chained(name))
+    assert found.left_out is not None
+    assert found.left_out[0] is Reason.BAD_NAME
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "tag", "reason"),
+    [
+        ("a.flac", 0x20, 0, None),
+        ("link.flac", 0x420, 0xA000000C, Reason.LINK_OUTSIDE),
+        ("junction", 0x410, 0xA0000003, Reason.LINK_OUTSIDE),
+        ("wsl", 0x420, 0xA000001D, Reason.LINK_OUTSIDE),
+        ("elsewhere", 0x410, 0x8000000A, Reason.LINK_OUTSIDE),
+        ("stored once.flac", 0x620, 0x80000013, None),  # with deduplication, which clients do not see
+        ("cold.flac", 0x1020, 0, Reason.ARCHIVED),
+        ("cloud.flac", 0x400420, 0x9000001A, Reason.ARCHIVED),
+        ("cloud", 0x400410, 0x9000001A, None),
+        ("0K81LF~0", 0x20, 0, Reason.UNKNOWN_KIND),
+        ("0K81LF~0", 0x10, 0, None),
+        ("0BQTDG~B.MP3", 0x20, 0, None),
+    ],
+)
+def test_what_a_client_can_not_read_is_left_out_with_a_reason(
+    name: str, attributes: int, tag: int, reason: Reason | None
+) -> None:
+    (found,) = wire.listed(page(entry(name, attributes=attributes, tag=tag)))
+    assert (found.left_out and found.left_out[0]) is reason
 
 
 @pytest.mark.parametrize(

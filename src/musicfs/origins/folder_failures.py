@@ -54,12 +54,13 @@ class FolderFailures:
                 await self._check_root()
                 found = await attempt()
         except OriginFailed as failure:
-            await self._take(folder, failure)
+            await self.take(folder, failure)
             return None
         self._slow = 0
         return found
 
-    async def _take(self, folder: str, failure: OriginFailed) -> None:
+    async def take(self, folder: str, failure: OriginFailed) -> None:
+        """Reports the folder. Raises OriginFailed as `list` does."""
         if isinstance(failure, FolderTooBig):
             self._observer.report(Problem(folder, Reason.BIG_FOLDER, failure.detail))
             return

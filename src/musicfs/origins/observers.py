@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import OriginId
-from musicfs.origin import TellFolder
 from musicfs.origins.ignored import is_skipped
 from musicfs.problems import Problem, Reason
 
@@ -28,14 +27,3 @@ class StrictObserver:
             detail = f"the folder {problem.path!r} can't be listed"
             fault = _FAULTS.get(problem.reason, OriginFault.IO)
             raise OriginFailed(self._origin, fault, f"{detail}: {problem.detail}" if problem.detail else detail)
-
-
-class SkippingObserver(StrictObserver):
-    """A StrictObserver that also skips the folders for which `tell` (origin.TellFolder) returns True."""
-
-    def __init__(self, origin: OriginId, tell: TellFolder) -> None:
-        super().__init__(origin)
-        self._tell = tell
-
-    def enters(self, folder: str, mtime_ns: int | None) -> bool:
-        return super().enters(folder, mtime_ns) and not self._tell(folder, mtime_ns)

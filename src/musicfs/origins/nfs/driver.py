@@ -10,14 +10,13 @@ from typing import TypeVar, TypeVarTuple
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import FolderIdentity, ScanObserver, TellFolder, WatchCallback
+from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
 from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
 from musicfs.origins.nfs.files import NfsFiles
 from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
-from musicfs.origins.observers import SkippingObserver
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 T = TypeVar("T")
@@ -53,10 +52,6 @@ class NfsOrigin:
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
         return self.scan_observed(StrictObserver(self.id), under)
-
-    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
-        return self.scan_observed(SkippingObserver(self.id, tell))
 
     async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
         """Scans, and reports what can't be listed (origin.ObservesScans)."""

@@ -14,7 +14,7 @@ from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, decode_path, encode_path
-from musicfs.origin import FolderIdentity, ScanObserver, TellFolder, WatchCallback, WatchHandle, server_name
+from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback, WatchHandle, server_name
 from musicfs.origins.folder_identity import folder_at_host, folder_here, folder_on_server, is_this_machine, merged
 from musicfs.origins.helpers import (
     MAX_FOLDERS,
@@ -26,7 +26,6 @@ from musicfs.origins.helpers import (
     check_version,
     size_within,
 )
-from musicfs.origins.observers import SkippingObserver
 from musicfs.origins.sftp.connect import SftpConnector, SftpPool
 from musicfs.origins.sftp.listing import (
     Listed,
@@ -107,10 +106,6 @@ class SftpOrigin:
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
         return self.scan_observed(StrictObserver(self.id), under)
-
-    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
-        return self.scan_observed(SkippingObserver(self.id, tell))
 
     async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
         """Scans, and reports what can't be listed (origin.ObservesScans). Notices that another root replaced this one

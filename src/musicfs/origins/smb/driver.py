@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from musicfs.config.models import OriginConfig
@@ -12,13 +14,21 @@ from musicfs.config.secret_variables import variable_of
 from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import FolderIdentity, TellFolder, WatchCallback, list_all
-from musicfs.origins.helpers import MAX_FOLDERS, MAX_NAMES, is_in_reach, is_skipped, is_usable
+from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
+from musicfs.origins.helpers import (
+    MAX_FOLDER_SECS,
+    MAX_FOLDERS,
+    MAX_NAMES,
+    FolderFailures,
+    StrictObserver,
+    name_problem,
+)
 from musicfs.origins.smb.errors import Login
 from musicfs.origins.smb.files import SmbFiles, SmbListing, is_addressable
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings
-from musicfs.origins.smb.wire import Identity
+from musicfs.origins.smb.wire import Identity, SmbEntry
+from musicfs.problems import Problem, Reason
 from musicfs.system.tasks import Tasks
 from musicfs.system.threads import WorkersClosed, WorkersUnavailable, WorkerThreads
 
@@ -60,46 +70,74 @@ class SmbOrigin:
         return await self._run(path, SmbFiles.stat, path)
 
     def scan(self, under: str = "") -> AsyncIterator[Stat]:
-        return self._scan(under, list_all)
+        return self.scan_observed(StrictObserver(self.id), under)
 
-    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """Scans, but skips the folders that `tell` says (origin.SkipsFolders)."""
-        return self._scan("", tell)
-
-    async def _scan(self, under: str, tell: TellFolder) -> AsyncIterator[Stat]:
-        root, file = await self._run(under, SmbFiles.begin, under)
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and reports what can't be listed (origin.ObservesScans)."""
+        try:
+            root, file = await self._run(under, SmbFiles.begin, under)
+        except ReplicaFailed as failure:
+            if failure.fault is not ReplicaFault.DENIED:
+                raise
+            observer.report(Problem(under, Reason.CLOSED_FOLDER, failure.detail))  # or a file: no one knows
+            return
         if file is not None:
             yield file
             return
+        failures = FolderFailures(observer, lambda: self._run("", SmbFiles.check_same, root))
         waiting: list[tuple[str, frozenset[Identity]]] = [(under, frozenset())]
         while waiting:
             path, above = waiting.pop()
-            files, folder = await self._run("", _open_folder, path, root)
-            if folder is None:
+            files, folder = await failures.list(path, partial(self._run, "", _open_folder, path, root)) or (None, None)
+            if isinstance(folder, Problem):
+                observer.report(folder)
+            if files is None or not isinstance(folder, SmbListing):
                 continue
-            below: list[str] = []
-            more, listed = True, 0
-            try:
-                while more and folder.about.identity not in above:  # one that contains itself is an endless link
-                    listed += len(folder.entries)
-                    if listed > MAX_NAMES or len(below) + len(waiting) > MAX_FOLDERS:
-                        detail = f"the folder {path!r} lists more names than any folder has"
-                        raise OriginFailed(self.id, OriginFault.IO, detail)
-                    for entry in folder.entries:
+            if (identity := folder.about.identity) in above:  # one that contains itself is an endless link
+                self._leave_later(files, folder)
+                continue
+            below: list[tuple[str, int]] = []
+            async with aclosing(self._pages(files, folder, observer, failures)) as pages:
+                async for entries in pages:
+                    for entry in entries:
+                        problem = _problem_of(path, entry)
                         name = f"{path}/{entry.name}" if path else entry.name
-                        if not is_usable(entry.name) or not is_in_reach(name):
-                            continue
-                        if not entry.is_folder:
+                        if problem is not None:
+                            observer.report(problem)
+                        elif entry.is_folder:
+                            below.append((name, entry.mtime_ns))
+                        else:
                             yield Stat(name, entry.size, entry.mtime_ns)
-                        elif not is_skipped(entry.name) and not tell(name, entry.mtime_ns):
-                            below.append(name)
-                    more = await self._on(files, SmbFiles.next_page, folder)
-            finally:
-                if more:
-                    self._leave_later(files, folder)
-            chain = above | {folder.about.identity} if folder.about.identity else above
-            waiting += [(name, chain) for name in reversed(below)]
+            chain = above | {identity} if identity else above
+            waiting += [(name, chain) for name, mtime_ns in reversed(below) if observer.enters(name, mtime_ns)]
+            if len(waiting) > MAX_FOLDERS:
+                raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", SmbFiles.check_same, root)
+
+    async def _pages(
+        self, files: SmbFiles, folder: SmbListing, observer: ScanObserver, failures: FolderFailures
+    ) -> AsyncGenerator[list[SmbEntry], None]:
+        """The pages of an open folder, without its entries for itself and for the folder above. Closes it at the
+        end. Reports a folder whose listing does not come to its end."""
+        listed, until = 0, asyncio.get_running_loop().time() + MAX_FOLDER_SECS
+        more = True
+        try:
+            while more:
+                listed += len(folder.entries)
+                yield [entry for entry in folder.entries if entry.name not in (".", "..")]
+                if listed > MAX_NAMES:
+                    observer.report(Problem(folder.path, Reason.BIG_FOLDER, f"it has more than {MAX_NAMES} names"))
+                    return
+                if asyncio.get_running_loop().time() > until:
+                    detail = f"it takes longer than {MAX_FOLDER_SECS:g} s"
+                    observer.report(Problem(folder.path, Reason.SLOW_FOLDER, detail))
+                    return
+                more = await self._on(files, SmbFiles.next_page, folder)
+        except OriginFailed as failure:
+            await failures.take(folder.path, failure)
+        finally:
+            if more:
+                self._leave_later(files, folder)
 
     async def health(self) -> HealthStatus:
         await self._run("", SmbFiles.check_root)
@@ -194,7 +232,15 @@ class SmbOrigin:
         self._leaving.spawn(self._on(files, SmbFiles.close_folder, folder), f"leaving a scan of {self.id}")
 
 
+def _problem_of(folder: str, entry: SmbEntry) -> Problem | None:
+    """Returns why an entry is not shown, if it is not."""
+    problem = name_problem(folder, entry.name, is_folder=entry.is_folder)
+    if problem is not None or entry.left_out is None:
+        return problem
+    return Problem(f"{folder}/{entry.name}" if folder else entry.name, *entry.left_out)
+
+
 def _open_folder(
     files: SmbFiles, path: str, root: Identity | None, deadline: Deadline
-) -> tuple[SmbFiles, SmbListing | None]:
+) -> tuple[SmbFiles, SmbListing | Problem | None]:
     return files, files.open_folder(path, root, deadline)

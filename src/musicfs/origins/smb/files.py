@@ -14,6 +14,7 @@ from musicfs.origins.helpers import EmptyRootCheck, check_length, check_version,
 from musicfs.origins.smb import wire
 from musicfs.origins.smb.errors import ShareLost, StatusRefused
 from musicfs.origins.smb.session import Deadline, Share
+from musicfs.problems import Problem, Reason
 
 _MISSING = frozenset(
     {
@@ -21,13 +22,21 @@ _MISSING = frozenset(
         NtStatus.STATUS_NOT_FOUND, NtStatus.STATUS_OBJECT_NAME_INVALID, NtStatus.STATUS_OBJECT_PATH_INVALID,
         NtStatus.STATUS_OBJECT_PATH_SYNTAX_BAD, NtStatus.STATUS_FILE_IS_A_DIRECTORY, NtStatus.STATUS_NOT_A_DIRECTORY,
         NtStatus.STATUS_DELETE_PENDING, NtStatus.STATUS_STOPPED_ON_SYMLINK, 0xC0000106,  # name too long
-        0xC0000279,  # a reparse point that the server does not follow
+        0xC0000279, 0xC0000280,  # a reparse point that the server does not follow
     }
 )  # fmt: skip
 _FILE_LOCK_CONFLICT = 0xC0000054
 _DENIED = frozenset({NtStatus.STATUS_ACCESS_DENIED, NtStatus.STATUS_SHARING_VIOLATION, _FILE_LOCK_CONFLICT})
 _OUTLIVED = frozenset({NtStatus.STATUS_USER_SESSION_DELETED, NtStatus.STATUS_NETWORK_NAME_DELETED, 0xC000035C})
-_BROKEN = frozenset({0xC000003E, 0xC000003F, 0xC0000185, 0xC0000032})  # errors of the server's disk
+_BROKEN = frozenset(
+    {0xC000003E, 0xC000003F, 0xC0000185, 0xC0000032, 0xC00000E9, 0xC0000102}
+)  # errors of the server's disk
+_TOO_LONG = 0xC0000106
+_LINKS = frozenset({NtStatus.STATUS_STOPPED_ON_SYMLINK, 0xC0000257, 0xC0000279, 0xC0000280})
+"""The folder is a link that the server does not follow, or leads to another server (DFS)."""
+_FILE_IS_OFFLINE = 0xC0000267
+_CLOUD = range(0xC000CF00, 0xC000D000)
+"""Refusals to bring a file back from a cloud."""
 
 
 @dataclass(slots=True)
@@ -126,13 +135,17 @@ class SmbFiles:
             raise self._failure(under, error, deadline) from error
         return root, None if about.is_folder else _stat(under, about.version)
 
-    def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> SmbListing | None:
-        """Returns the folder with its first page; None if it has gone and the root is still there."""
+    def open_folder(self, path: str, root: wire.Identity | None, deadline: Deadline) -> SmbListing | Problem | None:
+        """Returns the folder with its first page, or why it has none; None if it has gone and the root is still there.
+        Raises OriginFailed."""
         try:
             about, entries = self._share.list_folder(self._full(path), deadline)
         except ShareLost as lost:
             raise OriginFailed(self._id, lost.fault, str(lost)) from lost
         except StatusRefused as refused:
+            if refused.status in _LINKS | {_TOO_LONG}:
+                reason = Reason.DEEP_FOLDER if refused.status == _TOO_LONG else Reason.LINK_OUTSIDE
+                return Problem(path, reason, str(refused))
             if refused.status in _MISSING:
                 self.check_same(root, deadline)
                 return None
@@ -162,7 +175,8 @@ class SmbFiles:
 
     def _not_listed(self, path: str, refused: StatusRefused) -> OriginFailed:
         fault = OriginFault.DENIED if refused.status in _DENIED else _fault(refused)
-        return OriginFailed(self._id, fault, f"the folder {path or self._prefix!r} can't be listed: {refused}")
+        detail = str(refused) if path else f"{self._shown} can't be listed: {refused}"
+        return OriginFailed(self._id, fault, detail)
 
     # Failures
 
@@ -172,13 +186,13 @@ class SmbFiles:
             return OriginFailed(self._id, error.fault, str(error))
         if error.status in _OUTLIVED:
             self.close()
-        if error.status not in _MISSING | _DENIED:
+        fault = _fault_of_file(error.status)
+        if fault is None or (fault is ReplicaFault.IO and not path):
             return OriginFailed(self._id, _fault(error), f"{path}: {error}")
         try:
             self.check_root(deadline)
         except OriginFailed as failed:
             return failed
-        fault = ReplicaFault.MISSING if error.status in _MISSING else ReplicaFault.DENIED
         return ReplicaFailed(self._id, path, fault, str(error))
 
     def _full(self, path: str) -> str:
@@ -192,6 +206,14 @@ def is_addressable(path: str) -> bool:
 
 def _stat(path: str, version: wire.Version) -> Stat:
     return Stat(path, version.size, version.mtime_ns)
+
+
+def _fault_of_file(status: int) -> ReplicaFault | None:
+    """Returns the fault if the server refuses one file, else None."""
+    if status == _FILE_IS_OFFLINE or status in _CLOUD:
+        return ReplicaFault.ARCHIVED
+    faults = ((_MISSING, ReplicaFault.MISSING), (_DENIED, ReplicaFault.DENIED), (_BROKEN, ReplicaFault.IO))
+    return next((fault for statuses, fault in faults if status in statuses), None)
 
 
 def _fault(refused: StatusRefused) -> OriginFault:

@@ -7,6 +7,7 @@ and whose parsing of long listings takes longer than their transfer. Sections ar
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from smbprotocol.open import (
 from smbprotocol.structure import Structure
 
 from musicfs.model import stored_ns
+from musicfs.problems import Reason
 
 RELATED = b"\xff" * 16
 """The handle that the first request of a compound opens."""
@@ -40,7 +42,13 @@ _EPOCH = 116_444_736_000_000_000  # 1970 as a FILETIME: in units of 100 ns, sinc
 _HEADER = 64
 _FOLDER = 0x10
 _REPARSE = 0x400
-_LINKS = (0xA000000C, 0xA0000003)  # symbolic links and junctions: clients would have to follow them
+_LEADS_ELSEWHERE = 0x20000000
+"""The bit of a reparse point's tag that marks links and junctions: clients would have to follow them."""
+_DFS = 0x8000000A
+_AWAY = 0x1000 | 0x40000 | 0x400000
+"""The attributes of a file whose bytes lie in an archive or a cloud: offline, recall on open, recall on access."""
+_SHORTENED = re.compile(r"[0-9A-Z_]{6}~[0-9A-Z]")
+"""What Samba makes by default of a name that Windows does not allow, if its extension is longer than three letters."""
 _NO_NAMES = frozenset('"*/:<>?\\|') | set(map(chr, range(32)))
 
 _CREATED = struct.Struct("<4x 4x 8x 8x Q Q 8x Q I 4x 16s II")  # 2.2.14, up to the contexts
@@ -74,12 +82,13 @@ class SmbAttributes:
 
 @dataclass(frozen=True, slots=True)
 class SmbEntry:
-    """One line of a folder's listing."""
+    """One line of a folder's listing. left_out: why it is not shown, with a detail."""
 
     name: str
     size: int
     mtime_ns: int
     is_folder: bool
+    left_out: tuple[Reason, str] | None = None
 
 
 def nanoseconds(filetime: int) -> int:
@@ -181,22 +190,33 @@ def version(data: bytes) -> Version:
 
 
 def listed(data: bytes) -> Iterator[SmbEntry]:
-    """The entries of a page, the folder itself (".") and the one above it among them.
-
-    Names that no request could contain are left out, and so are links that a client would have to follow.
-    """
+    """The entries of a page, the folder itself (".") and the one above it among them."""
     page, at, step = _output(data), 0, 1
     while step:
         step, written, size, attributes, length, tag = _ENTRY.unpack_from(page, at)
-        name = _name(_within(page, at + _ENTRY.size, length))
-        if name and not (attributes & _REPARSE and tag in _LINKS):
-            yield SmbEntry(name, size, nanoseconds(written), bool(attributes & _FOLDER))
+        name = _within(page, at + _ENTRY.size, length).decode("utf-16-le", "replace")
+        left_out = _left_out(name, attributes, tag)
+        yield SmbEntry(name, size, nanoseconds(written), bool(attributes & _FOLDER), left_out)
         at += _step(step, _ENTRY.size + length)
+
+
+def _left_out(name: str, attributes: int, tag: int) -> tuple[Reason, str] | None:
+    if not is_name(name):
+        return Reason.BAD_NAME, "no file of a share can be asked for by this name"
+    if attributes & _REPARSE and (tag & _LEADS_ELSEWHERE or tag == _DFS):
+        return Reason.LINK_OUTSIDE, "it is on another server" if tag == _DFS else "the server does not follow its links"
+    if attributes & _FOLDER:
+        return None
+    if attributes & _AWAY:
+        return Reason.ARCHIVED, "it is offline; reading it would bring it back"
+    if _SHORTENED.fullmatch(name):
+        return Reason.UNKNOWN_KIND, "the server shortens its name; set `mangled names = no` in its smb.conf"
+    return None
 
 
 def is_name(name: str) -> bool:
     """Whether a file can have this name in SMB: a colon, for example, would ask for another stream of it."""
-    return bool(name) and _NO_NAMES.isdisjoint(name)
+    return bool(name) and "\ufffd" not in name and _NO_NAMES.isdisjoint(name)
 
 
 def _output(data: bytes) -> bytes:
@@ -229,11 +249,3 @@ def _identity(contexts: bytes) -> Identity | None:
             return (number, disk) if number else None
         at += _step(step, _CONTEXT.size)
     return None
-
-
-def _name(data: bytes) -> str:
-    try:
-        name = data.decode("utf-16-le")
-    except UnicodeDecodeError:
-        return ""
-    return name if is_name(name) else ""
