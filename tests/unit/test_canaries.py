@@ -17,7 +17,7 @@ import pytest
 
 from musicfs.mount.fuse_loop import FuseEventLoop
 from musicfs.origins.nfs import libnfs
-from musicfs.origins.nfs.libnfs import Connection, Export, NfsEntry, Patience
+from musicfs.origins.nfs.connection import Connection, Export, NfsEntry, Patience
 from tests.support.servers.fakenfs import CONTENT, ROOT, TIME, FakeNfs
 from tests.support.servers.process import HOST
 
@@ -176,7 +176,7 @@ def test_tomlkit_makes_documents_of_the_items_that_are_edited() -> None:
     assert kinds[:2] == [Comment, Whitespace], "tomlkit keeps comments otherwise: adapt config/edit.py"
 
 
-# libnfs: musicfs/origins/nfs/libnfs.py
+# libnfs: musicfs/origins/nfs/libnfs.py, connection.py
 
 
 @pytest.fixture
@@ -193,8 +193,8 @@ def test_the_structures_of_libnfs_are_as_large_as_in_its_headers() -> None:
     if sys.maxsize < 2**32:
         pytest.skip("the sizes are those of 64-bit machines")
     assert ctypes.sizeof(libnfs.NfsStat64) == 17 * 8
-    assert ctypes.sizeof(libnfs._NfsDirent) == 160
-    assert ctypes.sizeof(libnfs._Handle) == 16
+    assert ctypes.sizeof(libnfs.NfsDirent) == 160
+    assert ctypes.sizeof(libnfs.NfsHandle) == 16
 
 
 def test_libnfs_fills_its_structures_where_they_are_read(connection: Connection) -> None:

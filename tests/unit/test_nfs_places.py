@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
+from musicfs.origins.nfs.connection import Connection
 from musicfs.origins.nfs.handle_cache import HandleCache
-from musicfs.origins.nfs.libnfs import Connection
 from musicfs.origins.nfs.rpc import Found
 from musicfs.origins.nfs.xdr import NfsAttributes
 

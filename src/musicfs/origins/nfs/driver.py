@@ -13,8 +13,8 @@ from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
 from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
+from musicfs.origins.nfs.connection import Export, Patience
 from musicfs.origins.nfs.files import NfsFiles
-from musicfs.origins.nfs.libnfs import Export, Patience
 from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads

@@ -20,8 +20,9 @@ from musicfs.origins.helpers import (
     name_problem,
     size_within,
 )
+from musicfs.origins.nfs.connection import Connection, Export, NfsEntry, Patience
 from musicfs.origins.nfs.handle_cache import HandleCache
-from musicfs.origins.nfs.libnfs import Connection, Export, NfsEntry, NfsStat64, Patience
+from musicfs.origins.nfs.libnfs import NfsStat64
 from musicfs.origins.nfs.pool import ExportRefused, NfsPool, NfsSession
 from musicfs.origins.nfs.rpc import Piece
 from musicfs.origins.nfs.xdr import NfsAttributes

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from musicfs.origins.nfs.libnfs import Connection
+from musicfs.origins.nfs.connection import Connection
 from musicfs.origins.nfs.rpc import Found
 from musicfs.system.lru import Lru
 

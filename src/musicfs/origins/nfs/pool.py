@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from musicfs.errors import MusicFSError
-from musicfs.origins.nfs.libnfs import Connection, Export, Patience
+from musicfs.origins.nfs.connection import Connection, Export, Patience
 
 
 class ExportRefused(OSError):
