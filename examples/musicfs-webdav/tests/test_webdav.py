@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from tests.support.servers.nginx import PASSWORD, Nginx
+from tests.support.servers.process import HOST, free_port
 
 from musicfs.config.kinds import kind_entry_points
 from musicfs.config.load import origin_from_argument
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, Replica
-from musicfs.testing.folder_env import FolderEnv
 from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
 from musicfs_webdav.driver import WebdavOrigin
 from musicfs_webdav.settings import WebdavSettings, from_url
-from tests.support.servers.nginx import PASSWORD, USER, Nginx
-from tests.support.servers.process import HOST, free_port
+from webdav_env import WebdavEnv, server
 
-
-class WebdavEnv(FolderEnv):
-    tick_ns = 10**9
-
-    def __init__(self, server: Nginx) -> None:
-        super().__init__(server.root / "music & more")
-        self.root.mkdir()
-        self.server = server
-
-    def table(self) -> Mapping[str, object]:
-        where = {"id": "cloud", "origin_type": "webdav", "url": f"{self.server.url}/music%20&%20more"}
-        return {**where, "user": USER, "password": PASSWORD}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Nginx]:
-    with Nginx() as server:
-        yield server
+__all__ = ["server"]
 
 
 @pytest.fixture

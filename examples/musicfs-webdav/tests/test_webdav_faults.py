@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.servers.nginx import Nginx
+from tests.support.servers.process import HOST
 
 from musicfs.origin import Origin
 from musicfs.testing.fault_proxy import FaultProxy
 from musicfs.testing.remote_faults import DATA, NAME, OTHERS, RemoteFaults
-from tests.contract.test_webdav import WebdavEnv, server
-from tests.support.servers.nginx import Nginx
-from tests.support.servers.process import HOST
+from webdav_env import WebdavEnv, server
 
 __all__ = ["server"]
 
