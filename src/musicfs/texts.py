@@ -9,12 +9,13 @@ SAID_MOST = 200
 """Characters of what a server says that a message repeats."""
 
 # Marks that change the direction of text, and invisible characters: with them, a text is not what it looks like.
-_HIDDEN = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+_HIDDEN = "\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
 _MARKS_MOST = 30
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 _JOINERS = "\u200c\u200d"
 _JOINED = ("L", "M", "N", "So", "Sk")
 
+_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
 _UNPRINTABLE = re.compile(f"[{_CONTROLS}{_HIDDEN}{_JOINERS}]")
 _HIDDEN_ONLY = re.compile(f"[{_HIDDEN}]")
 _JOINER = re.compile(f"[{_JOINERS}]")
@@ -68,6 +69,18 @@ def without_hidden(text: str) -> str:
     if text.isascii():
         return text
     return _JOINER.sub(lambda found: found[0] if _joins(found) else "", _HIDDEN_ONLY.sub("", text))
+
+
+def fold(text: str) -> str:
+    """The form in which two names are the same name to a person, and to a filesystem that ignores case."""
+    if text.isascii():
+        return text.casefold()
+    return normalised(normalised(_SPACES.sub(" ", without_hidden(text))).casefold())
+
+
+def with_plain_spaces(text: str) -> str:
+    """Returns the text with ordinary spaces for those that only differ in width or in where lines break."""
+    return text if text.isascii() else _SPACES.sub(" ", text)
 
 
 def said(text: object, most: int = SAID_MOST) -> str:

@@ -18,7 +18,7 @@ from musicfs.origins.s3.listing import error_code, parse_page
 from musicfs.system.mounts import parse_mounts
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 from musicfs.tags.tags import Tags, role_of
-from musicfs.tags.templates import Template, TemplateError, disc_from_folder, track_fields
+from musicfs.tags.templates import Album, Template, TemplateError, disc_from_folder, track_fields
 from musicfs.texts import printable, said, without_hidden
 
 _N = 100_000
@@ -75,7 +75,7 @@ def _placed(text: str) -> None:
     path = "/".join(part[:60] for part in text[:4000].split("/") if part) or "a"
     files = [FolderFile(number, "a", f"{path}/{number}.flac", "audio", number, None) for number in range(3)]
     FolderPlacer(Template.parse("$albumartist/$album ($year)/$track - $title.$format"), files).entries({}, {})
-    track_fields(tags, path, albumartist=None, year=None, disc_prefix=True)
+    track_fields(tags, path, Album(), disc_prefix=True)
 
 
 def _settled(text: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import (
     FIELDS,
+    Album,
     Template,
     TemplateError,
     album_folder,
@@ -28,7 +29,7 @@ def render(template: str, **given: str | None) -> str:
 
 
 def of(tags: Tags, path: str = "a/b/c.flac", *, disc_prefix: bool = False) -> dict[str, str | None]:
-    return track_fields(tags, path, albumartist=None, year=None, disc_prefix=disc_prefix)
+    return track_fields(tags, path, Album(), disc_prefix=disc_prefix)
 
 
 def test_the_default_template_renders_a_well_tagged_track() -> None:
@@ -140,7 +141,7 @@ def test_the_path_stands_in_for_missing_tags(tags: Tags, path: str, expected: st
 
 def test_what_the_album_agrees_on_comes_before_the_tracks_own_tags() -> None:
     tags = Tags("flac", "flac", artist="Guest", year=2001)
-    known = track_fields(tags, "a/b.flac", albumartist="Host", year=1999, disc_prefix=False)
+    known = track_fields(tags, "a/b.flac", Album(artist="Host", year=1999), disc_prefix=False)
     assert (known["albumartist"], known["artist"], known["year"]) == ("Host", "Guest", "1999")
 
 

@@ -11,17 +11,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from musicfs.catalog.database import storable
 from musicfs.catalog.rows import BY_TAGS, FolderFile, TreeEntry
+from musicfs.library.albums import VARIOUS_ARTISTS, AlbumTrack, find_albums, number_tracks
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
-from musicfs.tags.templates import Template, album_folder, disc_from_folder, track_fields
-from musicfs.texts import normalised
+from musicfs.tags.templates import Album, Template, album_folder, track_fields
+from musicfs.texts import fold as fold
 
-VARIOUS_ARTISTS = "Various Artists"
+NAMING_RULES = 2
+"""The version of what makes names of tags and paths. A catalogue of another version is placed again as a whole."""
+
 # Loose images in a folder of hundreds of albums belong to none of them.
 _MAX_DIRS_FOR_A_SIDECAR = 8
 # Folders of scans and the like beside an album's tracks belong to that album.
@@ -29,12 +32,6 @@ _EXTRAS = re.compile(
     r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
     re.IGNORECASE,
 )
-_GUEST = re.compile(r"(?<!\s)\s+[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*$", re.IGNORECASE | re.DOTALL)
-
-
-def fold(text: str) -> str:
-    """The form in which two names are the same name to a person, and to a case-insensitive filesystem."""
-    return normalised(text).casefold()
 
 
 def folder_of(path: str, role: str) -> str:
@@ -45,59 +42,18 @@ def folder_of(path: str, role: str) -> str:
     return album_folder(str(own))
 
 
-@dataclass(frozen=True, slots=True)
-class _AlbumTags:
-    """What an album's tracks agree on."""
-
-    artist: str | None
-    year: int | None
-
-
-def _common(values: Iterable[int | str]) -> int | str | None:
-    """The most frequent value; of equally frequent ones the greatest, so that the result never depends on order."""
-    counts = Counter(values)
-    return max(counts, key=lambda v: (counts[v], str(v))) if counts else None
-
-
-def _album_artist(tracks: Sequence[Tags]) -> str | None:
-    """The album artist of tracks whose tags name none; None: each track's own artist."""
-    named = [t.albumartist for t in tracks if t.albumartist]
-    if named:
-        return str(_common(named))
-    if any(t.compilation for t in tracks):
-        return VARIOUS_ARTISTS
-    artists = [_GUEST.sub("", t.artist) for t in tracks if t.artist]
-    if not artists:
-        return None
-    counts = Counter(map(fold, artists))
-    leader, share = max(counts.items(), key=lambda item: (item[1], item[0]))
-    if len(counts) > 1 and share * 2 <= len(artists):
-        return VARIOUS_ARTISTS
-    return min(a for a in artists if fold(a) == leader)
-
-
-def _albums(files: Mapping[int, Tags]) -> dict[str, _AlbumTags]:
-    """The albums of one folder, by folded title. files: tags by content, so that a copy counts once."""
-    groups: dict[str, list[Tags]] = {}
-    for tags in files.values():
-        if tags.album:
-            groups.setdefault(fold(tags.album), []).append(tags)
-    albums = {}
-    for title, tracks in groups.items():
-        year = _common(t.year for t in tracks if t.year)
-        albums[title] = _AlbumTags(_album_artist(tracks), int(year) if year else None)
-    return albums
-
-
 def _is_tagged(tags: Tags) -> bool:
     """Whether the tags suffice to decide that two files are the same track."""
     return bool(tags.title and (tags.artist or tags.albumartist or tags.album))
 
 
-def _tags_of(file: FolderFile) -> Tags:
-    assert file.tags is not None
-    tags = Tags.from_json(json.loads(file.tags))
-    return tags if tags.disc is not None else replace(tags, disc=disc_from_folder(file.path))
+def _tags_of(files: Sequence[FolderFile]) -> dict[int, Tags]:
+    """The tags of the folder's tracks by content. Of several copies, the first by path says what only names say."""
+    tracks: dict[int, AlbumTrack] = {}
+    for file in files:
+        if file.role == "audio" and file.tags is not None and file.content not in tracks:
+            tracks[file.content] = AlbumTrack(file.path, Tags.from_json(json.loads(file.tags)))
+    return {content: track.tags for content, track in number_tracks(tracks).items()}
 
 
 class FolderPlacer:
@@ -111,10 +67,11 @@ class FolderPlacer:
         """template: how paths in the tree are made. files: the folder's replicas."""
         self._template = template
         self._files = files
-        self._tags = {f.content: _tags_of(f) for f in files if f.role == "audio" and f.tags is not None}
-        self.placed_once = {
-            content for content, tags in self._tags.items() if not template.uses("path") and _is_tagged(tags)
-        }
+        self._tags = _tags_of(files)
+        self._by_path = template.uses("path")
+        self._uses_disc = template.uses("disc")
+        self._albums = {} if self._by_path else find_albums(self._tags)
+        self.placed_once = set() if self._by_path else {c for c, tags in self._tags.items() if _is_tagged(tags)}
 
     def entries(self, homes: Mapping[int, int], elsewhere: Mapping[int, Sequence[TreeEntry]]) -> set[TreeEntry]:
         """The folder's entries.
@@ -123,35 +80,36 @@ class FolderPlacer:
             homes: The replica that places each content of `placed_once`: the first one by path.
             elsewhere: The entries that other folders made for contents of `placed_once`.
         """
-        albums = _albums(self._tags)
         tracks: dict[FolderFile, TreeEntry] = {}
         for file in self._files:
             if file.role == "audio" and homes.get(file.content, file.replica) == file.replica:
-                tracks[file] = self._track(file, albums)
+                tracks[file] = self._track(file)
         sidecars = [f for f in self._files if f.role != "audio"]
         return {*tracks.values(), *self._sidecars(sidecars, tracks, elsewhere)}
 
-    def _track(self, file: FolderFile, albums: Mapping[str, _AlbumTags]) -> TreeEntry:
+    def _track(self, file: FolderFile) -> TreeEntry:
         tags = self._tags.get(file.content)
-        if self._template.uses("path"):
-            return self._by_path(file, tags)
+        if self._by_path:
+            return self._at_path(file, tags)
         if tags is None or file.content not in self.placed_once:
             return self._untagged(file, tags)
-        album = albums.get(fold(tags.album or ""), _AlbumTags(None, tags.year))
-        artist = tags.albumartist or (VARIOUS_ARTISTS if tags.compilation else album.artist)
+        album = self._albums.get(file.content, Album())
+        if not tags.albumartist and tags.compilation:
+            album = replace(album, artist=VARIOUS_ARTISTS)
         fields, disc_fields = (
-            track_fields(tags, file.path, albumartist=artist, year=album.year, disc_prefix=several)
-            for several in (False, not self._template.uses("disc"))
+            track_fields(tags, file.path, album, disc_prefix=several) for several in (False, not self._uses_disc)
         )
         parts = self._template.render(fields)
         # Rendering is half of what placing costs, and most tracks name no disc.
         disc_parts = parts if disc_fields == fields else self._template.render(disc_fields)
+        artist = album.artist or tags.albumartist
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
-        key = BY_TAGS + storable("\0".join(fold(str(value or "")) for value in identity))
+        label = (tags.track_label,) if tags.track is None and tags.track_label else ()
+        key = BY_TAGS + storable("\0".join(fold(str(value or "")) for value in (*identity, *label)))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
-    def _by_path(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
+    def _at_path(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
         parts = self._render(file, tags)
         return self._plain(file, "/".join(parts[:-1]), parts[-1])
 
@@ -161,7 +119,7 @@ class FolderPlacer:
 
     def _render(self, file: FolderFile, tags: Tags | None) -> tuple[str, ...]:
         known = tags or Tags.unknown(file.path)
-        return self._template.render(track_fields(known, file.path, albumartist=None, year=None, disc_prefix=False))
+        return self._template.render(track_fields(known, file.path, Album(), disc_prefix=False))
 
     @staticmethod
     def _plain(file: FolderFile, dir: str, name: str) -> TreeEntry:
@@ -192,8 +150,8 @@ class FolderPlacer:
         beside: Mapping[str, Sequence[TreeEntry]],
         by_stem: Mapping[tuple[str, str], TreeEntry],
     ) -> Iterable[TreeEntry]:
-        if self._template.uses("path"):
-            yield self._by_path(file, None)
+        if self._by_path:
+            yield self._at_path(file, None)
             return
         path = PurePosixPath(file.path)
         own = by_stem.get((str(path.parent), fold(path.stem)))

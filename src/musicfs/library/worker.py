@@ -28,6 +28,7 @@ from musicfs.federation.ratelimit import RateLimit
 from musicfs.library.analyser import Analyser
 from musicfs.library.link import Link
 from musicfs.library.parse_pool import Parsers
+from musicfs.library.placement import NAMING_RULES
 from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
@@ -85,9 +86,10 @@ class Worker:
         with self._catalog.transaction():
             touched = self._catalog.configure_origins({str(id): priority for id, priority in priorities.items()})
             folders = self._catalog.folders_of(touched)
-            if self._catalog.get_meta("template") != self._setup.template:
+            naming = f"{self._setup.template}\n{NAMING_RULES}"
+            if self._catalog.get_meta("template") != naming:
                 folders = self._catalog.all_folders()
-                self._catalog.set_meta("template", self._setup.template)
+                self._catalog.set_meta("template", naming)
             reached = [self._catalog.set_reachable(id, id not in self._setup.unreachable) for id in priorities]
             changes = self._builder.update(folders, self._catalog.dirs_with_variants() if any(reached) else ())
         self._announce(changes)

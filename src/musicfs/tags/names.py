@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from musicfs.texts import normalised, without_hidden
+from musicfs.texts import normalised, with_plain_spaces, without_hidden
 
 MAX_BYTES = 255
 """The longest component, in UTF-8 bytes, that Linux filesystems accept."""
@@ -29,7 +29,7 @@ def safe_component(text: str, max_bytes: int = MAX_BYTES) -> str:
 
     Applying it twice changes nothing.
     """
-    name = normalised(without_hidden(text))
+    name = normalised(with_plain_spaces(without_hidden(text)))
     name = _NEVER.sub("_", name.strip())
     name = _COLON_BEFORE_SPACE.sub(" -", name).replace(":", "-").translate(_REPLACED)
     name = name.lstrip()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from musicfs.tags.names import safe_component, safe_filename, split_extension
+from musicfs.tags.numbers import padded_label
 from musicfs.tags.tags import Tags
 
 FIELDS = (
@@ -87,16 +88,28 @@ class Template:
         return (*parts, _name(name, fields))
 
 
-def track_fields(
-    tags: Tags, path: str, *, albumartist: str | None, year: int | None, disc_prefix: bool
-) -> dict[str, str | None]:
+@dataclass(frozen=True, slots=True)
+class Album:
+    """What an album's tracks agree on, as most of them write it; None: what this track's tags say.
+
+    track_width, disc_width, label_width: the digits of the album's greatest numbers.
+    """
+
+    title: str | None = None
+    artist: str | None = None
+    year: int | None = None
+    track_width: int = 2
+    disc_width: int = 1
+    label_width: int = 1
+
+
+def track_fields(tags: Tags, path: str, album: Album, *, disc_prefix: bool) -> dict[str, str | None]:
     """The fields of the file at `path`, with substitutes for missing tags.
 
     Args:
         tags: The file's tags.
         path: At its origin.
-        albumartist: What the album's tracks agree on; None: this track's tags decide.
-        year: What the album's tracks agree on; None: this track's tags decide.
+        album: What the album's tracks agree on.
         disc_prefix: The track number starts with the disc's ("1-03").
 
     Returns:
@@ -105,15 +118,15 @@ def track_fields(
     own = _last(path)
     stem, _ = split_extension(own)
     disc = tags.disc if tags.disc is not None else disc_from_folder(path)
-    year = year if year is not None else tags.year
+    year = album.year if album.year is not None else tags.year
     return {
-        "albumartist": albumartist or tags.albumartist or tags.artist or "Unknown Artist",
-        "artist": tags.artist or tags.albumartist or albumartist or "Unknown Artist",
-        "album": tags.album or _last(album_folder(path)) or "Unknown Album",
-        "title": tags.title or _without_number(stem, tags.track),
-        "track": _track(tags, disc if disc_prefix else None),
+        "albumartist": album.artist or tags.albumartist or tags.artist or "Unknown Artist",
+        "artist": tags.artist or tags.albumartist or album.artist or "Unknown Artist",
+        "album": album.title or tags.album or _last(album_folder(path)) or "Unknown Album",
+        "title": tags.title if tags.title and _shows(tags.title) else _without_number(stem, tags.track),
+        "track": _track(tags, album, disc if disc_prefix else None),
         "tracktotal": _text(tags.tracktotal),
-        "disc": _text(disc),
+        "disc": None if disc is None else f"{disc:0{album.disc_width}}",
         "disctotal": _text(tags.disctotal),
         "disctitle": tags.disctitle,
         "year": _text(year),
@@ -156,11 +169,19 @@ def _text(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
-def _track(tags: Tags, disc: int | None) -> str | None:
-    if tags.track is None:
+def _track(tags: Tags, album: Album, disc: int | None) -> str | None:
+    """The track's number, as wide as the album's greatest: names sort by their bytes as the album plays."""
+    label = None if tags.track_label is None else padded_label(tags.track_label, album.label_width)
+    if label is None and tags.track is None:
         return None
-    width = 3 if max(tags.track, tags.tracktotal or 0) > 99 else 2
-    return (f"{disc}-" if disc is not None else "") + f"{tags.track:0{width}}"
+    width = max(album.track_width, len(str(tags.tracktotal or 0)))
+    number = label if label is not None and tags.track is None else f"{tags.track:0{width}}"
+    return number if disc is None else f"{disc:0{album.disc_width}}-{number}"
+
+
+def _shows(title: str) -> bool:
+    """Whether a name made of the title shows any of it: names never end with dots."""
+    return any(safe_component(f"{title}x").removesuffix("x").strip("._ "))
 
 
 def _without_number(stem: str, track: int | None) -> str:
