@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
-from musicfs.tags.range_file import NeedRange, RangeFile, TagsTooLarge, Unreadable
+from musicfs.system import confinement
+from musicfs.tags import parser
+from musicfs.tags.range_file import MAX_IN_ALL, NeedRange, RangeFile, TagsTooLarge, Unreadable
 from musicfs.tags.tags import Tags, read_tags
 
 MEGABYTES = 8
@@ -90,6 +94,42 @@ def riff(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+ASF_EXTENSION = bytes.fromhex("b503bf5f2ea9cf118ee300c00c205365")
+ASF_ATTRIBUTES = bytes.fromhex("40a4d0d207e3d21197f000a0c95ea850")
+ASF_LIBRARY = bytes.fromhex("941c23449894d149a1411d134e457054")
+
+
+def asf_object(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<Q", 24 + len(body)) + body
+
+
+def asf(objects: bytes) -> bytes:
+    stream = asf_object(ASF_FILE, bytes(40) + struct.pack("<3Q", 10**8, 0, 0))
+    head = struct.pack("<QIH", 30 + len(stream) + len(objects), 1, 0x0201)
+    return ASF + head + stream + objects
+
+
+def asf_nested(depth: int, inside: bytes) -> bytes:
+    """Header extensions, each within the one before."""
+    heads = []
+    for level in range(depth - 1, -1, -1):
+        size = len(inside) + level * 46
+        heads.append(ASF_EXTENSION + struct.pack("<Q18xI", 46 + size, size))
+    return b"".join(heads) + inside
+
+
+def asf_attribute(name: str, value: bytes, type: int = 0) -> bytes:
+    encoded = name.encode("utf-16-le") + bytes(2)
+    return struct.pack("<H", len(encoded)) + encoded + struct.pack("<HH", type, len(value)) + value
+
+
+def _asf_attributes(count: int) -> bytes:
+    body = b"".join(asf_attribute(f"Author{number % 7}", bytes(20)) for number in range(count))
+    return asf_object(ASF_ATTRIBUTES, struct.pack("<H", count) + body)
+
+
 def _commented(name: str) -> bytes:
     kind, _, extension = name.partition(".")
     body = comments(map(KEYS[kind], range(_N)))
@@ -125,6 +165,10 @@ FILES: dict[str, Callable[[], bytes]] = {
     "tags.wav": lambda: riff([(b"id3 ", b"ID3\x03\0\0\0\x7f\x7f\x7f")] * 1000 + [(b"junk", bytes(2_000_000))]),
     "chunks.aif": lambda: b"FORM\0\0\0\0AIFF" + b"junk\0\0\0\0" * 1_000_000,
     "circle.mpc": lambda: b"MPCK" + b"AP\x80\x03" * 8,
+    "nested.wma": lambda: asf(asf_nested(10_000, asf_object(bytes(16), bytes(2_000_000)))),
+    "attributes.wma": lambda: asf(_asf_attributes(60_000)),
+    "many attributes.wma": lambda: asf(b"".join(_asf_attributes(900) for _ in range(100))),
+    "objects.wma": lambda: asf(asf_object(bytes(16), b"") * 300_000),
     "frames.aac": lambda: b"\xff\xf1\x50\x80\x00\xff\xfc" * 1_000_000,
     "sync.mp3": lambda: b"\xff\xfb" * 4_000_000,
     "headers.mp3": lambda: b"\xff\xfb\x90\x64" * 2_000_000,
@@ -146,9 +190,54 @@ def read(data: bytes, name: str) -> Tags | Unreadable:
     return Unreadable("it asked too often")
 
 
-def read_file(name: str) -> None:
-    found = read(FILES[name](), name)
-    print(name, found)
+def read_file(path: str) -> None:
+    """As a parser does that gets an open file."""
+    about = Path(path).stat()
+    with Path(path).open("rb") as file:
+        found = parser.examine_open(file.fileno(), parser.FileOnDisk(path, "audio", about.st_size, about.st_mtime_ns))
+    print(path, found)
+    assert found is not None
+    assert found.problem != parser.TOO_MUCH_MEMORY
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    """The file with some bytes overwritten, cut out, repeated, or replaced by numbers that parsers stumble over."""
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 4, 12))):
+        # Most of what a parser looks at is near the ends.
+        at = chance.randrange(min(len(changed), chance.choice((64, 2_000, len(changed)))))
+        if chance.random() < 0.2:
+            at = len(changed) - 1 - at
+        kind, some = chance.randrange(5), chance.randrange(1, 200)
+        if kind == 0:
+            changed[at] = chance.randrange(256)
+        elif kind == 1:
+            changed[at : at + 4] = chance.choice((bytes(4), b"\xff" * 4, b"\x7f" * 4, b"\x80\0\0\0", b"\0\0\0\x08"))
+        elif kind == 2:
+            changed[at:at] = changed[at : at + some] * chance.choice((1, 5, 300))
+        elif kind == 3:
+            del changed[at : at + some]
+        else:
+            changed[at : at + some] = chance.randbytes(some)
+        if not changed:
+            return b"x"
+    return bytes(changed[:3_000_000])
+
+
+def fuzz_files(paths: list[str], seed: int, cases: int) -> None:
+    """Real files, mutated: each takes little time and memory, and is examined."""
+    chance, limit = random.Random(seed), confinement.MemoryLimit.begin(1 << 29)
+    files = [(path, Path(path).read_bytes()) for path in paths]
+    for number in range(cases):
+        path, whole = files[number % len(files)]
+        data = mutated(chance, whole)
+        limit.allow(parser.MEMORY)
+        started = time.process_time()
+        found = parser.examine(path, "audio", len(data), {0: data[:MAX_IN_ALL]})
+        taken = time.process_time() - started
+        assert isinstance(found, parser.Examined), (path, number, found)
+        assert found.problem != parser.TOO_MUCH_MEMORY, (path, number)
+        assert taken < 1, (path, number, taken)
 
 
 def fuzz(seed: int, cases: int) -> None:

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
-from musicfs.tags.range_file import RangeFile
+from musicfs.library.parse_pool import Parsers
+from musicfs.tags.parse_messages import FileToParse
+from musicfs.tags.parser import Examined
+from musicfs.tags.range_file import MAX_IN_ALL, RangeFile
 from musicfs.tags.tags import Tags
 from tests.support import hostile, hostile_text
-from tests.support.audio import make_audio, picture
+from tests.support.audio import FORMATS, make_audio, picture
 from tests.support.budget import within
 
 CPU_SECS = 2
 MEGABYTES = 1024
+FILE_MEGABYTES = 100
+"""An interpreter takes 35 of them."""
 
 
 @pytest.mark.parametrize("name", hostile.FILES)
-def test_a_file_that_is_made_to_keep_a_parser_busy_does_not(name: str) -> None:
-    within(CPU_SECS + 1, MEGABYTES, "tests.support.hostile:read_file", name)
+def test_a_file_that_is_made_to_keep_a_parser_busy_does_not(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(hostile.FILES[name]())
+    within(CPU_SECS, FILE_MEGABYTES, "tests.support.hostile:read_file", str(path))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_neither_do_such_files_that_are_cut_joined_and_overwritten(seed: int) -> None:
     within(40, MEGABYTES, "tests.support.hostile:fuzz", seed, 300)
+
+
+@pytest.fixture(scope="module")
+def real_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One small file of each format, with tags and a picture."""
+    folder = tmp_path_factory.mktemp("real")
+    tags = {"title": "Song", "artist": ["A", "B"], "album": "Album", "track": 3, "date": "1999", "genre": "Rock"}
+    return [
+        make_audio(folder / f"a.{ext}", seconds=0.2, tags=tags, cover=None if ext == "wma" else picture(3_000))
+        for ext in FORMATS
+    ]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_neither_do_real_files_of_every_format_that_are_mutated(real_files: list[Path], seed: int) -> None:
+    within(40, MEGABYTES, "tests.support.hostile:fuzz_files", [str(path) for path in real_files], seed, 6000)
+
+
+async def test_nor_do_they_end_a_parser_process(real_files: list[Path]) -> None:
+    chance, parsers = random.Random(3), Parsers(1)
+    cases = [(path.name, hostile.mutated(chance, path.read_bytes())) for path in real_files * 40]
+    try:
+        parsers.warm()
+        pids = parsers.pids
+        for name, data in cases:
+            found = await parsers.examine(FileToParse(name, "audio", len(data), {0: data[:MAX_IN_ALL]}, 2.0))
+            assert isinstance(found, Examined), (name, found)
+        assert parsers.pids == pids
+    finally:
+        parsers.close()
 
 
 def test_the_first_of_many_comments_count(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from musicfs.tags.containers import MAX_STEPS
+from musicfs.tags.containers import MAX_STEPS, ByteSource
 from musicfs.tags.fields import MAX_VALUES, WANTED
-from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
 from musicfs.tags.skeletons import MAX_TEXT
+
+_MAX_COMMENT = 256 * 1024 * 1024
+"""Bytes: pictures of 100 MB have been seen, and what is larger is garbage."""
 
 
 class Comments(NamedTuple):
@@ -17,13 +19,13 @@ class Comments(NamedTuple):
     end: int
 
 
-def vorbis_comments(file: RangeFile, at: int) -> Comments:
+def vorbis_comments(file: ByteSource, at: int) -> Comments:
     """The first thousand comments of the block that starts at `at`.
 
     It steps over what is longer than any tag, such as a picture, and leaves it unread.
 
     Raises:
-        ValueError: The block ends too early, or a length in it is one that no tag has.
+        ValueError: The block ends too early, or a length in it leads out of the file.
     """
     at += 4 + _length(file, at)  # the name of the program that wrote it
     count = _number(file, at)
@@ -44,15 +46,15 @@ def _take(comment: bytes, values: dict[str, list[str]]) -> None:
         texts.append(value.decode("utf-8", "replace"))
 
 
-def _number(file: RangeFile, at: int) -> int:
+def _number(file: ByteSource, at: int) -> int:
     data = file.read_at(at, 4)
     if len(data) < 4:
         raise ValueError("the comments are cut short")
     return int.from_bytes(data, "little")
 
 
-def _length(file: RangeFile, at: int) -> int:
+def _length(file: ByteSource, at: int) -> int:
     length = _number(file, at)
-    if length > MAX_AT_ONCE:
+    if length > min(file.size, _MAX_COMMENT):
         raise ValueError(f"a comment of {length} bytes makes no sense")
     return length

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 MAX_STEPS = 1000
-_MAX_PAGES = 5000
+MAX_PAGES = 5000
 _MAX_TAGS = 4
 _ID3_HEADER = 10
 _ID3V1_SIZE = 128
@@ -128,6 +128,18 @@ def flac_block(file: ByteSource, at: int) -> FlacBlock | None:
     return FlacBlock(head[0] & 0x7F, at + 4, at + 4 + int.from_bytes(head[1:], "big"), bool(head[0] & 0x80))
 
 
+def flac_picture_stop(file: ByteSource, block: FlacBlock) -> int:
+    """Where a block with a picture ends. Writers cut the length of a larger block to its 24 bits, so the picture's own
+    lengths count where they agree with that."""
+    at = block.start + 4
+    for _ in range(2):  # the type, then the description
+        at += 4 + int.from_bytes(file.read_at(at, 4), "big")
+    at += 16
+    stop = at + 4 + int.from_bytes(file.read_at(at, 4), "big")
+    is_cut = stop > block.stop and (stop - block.stop) % 2**24 == 0 and stop <= file.size
+    return stop if is_cut else block.stop
+
+
 # MP4, RIFF and AIFF
 
 
@@ -170,11 +182,26 @@ def chunks(file: ByteSource, order: str, at: int = 12) -> Iterator[Segment]:
 
 
 class OggPage(NamedTuple):
-    """A page: its stream's number, and where what it holds begins. lacing: the sizes of the packets' pieces in it."""
+    """A page: the numbers of its stream and of the page in it, and where what it holds begins.
+
+    lacing: the sizes of the packets' pieces in it. is_continued: whether it begins in the middle of a packet.
+    """
 
     serial: int
+    number: int
+    is_continued: bool
     start: int
     lacing: bytes
+
+    @property
+    def at(self) -> int:
+        """Where its header begins."""
+        return self.start - _OGG_HEADER - len(self.lacing)
+
+    @property
+    def stop(self) -> int:
+        """Where the next page begins."""
+        return self.start + sum(self.lacing)
 
     def pieces(self) -> Iterator[tuple[int, bool]]:
         """(length, whether a packet ends there) of each stretch of the page that belongs to one packet."""
@@ -188,17 +215,25 @@ class OggPage(NamedTuple):
             yield length, False
 
 
+def ogg_page(file: ByteSource, at: int) -> OggPage | None:
+    """The page whose header is at `at`; None: there is none."""
+    head = file.read_at(at, _OGG_HEADER + 255)
+    if len(head) < _OGG_HEADER or head[:4] != b"OggS":
+        return None
+    serial, number = struct.unpack("<II", head[14:22])
+    lacing = head[_OGG_HEADER : _OGG_HEADER + head[26]]
+    return OggPage(serial, number, bool(head[5] & 1), at + _OGG_HEADER + len(lacing), lacing)
+
+
 def ogg_pages(file: ByteSource) -> Iterator[OggPage]:
-    """The pages of the file, of whatever streams. No walk can skip pages: each alone says how long it is."""
+    """The pages of the file, of whatever streams."""
     at = 0
-    for _ in range(_MAX_PAGES):
-        head = file.read_at(at, _OGG_HEADER + 255)
-        if len(head) < _OGG_HEADER or head[:4] != b"OggS":
+    for _ in range(MAX_PAGES):
+        page = ogg_page(file, at)
+        if page is None:
             return
-        lacing = head[_OGG_HEADER : _OGG_HEADER + head[26]]
-        at += _OGG_HEADER + len(lacing)
-        yield OggPage(int.from_bytes(head[14:18], "little"), at, lacing)
-        at += sum(lacing)
+        yield page
+        at = page.stop
 
 
 def ogg_last_granule(file: ByteSource, serial: int) -> int | None:

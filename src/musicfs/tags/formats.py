@@ -14,7 +14,6 @@ from typing import Any
 
 from mutagen import MutagenError
 from mutagen.aac import AACInfo
-from mutagen.asf import ASF
 from mutagen.flac import StreamInfo
 from mutagen.monkeysaudio import MonkeysAudioInfo
 from mutagen.mp3 import MPEGInfo
@@ -23,10 +22,12 @@ from mutagen.musepack import MusepackInfo
 from mutagen.trueaudio import TrueAudioInfo
 
 from musicfs.tags import skeletons
+from musicfs.tags.asf import asf_header
 from musicfs.tags.comments import vorbis_comments
-from musicfs.tags.containers import MAX_STEPS, chunks, flac_block, id3_tags, ogg_last_granule
+from musicfs.tags.containers import MAX_STEPS, chunks, flac_block, flac_picture_stop, id3_tags, ogg_last_granule
 from musicfs.tags.fields import Values, asf_values, id3_values, mp4_values, named, parse
-from musicfs.tags.range_file import AHEAD, MAX_AT_ONCE, RangeFile, Unreadable
+from musicfs.tags.ogg import ogg_headers
+from musicfs.tags.range_file import AHEAD, RangeFile, Unreadable
 
 
 @dataclass(slots=True)
@@ -109,6 +110,8 @@ def _flac(source: TagSource) -> TagValues:
             comments = vorbis_comments(file, block.start)
             found.values = named(comments.values)
             end = max(comments.end, end)
+        elif block.kind == 6:
+            end = flac_picture_stop(file, block)
         large, at = end - at > AHEAD, end
         if block.is_last or (found.values and large):  # the audio starts behind it, or soon after
             break
@@ -142,7 +145,7 @@ def _aac(source: TagSource) -> TagValues:
 
 
 def _ogg(source: TagSource) -> TagValues:
-    header, comments, size, serial = skeletons.ogg_headers(source.file)
+    header, packet, serial = ogg_headers(source.file)
     granule = ogg_last_granule(source.file, serial)
     if header[:7] == b"\x01vorbis":
         channels, rate, _, nominal = struct.unpack("<BIiI", header[11:24])
@@ -159,9 +162,10 @@ def _ogg(source: TagSource) -> TagValues:
         skipped, clock = 4, stream.sample_rate
     else:
         raise Unreadable("the Ogg file holds no Vorbis, Opus or FLAC stream")
-    found.values = named(vorbis_comments(RangeFile(len(comments), {0: comments}), skipped).values)
+    comments = vorbis_comments(packet, skipped)
+    found.values = named(comments.values)
     found.duration_s = found.duration_s or (granule / clock if granule and clock else None)
-    found.bitrate = _average(source.file.size - size, found.duration_s) or found.bitrate
+    found.bitrate = _average(source.file.size - packet.place(comments.end), found.duration_s) or found.bitrate
     return found
 
 
@@ -277,12 +281,9 @@ def _dsf(source: TagSource) -> TagValues:
 
 
 def _asf(source: TagSource) -> TagValues:
-    size = int.from_bytes(source.file.read_at(16, 8), "little")
-    if size > MAX_AT_ONCE:
-        raise Unreadable("the ASF header is larger than any real one")
-    audio = parse(ASF, fileobj=io.BytesIO(source.file.read_at(0, size)))
-    found = TagValues("wma", "wma", asf_values(audio.tags))
-    _describe(found, audio.info)
+    header = asf_header(source.file)
+    found = TagValues("wma", "wma", asf_values(header.attributes))
+    _describe(found, header)
     return found
 
 

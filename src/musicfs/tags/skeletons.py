@@ -11,7 +11,6 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from musicfs.tags.containers import (
     MAX_STEPS,
@@ -19,12 +18,11 @@ from musicfs.tags.containers import (
     atoms,
     from_syncsafe,
     id3_tag,
-    ogg_pages,
     to_syncsafe,
     trailing_tags,
 )
 from musicfs.tags.fields import MAX_VALUES, WANTED
-from musicfs.tags.range_file import MAX_AT_ONCE, RangeFile
+from musicfs.tags.range_file import RangeFile
 
 MAX_TEXT = 64 * 1024
 """Bytes: no tag is longer."""
@@ -55,8 +53,10 @@ def id3(file: RangeFile, offset: int) -> bytes:
 def _lean_id3(file: RangeFile, tag: Id3Tag) -> bytes:
     major, flags = tag.major, tag.flags
     start, end = tag.body, min(tag.end, file.size)
-    if flags & 0x80 and major < 4:  # the whole tag is unsynchronised, its frame sizes are of the original
-        plain = file.read_at(start, tag.end - start).replace(b"\xff\x00", b"\xff")
+    if flags & 0x80 and major < 4:
+        # The whole tag is unsynchronised, and its frame sizes are of the original: nothing in it can be skipped, so
+        # only its start is read.
+        plain = file.read_at(start, min(tag.end - start, _MAX_BODY)).replace(b"\xff\x00", b"\xff")
         file, start, end = RangeFile(len(plain), {0: plain}), 0, len(plain)
     if flags & 0x40:
         start += _extended_header(file.read_at(start, 4), major)
@@ -179,60 +179,3 @@ def _is_wanted(name: bytes, parent: bytes) -> bool:
 
 def _atom(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, name) + body
-
-
-class OggHeaders(NamedTuple):
-    """The first two packets of a stream. size: how many bytes the comments take in the file, with what was left out."""
-
-    stream: bytes
-    comments: bytes
-    size: int
-    serial: int
-
-
-def ogg_headers(file: RangeFile) -> OggHeaders:
-    """The first two packets of the first logical stream.
-
-    A picture that is the last comment, as it mostly is, is left out and its pages unread.
-
-    Raises:
-        ValueError: The pages don't hold together.
-    """
-    serial, packets, part, checked = None, list[bytes](), bytearray(), 0
-    for page in ogg_pages(file):
-        serial = page.serial if serial is None else serial
-        at = page.start
-        for length, ends in page.pieces():
-            if page.serial == serial:
-                part += file.read_at(at, length)
-                if ends:
-                    packets.append(bytes(part))
-                    part.clear()
-                if len(packets) == 2:
-                    return OggHeaders(packets[0], packets[1], len(packets[1]), serial)
-            at += length
-        # Each check goes through all comments so far: so there is one for each doubling.
-        if packets and len(part) >= 2 * checked:
-            checked = len(part)
-            if short := _without_last_picture(bytes(part), packets[0]):
-                return OggHeaders(packets[0], *short, serial)
-        if len(part) > MAX_AT_ONCE:
-            break
-    raise ValueError("the Ogg headers are cut short")
-
-
-def _without_last_picture(part: bytes, header: bytes) -> tuple[bytes, int] | None:
-    """The comments so far and the size of them all, if nothing but the rest of a picture is to come."""
-    prefix = {b"\x01v": 7, b"Op": 8, b"\x7fF": 4}.get(header[:2], 0)
-    start = at = prefix + 4 + int.from_bytes(part[prefix : prefix + 4], "little")
-    count = int.from_bytes(part[at : at + 4], "little")
-    at += 4
-    for left in range(min(count, MAX_STEPS), 0, -1):
-        end = at + 4 + int.from_bytes(part[at : at + 4], "little")
-        if end > len(part):
-            picture = part[at + 4 : at + 40].lower().startswith((b"metadata_block_picture=", b"coverart="))
-            if not picture or left > 1 or count > MAX_STEPS:
-                return None
-            return part[:start] + (count - 1).to_bytes(4, "little") + part[start + 4 : at], end
-        at = end
-    return None
