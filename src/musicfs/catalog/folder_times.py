@@ -27,11 +27,12 @@ class FolderTimes:
         self._db = db
         self._origin = origin
         self._clock = clock
+        self._met = f"met_{origin:d}"  # other origins are scanned meanwhile
         db.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS met (path BLOB PRIMARY KEY, mtime_ns INTEGER, since REAL, settled INTEGER)"
-            " WITHOUT ROWID"
+            f"CREATE TEMP TABLE IF NOT EXISTS {self._met}"
+            " (path BLOB PRIMARY KEY, mtime_ns INTEGER, since REAL, settled INTEGER) WITHOUT ROWID"
         )
-        db.execute("DELETE FROM met")
+        db.execute(f"DELETE FROM {self._met}")
 
     def add(self, folder: str, mtime_ns: int | None) -> bool:
         """Records a folder before it is listed. Returns whether the scan can skip it: the catalogue has all in it.
@@ -49,22 +50,22 @@ class FolderTimes:
         ).fetchone()
         since, known = row or (now, 0)
         settled = known or now - since >= _SETTLING_SECS
-        self._db.execute("INSERT OR REPLACE INTO met VALUES (?, ?, ?, ?)", (path, mtime_ns, since, settled))
+        self._db.execute(f"INSERT OR REPLACE INTO {self._met} VALUES (?, ?, ?, ?)", (path, mtime_ns, since, settled))
         self._leave_out([folder.rpartition("/")[0]])
         return bool(known)
 
     def _leave_out(self, folders: Iterable[str]) -> None:
-        self._db.executemany("DELETE FROM met WHERE path = ?", ((encode_path(folder),) for folder in folders))
+        self._db.executemany(f"DELETE FROM {self._met} WHERE path = ?", ((encode_path(folder),) for folder in folders))
 
     def keep(self, unfinished: Iterable[str]) -> None:
         """Replaces the recorded folders by those of this scan, without the folders that the scan did not finish."""
         self._leave_out(unfinished)
-        self._db.execute("DELETE FROM met WHERE mtime_ns IS NULL")
+        self._db.execute(f"DELETE FROM {self._met} WHERE mtime_ns IS NULL")
         self._db.execute(
-            "DELETE FROM folder_times WHERE origin = ? AND path NOT IN (SELECT path FROM met)", (self._origin,)
+            f"DELETE FROM folder_times WHERE origin = ? AND path NOT IN (SELECT path FROM {self._met})", (self._origin,)
         )
         self._db.execute(
-            "INSERT OR REPLACE INTO folder_times SELECT ?, path, mtime_ns, since, settled FROM met"
+            f"INSERT OR REPLACE INTO folder_times SELECT ?, path, mtime_ns, since, settled FROM {self._met}"
             " EXCEPT SELECT * FROM folder_times WHERE origin = ?",
             (self._origin, self._origin),
         )

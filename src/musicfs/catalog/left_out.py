@@ -20,16 +20,17 @@ class LeftOutLinks:
     def __init__(self, db: sqlite3.Connection, origin: int) -> None:
         self._db = db
         self._origin = origin
-        db.execute("CREATE TEMP TABLE IF NOT EXISTS met_links (path BLOB PRIMARY KEY) WITHOUT ROWID")
-        db.execute("DELETE FROM met_links")
+        self._met = f"met_links_{origin:d}"  # other origins are scanned meanwhile
+        db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._met} (path BLOB PRIMARY KEY) WITHOUT ROWID")
+        db.execute(f"DELETE FROM {self._met}")
 
     def add(self, link: str) -> None:
         """Records a link that is left out, by its path below the origin's root."""
-        self._db.execute("INSERT OR IGNORE INTO met_links VALUES (?)", (encode_path(link),))
+        self._db.execute(f"INSERT OR IGNORE INTO {self._met} VALUES (?)", (encode_path(link),))
 
     def hidden(self, replicas: Sequence[int]) -> set[int]:
         """Which of these replicas a left-out link leads to. Both are numbers of replicas."""
-        if self._db.execute("SELECT 1 FROM met_links LIMIT 1").fetchone() is None:
+        if self._db.execute(f"SELECT 1 FROM {self._met} LIMIT 1").fetchone() is None:
             return set()
         return {number for number in replicas if self._leads_to(number)}
 
@@ -38,7 +39,7 @@ class LeftOutLinks:
         path = decode_path(row[0])
         places = [encode_path(place) for place in (path, *map(str, PurePosixPath(path).parents)) if place != "."]
         marks = ",".join("?" * len(places))
-        found = self._db.execute(f"SELECT 1 FROM met_links WHERE path IN ({marks}) LIMIT 1", places).fetchone()
+        found = self._db.execute(f"SELECT 1 FROM {self._met} WHERE path IN ({marks}) LIMIT 1", places).fetchone()
         return found is not None
 
     def keep(self, under: Sequence[str], hidden: int) -> int:
@@ -57,7 +58,7 @@ class LeftOutLinks:
             places = {"path": this, "first": this + b"/", "last": this + b"0"} if path else {}
             where = "origin = :origin" + (f" AND {_BELOW}" if path else "")
             db.execute(f"DELETE FROM left_out WHERE {where}", {"origin": self._origin, **places})
-        db.execute("INSERT OR IGNORE INTO left_out SELECT ?, path FROM met_links", (self._origin,))
+        db.execute(f"INSERT OR IGNORE INTO left_out SELECT ?, path FROM {self._met}", (self._origin,))
         left = int(db.execute("SELECT count(*) FROM left_out WHERE origin = ?", (self._origin,)).fetchone()[0])
         db.execute(
             "UPDATE origins SET left_out = ?, hidden = iif(?, hidden + ?, 0) WHERE num = ?",

@@ -93,7 +93,7 @@ async def _library(config: Config, listen: Callable[[Event], None]) -> AsyncIter
 def scan_origins(
     config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], *, accept_removals: bool = False
 ) -> list[dict[str, Any]]:
-    """Scans the origins one after the other.
+    """Scans the origins side by side.
 
     Args:
         ids: The origins to scan.
@@ -114,14 +114,13 @@ async def _scan(
     config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], accept_removals: bool
 ) -> list[dict[str, Any]]:
     async with _library(config, listen) as library:
-        results = []
-        for id in ids:
-            listen(ScanProgress(id, 0, 0, 0))  # the worker may take a while to report its first
-            results.append(await _scan_one(library, id, accept_removals))
-        return results
+        return await asyncio.gather(*(_scan_one(library, id, listen, accept_removals) for id in ids))
 
 
-async def _scan_one(library: Library, id: OriginId, accept_removals: bool) -> dict[str, Any]:
+async def _scan_one(
+    library: Library, id: OriginId, listen: Callable[[Event], None], accept_removals: bool
+) -> dict[str, Any]:
+    listen(ScanProgress(id, 0, 0, 0))  # the worker may take a while to report its first
     try:
         if accept_removals:
             await library.accept_removals(id)

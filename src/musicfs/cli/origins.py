@@ -155,7 +155,7 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None,
     Example:
       musicfs origin accept-removals nas
     """
-    from musicfs.cli.scan import follow, print_results, scan_here_or_by_mount
+    from musicfs.cli.scan import ShowNothing, follow, print_results, scan_here_or_by_mount
     from musicfs.control.client import ControlClient
 
     target = _target(mount_point, config_file)
@@ -163,7 +163,7 @@ def accept_removals(id: str, mount_point: Path | None, config_file: Path | None,
         started = target.post(_path(id, "accept-removals"))
         if not as_json:
             say(f"Scanning {id}; {counted(started['removals_held'], 'file')} that MusicFS kept may go now.")
-        results = follow(target, {id: started["scan"]}, lambda *_: None)
+        results = follow(target, {id: started["scan"]}, ShowNothing())
     else:
         if id not in [o.id for o in target.origins if o.enabled]:
             raise UserError(f"There is no origin {id!r}; there are: {', '.join(o.id for o in target.origins)}.")

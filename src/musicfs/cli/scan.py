@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -17,12 +17,24 @@ from musicfs.errors import UserError
 from musicfs.texts import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from musicfs.config.models import Config
     from musicfs.control.client import ControlClient
     from musicfs.events import Event
 
-Show = Callable[[str, int, int, int], None]
-"""Shows the counts of an origin's scan so far: listed, read, unreadable."""
+
+class Show(Protocol):
+    """Shows the progress of scans."""
+
+    def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None:
+        """Shows the counts of an origin's scan so far."""
+        ...
+
+    def end(self, origin: str, error: str | None) -> None:
+        """Shows that the origin's scan has ended, while others may go on. error: why it did not complete."""
+        ...
+
 
 _POLL_SECS = 0.25
 _SCAN_SECS = 60.0
@@ -72,7 +84,7 @@ def _scan_configured(config: Config) -> list[dict[str, Any]]:
 def scan_here_or_by_mount(config: Config, ids: Sequence[str], *, accept_removals: bool = False) -> list[dict[str, Any]]:
     """Scans in this process; if a mount uses the cache folder, that mount scans."""
     from musicfs.cli.offline import catalogued, scan_origins
-    from musicfs.events import ScanProgress
+    from musicfs.events import ScanFinished, ScanProgress
     from musicfs.model import OriginId
 
     with _progress({row.id: row.files for row in catalogued(config).values()}) as show:
@@ -80,6 +92,8 @@ def scan_here_or_by_mount(config: Config, ids: Sequence[str], *, accept_removals
         def listen(event: Event) -> None:
             if isinstance(event, ScanProgress):
                 show(event.origin, event.listed, event.read, event.unreadable)
+            elif isinstance(event, ScanFinished):
+                show.end(event.origin, event.error)
 
         try:
             return scan_origins(config, [OriginId(id) for id in ids], listen, accept_removals=accept_removals)
@@ -112,7 +126,9 @@ def follow(client: ControlClient, wanted: Mapping[str, int], show: Show) -> list
     while True:
         scans = {scan["origin"]: scan for scan in client.get("/scan")["scans"]}
         for origin, scan in scans.items():
-            if origin in wanted and scan["state"] == "scanning":
+            if origin in wanted and scan["completed"] >= wanted[origin]:
+                show.end(origin, scan["error"])
+            elif origin in wanted and scan["state"] == "scanning":
                 show(origin, scan["listed"], scan["read"], scan["unreadable"])
         if all(origin not in scans or scans[origin]["completed"] >= number for origin, number in wanted.items()):
             return [_result(origin, scans.get(origin)) for origin in wanted]
@@ -183,25 +199,51 @@ def _progress(expected: Mapping[str, int]) -> Iterator[Show]:
         TextColumn("{task.fields[counts]}", markup=False), TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+        yield _Bars(bars, expected)
 
-        def show(origin: str, listed: int, read: int, unreadable: int) -> None:
-            total = expected.get(origin) or None
-            if origin not in tasks:
-                tasks[origin] = bars.add_task(printable(origin), total=total, counts="")
-            counts = f"{listed:,} listed, {read:,} read" + (f", {unreadable:,} unreadable" if unreadable else "")
-            bars.update(tasks[origin], completed=listed, total=total and max(total, listed), counts=counts)
 
-        yield show
+class ShowNothing:
+    """For a caller that shows only the results."""
+
+    def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None: ...
+
+    def end(self, origin: str, error: str | None) -> None: ...
+
+
+class _Bars:
+    """Shows a bar for each origin."""
+
+    def __init__(self, bars: Progress, expected: Mapping[str, int]) -> None:
+        self._bars = bars
+        self._expected = expected
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None:
+        total = self._expected.get(origin) or None
+        if origin not in self._tasks:
+            self._tasks[origin] = self._bars.add_task(printable(origin), total=total, counts="")
+        counts = f"{listed:,} listed, {read:,} read" + (f", {unreadable:,} unreadable" if unreadable else "")
+        self._bars.update(self._tasks[origin], completed=listed, total=total and max(total, listed), counts=counts)
+
+    def end(self, origin: str, error: str | None) -> None:
+        if origin in self._tasks:
+            self._bars.update(self._tasks[origin], counts="failed" if error else "done")
+            self._bars.stop_task(self._tasks[origin])
 
 
 class _Lines:
-    """Prints one line for each origin when its scan starts."""
+    """Prints one line for each origin when its scan starts, and one when it ends."""
 
     def __init__(self) -> None:
         self._printed: set[str] = set()
+        self._ended: set[str] = set()
 
     def __call__(self, origin: str, listed: int, read: int, unreadable: int) -> None:
         if origin not in self._printed:
             self._printed.add(origin)
             warn(f"scanning {origin}")
+
+    def end(self, origin: str, error: str | None) -> None:
+        if origin not in self._ended:
+            self._ended.add(origin)
+            warn(f"scanning {origin}: {'done' if error is None else 'it ended early'}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,7 +62,8 @@ class Analyser:
     def __init__(self, parsers: ExaminesFiles, limits: Mapping[OriginId, RateLimit] | None = None) -> None:
         self._parsers = parsers
         self._limits = {} if limits is None else limits
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        # For each origin: one whose reads hang must not hold up the others.
+        self._slots: defaultdict[OriginId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_IN_FLIGHT))
 
     async def analyse_all(self, origin: Origin, files: Sequence[tuple[Stat, str]], take: Take) -> None:
         """Calls `take` with what each of the files is, in any order.
@@ -81,7 +83,7 @@ class Analyser:
             through_origin = await self._analyse_on_disk(folder, files, take)
 
         async def analyse(stat: Stat, role: str, fault: Fault | None) -> None:
-            async with self._slots:
+            async with self._slots[origin.id]:
                 take(stat, await self.analyse(origin, stat, role, fault))
 
         try:

@@ -20,6 +20,9 @@ _UNKNOWN = frozenset((Reason.DENIED, Reason.READ_ERROR, Reason.UNKNOWN_TYPE))
 class LibraryObserver:
     """The origin.ScanObserver of one scan at and below one path.
 
+    Attributes:
+        heard: How many folders it was asked about, and how many problems were new.
+
     Args:
         scan: Learns what was seen and what is left out.
         catalog: Knows what folders held at the last scan.
@@ -31,9 +34,11 @@ class LibraryObserver:
         self._catalog = catalog
         self._is_whole = is_whole
         self._has_times = False
+        self.heard = 0
 
     def enters(self, folder: str, mtime_ns: int | None) -> bool:
         """Returns whether the scan wants the folder: it is not ignored, and may have changed."""
+        self.heard += 1
         verdict = self._scan.rules.of_folder(folder)
         if verdict is not Verdict.SHOWN:
             return verdict is Verdict.HIDDEN and self._scan.rules.enters_hidden(folder)
@@ -53,7 +58,7 @@ class LibraryObserver:
         if problem.reason.hides_below or problem.reason in _UNKNOWN:
             scan.unfinished.update((path, path.rpartition("/")[0]))
             self._keep(path)
-        scan.add_problem(problem)
+        self.heard += scan.add_problem(problem)
 
     async def mark(self, stat: Stat) -> None:
         """Reads a marker file, and applies it from now on. One that can't be read ignores nothing."""

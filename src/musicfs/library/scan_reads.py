@@ -12,6 +12,8 @@ from musicfs.problems import Problem, Reason
 
 _IN_A_ROW = 64
 """So many files that fail one after the other, and none that can be read between them, are the origin's fault."""
+_READ_SECS = 30.0
+"""A read of a scan is of some hundred kilobytes at most."""
 _CHECK_SECS = 10.0
 _FRESH_SECS = 1.0
 """The files that are read at once fail at once: one check of the origin counts for all of them."""
@@ -48,7 +50,10 @@ class ScanReads:
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         try:
-            data = await self._origin.read(replica, offset, size)
+            async with asyncio.timeout(_READ_SECS):
+                data = await self._origin.read(replica, offset, size)
+        except TimeoutError:
+            raise await self._blamed(replica, self._no_answer(_READ_SECS)) from None
         except (OriginFailed, ReplicaFailed) as failure:
             raise await self._blamed(replica, failure) from failure
         self._in_a_row.clear()
@@ -57,7 +62,10 @@ class ScanReads:
     async def _read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         assert isinstance(self._origin, ReadsRanges)
         try:
-            data = await self._origin.read_ranges(replica, ranges)
+            async with asyncio.timeout(_READ_SECS):
+                data = await self._origin.read_ranges(replica, ranges)
+        except TimeoutError:
+            raise await self._blamed(replica, self._no_answer(_READ_SECS)) from None
         except (OriginFailed, ReplicaFailed) as failure:
             raise await self._blamed(replica, failure) from failure
         self._in_a_row.clear()
@@ -83,6 +91,9 @@ class ScanReads:
             self._problems[path] = Problem(path, reason, failure.detail)
         return failure
 
+    def _no_answer(self, secs: float) -> OriginFailed:
+        return OriginFailed(self._origin.id, OriginFault.TIMEOUT, f"no answer within {secs:.0f} s")
+
     async def _check_origin(self) -> None:
         loop, id = asyncio.get_running_loop(), self._origin.id
         async with self._check:
@@ -92,7 +103,7 @@ class ScanReads:
                 async with asyncio.timeout(_CHECK_SECS):
                     status = await self._origin.health()
             except TimeoutError:
-                raise OriginFailed(id, OriginFault.TIMEOUT, f"no answer within {_CHECK_SECS:.0f} s") from None
+                raise self._no_answer(_CHECK_SECS) from None
             if status is HealthStatus.UNHEALTHY:
                 raise OriginFailed(id, OriginFault.UNREACHABLE)
             self._checked_at = loop.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from musicfs.texts import said
 
 log = logging.getLogger(__name__)
 
-_MAX_PROBLEMS = 100_000
+_MAX_PROBLEMS = 20_000
 """More of them are counted, not named: a hostile listing must not fill the memory."""
 
 
@@ -89,6 +90,9 @@ class ScanState:
     """How many files the last commit placed in the tree."""
     unfinished: set[str] = field(default_factory=set)
     """Folders with files that could not be read, or that could not be listed."""
+    committed_at: float = field(default_factory=time.monotonic)
+    """When the last commit ended. commit_secs: how long it took."""
+    commit_secs: float = 0.0
     problems: dict[str, Problem] = field(default_factory=dict)
     """By path, of the first `_MAX_PROBLEMS`."""
     problem_counts: Counter[Reason] = field(default_factory=Counter)
@@ -108,13 +112,14 @@ class ScanState:
             self.add_problem(problem)
         return problem is None
 
-    def add_problem(self, problem: Problem) -> None:
-        """Records what is not shown as it should be. Of several problems of one path, the first one counts."""
-        path = problem.path
-        if path not in self.problems:
-            self.problem_counts[problem.reason] += 1
-            if len(self.problems) < _MAX_PROBLEMS:
-                self.problems[path] = problem._replace(detail=said(problem.detail, MAX_DETAIL))
+    def add_problem(self, problem: Problem) -> bool:
+        """Records what is not shown as it should be. Returns False if the path has a problem already."""
+        if problem.path in self.problems:
+            return False
+        self.problem_counts[problem.reason] += 1
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems[problem.path] = problem._replace(detail=said(problem.detail, MAX_DETAIL))
+        return True
 
     def take(self, found: ScannedFile, *, is_new: bool) -> None:
         """Adds what was read of one file. is_new: the catalogue has it in no other version."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -21,7 +21,8 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.federation.places import refuse_own_mount
 from musicfs.library.analyser import Analyser
-from musicfs.library.ignore_rules import MARKERS, IgnoreRules
+from musicfs.library.ignore_rules import IgnoreRules
+from musicfs.library.listed_batches import BATCH, ListedBatches
 from musicfs.library.removals import Removals
 from musicfs.library.scan_observer import LibraryObserver, folder_of_marker
 from musicfs.library.scan_reads import ScanReads
@@ -33,12 +34,12 @@ from musicfs.problems import Problem, Reason
 
 log = logging.getLogger(__name__)
 
-_BATCH = 500
 _PLACED_PER_FILE = 4
 """A commit waits for one new file for so many that the commit before had to place: what placing costs stays in
 proportion to the new files, also in a folder of thousands, which every commit places as a whole."""
-_BATCH_SECS = 0.1
-"""After this time, files that a slow listing has returned are processed while the listing continues."""
+_SHOWN_SECS = 5.0
+"""So long may files wait for a commit while the origin is slow."""
+_REST_PER_COMMIT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class _Fresh:
 
 
 class Scanner:
-    """Scans origins into one catalogue. One scan runs at a time: `scan` waits for its turn.
+    """Scans origins into one catalogue, side by side. Scans of one origin wait for each other.
+
+    A commit has no await in it, so commits of several scans never mix.
 
     Args:
         catalog: Where the origins' files are recorded.
@@ -80,7 +83,7 @@ class Scanner:
         self._keep_pace = keep_pace
         self._marker = marker
         self._removals = Removals(catalog, builder, publish, announce)
-        self._turn = asyncio.Lock()
+        self._turns: defaultdict[OriginId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
         self.last_counts: dict[OriginId, Mapping[tuple[Reason, str], int]] = {}
 
@@ -97,7 +100,7 @@ class Scanner:
             ignore: The origin's patterns of files and folders that are not shown (config.ignore).
         """
         under = outermost({folder_of_marker(path) for path in under})
-        async with self._turn:
+        async with self._turns[origin.id]:
             catalog, id = self._catalog, origin.id
             scan = ScanState(
                 origin, ScanReads(origin), under, quick, IgnoreRules(ignore), SeenReplicas(catalog.newest_replica()),
@@ -149,7 +152,8 @@ class Scanner:
         observer = LibraryObserver(scan, self._catalog, is_whole=not under)
         try:
             await observer.learn_markers(under)
-            async with aclosing(_batches(self._listing(scan, under, observer), observer)) as batches:
+            listed = ListedBatches(scan.origin.id, self._listing(scan, under, observer), observer)
+            async with aclosing(listed.batches()) as batches:
                 await self._take_all(scan, batches)
         except ReplicaFailed as failure:
             if not under:
@@ -173,11 +177,14 @@ class Scanner:
         try:
             async for batch in batches:
                 await self._keep_pace()
-                self._pick(scan, batch, fresh)
-                start()
-                fresh = _Fresh([], set())
-                while len(reading) > 1:
+                if batch:
+                    self._pick(scan, batch, fresh)
+                    start()
+                    fresh = _Fresh([], set())
+                while len(reading) > 1 or (reading and reading[0].done()):
                     await self._finish(scan, reading)
+                if self._is_due(scan):
+                    self._flush(scan)
             while reading:
                 await self._finish(scan, reading)
         except (OriginFailed, ReplicaFailed):
@@ -192,9 +199,14 @@ class Scanner:
         """Waits for the first batch, and commits once that is worth it."""
         await reading[0]
         reading.popleft()
-        if len(scan.pending) >= max(_BATCH, scan.placed // _PLACED_PER_FILE):
+        if len(scan.pending) >= max(BATCH, scan.placed // _PLACED_PER_FILE) or self._is_due(scan):
             await asyncio.sleep(0)  # the next batch starts before a commit keeps this thread
             self._flush(scan)
+
+    def _is_due(self, scan: ScanState) -> bool:
+        """Whether a commit is due though there is little to commit: the origin is slow, and commits are not."""
+        secs = max(_SHOWN_SECS, _REST_PER_COMMIT * scan.commit_secs)
+        return bool(scan.pending) and time.monotonic() >= scan.committed_at + secs
 
     def _pick(self, scan: ScanState, batch: Sequence[Stat], fresh: _Fresh) -> None:
         """Adds what is new or changed among the batch to `fresh`. Records that all of it was seen, and its owners."""
@@ -230,8 +242,10 @@ class Scanner:
         found, added = scan.take_pending()
         if not found:
             return
-        scan.placed = 0
+        scan.placed, started = 0, time.monotonic()
         stored = self._store(scan, found)
+        scan.committed_at = time.monotonic()
+        scan.commit_secs = scan.committed_at - started
         added = max(added - (len(found) - stored), 0)
         self._publish(FilesChanged(scan.origin.id, added, stored - added, 0))
 
@@ -252,42 +266,8 @@ class Scanner:
                 found[0].stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
             )  # fmt: skip
             log.debug("it could not be stored", exc_info=error)
+            scan.fail(Problem(found[0].stat.path, Reason.BAD_NAME, f"the catalogue can't hold it: {error}"))
             return 0
         scan.placed += changes.placed
         self._announce(changes)
         return len(found)
-
-
-async def _batches(stats: AsyncIterator[Stat], observer: LibraryObserver) -> AsyncGenerator[list[Stat], None]:
-    """The listed files in batches, while the listing continues. observer: learns of marker files among them."""
-    queue: asyncio.Queue[list[Stat] | None] = asyncio.Queue()
-    room = asyncio.Semaphore(1)
-
-    async def put(batch: list[Stat]) -> None:
-        await room.acquire()
-        queue.put_nowait(batch)
-
-    async def list_all() -> None:
-        batch: list[Stat] = []
-        since = time.monotonic()
-        async for stat in stats:
-            batch.append(stat)
-            if stat.path.endswith(MARKERS):
-                await observer.mark(stat)
-            if len(batch) >= _BATCH or (time.monotonic() >= since + _BATCH_SECS and queue.empty()):
-                await put(batch)
-                batch = []
-                since = time.monotonic()
-        if batch:
-            await put(batch)
-
-    listing = asyncio.create_task(list_all())
-    listing.add_done_callback(lambda _: queue.put_nowait(None))
-    try:
-        while (batch := await queue.get()) is not None:
-            room.release()
-            yield batch
-        await listing
-    finally:
-        listing.cancel()
-        await asyncio.gather(listing, return_exceptions=True)

@@ -47,7 +47,7 @@ _CLOSING_SECS = 1.0
 
 
 class Worker:
-    """Carries out commands on one catalogue. Commands may overlap; scans wait for each other."""
+    """Carries out commands on one catalogue. Commands may overlap; scans of one origin wait for each other."""
 
     def __init__(self, setup: Setup, catalog: Catalog, link: Link, parsers: Parsers) -> None:
         self._setup = setup
@@ -61,14 +61,14 @@ class Worker:
         )
         self._origins: dict[OriginId, Origin] = {}
         self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
-        self._progress_at = 0.0
+        self._progress_at: dict[OriginId, float] = {}
 
     def _publish(self, event: Event) -> None:
         if isinstance(event, ScanProgress):
             now = time.monotonic()
-            if now < self._progress_at + _PROGRESS_EVERY_SECS or self._link.unsent:
+            if now < self._progress_at.get(event.origin, 0.0) + _PROGRESS_EVERY_SECS or self._link.unsent:
                 return
-            self._progress_at = now
+            self._progress_at[event.origin] = now
         self._link.send(event)
 
     def _announce(self, changes: TreeChanges) -> None:

@@ -12,6 +12,8 @@ MAX_LISTING = 32 << 20
 """Bytes of all names in one folder."""
 MAX_FOLDERS = 1_000_000
 """Folders that are found and not yet listed, at any time."""
+MAX_FILES = 20_000_000
+"""Files of one origin. A server that lists more invents them."""
 _MAX_NAME = 1020  # bytes: 255 characters, the most that any common filesystem allows, of 4 bytes each
 _MAX_PATH = 4096  # bytes, the limit of Linux
 _DEEPEST = 100
