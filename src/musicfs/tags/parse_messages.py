@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from musicfs.model import Fingerprint
 from musicfs.tags.parser import Examined, FileOnDisk, MissingBytes, dump_tags
 from musicfs.tags.range_file import MAX_IN_ALL
-from musicfs.tags.tags import MAX_CHARACTERS, Tags
+from musicfs.tags.tags import MAX_CHARACTERS, MAX_VALUES, Tags
 
 HEADER = struct.Struct("!II")
 """The lengths of the JSON and of the raw bytes, which follow it."""
@@ -150,11 +150,16 @@ def _tags(tags: object) -> str | None:
     return dump_tags(tags)
 
 
+def _is_value(text: str) -> bool:
+    return 0 < len(text) <= MAX_CHARACTERS and _is_text(text)
+
+
 def _is_valid(name: str, value: Any) -> bool:
     match _KINDS.get(name), value:
         case "str", str():
-            fits = _FORMAT.fullmatch(value) is not None if name == "format" else 0 < len(value) <= MAX_CHARACTERS
-            return fits and _is_text(value)
+            return _FORMAT.fullmatch(value) is not None if name == "format" else _is_value(value)
+        case "tuple[str, ...]", list():
+            return 0 < len(value) <= MAX_VALUES and all(isinstance(each, str) and _is_value(each) for each in value)
         case "bool", bool():
             return True
         case "int", int():

@@ -43,7 +43,7 @@ _MAX_LABEL = 16  # characters
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?=\d{4}(?!\d)|(?!\d))")
 _LIMIT = 2**31 - 1
 _MAX_EXTENSION = 12  # characters
-_MAX_VALUES = 100
+MAX_VALUES = 100
 """At most so many values of one field count."""
 _MANY_BLANKS = re.compile(r"\s{9,}")
 
@@ -229,15 +229,15 @@ def _clean(raw: Iterable[str]) -> list[str]:
     """The distinct values that are not blank, split where a NUL joins several."""
     texts: dict[str, None] = {}
     for joined in raw:
-        for text in joined[: MAX_CHARACTERS * 8].split("\0", _MAX_VALUES):
+        for text in joined[: MAX_CHARACTERS * 8].split("\0", MAX_VALUES):
             whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
             few = _MANY_BLANKS.sub(" ", whole[: MAX_CHARACTERS * 2])
             stripped = normalised(few).strip().strip("\ufeff")[:MAX_CHARACTERS].strip()
             if stripped:
                 texts[stripped] = None
-        if len(texts) >= _MAX_VALUES:
+        if len(texts) >= MAX_VALUES:
             break
-    return list(texts)[:_MAX_VALUES]
+    return list(texts)[:MAX_VALUES]
 
 
 def _first(values: Mapping[str, list[str]], field: str) -> str | None:
