@@ -4,6 +4,7 @@ if each of them had its own tags. The library's own code writes it, so that it i
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import sqlite3
@@ -32,22 +33,26 @@ BIG_ALBUM = 500
 """So many tracks of every library are one folder: what a listing costs is compared there."""
 _LINKS = 10_000  # of one file: ext4 allows 65,000
 _BATCH = 5_000
+_FIRST_FILE = 10_000_000  # above the inode numbers of all folders
 _STATEMENTS = (
     "INSERT INTO contents (id, fingerprint, size, tags) VALUES (?, ?, ?, ?)",
     "INSERT INTO replicas (id, origin, path, folder, role, size, mtime_ns, content)"
     " VALUES (?, 1, ?, ?, 'audio', ?, ?, ?)",
     "INSERT INTO entries (replica, dir, name, disc_name, discs, key, content) VALUES (?, ?, ?, ?, 0, ?, ?)",
-    "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, 1, ?, ?, ?)",
+    "INSERT INTO inodes (ino, content, size, mtime_ns) VALUES (?, ?, ?, ?)",
+    "INSERT INTO names (parent, name, hidden, ino, position) VALUES (?, ?, 0, ?, ?)",
 )
 _WHAT_COUNTS = (
     "SELECT r.path, r.folder, r.role, r.size, r.mtime_ns, r.etag, c.fingerprint, c.size, c.tags, c.problem"
     " FROM replicas r JOIN contents c ON c.id = r.content",
     "SELECT r.path, e.dir, e.name, e.disc_name, e.discs, e.key FROM entries e JOIN replicas r ON r.id = e.replica",
-    "SELECT p.name, n.name, n.shown, r.path, n.size FROM nodes n JOIN nodes p ON p.ino = n.parent"
-    " LEFT JOIN replicas r ON r.content = n.content",
-    "SELECT p.name, n.mtime_ns FROM nodes n JOIN nodes p ON p.ino = n.parent WHERE n.content IS NOT NULL",
+    "SELECT p.name, n.name, n.hidden = 0, r.path, i.size FROM names n JOIN inodes i ON i.ino = n.ino"
+    " JOIN names p ON p.ino = n.parent LEFT JOIN replicas r ON r.content = i.content",
+    "SELECT p.name, i.mtime_ns FROM names n JOIN inodes i ON i.ino = n.ino JOIN names p ON p.ino = n.parent"
+    " WHERE i.content IS NOT NULL",
     "SELECT files, directories, bytes FROM totals",
-    "SELECT id, priority, enabled, reachable, held, removed, accept, files, bytes FROM origins",
+    "SELECT id, priority, enabled, reachable, held, removed, accept, files, bytes FROM origins"
+    " JOIN origins_here ON origin = num",
     "SELECT key, value FROM meta",
 )
 
@@ -171,7 +176,8 @@ def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
         for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # an unfinished catalogue is made again
             db.execute(f"PRAGMA {pragma}")
         db.execute("BEGIN")
-        db.execute("INSERT INTO origins (num, id, priority, scanned_at) VALUES (1, ?, 1, ?)", (origin, time.time()))
+        db.execute("INSERT INTO origins (num, id, scanned_at) VALUES (1, ?, ?)", (origin, time.time()))
+        db.execute("INSERT INTO origins_here (origin, priority) VALUES (1, 1)")
         db.execute("INSERT INTO meta VALUES ('template', ?)", (TreeConfig().template,))
         folders = _Folders(db)
         for start in range(0, count, _BATCH):
@@ -190,6 +196,7 @@ class _Folders:
         self._db = db
         self._last: tuple[str, int] = ("", ROOT_INO)
         self._artists: dict[str, int] = {}
+        self._numbers = itertools.count(ROOT_INO + 1)
 
     def ino(self, folder: str) -> int:
         """Tracks come album by album: only artists need remembering."""
@@ -198,16 +205,18 @@ class _Folders:
             if artist not in self._artists:
                 self._artists[artist] = self._make(ROOT_INO, artist)
             row = self._db.execute(
-                "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (self._artists[artist], album)
+                "SELECT ino FROM names WHERE parent = ? AND name = ? AND hidden = 0", (self._artists[artist], album)
             ).fetchone()
             self._last = (folder, row[0] if row else self._make(self._artists[artist], album))
         return self._last[1]
 
     def _make(self, parent: int, name: str) -> int:
-        values = (parent, name, time.time_ns())
-        sql = "INSERT INTO nodes (parent, name, shown, content, size, mtime_ns) VALUES (?, ?, 1, NULL, 0, ?)"
-        number = self._db.execute(sql, values).lastrowid
-        assert number is not None
+        number = next(self._numbers)
+        self._db.execute("INSERT INTO inodes (ino, size, mtime_ns) VALUES (?, 0, ?)", (number, time.time_ns()))
+        self._db.execute(
+            "INSERT INTO names (parent, name, hidden, ino, position) VALUES (?, ?, 0, ?, ?)",
+            (parent, name, number, number),
+        )
         return number
 
 
@@ -223,5 +232,6 @@ def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[obje
         (number, _fingerprint(track), size, dump_tags(tags)),
         (number, track.source.encode(), folder, size, mtime, number),
         (number, dir, name, name, key, number),
-        (folders.ino(dir), name, number, size, mtime),
+        (_FIRST_FILE + number, number, size, mtime),
+        (folders.ino(dir), name, _FIRST_FILE + number, number),
     )

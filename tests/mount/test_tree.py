@@ -50,7 +50,7 @@ def catalogued(catalog: Path) -> dict[str, About]:
     found = {}
 
     def walk(ino: int, above: str) -> None:
-        for child, name, content, size, mtime_ns in view.children(ino, 0, 1_000_000):
+        for child, name, content, size, mtime_ns, _ in view.children(ino, 0, 1_000_000):
             found[above + name] = (child, size, mtime_ns)
             if content is None:
                 walk(child, f"{above}{name}/")

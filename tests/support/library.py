@@ -1,24 +1,14 @@
-"""Origins that count or break off, and a catalogue as an earlier version left it."""
+"""Origins that count or break off."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from sqlite3 import Connection
 
 from musicfs.model import Replica, Stat
 from musicfs.origin import Origin
 from musicfs.testing.scanned_library import ScannedLibrary, scanned_library
 
-__all__ = ["BreakingOrigin", "CountingOrigin", "ScannedLibrary", "scanned_library", "take_ownership_out"]
-
-
-def take_ownership_out(db: Connection) -> None:
-    """Makes the catalogue one of a version that knew of no owners and of no links that are left out."""
-    db.execute("DROP TABLE left_out")
-    columns = {"origins": ("left_out", "hidden"), "replicas": ("uid", "gid", "mode"), "nodes": ("uid", "gid", "mode")}
-    for table, names in columns.items():
-        for name in names:
-            db.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+__all__ = ["BreakingOrigin", "CountingOrigin", "ScannedLibrary", "scanned_library"]
 
 
 class CountingOrigin:

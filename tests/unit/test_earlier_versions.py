@@ -32,7 +32,7 @@ async def mounted(earlier: EarlierCache) -> AsyncIterator[Running]:
 
 def files_of(tree: TreeView, ino: int = ROOT_INO, path: str = "") -> Iterator[tuple[str, int]]:
     """Path and inode number of every file of the tree."""
-    for child, name, content, _, _ in tree.children(ino, 0, 1000):
+    for child, name, content, *_ in tree.children(ino, 0, 1000):
         if content is None:
             yield from files_of(tree, child, f"{path}{name}/")
         else:

@@ -18,7 +18,8 @@ from musicfs.errors import ReplicaFailed, ReplicaFault
 from musicfs.model import Replica, Stat
 from musicfs.origin import Origin, TellFolder
 from tests.support.audio import make_album
-from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
+from tests.support.earlier_catalogue import turn_back
+from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
 
 
 class TimedOrigin(CountingOrigin):
@@ -168,15 +169,11 @@ def test_a_time_is_believed_only_when_it_was_the_same_for_some_seconds(tmp_path:
 def test_a_catalogue_of_the_second_version_is_kept_with_its_inode_numbers(tmp_path: Path) -> None:
     path = tmp_path / "catalog"
     prepare_catalog(path)
+    turn_back(path, 2)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        take_ownership_out(db)
-        db.execute("DROP TABLE folder_times")
-        db.execute("DROP TABLE predecessors")
-        db.execute("DROP TRIGGER predecessors_end")
         db.execute("INSERT INTO nodes (ino, parent, name, shown, size, mtime_ns) VALUES (77, 1, 'x', 1, 0, 0)")
-        db.execute("PRAGMA user_version = 2")
     assert prepare_catalog(path) is None
     with closing(Catalog.open(path)) as catalog:
-        assert catalog.parent_and_name(77) == (1, "x")
+        assert catalog.names.directory(1, "x") == 77
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         FolderTimes(db, 1).keep(())

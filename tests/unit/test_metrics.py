@@ -67,7 +67,7 @@ async def _read_everything(running: Running) -> int:
 
 def _files(running: Running, ino: int) -> list[tuple[int, str]]:
     found = []
-    for child, name, content, _, _ in running.parts.tree.children(ino, 0, 100):
+    for child, name, content, *_ in running.parts.tree.children(ino, 0, 100):
         found += [(child, name)] if content is not None else _files(running, child)
     return found
 

@@ -93,7 +93,7 @@ def test_a_content_in_every_album_costs_no_more_than_contents_of_their_own(
 def nodes(library: ScannedLibrary) -> Iterator[tuple[str, int, int | None]]:
     view = library.view_now()
     for path, ino in library.nodes().items():
-        row = view.owned_node(ino)
+        row = view.owned_inode(ino)
         assert row is not None
         yield path, row.mtime_ns, row.mode
 

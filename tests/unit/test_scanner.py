@@ -6,10 +6,8 @@ import asyncio
 import errno
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +21,8 @@ from musicfs.origins.local.driver import LocalOrigin
 from musicfs.tags.parser import FileOnDisk
 from musicfs.testing.scanned_library import examine_on_disk
 from tests.support.audio import make_album, make_audio, make_empty, make_garbage, make_mislabelled, make_truncated
-from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library, take_ownership_out
+from tests.support.earlier_catalogue import turn_back
+from tests.support.library import BreakingOrigin, CountingOrigin, ScannedLibrary, scanned_library
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(2000) + b"\xff\xd9"
 
@@ -557,7 +556,7 @@ async def test_a_look_at_one_folder_counts_the_links_of_that_folder_only(
 
 
 def owner_of(library: ScannedLibrary, path: str) -> tuple[int | None, int | None, int | None]:
-    node = library.view_now().owned_node(library.nodes()[path])
+    node = library.view_now().owned_inode(library.nodes()[path])
     assert node is not None
     return node.uid, node.gid, node.mode
 
@@ -576,7 +575,7 @@ async def test_another_mode_is_noticed_and_reads_no_file_again(library: ScannedL
     assert owner_of(library, path) == (os.getuid(), os.getgid(), 0)
     assert library.nodes() == nodes
     (told,) = [changes for changes in library.changes if changes]
-    assert (told.owners, told.entries, told.directories) == ({nodes[path]}, set(), set())
+    assert (told.attributes, told.entries, told.directories) == ({nodes[path]}, set(), set())
 
 
 @pytest.fixture
@@ -624,9 +623,7 @@ async def test_a_catalogue_from_before_owners_is_kept_and_learns_them_without_re
         library.configure({"a": a})
         await library.scan()
         nodes = library.nodes()
-    with closing(sqlite3.connect(tmp_path / "cache/catalog.sqlite", isolation_level=None)) as db:
-        take_ownership_out(db)
-        db.execute("PRAGMA user_version = 4")
+    turn_back(tmp_path / "cache/catalog.sqlite", 4)
     with scanned_library(tmp_path / "cache") as library:
         library.configure({"a": a})
         assert {owner_of(library, path) for path in nodes} == {(None, None, None)}

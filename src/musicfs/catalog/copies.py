@@ -55,8 +55,8 @@ class CopyReader:
         self._by_owner.update((content, []) for content in missing)
         sql = (
             "SELECT r.content, c.size, min(r.mtime_ns), r.uid, r.gid, r.mode FROM replicas r"
-            " JOIN origins o ON o.num = r.origin JOIN contents c ON c.id = r.content"
-            " WHERE o.enabled = 1 AND r.content IN (%s) GROUP BY r.content, r.uid, r.gid, r.mode"
+            " JOIN configured o ON o.num = r.origin JOIN contents c ON c.id = r.content"
+            " WHERE r.content IN (%s) GROUP BY r.content, r.uid, r.gid, r.mode"
         )
         for content, size, mtime, *its in execute_in_chunks(self._db, sql, missing):
             self._by_owner[content].append(Copies(size, mtime, None if its[0] is None else Owner(*its)))
@@ -65,7 +65,7 @@ class CopyReader:
         found: dict[int, list[Copy]] = {}
         sql = (
             f"SELECT r.content, o.id, {path}, r.id, o.reachable, o.priority FROM replicas r"
-            f" JOIN origins o ON o.num = r.origin WHERE o.enabled = 1 AND {where}"
+            f" JOIN configured o ON o.num = r.origin WHERE {where}"
         )
         for content, origin, at, replica, reachable, priority in execute_in_chunks(self._db, sql, values):
             copy = Copy(content, origin, decode_path(at), replica, bool(reachable), priority)

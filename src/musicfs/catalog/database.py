@@ -14,8 +14,11 @@ from musicfs.system.sqlite import Database, SqliteError
 
 CATALOG = "catalog.sqlite"
 """Its name in the cache folder."""
-# From an empty file to version 1, from version 1 to 2, and so on: inode numbers outlive a new version of the program.
-_STEPS = ("schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql", "ownership.sql")
+STEPS = (
+    "schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql", "ownership.sql",
+    "names.sql", "origins_here.sql", "lineages.sql", "problems.sql", "views.sql",
+)  # fmt: skip
+"""From an empty file to version 1, from version 1 to 2, and so on: inode numbers outlive new versions."""
 _BUSY_SECS = 10.0
 ROOT_INO = 1
 
@@ -65,7 +68,7 @@ def prepare_catalog(path: Path) -> str | None:
 
 
 def _database(path: Path, cache_mb: int) -> Database:
-    steps = tuple(resources.files(__package__).joinpath(name) for name in _STEPS)
+    steps = tuple(resources.files(__package__).joinpath(name) for name in STEPS)
     return Database(path, steps, busy_secs=_BUSY_SECS, cache_kb=cache_mb * 1024)
 
 

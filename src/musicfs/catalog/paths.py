@@ -15,7 +15,7 @@ def find_inode(db: Connection, path: str) -> int | None:
     ino = ROOT_INO
     for name in filter(None, path.split("/")):
         try:
-            sql = "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1"
+            sql = "SELECT ino FROM names WHERE parent = ? AND name = ? AND hidden = 0"
             row = db.execute(sql, (ino, name)).fetchone()
         except UnicodeEncodeError:  # the tree has no names that are not Unicode
             row = None
@@ -26,12 +26,20 @@ def find_inode(db: Connection, path: str) -> int | None:
 
 
 def find_path(db: Connection, ino: int) -> str:
-    """The path of an inode, relative to the mount point; "" for the root and for an inode that has left the tree."""
+    """The path of an inode, relative to the mount point; "" for the root and for an inode that has left the tree.
+
+    Of several paths, it is that of `find_name`.
+    """
     names: list[str] = []
-    while ino != ROOT_INO:
-        row = db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        if row is None:
-            break
-        ino, name = row
+    while ino != ROOT_INO and (found := find_name(db, ino)) is not None:
+        ino, name = found
         names.append(name)
     return "/".join(reversed(names))
+
+
+def find_name(db: Connection, ino: int) -> tuple[int, str] | None:
+    """The parent and the name of an inode; None: it has no name. Of several, a shown one, and the first by name."""
+    found: tuple[int, str] | None = db.execute(
+        "SELECT parent, name FROM names WHERE ino = ? ORDER BY hidden > 0, view, name, parent LIMIT 1", (ino,)
+    ).fetchone()
+    return found

@@ -11,15 +11,16 @@ from threading import Lock
 from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
-from musicfs.catalog.paths import find_inode
+from musicfs.catalog.paths import find_inode, find_path
 from musicfs.model import Content, Fingerprint, OriginId
 
 _CACHE_MB = 2
 _BELOW = """
 WITH RECURSIVE below (ino, content) AS (
-    SELECT ino, content FROM nodes WHERE ino = ?
+    SELECT ino, content FROM inodes WHERE ino = ?
     UNION ALL
-    SELECT n.ino, n.content FROM nodes n JOIN below b ON n.parent = b.ino WHERE n.shown = 1 AND b.content IS NULL
+    SELECT i.ino, i.content FROM below b CROSS JOIN names n ON n.parent = b.ino CROSS JOIN inodes i ON i.ino = n.ino
+    WHERE n.hidden = 0 AND b.content IS NULL
 )
 SELECT DISTINCT c.id, c.fingerprint, c.size FROM below b JOIN contents c ON c.id = b.content ORDER BY b.ino
 """
@@ -27,12 +28,14 @@ SELECT DISTINCT c.id, c.fingerprint, c.size FROM below b JOIN contents c ON c.id
 # As above, with all variants of what is shown.
 _ALL_BELOW = """
 WITH RECURSIVE below (ino, content) AS (
-    SELECT v.ino, v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name WHERE n.ino = :ino
+    SELECT i.ino, i.content FROM names n JOIN names v ON v.parent = n.parent AND v.name = n.name
+    JOIN inodes i ON i.ino = v.ino WHERE n.ino = :ino
     UNION ALL
-    SELECT n.ino, n.content FROM nodes n JOIN below b ON n.parent = b.ino WHERE b.content IS NULL
+    SELECT i.ino, i.content FROM below b CROSS JOIN names n ON n.parent = b.ino CROSS JOIN inodes i ON i.ino = n.ino
+    WHERE b.content IS NULL
 ), wanted (id) AS (SELECT content FROM below WHERE content IS NOT NULL)
 """
-_REPLICAS = "replicas r JOIN origins o ON o.num = r.origin AND o.enabled = 1"
+_REPLICAS = "replicas r JOIN configured o ON o.num = r.origin"
 
 
 class FoundContents(NamedTuple):
@@ -148,21 +151,23 @@ def path_of(catalog: Path, content: int) -> str | None:
 
 def shown_at(db: Connection, content: int) -> str | None:
     """The path of the content in the tree, preferably where it is shown; None: the tree no longer has it."""
-    found: list[tuple[int, str]] = []
-    for (dir,) in db.execute("SELECT DISTINCT dir FROM entries WHERE content = ? ORDER BY dir", (content,)).fetchall():
-        parent = find_inode(db, dir)
-        if parent is not None:
-            rows = db.execute("SELECT shown, name FROM nodes WHERE parent = ? AND content = ?", (parent, content))
-            found += [(shown, f"{dir}/{name}" if dir else name) for shown, name in rows]
-    return max(found, key=lambda each: each[0])[1] if found else None
+    row = db.execute(
+        "SELECT n.parent, n.name FROM inodes i JOIN names n ON n.ino = i.ino WHERE i.content = ?"
+        " ORDER BY n.hidden > 0, n.view, n.name, n.parent LIMIT 1",
+        (content,),
+    ).fetchone()
+    if row is None:
+        return None
+    parent = find_path(db, row[0])
+    return f"{parent}/{row[1]}" if parent else str(row[1])
 
 
 _UNREACHED = """
-SELECT count(*), count(w.fingerprint) FROM nodes n JOIN contents c ON c.id = n.content
-LEFT JOIN whole w ON w.fingerprint = c.fingerprint
-WHERE n.shown = 1 AND n.size > 0 AND NOT EXISTS (
-    SELECT 1 FROM replicas r WHERE r.content = n.content
-    AND r.origin IN (SELECT num FROM origins WHERE enabled = 1 AND id IN ({marks}))
+SELECT count(*), count(w.fingerprint) FROM names n JOIN inodes i ON i.ino = n.ino
+JOIN contents c ON c.id = i.content LEFT JOIN whole w ON w.fingerprint = c.fingerprint
+WHERE n.hidden = 0 AND n.view = 1 AND i.size > 0 AND NOT EXISTS (
+    SELECT 1 FROM replicas r WHERE r.content = i.content
+    AND r.origin IN (SELECT num FROM configured WHERE id IN ({marks}))
 )
 """
 

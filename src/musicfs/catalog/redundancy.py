@@ -22,12 +22,12 @@ _CACHE_MB = 8
 # A track is all variants of one name in one folder. Copies that are set aside are read by no one.
 _TRACKS = """
 CREATE TEMP TABLE tracks AS
-    SELECT n.parent AS album, max(n.size) AS size, count(DISTINCT coalesce(s.first, o.id)) AS places,
+    SELECT n.parent AS album, max(i.size) AS size, count(DISTINCT coalesce(s.first, o.id)) AS places,
         min(coalesce(s.first, o.id)) AS origin
-    FROM nodes n JOIN replicas r ON r.content = n.content AND r.role = 'audio'
-    LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 AND r.id NOT IN (SELECT replica FROM aside)
+    FROM names n JOIN inodes i ON i.ino = n.ino JOIN replicas r ON r.content = i.content AND r.role = 'audio'
+    LEFT JOIN here o ON o.num = r.origin AND r.id NOT IN (SELECT replica FROM aside)
     LEFT JOIN same s ON s.id = o.id
-    GROUP BY n.parent, n.name
+    WHERE n.view = 1 GROUP BY n.parent, n.name
 """
 # Not sum(), which fails where a few absurd sizes are too much for 64 bits.
 _PLACES = "SELECT places, count(*), CAST(total(size) AS INTEGER) FROM tracks GROUP BY places ORDER BY places"
@@ -43,9 +43,9 @@ WITH alone AS (
     FROM tracks WHERE places = 1 GROUP BY origin, album
 ), whole AS (SELECT album, count(*) AS tracks FROM tracks GROUP BY album)
 SELECT o.id, coalesce(sum(a.tracks), 0), CAST(total(a.bytes) AS INTEGER), count(a.album), count(w.album)
-FROM origins o LEFT JOIN alone a ON a.origin = o.id
+FROM configured o LEFT JOIN alone a ON a.origin = o.id
 LEFT JOIN whole w ON w.album = a.album AND w.tracks = a.tracks
-WHERE o.enabled = 1 GROUP BY o.num ORDER BY o.priority, o.num
+GROUP BY o.num ORDER BY o.priority, o.num
 """
 
 
@@ -135,6 +135,7 @@ def count(
         db.execute("CREATE TEMP TABLE same (id TEXT PRIMARY KEY, first TEXT NOT NULL)")
         db.executemany("INSERT INTO same VALUES (?, ?)", same.items())
         origin = same.get(origin, origin) if origin is not None else None
+        db.execute("CREATE TEMP TABLE here AS SELECT num, id FROM configured")
         db.execute(_TRACKS)
         places = db.execute(_PLACES).fetchall()
         (number,) = db.execute(
@@ -166,7 +167,7 @@ def _set_aside(db: Connection, aside: Sequence[SetAside]) -> list[Difference]:
     for each in aside:
         its = each.replica
         row = db.execute(
-            "SELECT r.id, r.content FROM replicas r JOIN origins o ON o.num = r.origin AND o.enabled = 1"
+            "SELECT r.id, r.content FROM replicas r JOIN configured o ON o.num = r.origin"
             " WHERE o.id = ? AND r.path = ? AND r.size = ? AND r.mtime_ns = ? AND r.etag IS ?",
             (its.origin, encode_path(its.path), its.size, its.mtime_ns, its.etag),
         ).fetchone()

@@ -62,14 +62,12 @@ NO_OWNER = (None, None, None)
 """The columns uid, gid and mode of a row without an `Owner`."""
 
 ALSO_WITHOUT_OWNER = 0o1000
-"""In the mode of a node: it also has a copy at an origin without owners."""
+"""In the mode of an inode: it also has a copy at an origin without owners."""
 
 
-class Shape(NamedTuple):
-    """A node without its name and its content. size in bytes; mtime_ns since the epoch; uid, gid, mode: see
-    ownership.sql."""
+class Attributes(NamedTuple):
+    """What an inode shows. size in bytes; mtime_ns since the epoch; uid, gid, mode: see ownership.sql."""
 
-    shown: bool
     size: int
     mtime_ns: int
     uid: int | None = None
@@ -77,13 +75,14 @@ class Shape(NamedTuple):
     mode: int | None = None
 
 
-class FileRow(NamedTuple):
-    """One file of the tree."""
+class NamedFile(NamedTuple):
+    """One name of a file in a directory of the tree."""
 
-    ino: int
     name: str
+    shown: bool
+    ino: int
     content: int
-    shape: Shape
+    attributes: Attributes
 
 
 class FreshFile(NamedTuple):

@@ -12,28 +12,48 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
-from musicfs.catalog.paths import find_inode, find_path
+from musicfs.catalog.paths import find_inode, find_name, find_path
 from musicfs.catalog.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica, decode_path
 
-_OWNED = "ino, name, content, size, mtime_ns, uid, gid, mode"
+_OWNER = ", i.uid, i.gid, i.mode"
 
 
-class Node(NamedTuple):
-    """One row of the tree. content: its id; None: a directory. size in bytes; mtime_ns since the epoch."""
+def _lookup(more: str = "") -> str:
+    return (
+        # CROSS JOIN: SQLite reads the tables in this order.
+        f"SELECT i.ino, i.content, i.size, i.mtime_ns{more} FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
+        " WHERE n.parent = ? AND n.name = ? AND n.hidden = 0"
+    )
+
+
+def _children(more: str = "") -> str:
+    return (
+        f"SELECT n.ino, n.name, i.content, i.size, i.mtime_ns, n.position{more} FROM names n"
+        " INDEXED BY names_by_position CROSS JOIN inodes i ON i.ino = n.ino"
+        " WHERE n.parent = ? AND n.hidden = 0 AND n.position > ? ORDER BY n.position LIMIT ?"
+    )
+
+
+_INODE = "SELECT ino, content, size, mtime_ns FROM inodes WHERE ino = ?"
+_OWNED_INODE = "SELECT ino, content, size, mtime_ns, uid, gid, mode FROM inodes WHERE ino = ?"
+_LOOKUP, _OWNED_LOOKUP = _lookup(), _lookup(_OWNER)
+_CHILDREN, _OWNED_CHILDREN = _children(), _children(_OWNER)
+
+
+class Inode(NamedTuple):
+    """What the kernel knows by number. content: its id; None: a directory. size in bytes; mtime_ns since the epoch."""
 
     ino: int
-    name: str
     content: int | None
     size: int
     mtime_ns: int
 
 
-class OwnedNode(NamedTuple):
-    """A `Node` with its owner and who may read it: see ownership.sql."""
+class OwnedInode(NamedTuple):
+    """An `Inode` with its owner and who may read it: see ownership.sql."""
 
     ino: int
-    name: str
     content: int | None
     size: int
     mtime_ns: int
@@ -42,7 +62,17 @@ class OwnedNode(NamedTuple):
     mode: int | None
 
 
-OwnedRow = tuple[int, str, int | None, int, int, int | None, int | None, int | None]
+ListedRow = tuple[int, str, int | None, int, int, int]
+"""Inode number, name, content, size, mtime_ns, and the position in its folder's listing, which is above 0."""
+
+OwnedListedRow = tuple[int, str, int | None, int, int, int, int | None, int | None, int | None]
+"""A `ListedRow` with the owner."""
+
+InodeRow = tuple[int, int | None, int, int]
+"""The fields of an `Inode`."""
+
+OwnedInodeRow = tuple[int, int | None, int, int, int | None, int | None, int | None]
+"""The fields of an `OwnedInode`."""
 
 
 class TreeFile(NamedTuple):
@@ -115,52 +145,39 @@ class TreeView:
         self.has_variants = self._any_hidden()
 
     def _any_hidden(self) -> bool:
-        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM nodes WHERE shown = 0)").fetchone()[0])
+        return bool(self._execute("SELECT EXISTS (SELECT 1 FROM names WHERE hidden > 0)").fetchone()[0])
 
-    def lookup(self, parent: int, name: str) -> tuple[int, str, int | None, int, int] | None:
-        """The fields of the `Node` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
-        row: tuple[int, str, int | None, int, int] | None = self._execute(
-            "SELECT ino, name, content, size, mtime_ns FROM nodes WHERE parent = ? AND name = ? AND shown = 1",
-            (parent, name),
-        ).fetchone()
+    def lookup(self, parent: int, name: str) -> InodeRow | None:
+        """The fields of the `Inode` called `name` in `parent`, as a bare tuple: this is the mount's hot path."""
+        row: InodeRow | None = self._execute(_LOOKUP, (parent, name)).fetchone()
         return row
 
-    def node(self, ino: int) -> Node | None:
-        row = self._execute("SELECT ino, name, content, size, mtime_ns FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        return Node(*row) if row else None
+    def inode(self, ino: int) -> Inode | None:
+        row = self._execute(_INODE, (ino,)).fetchone()
+        return Inode(*row) if row else None
 
-    def children(self, parent: int, after: int, limit: int) -> list[tuple[int, str, int | None, int, int]]:
-        """Up to `limit` children with an inode number above `after`, in that order: fields of `Node`."""
-        return self._execute(
-            "SELECT ino, name, content, size, mtime_ns FROM nodes INDEXED BY nodes_by_parent"
-            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
-            (parent, after, limit),
-        ).fetchall()
+    def children(self, parent: int, after: int, limit: int) -> list[ListedRow]:
+        """Up to `limit` children at positions above `after`, in that order."""
+        return self._execute(_CHILDREN, (parent, after, limit)).fetchall()
 
     # The same with owners, for a mount that other users see: the queries above stay as short as they can be.
 
-    def owned_lookup(self, parent: int, name: str) -> OwnedRow | None:
-        """The fields of the `OwnedNode` called `name` in `parent`, as a bare tuple."""
-        row: OwnedRow | None = self._execute(
-            f"SELECT {_OWNED} FROM nodes WHERE parent = ? AND name = ? AND shown = 1", (parent, name)
-        ).fetchone()
+    def owned_lookup(self, parent: int, name: str) -> OwnedInodeRow | None:
+        """The fields of the `OwnedInode` called `name` in `parent`, as a bare tuple."""
+        row: OwnedInodeRow | None = self._execute(_OWNED_LOOKUP, (parent, name)).fetchone()
         return row
 
-    def owned_node(self, ino: int) -> OwnedNode | None:
-        """The node with its owner; None: there is no such inode."""
-        row = self._execute(f"SELECT {_OWNED} FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        return OwnedNode(*row) if row else None
+    def owned_inode(self, ino: int) -> OwnedInode | None:
+        """The inode with its owner; None: there is none of this number."""
+        row = self._execute(_OWNED_INODE, (ino,)).fetchone()
+        return OwnedInode(*row) if row else None
 
-    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedRow]:
-        """Up to `limit` children with an inode number above `after`, in that order: fields of `OwnedNode`."""
-        return self._execute(
-            f"SELECT {_OWNED} FROM nodes INDEXED BY nodes_by_parent"
-            " WHERE parent = ? AND shown = 1 AND ino > ? ORDER BY ino LIMIT ?",
-            (parent, after, limit),
-        ).fetchall()
+    def owned_children(self, parent: int, after: int, limit: int) -> list[OwnedListedRow]:
+        """Up to `limit` children at positions above `after`, in that order."""
+        return self._execute(_OWNED_CHILDREN, (parent, after, limit)).fetchall()
 
     def parent(self, ino: int) -> int:
-        row = self._execute("SELECT parent FROM nodes WHERE ino = ?", (ino,)).fetchone()
+        row = self._execute("SELECT parent FROM names WHERE ino = ? LIMIT 1", (ino,)).fetchone()
         return int(row[0]) if row and row[0] else ROOT_INO
 
     def find(self, path: str) -> int | None:
@@ -173,40 +190,39 @@ class TreeView:
 
     def following(self, ino: int) -> int | None:
         """The file that comes next by name, in the same folder and with the same extension."""
-        node = self.node(ino)
-        if node is None:
+        found = find_name(self._db, ino)
+        if found is None:
             return None
-        _, dot, extension = node.name.rpartition(".")
+        parent, name = found
+        _, dot, extension = name.rpartition(".")
         row = self._execute(
-            "SELECT ino FROM nodes WHERE parent = ? AND name > ? AND shown = 1 AND content IS NOT NULL"
-            " AND substr(name, -length(?)) = ? ORDER BY name LIMIT 1",
-            (self.parent(ino), node.name, dot + extension, dot + extension),
+            "SELECT n.ino FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
+            " WHERE n.parent = ? AND n.name > ? AND n.hidden = 0 AND i.content IS NOT NULL"
+            " AND substr(n.name, -length(?)) = ? ORDER BY n.name LIMIT 1",
+            (parent, name, dot + extension, dot + extension),
         ).fetchone()
         return row[0] if row else None
 
     def open_file(self, ino: int) -> TreeFile | None:
-        """The file `ino`, in one query; None: there is no such file.
+        """The file `ino`; None: the tree has no such file.
 
         A file has no replicas while none of its origins is configured.
         """
-        rows = self._execute(
-            "SELECT n.content, c.fingerprint, n.size, n.mtime_ns, o.id, r.path, r.size, r.mtime_ns, r.etag FROM nodes n"
-            " JOIN contents c ON c.id = n.content LEFT JOIN replicas r ON r.content = n.content"
-            " LEFT JOIN origins o ON o.num = r.origin AND o.enabled = 1 WHERE n.ino = ?",
+        row = self._execute(
+            "SELECT i.content, c.fingerprint, i.size, i.mtime_ns FROM inodes i JOIN contents c ON c.id = i.content"
+            " WHERE i.ino = ? AND EXISTS (SELECT 1 FROM names n WHERE n.ino = i.ino)",
             (ino,),
-        ).fetchall()
-        if not rows:
+        ).fetchone()
+        if row is None:
             return None
-        replicas = [
-            Replica(OriginId(row[4]), decode_path(row[5]), row[6], row[7], row[8]) for row in rows if row[4] is not None
-        ]
-        return TreeFile(Content(rows[0][0], Fingerprint(rows[0][1]), rows[0][2]), replicas, rows[0][3])
+        content, fingerprint, size, mtime_ns = row
+        return TreeFile(Content(content, Fingerprint(fingerprint), size), self.replicas(content), mtime_ns)
 
     def replicas(self, content: int) -> list[Replica]:
         """Every replica of the content at the origins that are configured now."""
         rows = self._execute(
-            "SELECT o.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r JOIN origins o ON o.num = r.origin"
-            " WHERE r.content = ? AND o.enabled = 1 ORDER BY o.priority, o.num, r.path",
+            "SELECT o.id, r.path, r.size, r.mtime_ns, r.etag FROM replicas r JOIN configured o ON o.num = r.origin"
+            " WHERE r.content = ? ORDER BY o.priority, o.num, r.path",
             (content,),
         )
         return [Replica(OriginId(o), decode_path(p), size, mtime, etag) for o, p, size, mtime, etag in rows]
@@ -221,8 +237,9 @@ class TreeView:
         return [
             row[0]
             for row in self._execute(
-                "SELECT v.content FROM nodes n JOIN nodes v ON v.parent = n.parent AND v.name = n.name"
-                " WHERE n.ino = ? AND v.content IS NOT NULL ORDER BY v.shown DESC, v.ino",
+                "SELECT i.content FROM names n JOIN names v ON v.parent = n.parent AND v.name = n.name"
+                " JOIN inodes i ON i.ino = v.ino WHERE n.ino = ? AND i.content IS NOT NULL"
+                " GROUP BY i.content ORDER BY min(v.hidden > 0), min(v.ino)",
                 (ino,),
             )
         ]
@@ -254,7 +271,7 @@ class TreeView:
     def origins(self) -> list[OriginRow]:
         rows = self._execute(
             "SELECT id, priority, enabled, reachable, scanned_at, held, files, bytes, left_out, hidden FROM origins"
-            " ORDER BY priority, num"
+            " JOIN origins_here ON origin = num ORDER BY priority, num"
         )
         return [OriginRow(OriginId(r[0]), r[1], bool(r[2]), bool(r[3]), *r[4:]) for r in rows]
 

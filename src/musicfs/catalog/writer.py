@@ -1,4 +1,7 @@
-"""The catalogue as its one writer, the library worker, sees it: origins, replicas, contents, entries and nodes."""
+"""The catalogue as its one writer, the library worker, sees it: origins, replicas, contents and entries.
+
+The tree's names are in name_table.py.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,30 @@ from musicfs.catalog.copies import CopyReader, execute_in_chunks
 from musicfs.catalog.database import connect, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
-from musicfs.catalog.paths import find_inode
+from musicfs.catalog.name_table import NameTable
 from musicfs.catalog.predecessors import record_predecessor
+from musicfs.catalog.problems import ProblemTable, ScanProblems
 from musicfs.catalog.rows import (
     BY_TAGS,
     NO_OWNER,
     Compared,
-    FileRow,
     FolderFile,
     FreshFile,
     OwnerChange,
     ScannedFile,
-    Shape,
     Touched,
     TreeEntry,
 )
 from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
+from musicfs.problems import Problem, Reason
 from musicfs.system.sqlite import transaction
 
 _ENTRY = ", ".join(TreeEntry._fields)
+_HERE = "origin = (SELECT num FROM origins WHERE id = ?)"
+
+
+def _problems_in(item: ScannedFile) -> list[Problem]:
+    return [Problem(item.stat.path, Reason.DAMAGED, item.problem)] if item.problem else []
 
 
 class Catalog:
@@ -39,6 +47,8 @@ class Catalog:
     def __init__(self, db: sqlite3.Connection) -> None:
         """db: of a catalogue; this closes it."""
         self._db = db
+        self.names = NameTable(db)
+        self._problems = ProblemTable(db)
 
     @classmethod
     def open(cls, path: Path, cache_mb: int = 32) -> Catalog:
@@ -69,28 +79,34 @@ class Catalog:
 
     def configure_origins(self, priorities: Mapping[str, int]) -> set[str]:
         """Makes `priorities` (by id) the configured origins. Returns the ids whose part in the tree changes."""
-        known = {
-            row[0]: (row[1], bool(row[2])) for row in self._db.execute("SELECT id, priority, enabled FROM origins")
-        }
+        rows = self._db.execute(
+            "SELECT o.id, h.priority, h.enabled FROM origins o JOIN origins_here h ON h.origin = o.num"
+        )
+        known = {id: (priority, bool(enabled)) for id, priority, enabled in rows}
         changed: set[str] = set()
         for origin, priority in priorities.items():
             if origin not in known:
-                self._db.execute("INSERT INTO origins (id, priority) VALUES (?, ?)", (origin, priority))
+                self._db.execute("INSERT OR IGNORE INTO origins (id) VALUES (?)", (origin,))
+                self._db.execute(
+                    "INSERT INTO origins_here (origin, priority) SELECT num, ? FROM origins WHERE id = ?",
+                    (priority, origin),
+                )
             elif known[origin] != (priority, True):
                 self._db.execute(
-                    "UPDATE origins SET priority = ?, enabled = 1, reachable = 1 WHERE id = ?", (priority, origin)
+                    f"UPDATE origins_here SET priority = ?, enabled = 1, reachable = 1 WHERE {_HERE}",
+                    (priority, origin),
                 )
                 changed.add(origin)
         for origin in known.keys() - priorities.keys():
             if known[origin][1]:
-                self._db.execute("UPDATE origins SET enabled = 0 WHERE id = ?", (origin,))
+                self._db.execute(f"UPDATE origins_here SET enabled = 0 WHERE {_HERE}", (origin,))
                 changed.add(origin)
         return changed
 
     def set_reachable(self, origin: str, reachable: bool) -> bool:
         """Records whether an origin can be reached. Returns whether that is new."""
         cursor = self._db.execute(
-            "UPDATE origins SET reachable = ? WHERE id = ? AND reachable <> ?", (reachable, origin, reachable)
+            f"UPDATE origins_here SET reachable = ? WHERE {_HERE} AND reachable <> ?", (reachable, origin, reachable)
         )
         return cursor.rowcount > 0
 
@@ -208,6 +224,7 @@ class Catalog:
             )  # fmt: skip
             folders.add(folder)
             contents.add(content)
+        self._problems.replace_in_files(number, {item.stat.path: _problems_in(item) for item in found}, time.time())
         return Touched(folders, self._dirs_by_tags(set(replaced.values())), contents)
 
     def _content(self, item: ScannedFile) -> int:
@@ -243,6 +260,18 @@ class Catalog:
 
     def folder_times(self, origin: str) -> FolderTimes:
         return FolderTimes(self._db, self._origin(origin))
+
+    def scan_problems(self, origin: str) -> ScanProblems:
+        """Collects the problems of a scan that begins."""
+        return ScanProblems(self._db, self._origin(origin))
+
+    def replace_counts(self, origin: str, counts: Mapping[tuple[Reason, str], int]) -> None:
+        """See `ProblemTable.replace_counts`."""
+        self._problems.replace_counts(self._origin(origin), counts)
+
+    def dismiss(self, origin: str, path: str | None, reason: Reason | None, *, dismissed: bool) -> int:
+        """See `ProblemTable.dismiss`."""
+        return self._problems.dismiss(self._origin(origin), path=path, reason=reason, dismissed=dismissed)
 
     def left_out_links(self, origin: str) -> LeftOutLinks:
         return LeftOutLinks(self._db, self._origin(origin))
@@ -300,8 +329,8 @@ class Catalog:
         """The replicas of one album folder, at the origins that are configured now."""
         rows = self._db.execute(
             "SELECT r.id, o.id, r.path, r.role, r.content, c.tags FROM replicas r"
-            " JOIN origins o ON o.num = r.origin JOIN contents c ON c.id = r.content"
-            " WHERE r.folder = ? AND o.enabled = 1 ORDER BY r.path, o.id",
+            " JOIN configured o ON o.num = r.origin JOIN contents c ON c.id = r.content"
+            " WHERE r.folder = ? ORDER BY r.path, o.id",
             (folder,),
         )
         return [FolderFile(r[0], r[1], decode_path(r[2]), r[3], r[4], r[5]) for r in rows]
@@ -328,79 +357,14 @@ class Catalog:
         self._db.executemany("DELETE FROM entries WHERE replica = ? AND dir = ?", ((e.replica, e.dir) for e in old))
         self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", new)
 
-    # nodes
-
-    def child_directory(self, parent: int, name: str) -> int | None:
-        row = self._db.execute(
-            "SELECT ino FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NULL", (parent, name)
-        ).fetchone()
-        return row[0] if row else None
-
-    def directory_names(self, parent: int) -> set[str]:
-        rows = self._db.execute("SELECT name FROM nodes WHERE parent = ? AND shown = 1 AND content IS NULL", (parent,))
-        return {row[0] for row in rows}
-
-    def file_rows(self, parent: int) -> list[FileRow]:
-        """Every file in the directory `parent`, with hidden variants."""
-        rows = self._db.execute(
-            "SELECT ino, name, content, shown, size, mtime_ns, uid, gid, mode FROM nodes"
-            " WHERE parent = ? AND content IS NOT NULL",
-            (parent,),
-        )
-        return [FileRow(r[0], r[1], r[2], Shape(bool(r[3]), r[4], r[5], *r[6:])) for r in rows]
-
-    def has_file(self, parent: int, name: str) -> bool:
-        """Whether the directory shows a file of this name. It has hidden variants of a name only if it shows one."""
-        sql = "SELECT 1 FROM nodes WHERE parent = ? AND name = ? AND shown = 1 AND content IS NOT NULL"
-        return self._db.execute(sql, (parent, name)).fetchone() is not None
-
-    def insert_node(self, parent: int, name: str, content: int | None, shape: Shape) -> int:
-        cursor = self._db.execute(
-            "INSERT INTO nodes (parent, name, content, shown, size, mtime_ns, uid, gid, mode)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (parent, name, content, *shape),
-        )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
-
-    def update_node(self, ino: int, shape: Shape) -> None:
-        self._db.execute(
-            "UPDATE nodes SET shown = ?, size = ?, mtime_ns = ?, uid = ?, gid = ?, mode = ? WHERE ino = ?",
-            (*shape, ino),
-        )
-
-    def delete_node(self, ino: int) -> None:
-        self._db.execute("DELETE FROM nodes WHERE ino = ?", (ino,))
-
-    def touch_directory(self, ino: int, mtime_ns: int) -> None:
-        self._db.execute("UPDATE nodes SET mtime_ns = ? WHERE ino = ?", (mtime_ns, ino))
-
-    def parent_and_name(self, ino: int) -> tuple[int, str]:
-        row = self._db.execute("SELECT parent, name FROM nodes WHERE ino = ?", (ino,)).fetchone()
-        return row[0], row[1]
-
-    def find_directory(self, path: str) -> int | None:
-        """The inode number of the directory that is shown at the path; None: there is none."""
-        return find_inode(self._db, path)
-
     def dirs_of(self, content: int) -> Iterator[str]:
         """The directories of the tree in which the content asks to be."""
         return (dir for (dir,) in self._db.execute("SELECT dir FROM entries WHERE content = ?", (content,)))
 
-    def shape_in(self, parent: int, content: int) -> Shape | None:
-        """The node of the content in the directory `parent`; None: it has none."""
-        row = self._db.execute(
-            "SELECT shown, size, mtime_ns, uid, gid, mode FROM nodes WHERE parent = ? AND content = ?",
-            (parent, content),
-        ).fetchone()
-        return Shape(bool(row[0]), *row[1:]) if row else None
-
-    def is_empty(self, ino: int) -> bool:
-        return self._db.execute("SELECT 1 FROM nodes WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
-
     def dirs_with_variants(self) -> set[str]:
         """The directories of the tree in which some track has several contents."""
         rows = self._db.execute(
-            "SELECT DISTINCT dir FROM entries WHERE content IN (SELECT content FROM nodes WHERE shown = 0)"
+            "SELECT DISTINCT dir FROM entries WHERE content IN"
+            " (SELECT i.content FROM names n JOIN inodes i ON i.ino = n.ino WHERE n.hidden > 0)"
         )
         return {row[0] for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from musicfs.app.current_config import CurrentConfig
 from musicfs.cache.store import BlockStore
-from musicfs.catalog.view import Node, TreeView
+from musicfs.catalog.view import Inode, TreeView
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
 from musicfs.federation.registry import OriginRegistry
@@ -55,9 +55,9 @@ class WhyView:
             return {"cached_percent": 0, "pinned": False}
         return {"cached_percent": int(100 * self._store.share(content)), "pinned": self._store.is_pinned(content)}
 
-    def _find(self, path: str) -> Node:
+    def _find(self, path: str) -> Inode:
         ino = self._tree.find(path)
-        node = self._tree.node(ino) if ino is not None else None
+        node = self._tree.inode(ino) if ino is not None else None
         if node is None:
             raise UserError(f"There is no {path} in the mount; `ls` shows what there is.")
         return node

@@ -1,8 +1,8 @@
-"""The tree's upkeep: from replicas that came, went or changed to the nodes that the mount shows.
+"""The tree's upkeep: from replicas that came, went or changed to the names that the mount shows.
 
 It has two steps. Each depends only on what the catalogue holds, so that neither the order of scans nor a restart
 changes a name. First, folders are placed (placement.py says where each file belongs). Then the directories that this
-touches are resolved: colliding names get tags, variants are ranked, nodes are written.
+touches are resolved: colliding names get tags, variants are ranked, names are written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import chain, groupby
 from blake3 import blake3
 
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Copies, Copy, Shape, Touched, TreeEntry
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
 from musicfs.library.placement import FolderPlacer, fold
 from musicfs.model import Owner, encode_path
@@ -43,14 +43,14 @@ class TreeChanges:
     directories: set[int] = field(default_factory=set)
     """Directories whose own attributes (the time of change) are new."""
 
-    owners: set[int] = field(default_factory=set)
-    """Files whose owner changed, or who may read them."""
+    attributes: set[int] = field(default_factory=set)
+    """Files with another time of change, owner or mode."""
 
     placed: int = 0
     """How many files were placed for these changes: what they cost."""
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.owners)
+        return bool(self.entries or self.attributes)
 
 
 def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
@@ -74,15 +74,15 @@ def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) 
     return sorted((track, sorted(contents)) for track, contents in tracks.items())
 
 
-def _shape(shown: bool, copies: Sequence[Copies]) -> Shape:
-    """The node of a content whose copies these are, by owner."""
+def _attributes(copies: Sequence[Copies]) -> Attributes:
+    """The inode of a content whose copies these are, by owner."""
     owners = [some.owner for some in copies if some.owner is not None]
-    shape = Shape(shown, copies[0].size, min(some.mtime_ns for some in copies))
+    attributes = Attributes(copies[0].size, min(some.mtime_ns for some in copies))
     if not owners:
-        return shape
+        return attributes
     uid, gid, mode = min(owners, key=lambda owner: (*(not may for may in _width(owner)), owner.uid, owner.gid))
     without = ALSO_WITHOUT_OWNER if len(owners) < len(copies) else 0
-    return shape._replace(uid=uid, gid=gid, mode=mode | without)
+    return attributes._replace(uid=uid, gid=gid, mode=mode | without)
 
 
 def _width(owner: Owner) -> tuple[int, int, int]:
@@ -153,10 +153,11 @@ def resolve_names(
 
 
 class TreeBuilder:
-    """Brings the nodes in line with the replicas. The caller calls every method inside a transaction."""
+    """Brings the names and inodes in line with the replicas. The caller calls every method inside a transaction."""
 
     def __init__(self, catalog: Catalog, template: Template) -> None:
         self._catalog = catalog
+        self._names = catalog.names
         self._template = template
         self._copies = catalog.copies()
         self._again: set[str] = set()  # directories some of whose files gave way to directories
@@ -177,7 +178,7 @@ class TreeBuilder:
             touched = self._place(queue.pop(), changes)
             dirty |= touched.dirs
             queue |= touched.folders
-        dirty |= self._outdated(contents, dirty)
+        self._refresh(contents, changes)
         while dirty:
             self._again.clear()
             for dir in sorted(dirty):
@@ -203,21 +204,16 @@ class TreeBuilder:
         dirs = {e.dir for e in (*old, *new, *chain.from_iterable(elsewhere.values()))}
         return Touched(self._catalog.folders_of_contents(moved) - {folder}, dirs, set())
 
-    def _outdated(self, contents: Collection[int], dirty: Collection[str]) -> set[str]:
-        """The directories where nodes of these contents have the size, time or owner of copies that have changed.
-
-        All nodes of a content have the same: one that is not resolved anyway shows whether they are right.
-        """
+    def _refresh(self, contents: Collection[int], changes: TreeChanges) -> None:
+        """Gives the inodes of these contents the time and the owner of their copies."""
         self._copies.load_owners(contents)
-        outdated: set[str] = set()
         for content in contents:
             copies = self._copies.by_owner(content)
-            clean = next((dir for dir in self._catalog.dirs_of(content) if dir not in dirty), None) if copies else None
-            parent = self._catalog.find_directory(clean) if clean is not None else None
-            before = self._catalog.shape_in(parent, content) if parent is not None else None
-            if before is not None and before != _shape(before.shown, copies):
-                outdated.update(self._catalog.dirs_of(content))
-        return outdated
+            wanted = _attributes(copies) if copies else None
+            for ino, attributes in self._names.attributes(content) if wanted else ():
+                if wanted and attributes != wanted:
+                    self._names.set_attributes(ino, wanted)
+                    changes.attributes.add(ino)
 
     def _resolve(self, dir: str, changes: TreeChanges) -> None:
         entries = self._catalog.entries_of_dir(dir)
@@ -226,7 +222,7 @@ class TreeBuilder:
         ino = self._directory(dir, create=bool(entries), changes=changes)
         if ino is None:
             return
-        names = resolve_names(entries, copies, self._catalog.directory_names(ino))
+        names = resolve_names(entries, copies, self._names.directories(ino))
         self._copies.load_owners(copies)
         self._write(ino, names, changes)
         self._prune(ino, changes)
@@ -237,41 +233,37 @@ class TreeBuilder:
         return copies | self._copies.first({e.content for e in entries if e.is_by_tags})
 
     def _write(self, parent: int, names: Sequence[Shown], changes: TreeChanges) -> None:
-        rows = {(row.name, row.content): row for row in self._catalog.file_rows(parent)}
-        wanted = {
-            (item.name, content): _shape(rank == 0, self._copies.by_owner(content))
-            for item in names
-            for rank, content in enumerate(item.contents)
-        }
+        rows = {(row.name, row.content): row for row in self._names.files(parent)}
+        wanted = {(item.name, content): rank == 0 for item in names for rank, content in enumerate(item.contents)}
         # Rows go and hide before others come and show: a name is shown once at any time.
         for (name, content), row in rows.items():
             if (name, content) not in wanted:
-                self._catalog.delete_node(row.ino)
-                if row.shape.shown:
+                self._names.remove(parent, name, row.ino)
+                if row.shown:
                     self._changed(parent, name, changes)
-        for (name, content), shape in sorted(wanted.items(), key=lambda item: item[1].shown):
+        for (name, content), shown in sorted(wanted.items(), key=lambda item: item[1]):
             before = rows.get((name, content))
+            attributes = _attributes(self._copies.by_owner(content))
             if before is None:
-                self._catalog.insert_node(parent, name, content, shape)
-            elif before.shape != shape:
-                self._catalog.update_node(before.ino, shape)
-            else:
-                continue
-            if before is not None and before.shape[:3] == shape[:3]:
-                changes.owners.add(before.ino)
-            elif shape.shown or (before is not None and before.shape.shown):
+                self._names.add_file(parent, name, content, attributes, shown=shown)
+            elif before.attributes != attributes:
+                self._names.set_attributes(before.ino, attributes)
+                changes.attributes.add(before.ino)
+            if before is not None and before.shown != shown:
+                self._names.show(parent, name, before.ino, shown)
+            if shown != (before is not None and before.shown):
                 self._changed(parent, name, changes)
 
     def _changed(self, parent: int, name: str, changes: TreeChanges) -> None:
         changes.entries.add((parent, name))
         if parent not in changes.directories:
             changes.directories.add(parent)
-            self._catalog.touch_directory(parent, time.time_ns())
+            self._names.touch_directory(parent, time.time_ns())
 
     def _directory(self, dir: str, *, create: bool, changes: TreeChanges) -> int | None:
         ino, path = ROOT_INO, ""
         for name in filter(None, dir.split("/")):
-            child = self._catalog.child_directory(ino, name)
+            child = self._names.directory(ino, name)
             if child is None:
                 if not create:
                     return None
@@ -281,19 +273,17 @@ class TreeBuilder:
 
     def _make_directory(self, parent: int, path: str, name: str, changes: TreeChanges) -> int:
         # A file of this name gets another one: its directory is resolved again, with the name taken.
-        if self._catalog.has_file(parent, name):
-            for row in self._catalog.file_rows(parent):
+        if self._names.has_file(parent, name):
+            for row in self._names.files(parent):
                 if row.name == name:
-                    self._catalog.delete_node(row.ino)
+                    self._names.remove(parent, name, row.ino)
             self._again.add(path)
-        child = self._catalog.insert_node(parent, name, None, Shape(True, 0, time.time_ns()))
+        child = self._names.add_directory(parent, name, time.time_ns())
         self._changed(parent, name, changes)
         return child
 
     def _prune(self, ino: int, changes: TreeChanges) -> None:
         """Removes directories that have become empty, upwards."""
-        while ino != ROOT_INO and self._catalog.is_empty(ino):
-            parent, name = self._catalog.parent_and_name(ino)
-            self._catalog.delete_node(ino)
-            self._changed(parent, name, changes)
-            ino = parent
+        while ino != ROOT_INO and self._names.is_empty(ino):
+            ino, name = self._names.remove_directory(ino)
+            self._changed(ino, name, changes)

@@ -73,12 +73,12 @@ class Worker:
 
     def _announce(self, changes: TreeChanges) -> None:
         """Sends the changes in messages that take the parent a few milliseconds each."""
-        entries, directories, owners = list(changes.entries), list(changes.directories), list(changes.owners)
+        entries, directories, attributes = list(changes.entries), list(changes.directories), list(changes.attributes)
         # Sent even if nothing changed in the tree: readers see the commit only once they know of it.
-        pieces = max(1, -(-max(len(entries), len(owners)) // _AT_ONCE))
+        pieces = max(1, -(-max(len(entries), len(attributes)) // _AT_ONCE))
         for piece in range(pieces):
             some = slice(piece, None, pieces)
-            self._link.send(TreeChanges(set(entries[some]), set(directories[some]), set(owners[some])))
+            self._link.send(TreeChanges(set(entries[some]), set(directories[some]), set(attributes[some])))
 
     def prepare(self) -> None:
         """Makes the catalogue and the tree agree with the configuration."""

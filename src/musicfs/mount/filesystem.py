@@ -30,8 +30,10 @@ A filesystem with owners adds uid, gid and mode as in a row of the tree (see own
 tree.
 """
 
-Row = tuple[int, str, int | None, int, int, *tuple[int | None, ...]]
-"""The fields of a `Node`, or of an `OwnedNode`."""
+Row = tuple[int, str, int | None, int, int, int, *tuple[int | None, ...]]
+"""An entry of a listing: inode number, name, content, size, mtime_ns, position; and the owner, if there is one."""
+
+_InodeRow = tuple[int, int | None, int, int, *tuple[int | None, ...]]
 
 _PAGE = 1024
 _MAX_NAME = 255  # bytes, as statfs says
@@ -90,8 +92,8 @@ class Filesystem:
         self._tree = tree
         self._marker = marker.encode()
         self._owners = owners
-        self._lookup: Callable[[int, str], Row | None] = tree.owned_lookup if owners else tree.lookup
-        self._node: Callable[[int], Row | None] = tree.owned_node if owners else tree.node
+        self._lookup: Callable[[int, str], _InodeRow | None] = tree.owned_lookup if owners else tree.lookup
+        self._inode: Callable[[int], _InodeRow | None] = tree.owned_inode if owners else tree.inode
         self._children: Callable[[int, int, int], Sequence[Row]] = tree.owned_children if owners else tree.children
         self._reader = reader
         self._rank = rank
@@ -135,13 +137,13 @@ class Filesystem:
         if row is None:
             return (_MARKER_INO, False, 0, 0) if name == self._marker else None
         if self._owners:
-            return row[0], row[2] is None, *row[3:]
-        return row[0], row[2] is None, row[3], row[4]  # a slice would cost a tenth of the lookup
+            return row[0], row[1] is None, *row[2:]
+        return row[0], row[1] is None, row[2], row[3]  # a slice would cost a tenth of the lookup
 
     def getattr(self, ino: int) -> Attributes:
-        row = self._node(ino)
+        row = self._inode(ino)
         if row is not None:
-            return row[0], row[2] is None, *row[3:]
+            return row[0], row[1] is None, *row[2:]
         for file in self._files.values():  # it left the tree while it is open
             if file.attributes[0] == ino:
                 return file.attributes
@@ -163,7 +165,7 @@ class Filesystem:
         return self._directories[handle].ino
 
     def readdir(self, handle: int, after: int) -> Sequence[Row]:
-        """Returns entries of the directory with an inode number above `after`, in that order; none at the end.
+        """Returns entries of the directory at positions above `after`, in that order; none at the end.
 
         At the start (`after` is 0) it reads the directory again; later entries mostly come from that read.
         """
@@ -178,7 +180,7 @@ class Filesystem:
         """Records that the caller used the first `count` entries of the last `readdir`."""
         directory = self._directories[handle]
         if count:
-            directory.start = directory.rows[count - 1][0]
+            directory.start = directory.rows[count - 1][5]
             directory.rows = directory.rows[count:]
 
     def releasedir(self, handle: int) -> None:
@@ -192,8 +194,8 @@ class Filesystem:
             raise OSError(errno.ESHUTDOWN, "the mount is ending")
         opened = self._tree.open_file(ino)
         if opened is None:
-            node = self._tree.node(ino)
-            raise OSError(errno.EISDIR if node is not None and node.content is None else errno.ESTALE, "not a file")
+            inode = self._tree.inode(ino)
+            raise OSError(errno.EISDIR if inode is not None and inode.content is None else errno.ESTALE, "not a file")
         content, replicas, mtime_ns = opened
         handle = next(self._handles)
         attributes = (ino, False, content.size, mtime_ns)

@@ -183,7 +183,7 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         self._counts.readdir += 1
-        # Positions: 1 and 2 are "." and "..", an entry's is its inode number plus 2.
+        # Positions: 1 and 2 are "." and "..", an entry's is that in the tree plus 2.
         fs, reply = self._fs, pyfuse3.readdir_reply
         # Of these two the kernel takes the inode number alone.
         if start_id < 2:
@@ -198,20 +198,20 @@ class Operations(pyfuse3.Operations):
             fs.advance(fh, count)
             if count < len(rows):
                 return
-            after = rows[-1][0]
+            after = rows[-1][5]
 
-    def _reply_plain_rows(self, token: ReaddirToken, rows: Sequence[tuple[int, str, int | None, int, int]]) -> int:
+    def _reply_plain_rows(self, token: ReaddirToken, rows: Sequence[tuple[int, str, int | None, int, int, int]]) -> int:
         """Adds entries to the answer; how many it had room for."""
-        for count, (ino, name, content, size, mtime_ns) in enumerate(rows):
+        for count, (ino, name, content, size, mtime_ns, position) in enumerate(rows):
             entry = self._fill_plain(ino, content is None, size, mtime_ns)
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, ino + 2):
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 2):
                 return count
         return len(rows)
 
     def _reply_owned_rows(self, token: ReaddirToken, rows: Sequence[Row]) -> int:
-        for count, (ino, name, content, size, mtime_ns, *owner) in enumerate(rows):
+        for count, (ino, name, content, size, mtime_ns, position, *owner) in enumerate(rows):
             entry = self._fill_owned(ino, content is None, size, mtime_ns, *owner)
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, ino + 2):
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 2):
                 return count
         return len(rows)
 
@@ -395,7 +395,7 @@ class FuseMount:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
         if not self._mounted:
             return
-        for ino in (*changes.directories, *changes.owners) if self._allow_other else changes.directories:
+        for ino in (*changes.directories, *changes.attributes):
             try:
                 pyfuse3.invalidate_inode(InodeT(ino), attr_only=True)
             except OSError as error:  # the kernel never heard of it

@@ -117,7 +117,7 @@ class ScannedLibrary:
         return dict(self._walk(ROOT_INO, ""))
 
     def _walk(self, ino: int, path: str) -> Iterator[tuple[str, int]]:
-        for child, name, content, _, _ in self.view.children(ino, 0, 1_000_000):
+        for child, name, content, *_ in self.view.children(ino, 0, 1_000_000):
             if content is None:
                 yield from self._walk(child, f"{path}{name}/")
             else:
