@@ -33,6 +33,7 @@ RETIRED = 75
 """The exit code of a parser that has become too large for another request."""
 
 _MAX_PROBLEM = 500
+_TOO_LONG = f"its tags have more than {MAX_ANSWER // 1024} KiB of text"
 _HEX_DIGITS = 64
 _FORMAT = re.compile(r"[a-z0-9]{1,16}")
 
@@ -83,15 +84,18 @@ def read_request(text: bytes, raw: bytes) -> list[FileOnDisk | FileToParse]:
 
 def answer(found: Examined | MissingBytes | None) -> bytes:
     """What a parser sends of one file. None: the worker must read it through its origin."""
-    if isinstance(found, Examined):
-        tags = "null" if found.tags is None else found.tags
-        problem = found.problem and found.problem.encode("utf-8", "replace").decode()[:_MAX_PROBLEM]
-        text = f'["{found.fingerprint.hex()}",{tags},{json.dumps(problem)}]'
-    elif isinstance(found, MissingBytes):
-        text = json.dumps([found.offset, found.size, found.cpu_secs])
-    else:
-        text = "null"
-    return frame(text.encode())
+    if isinstance(found, MissingBytes):
+        return frame(json.dumps([found.offset, found.size, found.cpu_secs]).encode())
+    if found is None:
+        return frame(b"null")
+    text = _examined(found)
+    return frame(text if len(text) <= MAX_ANSWER else _examined(Examined(found.fingerprint, None, _TOO_LONG)))
+
+
+def _examined(found: Examined) -> bytes:
+    tags = "null" if found.tags is None else found.tags
+    problem = found.problem and found.problem.encode("utf-8", "replace").decode()[:_MAX_PROBLEM]
+    return f'["{found.fingerprint.hex()}",{tags},{json.dumps(problem)}]'.encode()
 
 
 def frame(text: bytes) -> bytes:
@@ -170,3 +174,4 @@ def _is_valid(name: str, value: Any) -> bool:
 
 
 _KINDS = {each.name: str(each.type).removesuffix(" | None") for each in fields(Tags)}
+assert {"str", "bool", "int", "float", "tuple[str, ...]"} >= set(_KINDS.values()), "a kind of value that is not checked"
