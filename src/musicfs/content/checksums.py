@@ -352,7 +352,8 @@ class Checksums:
 
 def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Record:
     """row: what is recorded; nothing is where it is None, or of another length than the content's."""
-    sizes = tuple(blocks_of(content) * size for size in (DIGEST_SIZE, CHECKSUM_SIZE, 1))
+    count = blocks_of(content)
+    sizes = (count * DIGEST_SIZE, count * CHECKSUM_SIZE, count)
     is_right = row is not None and tuple(map(len, row)) == sizes
     digests, sums, witnesses = map(bytearray, row if row is not None and is_right else sizes)
     return Record(content.fingerprint, digests, sums, witnesses, is_known)
