@@ -83,6 +83,16 @@ def test_below_a_folder_that_is_skipped_or_unknown_they_stay(library: ScannedLib
     assert (scan.counts[Reason.LINK_BROKEN], scan.examples[Reason.LINK_BROKEN]) == (1, LINK)
 
 
+def test_scans_of_several_origins_at_once_do_not_mix(library: ScannedLibrary, tmp_path: Path) -> None:
+    one, other = library.catalog.scan_problems("a"), library.catalog.scan_problems("b")
+    one.add(LINK)
+    other.add(LOCKED)
+    with library.catalog.transaction():
+        one.keep([""])
+        other.keep([""])
+    assert (found(tmp_path), found(tmp_path, "b")) == ([LINK], [LOCKED])
+
+
 def test_more_than_the_most_are_counted(
     library: ScannedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ class ScanProblems:
     again while nothing reads the file, so they stay until `Catalog.store` replaces them or the file goes.
 
     Args:
-        db: Of the catalogue's writer. One scan at a time uses it for this.
+        db: Of the catalogue's writer. Scans of one origin follow each other.
         origin: Its number.
         clock: Seconds since the epoch.
     """
@@ -53,13 +53,15 @@ class ScanProblems:
         """The first of each reason."""
         self.unknown_folders: set[str] = set()
         """Folders below which nothing is known: the scan must remove nothing there."""
+        # Other origins are scanned meanwhile.
+        self._met, self._spared = f"met_problems_{origin:d}", f"spared_problems_{origin:d}"
         db.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS met_problems (path BLOB, reason TEXT, detail TEXT,"
+            f"CREATE TEMP TABLE IF NOT EXISTS {self._met} (path BLOB, reason TEXT, detail TEXT,"
             " PRIMARY KEY (path, reason)) WITHOUT ROWID"
         )
-        db.execute("CREATE TEMP TABLE IF NOT EXISTS spared_problems (id INTEGER PRIMARY KEY)")
-        db.execute("DELETE FROM met_problems")
-        db.execute("DELETE FROM spared_problems")
+        db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._spared} (id INTEGER PRIMARY KEY)")
+        db.execute(f"DELETE FROM {self._met}")
+        db.execute(f"DELETE FROM {self._spared}")
         known = db.execute("SELECT EXISTS (SELECT 1 FROM problems WHERE origin = ?)", (origin,)).fetchone()
         self._has_earlier = bool(known[0])
 
@@ -80,7 +82,7 @@ class ScanProblems:
             places = _places(folder) if folder else {}
             where = " AND path > :first AND path < :last" if folder else ""
             self._db.execute(
-                f"INSERT OR IGNORE INTO spared_problems SELECT id FROM problems WHERE origin = :origin{where}",
+                f"INSERT OR IGNORE INTO {self._spared} SELECT id FROM problems WHERE origin = :origin{where}",
                 {"origin": self._origin, **places},
             )
 
@@ -99,18 +101,18 @@ class ScanProblems:
                 f"DELETE FROM problems AS p WHERE origin = :origin{where}"
                 f" AND (reason NOT IN ({_SHOWN}) OR NOT EXISTS (SELECT 1 FROM replicas r"
                 " WHERE r.origin = :origin AND r.path = p.path))"
-                " AND id NOT IN (SELECT id FROM spared_problems)"
-                " AND NOT EXISTS (SELECT 1 FROM met_problems m WHERE m.path = p.path AND m.reason = p.reason)",
+                f" AND id NOT IN (SELECT id FROM {self._spared})"
+                f" AND NOT EXISTS (SELECT 1 FROM {self._met} m WHERE m.path = p.path AND m.reason = p.reason)",
                 {"origin": self._origin, **(_places(path) if path else {})},
             )
         room = max(0, MAX_PROBLEMS - self._count())
         self._db.execute(
-            "UPDATE problems SET detail = m.detail FROM met_problems m WHERE origin = ? AND m.path = problems.path"
+            f"UPDATE problems SET detail = m.detail FROM {self._met} m WHERE origin = ? AND m.path = problems.path"
             " AND m.reason = problems.reason AND m.detail <> problems.detail",
             (self._origin,),
         )
         fresh = (
-            "FROM met_problems m WHERE NOT EXISTS (SELECT 1 FROM problems p WHERE p.origin = ?1 AND p.path = m.path"
+            f"FROM {self._met} m WHERE NOT EXISTS (SELECT 1 FROM problems p WHERE p.origin = ?1 AND p.path = m.path"
             " AND p.reason = m.reason)"
         )
         self._db.execute(
@@ -130,7 +132,7 @@ class ScanProblems:
 
     def _write(self) -> None:
         rows = ((encode_path(each.path), each.reason.value, cut(each.detail)) for each in self._waiting)
-        self._db.executemany("INSERT OR IGNORE INTO met_problems VALUES (?, ?, ?)", rows)
+        self._db.executemany(f"INSERT OR IGNORE INTO {self._met} VALUES (?, ?, ?)", rows)
         self._waiting.clear()
 
 
