@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from musicfs.catalog.copies import CopyReader, execute_in_chunks
@@ -33,6 +33,8 @@ from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
 from musicfs.system.sqlite import transaction
 
+_BEAT_OPERATIONS = 1_000_000
+"""Of SQLite's machine: some ten milliseconds."""
 _ENTRY = ", ".join(TreeEntry._fields)
 _HERE = "origin = (SELECT num FROM origins WHERE id = ?)"
 
@@ -57,6 +59,10 @@ class Catalog:
 
     def close(self) -> None:
         self._db.close()
+
+    def on_progress(self, beat: Callable[[], None]) -> None:
+        """Calls `beat` now and then while a statement takes long."""
+        self._db.set_progress_handler(beat, _BEAT_OPERATIONS)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from musicfs import logs
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
+from musicfs.library.beacon import Beacon, Watchdog
 from musicfs.library.link import Link
 from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
 from musicfs.library.tree import TreeChanges
@@ -34,6 +36,9 @@ _KILLING_SECS = 1.0
 _MAX_UNSENT = 16 << 20
 """Bytes of commands that wait for a worker: one that takes none of them for a while is replaced."""
 _STALLED_SECS = 10.0
+STUCK_SECS = 60.0
+"""A worker that has work and shows no progress for so long is replaced."""
+_CHECK_SECS = 2.0
 _SMALLEST_ROOM = 256 << 10
 """With less room on its disk, in bytes, the catalogue can't be opened for writing."""
 
@@ -82,6 +87,12 @@ class Library:
         self._link: Link | None = None
         self._reaping: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._watchdog: Watchdog | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._careful: set[OriginId] = set()
+        """Origins at whose scan a worker was stuck: the next one works file by file, to find out at which."""
+        self._skip: defaultdict[OriginId, set[str]] = defaultdict(set)
+        """Files at which a worker was stuck."""
 
     async def scan(self, origin: OriginId, under: Sequence[str] = ("",), *, quick: bool = False) -> ScanFinished:
         """Scans the origin at and below the paths. The origin's failures are in the result.
@@ -161,17 +172,22 @@ class Library:
             self._start()
         assert self._link is not None
         stalled = self._link.unsent > _MAX_UNSENT and self._link.stalled_secs > _STALLED_SECS
-        self._link.send(Request(number, pending.command))
+        command = pending.command
+        if isinstance(command, Scan):
+            origin = command.origin
+            command = replace(command, careful=origin in self._careful, skip=frozenset(self._skip[origin]))
+        self._link.send(Request(number, command))
         if stalled and self._process is not None:
             log.warning("the library worker no longer takes commands; it is ended")
             self._process.kill()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        beacon = Beacon.make()
         with theirs:
             self._process = subprocess.Popen(
-                processes.python_command("musicfs.library", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
+                processes.python_command("musicfs.library", str(theirs.fileno()), str(beacon.fd)),
+                pass_fds=[theirs.fileno(), beacon.fd],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd=processes.WORKING_FOLDER,
@@ -180,9 +196,42 @@ class Library:
         self._link = Link(ours, self._take, self._died)
         self._link.start()
         self._link.send(self._setup)
+        self._watchdog = Watchdog(beacon, STUCK_SECS, asyncio.get_running_loop().time)
+        self._watch()
         self._rest()
 
+    def _watch(self) -> None:
+        """Ends a worker that has work and makes no progress, and remembers at what."""
+        if self._watchdog is None or self._process is None:
+            return
+        if self._watchdog.is_stuck(has_work=bool(self._pending)):
+            place = self._watchdog.beacon.place()
+            log.warning(
+                "the library worker has made no progress for %.0f s%s; it is ended", STUCK_SECS,
+                f" at {place.path[:200]!r} of origin {place.origin}" if place.origin else "",
+            )  # fmt: skip
+            self._blame(OriginId(place.origin), place.path)
+            self._process.kill()
+            return
+        self._check = asyncio.get_running_loop().call_later(_CHECK_SECS, self._watch)
+
+    def _blame(self, origin: OriginId, path: str) -> None:
+        if not origin:
+            return
+        if origin not in self._careful:
+            self._careful.add(origin)
+        elif path not in self._skip[origin]:
+            self._skip[origin].add(path)
+            for pending in self._pending.values():  # what is found out is no failed attempt
+                pending.attempts = 1
+
     def _stop(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        if self._watchdog is not None:
+            self._watchdog.beacon.close()
+            self._watchdog = None
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None

@@ -33,11 +33,13 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Scans an origin at and below the paths. quick: see Scanner.scan."""
+    """Scans an origin at and below the paths. quick, careful, skip: see Scanner.scan."""
 
     origin: OriginId
     under: tuple[str, ...] = ("",)
     quick: bool = False
+    careful: bool = False
+    skip: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class SeenReplicas:
 
 @dataclass(slots=True)
 class ScanState:
-    """One scan of `origin` at and below the paths `under`. quick: see Scanner.scan.
+    """One scan of `origin` at and below the paths `under`. quick, careful, skip: see Scanner.scan.
 
     reads: its files, as the scan reads them. rules: what of it is shown.
     """
@@ -69,6 +69,8 @@ class ScanState:
     seen: SeenReplicas
     times: FolderTimes
     links: LeftOutLinks
+    careful: bool = False
+    skip: frozenset[str] = frozenset()
     error: str | None = None
     """Why the scan ended early."""
 
@@ -106,8 +108,10 @@ class ScanState:
         return "" in self.under
 
     def keeps(self, stat: Stat) -> bool:
-        """Whether the catalogue can hold the file. Records the problem of one that it can't hold."""
+        """Whether the scan takes the file. Records why the catalogue can't hold it, or that it is skipped."""
         problem = stat.problem()
+        if problem is None and stat.path in self.skip:
+            problem = Problem(stat.path, Reason.TOO_COSTLY, "the library process was stuck at it")
         if problem is not None:
             self.add_problem(problem)
         return problem is None

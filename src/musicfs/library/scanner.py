@@ -21,6 +21,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.federation.places import refuse_own_mount
 from musicfs.library.analyser import Analyser
+from musicfs.library.beacon import SignOfLife
 from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.listed_batches import BATCH, ListedBatches
 from musicfs.library.removals import Removals
@@ -63,6 +64,7 @@ class Scanner:
         announce: Receives the tree's changes after each commit.
         keep_pace: Waits while the receivers of both are behind.
         marker: The name of a file that only this mount's own folders have; "" if there is no mount.
+        life: Is told which files are worked on.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Scanner:
         announce: Callable[[TreeChanges], None],
         keep_pace: Callable[[], Awaitable[None]],
         marker: str = "",
+        life: SignOfLife | None = None,
     ) -> None:
         self._catalog = catalog
         self._builder = builder
@@ -82,13 +85,21 @@ class Scanner:
         self._announce = announce
         self._keep_pace = keep_pace
         self._marker = marker
+        self._life = life or SignOfLife()
         self._removals = Removals(catalog, builder, publish, announce)
         self._turns: defaultdict[OriginId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
         self.last_counts: dict[OriginId, Mapping[tuple[Reason, str], int]] = {}
 
     async def scan(
-        self, origin: Origin, under: Sequence[str] = ("",), *, quick: bool = False, ignore: Sequence[str] = ()
+        self,
+        origin: Origin,
+        under: Sequence[str] = ("",),
+        *,
+        quick: bool = False,
+        ignore: Sequence[str] = (),
+        careful: bool = False,
+        skip: frozenset[str] = frozenset(),
     ) -> ScanFinished:
         """Scans the origin and publishes how it went. The origin's failures end the scan and are in the result.
 
@@ -98,13 +109,15 @@ class Scanner:
             quick: Skip folders whose time says that they hold the same files, where the origin reports folders' times.
                 Files that were rewritten in place are not found then.
             ignore: The origin's patterns of files and folders that are not shown (config.ignore).
+            careful: Work file by file, because this process was stuck at one of them.
+            skip: Files at which it was stuck.
         """
         under = outermost({folder_of_marker(path) for path in under})
         async with self._turns[origin.id]:
             catalog, id = self._catalog, origin.id
             scan = ScanState(
                 origin, ScanReads(origin), under, quick, IgnoreRules(ignore), SeenReplicas(catalog.newest_replica()),
-                catalog.folder_times(id), catalog.left_out_links(id),
+                catalog.folder_times(id), catalog.left_out_links(id), careful=careful, skip=skip,
             )  # fmt: skip
             try:
                 if self._marker:
@@ -210,6 +223,15 @@ class Scanner:
 
     def _pick(self, scan: ScanState, batch: Sequence[Stat], fresh: _Fresh) -> None:
         """Adds what is new or changed among the batch to `fresh`. Records that all of it was seen, and its owners."""
+        for some in [[stat] for stat in batch] if scan.careful else [batch]:
+            self._life.enter(scan.origin.id, some[0].path)
+            self._pick_some(scan, some, fresh)
+            self._life.leave()
+        self._publish(scan.progress())
+
+    def _pick_some(self, scan: ScanState, batch: Sequence[Stat], fresh: _Fresh) -> None:
+        for path in scan.skip & {stat.path for stat in batch} if scan.skip else ():
+            scan.seen.add(self._catalog.replicas_under(scan.origin.id, path))
         batch = [stat for stat in batch if scan.keeps(stat)]
         roles = scan.selection.roles_of(batch)
         compared = self._catalog.compare(scan.origin.id, [stat for stat in batch if stat.path in roles])
@@ -224,7 +246,6 @@ class Scanner:
             if is_changed:
                 fresh.changed.add(stat.path)
         scan.listed += len(roles)
-        self._publish(scan.progress())
 
     async def _read(self, scan: ScanState, fresh: _Fresh) -> None:
         def take(stat: Stat, found: ScannedFile | None) -> None:
@@ -251,7 +272,10 @@ class Scanner:
 
     def _store(self, scan: ScanState, found: Sequence[ScannedFile]) -> int:
         """Stores the files, without those that the catalogue refuses. Returns how many were stored."""
+        if scan.careful and len(found) > 1:
+            return sum(self._store(scan, [one]) for one in found)
         origin = scan.origin
+        self._life.enter(origin.id, found[0].stat.path)
         try:
             with self._catalog.transaction():
                 changes = self._builder.update(*self._catalog.store(origin.id, found))
@@ -268,6 +292,8 @@ class Scanner:
             log.debug("it could not be stored", exc_info=error)
             scan.fail(Problem(found[0].stat.path, Reason.BAD_NAME, f"the catalogue can't hold it: {error}"))
             return 0
+        finally:
+            self._life.leave()
         scan.placed += changes.placed
         self._announce(changes)
         return len(found)

@@ -8,7 +8,7 @@ touches are resolved: colliding names get tags, variants are ranked, names are w
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 
@@ -155,9 +155,10 @@ def resolve_names(
 class TreeBuilder:
     """Brings the names and inodes in line with the replicas. The caller calls every method inside a transaction."""
 
-    def __init__(self, catalog: Catalog, template: Template) -> None:
+    def __init__(self, catalog: Catalog, template: Template, beat: Callable[[], None] = lambda: None) -> None:
         self._catalog = catalog
         self._names = catalog.names
+        self._beat = beat
         self._template = template
         self._copies = catalog.copies()
         self._again: set[str] = set()  # directories some of whose files gave way to directories
@@ -175,6 +176,7 @@ class TreeBuilder:
         queue = set(folders)
         changes = TreeChanges()
         while queue:  # it ends: where a folder's tracks belong does not depend on other folders' entries
+            self._beat()
             touched = self._place(queue.pop(), changes)
             dirty |= touched.dirs
             queue |= touched.folders
@@ -182,6 +184,7 @@ class TreeBuilder:
         while dirty:
             self._again.clear()
             for dir in sorted(dirty):
+                self._beat()
                 self._resolve(dir, changes)
             dirty = set(self._again)
         return changes

@@ -26,6 +26,7 @@ from musicfs.errors import MusicFSError, first_of
 from musicfs.events import Event, ScanFinished, ScanProgress
 from musicfs.federation.ratelimit import RateLimit
 from musicfs.library.analyser import Analyser
+from musicfs.library.beacon import Beacon, SignOfLife
 from musicfs.library.link import Link
 from musicfs.library.parse_pool import Parsers
 from musicfs.library.placement import NAMING_RULES
@@ -43,21 +44,22 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 2000  # names in one message
 _PROGRESS_EVERY_SECS = 0.25
+_BEAT_SECS = 1.0
 _CLOSING_SECS = 1.0
 
 
 class Worker:
     """Carries out commands on one catalogue. Commands may overlap; scans of one origin wait for each other."""
 
-    def __init__(self, setup: Setup, catalog: Catalog, link: Link, parsers: Parsers) -> None:
+    def __init__(self, setup: Setup, catalog: Catalog, link: Link, parsers: Parsers, beacon: SignOfLife) -> None:
         self._setup = setup
         self._link = link
         self._catalog = catalog
-        self._builder = TreeBuilder(self._catalog, Template.parse(setup.template))
+        self._builder = TreeBuilder(self._catalog, Template.parse(setup.template), beacon.beat)
         self._limits: dict[OriginId, RateLimit] = {}
         analyser = Analyser(parsers, self._limits)
         self._scanner = Scanner(
-            self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker
+            self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker, beacon
         )
         self._origins: dict[OriginId, Origin] = {}
         self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
@@ -130,7 +132,9 @@ class Worker:
         id = asked.origin
         origin = self._origin(id)
         ignore = next(config.ignore for config in self._setup.origins if config.id == id)
-        scan = self._scanner.scan(origin, asked.under, quick=asked.quick, ignore=ignore)
+        scan = self._scanner.scan(
+            origin, asked.under, quick=asked.quick, ignore=ignore, careful=asked.careful, skip=asked.skip
+        )
         task = asyncio.create_task(scan)
         self._scans.add((id, task))
         try:
@@ -182,7 +186,14 @@ class Worker:
             log.warning("origin %s did not close properly; it is left open", origin.id, extra={"origin": origin.id})
 
 
-async def _serve(end: socket, parsers: Parsers) -> None:
+def _beat(beacon: Beacon) -> None:
+    """Shows, every second, that the event loop runs."""
+    beacon.beat()
+    asyncio.get_running_loop().call_later(_BEAT_SECS, _beat, beacon)
+
+
+async def _serve(end: socket, parsers: Parsers, beacon: Beacon) -> None:
+    _beat(beacon)
     inbox: asyncio.Queue[Setup | Request | None] = asyncio.Queue()
     link = Link(end, inbox.put_nowait, lambda: inbox.put_nowait(None))
     link.start()
@@ -191,7 +202,9 @@ async def _serve(end: socket, parsers: Parsers) -> None:
     if not isinstance(setup, Setup):
         return
     logs.begin(setup.log)
-    worker = Worker(setup, Catalog.open(setup.catalog, setup.metadata_cache_mb), link, parsers)
+    catalog = Catalog.open(setup.catalog, setup.metadata_cache_mb)
+    catalog.on_progress(beacon.beat)
+    worker = Worker(setup, catalog, link, parsers, beacon)
     worker.prepare()
     tasks = Tasks(log)
     try:
@@ -204,14 +217,15 @@ async def _serve(end: socket, parsers: Parsers) -> None:
 
 
 def main(argv: Sequence[str] = sys.argv) -> None:
-    """Serves the socket whose descriptor is the only argument, until its other end is closed."""
+    """Serves the socket whose descriptor is the first argument, until its other end is closed. The second argument is
+    the descriptor of the beacon."""
     hardening.restrict_umask()
     hardening.hide_memory()
     # The terminal's Ctrl-C is for the parent, which ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = socket(fileno=int(argv[1]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        asyncio.run(_serve(end, Parsers()))
+        asyncio.run(_serve(end, Parsers(), Beacon(int(argv[2]))))
     # Not by the interpreter's exit, which a thread that a hung origin holds would keep from ending.
     sys.stderr.flush()
     os._exit(0)
