@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import musicfs
 from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
+from musicfs.library.naming import resolve_names
 from musicfs.library.placement import FolderPlacer, fold, folder_of
-from musicfs.library.tree import resolve_names
 from musicfs.origins.s3.listing import error_code, parse_page
 from musicfs.system.mounts import parse_mounts
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag

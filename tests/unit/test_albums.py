@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from musicfs.catalog.rows import Copy, FolderFile
 from musicfs.config.models import TreeConfig
+from musicfs.library.naming import resolve_names
 from musicfs.library.placement import FolderPlacer
-from musicfs.library.tree import resolve_names
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Template
 

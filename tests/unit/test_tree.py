@@ -11,10 +11,10 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.catalog.rows import Copy, TreeEntry
-from musicfs.library import tree
+from musicfs.catalog.rows import Copy, TreeEntry, make_key
+from musicfs.library import naming, tree
+from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import fold
-from musicfs.library.tree import Shown, resolve_names
 from musicfs.tags.names import with_suffix_tag
 from tests.support.library import scanned_library
 
@@ -78,6 +78,45 @@ def test_one_track_with_a_second_disc_gives_every_track_its_disc() -> None:
     assert names == {"1-01 - A.flac", "2-01 - B.flac"}
 
 
+def music(content: int, seconds: float | None = None, *ids: str) -> TreeEntry:
+    traits = (*ids, "", "", "")[:3]
+    return entry(content, "01 - A.flac", make_key("tags:", ["x"], [*traits, str(seconds or "")]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (music(1, 100.0), music(2, 102.9), True),
+        (music(1, 100.0), music(2, 103.1), False),
+        (music(1, 100.0), music(2), True),
+        (music(1, 100.0, "release"), music(2, 100.0, "release"), True),
+        (music(1, 100.0, "release"), music(2, 100.0, "reissue"), False),
+        (music(1, 100.0, "release"), music(2, 100.0), True),
+        (music(1, 100.0, "release", "studio"), music(2, 100.0, "release", "live"), False),
+        (music(1, 100.0, "release", "studio", "a1"), music(2, 100.0, "release", "studio", "b1"), False),
+    ],
+)
+def test_equal_tags_at_two_origins_are_one_track_unless_length_or_ids_differ(
+    one: TreeEntry, other: TreeEntry, is_same: bool
+) -> None:
+    copies = {1: [copy(1, "a")], 2: [copy(2, "b")]}
+    shown = resolve_names([one, other], copies, ())
+    assert len(shown) == (1 if is_same else 2)
+    assert sorted(content for each in shown for content in each.contents) == [1, 2]
+    assert sorted(resolve_names([other, one], copies, ()), key=str) == sorted(shown, key=str)
+
+
+def test_what_follows_a_track_has_its_name_also_after_a_collision() -> None:
+    tracks = [entry(1, "01 - A.wv", "x"), entry(2, "01 - A.wv", "y")]
+    keys = {n: make_key("of:", ["xy"[n - 1], ".wvc"], [str(n)]) for n in (1, 2)}
+    followers = [TreeEntry(10 + n, "dir", "A.wvc", "A.wvc", False, key, 10 + n) for n, key in keys.items()]
+    copies = {n: [copy(n)] for n in (1, 2, 11, 12)}
+    names = {each.contents[0]: each.name for each in resolve_names([*followers, *tracks], copies, ())}
+    assert names[1] != names[2]
+    assert {names[n + 10] for n in (1, 2)} == {f"{names[n]}c" for n in (1, 2)}
+    assert names[12] == f"{names[2]}c"
+
+
 names = st.sampled_from(["a.mp3", "A.mp3", "b.mp3", "b [123456].mp3", "é.mp3", "é.mp3", "x" * 251 + ".mp3"])
 keys = st.sampled_from(["k1", "k2", "k3"])
 origins = st.sampled_from(["o1", "o2", "o3"])
@@ -136,7 +175,7 @@ def test_names_that_are_cut_to_one_are_counted_once_each(monkeypatch: pytest.Mon
         made.append(tag)
         return with_suffix_tag(name, tag)
 
-    monkeypatch.setattr(tree, "with_suffix_tag", counted)
+    monkeypatch.setattr(naming, "with_suffix_tag", counted)
     names = ["a" * 240 + f"{number:04}.mp3" for number in range(300)]
     entries = [entry(number, name, "x") for number, name in enumerate(names)]
     entries += [entry(300 + number, name, "x") for number, name in enumerate(names)]

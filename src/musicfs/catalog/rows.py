@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from musicfs.model import Fingerprint, Owner, Stat
@@ -22,6 +23,26 @@ BY_TAGS = "tags:"
 """Starts the key of an entry that stands for all copies of its content, wherever they are."""
 
 
+FOLLOWS = "of:"
+"""Starts the key of an entry that gets the name of a track, such as its lyrics."""
+
+_TRAITS = "\x01"
+_NUMBER_OF_TRAITS = 4
+
+
+def make_key(kind: str, parts: Iterable[str], traits: Iterable[str]) -> str:
+    """The key of an entry.
+
+    Args:
+        kind: How it begins.
+        parts: What entries of the same track have in common.
+        traits: What may tell them apart: MusicBrainz ids and the length in seconds, or the content that it follows.
+    """
+    # Without lone surrogates, which SQLite can't hold: names that are not UTF-8 have some.
+    track = "\0".join(parts).replace(_TRAITS, " ").encode("utf-8", "backslashreplace").decode()
+    return kind + track + _TRAITS + ",".join(traits)
+
+
 class TreeEntry(NamedTuple):
     """Where one replica asks to appear in the tree; see `entries` in schema.sql."""
 
@@ -32,6 +53,31 @@ class TreeEntry(NamedTuple):
     discs: bool
     key: str
     content: int
+
+    @property
+    def track(self) -> str:
+        """What entries of one track have in common, within one directory: the key without its traits."""
+        return self.key.partition(_TRAITS)[0]
+
+    @property
+    def ids(self) -> tuple[str, str, str]:
+        """The MusicBrainz ids of its release, recording and track, which tell music apart; "": it has none."""
+        release, recording, track, _ = self._traits()
+        return release, recording, track
+
+    @property
+    def seconds(self) -> float:
+        """How long the music is; 0: not known."""
+        return float(self._traits()[-1] or 0)
+
+    @property
+    def leader(self) -> int | None:
+        """The content of the track whose name this file follows, with another ending; None: it follows none."""
+        return int(self.key.partition(_TRAITS)[2]) if self.key.startswith(FOLLOWS) else None
+
+    def _traits(self) -> tuple[str, ...]:
+        traits = tuple(self.key.partition(_TRAITS)[2].split(","))
+        return traits if len(traits) == _NUMBER_OF_TRAITS else ("",) * _NUMBER_OF_TRAITS
 
     @property
     def is_by_tags(self) -> bool:

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from musicfs.catalog.database import storable
-from musicfs.catalog.rows import BY_TAGS, FolderFile, TreeEntry
+from musicfs.catalog.rows import BY_TAGS, FOLLOWS, FolderFile, TreeEntry, make_key
 from musicfs.library.albums import VARIOUS_ARTISTS, AlbumTrack, find_albums, number_tracks
-from musicfs.tags.names import safe_filename
+from musicfs.tags.names import safe_filename, with_ending
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Album, Template, album_folder, track_fields
 from musicfs.texts import fold as fold
@@ -32,6 +31,8 @@ _EXTRAS = re.compile(
     r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
     re.IGNORECASE,
 )
+_MORE_ENDING = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{2,4})?|[A-Za-z0-9+]{2,4}")  # a language or a file's kind
+_NO_ID = re.compile("[^0-9A-Za-z-]")
 
 
 def folder_of(path: str, role: str) -> str:
@@ -54,6 +55,14 @@ def _tags_of(files: Sequence[FolderFile]) -> dict[int, Tags]:
         if file.role == "audio" and file.tags is not None and file.content not in tracks:
             tracks[file.content] = AlbumTrack(file.path, Tags.from_json(json.loads(file.tags)))
     return {content: track.tags for content, track in number_tracks(tracks).items()}
+
+
+def _traits(tags: Tags | None) -> tuple[str, ...]:
+    """What tells two tracks apart that ask for one name; see `TreeEntry.ids` and `TreeEntry.seconds`."""
+    if tags is None:
+        return "", "", "", ""
+    ids = (tags.musicbrainz_albumid, tags.musicbrainz_trackid, tags.musicbrainz_releasetrackid)
+    return (*(_NO_ID.sub("", id or "").lower() for id in ids), str(tags.duration_s or ""))
 
 
 class FolderPlacer:
@@ -105,25 +114,26 @@ class FolderPlacer:
         artist = album.artist or tags.albumartist
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
         label = (tags.track_label,) if tags.track is None and tags.track_label else ()
-        key = BY_TAGS + storable("\0".join(fold(str(value or "")) for value in (*identity, *label)))
+        key = make_key(BY_TAGS, (fold(str(value or "")) for value in (*identity, *label)), _traits(tags))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
     def _at_path(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
         parts = self._render(file, tags)
-        return self._plain(file, "/".join(parts[:-1]), parts[-1])
+        return self._plain(file, "/".join(parts[:-1]), parts[-1], tags)
 
     def _untagged(self, file: FolderFile, tags: Tags | None) -> TreeEntry:
         """An entry with the file's own name, in the folder that the template makes of what is known."""
-        return self._plain(file, "/".join(self._render(file, tags)[:-1]), _own_name(file.path))
+        return self._plain(file, "/".join(self._render(file, tags)[:-1]), _own_name(file.path), tags)
 
     def _render(self, file: FolderFile, tags: Tags | None) -> tuple[str, ...]:
         known = tags or Tags.unknown(file.path)
         return self._template.render(track_fields(known, file.path, Album(), disc_prefix=False))
 
     @staticmethod
-    def _plain(file: FolderFile, dir: str, name: str) -> TreeEntry:
-        return TreeEntry(file.replica, dir, name, name, False, "path:" + storable(fold(file.path)), file.content)
+    def _plain(file: FolderFile, dir: str, name: str, tags: Tags | None) -> TreeEntry:
+        key = make_key("path:", [fold(file.path)], _traits(tags))
+        return TreeEntry(file.replica, dir, name, name, False, key, file.content)
 
     def _sidecars(
         self,
@@ -154,19 +164,32 @@ class FolderPlacer:
             yield self._at_path(file, None)
             return
         path = PurePosixPath(file.path)
-        own = by_stem.get((str(path.parent), fold(path.stem)))
-        if own is not None and not own.key.startswith("path:"):
-            # Lyrics and cue sheets are found by players under their track's name.
-            extension = path.suffix[1:].lower()
-            name, disc_name = (safe_filename(PurePosixPath(n).stem, extension) for n in (own.name, own.disc_name))
-            key = f"of:{own.key}.{extension}"
+        leader = self._leader(path, by_stem)
+        if leader is not None:
+            own, ending = leader
+            # Lyrics, cue sheets and corrections of lossy files are found by players under their track's name.
+            name, disc_name = (with_ending(n, ending) for n in (own.name, own.disc_name))
+            key = make_key(FOLLOWS, [own.track, ending], [str(own.content)])
             yield TreeEntry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
             return
         dirs, inside = self._dirs_for(path, beside)
         for dir in dirs:
             where = "/".join(filter(None, (dir, *inside)))
             name = _own_name(file.path)
-            yield TreeEntry(file.replica, where, name, name, False, "beside:" + fold(name), file.content)
+            yield TreeEntry(file.replica, where, name, name, False, make_key("beside:", [fold(name)], ()), file.content)
+
+    @staticmethod
+    def _leader(path: PurePosixPath, by_stem: Mapping[tuple[str, str], TreeEntry]) -> tuple[TreeEntry, str] | None:
+        """The track that the file is named like, and the ending: of `Song.flac`, ".lrc", ".en.lrc" or ".flac.lrc"."""
+        stem, ending = path.stem, path.suffix
+        while True:
+            own = by_stem.get((str(path.parent), fold(stem)))
+            if own is not None:
+                return own, ending.lower()
+            stem, dot, more = stem.rpartition(".")
+            if not stem or not _MORE_ENDING.fullmatch(more):
+                return None
+            ending = dot + more + ending
 
     @staticmethod
     def _dirs_for(path: PurePosixPath, beside: Mapping[str, Sequence[TreeEntry]]) -> tuple[list[str], tuple[str, ...]]:

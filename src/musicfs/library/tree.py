@@ -8,29 +8,17 @@ touches are resolved: colliding names get tags, variants are ranked, names are w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
-
-from blake3 import blake3
+from itertools import chain
 
 from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
-from musicfs.library.placement import FolderPlacer, fold
-from musicfs.model import Owner, encode_path
-from musicfs.tags.names import with_suffix_tag
+from musicfs.library.naming import Shown, resolve_names
+from musicfs.library.placement import FolderPlacer
+from musicfs.model import Owner
 from musicfs.tags.templates import Template
-
-_SHORTEST_TAG = 6  # digits, of names that collide
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One name of a directory and its contents, the shown one first."""
-
-    name: str
-    contents: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -53,27 +41,6 @@ class TreeChanges:
         return bool(self.entries or self.attributes)
 
 
-def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) -> list[tuple[str, list[int]]]:
-    """The tracks that ask for one name, in order: (key, contents) of each.
-
-    Entries with one key are variants of one track, unless some origin holds several of them under different paths:
-    their owner means different files then, and the path becomes part of the key.
-    """
-    tracks: dict[str, set[int]] = {}
-    for key, found in groupby(sorted(entries, key=lambda e: e.key), key=lambda e: e.key):
-        contents = {e.content for e in found}
-        origins: set[str] = set()
-        ambiguous = False
-        for content in contents:
-            own = {copy.origin for copy in copies[content]}
-            ambiguous = ambiguous or bool(origins & own)
-            origins |= own
-        for content in contents:
-            track = key + "\0" + fold(copies[content][0].path) if ambiguous else key
-            tracks.setdefault(track, set()).add(content)
-    return sorted((track, sorted(contents)) for track, contents in tracks.items())
-
-
 def _attributes(copies: Sequence[Copies]) -> Attributes:
     """The inode of a content whose copies these are, by owner."""
     owners = [some.owner for some in copies if some.owner is not None]
@@ -88,68 +55,6 @@ def _attributes(copies: Sequence[Copies]) -> Attributes:
 def _width(owner: Owner) -> tuple[int, int, int]:
     """A value that is greater the more users may read the file."""
     return owner.mode & 0o004, owner.mode & 0o040, owner.mode & 0o400
-
-
-def _rank(copies: Sequence[Copy]) -> tuple[bool, int, str, str]:
-    return min((not c.reachable, c.priority, c.origin, c.path) for c in copies)
-
-
-def _free_name(name: str, digest: str, taken: Collection[str], counters: dict[str, int]) -> str:
-    """`name` with the shortest start of the digest that makes it unique, else with the digest and a number.
-
-    Args:
-        name: What the file asks for.
-        digest: Of the file's key, in hex digits.
-        taken: The folded names of the directory.
-        counters: The next number to try, by folded name: so each of many names with one digest costs one step.
-    """
-    for length in range(_SHORTEST_TAG, len(digest) + 1):
-        free = with_suffix_tag(name, digest[:length])
-        if fold(free) not in taken:
-            return free
-    number = counters.get(fold(free), 2)
-    while fold(numbered := with_suffix_tag(name, f"{digest}-{number}")) in taken:
-        number += 1
-    counters[fold(free)] = number + 1
-    return numbered
-
-
-def resolve_names(
-    entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]], directories: Iterable[str]
-) -> list[Shown]:
-    """The names of one directory's files, which differ in more than case and do not depend on the input's order.
-
-    Of the files that ask for one name the first by key gets it; the others get a short tag made from their key.
-
-    Args:
-        entries: What asks to be in the directory.
-        copies: Of every content in it, at least one.
-        directories: The names of its subdirectories, which no file gets.
-    """
-    several_discs = any(e.discs for e in entries)
-    wanted: dict[str, list[tuple[str, TreeEntry]]] = {}
-    for entry in entries:
-        if entry.content in copies:
-            name = entry.disc_name if several_discs else entry.name
-            wanted.setdefault(fold(name), []).append((name, entry))
-    taken = {fold(name) for name in directories}
-    shown = []
-    collided: list[tuple[str, str, list[int]]] = []
-    for folded, askers in sorted(wanted.items()):
-        name = min(name for name, _ in askers)
-        for track, contents in _tracks([entry for _, entry in askers], copies):
-            ranked = sorted(contents, key=lambda c: (_rank(copies[c]), c))
-            if folded in taken:
-                collided.append((name, track, ranked))
-            else:
-                taken.add(folded)
-                shown.append(Shown(name, tuple(ranked)))
-    tagged: dict[str, int] = {}
-    for name, track, ranked in collided:
-        name = _free_name(name, blake3(encode_path(track)).hexdigest(), taken, tagged)
-        taken.add(fold(name))
-        shown.append(Shown(name, tuple(ranked)))
-    return shown
 
 
 class TreeBuilder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import PurePosixPath
 
 from musicfs.texts import normalised, with_plain_spaces, without_hidden
 
@@ -63,6 +64,12 @@ def split_extension(name: str) -> tuple[str, str]:
     """
     match = _EXTENSION.search(name)
     return (name[: match.start()], match[1]) if match else (name, "")
+
+
+def with_ending(name: str, ending: str) -> str:
+    """The name of what belongs to the file `name`: with `ending`, such as ".lrc" or ".en.lrc", in place of its own."""
+    more, _, ext = ending.rpartition(".")
+    return safe_filename(PurePosixPath(name).stem + more, ext)
 
 
 def with_suffix_tag(name: str, tag: str) -> str:
