@@ -36,6 +36,7 @@ _PROBED = 2  # keys: one may be the prefix itself
 _MAX_PAGE = 4 << 20
 """Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be escaped to three, and some 400 bytes
 of attributes. Amazon's real pages have 300 KB."""
+_MAX_PROBE = 1 << 20
 _MAX_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the requests for a page while the server is busy."""
@@ -248,7 +249,7 @@ class S3Origin:
 
     async def _check_root(self) -> None:
         """Raises OriginFailed if the bucket can't be listed, or is empty although files of it are known."""
-        page = await self._page(self._query(self._root, _PROBED))
+        page = await self._page(self._query(self._root, _PROBED), most=_MAX_PROBE)
         self._check_prefix(bool(page.entries))
         self._check_empty(all(entry.path == self._root for entry in page.entries))
 
@@ -283,9 +284,11 @@ class S3Origin:
     def _query(prefix: str, most: int) -> dict[str, str]:
         return {"list-type": "2", "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
 
-    async def _page(self, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Page:
-        """Requests a page. Some servers always send as many keys as they may."""
-        answer = await self._bucket.ask("GET", query=query, headers=headers, most=_MAX_PAGE)
+    async def _page(
+        self, query: Mapping[str, str], headers: Mapping[str, str] | None = None, most: int = _MAX_PAGE
+    ) -> Page:
+        """Requests a page of at most `most` bytes. Some servers always send as many keys as they may."""
+        answer = await self._bucket.ask("GET", query=query, headers=headers, most=most)
         if answer.status != 200:
             raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
         try:
