@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.library import scan_reads
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
 from musicfs.origins.s3 import driver
 from musicfs.origins.s3.driver import S3Origin
 from musicfs.problems import Reason
 from musicfs.testing.observed_contract import RecordingObserver, observed
+from tests.support.audio import make_album
+from tests.support.library import scanned_library
 from tests.support.servers.odds3 import OddBucket, odd_s3
 
 FILES = {
@@ -111,6 +115,26 @@ async def test_a_page_of_a_busy_server_is_asked_for_again(status: int, monkeypat
         with pytest.raises(OriginFailed, match="SlowDown") as failed:
             await observed(origin, RecordingObserver())
         assert failed.value.busy_secs == 0
+
+
+async def test_a_scan_goes_on_past_requests_that_a_busy_server_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third one is, of whatever kind; the files are read and parsed."""
+    monkeypatch.setattr(driver, "_WAITS", (0.01,) * 5)
+    monkeypatch.setattr(scan_reads, "_WAITS", (0.01,) * 5)
+    make_album(tmp_path / "album", "Ada", "Hits", 4, seed=1, seconds=0.1)
+    files = {f"album/{file.name}": file.read_bytes() for file in (tmp_path / "album").rglob("*.*")}
+    bucket = OddBucket(files, busy_every=3)
+    async with serving(bucket) as origin:
+        with scanned_library(tmp_path / "library") as library:
+            library.adopt(origin)
+            (scan,) = await library.scan()
+            assert (scan.error, scan.added, scan.problems) == (None, len(files), 0)
+            # What went into the archive since is still known: its bytes may be elsewhere, or come back.
+            bucket.cold = frozenset(files)
+            (scan,) = await library.scan()
+            assert (scan.error, scan.removed, scan.problems) == (None, 0, len(files))
 
 
 async def test_a_prefix_with_nothing_below_it_is_named() -> None:

@@ -21,9 +21,9 @@ class OddBucket:
     """What the server holds and how it is odd.
 
     safe: signs that its listings do not escape. announces: whether they say that they are escaped. conditions: whether
-    it knows its own ETags. weak: its answers have weak ETags. cold: the keys in an archive. busy: how many requests it
-    refuses, after the first of them, with the seconds after which it wants to be asked again. old: it knows only the
-    first version of listing, with so many keys in a page. requests: what it was asked.
+    it knows its own ETags. weak: its answers have weak ETags. cold: the keys in an archive. busy: how many of the next
+    requests it refuses; busy_every: it always refuses one in so many. old: it knows only the first version of listing,
+    with so many keys in a page. requests: what it was asked.
     """
 
     files: Mapping[str, bytes]
@@ -34,14 +34,15 @@ class OddBucket:
     cold: frozenset[str] = frozenset()
     busy: int = 0
     busy_status: int = 503
+    busy_every: int = 0
     old: int = 0
     requests: list[web.Request] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append(request)
         _, _, key = unquote(request.rel_url.raw_path).lstrip("/").partition("/")
-        if self.busy:
-            self.busy -= 1
+        if self.busy or (self.busy_every and len(self.requests) % self.busy_every == 0):
+            self.busy = max(0, self.busy - 1)
             return error(self.busy_status, "SlowDown", {"Retry-After": "0"})
         if not key:
             return self._list(request)
