@@ -14,7 +14,6 @@ from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
 from musicfs.library.naming import resolve_names
 from musicfs.library.placement import FolderPlacer, fold, folder_of
-from musicfs.library.tree import resolve_names
 from musicfs.origins.s3.errors import error_code
 from musicfs.origins.s3.listing import parse_page
 from musicfs.system.mounts import parse_mounts
