@@ -173,7 +173,7 @@ async def test_a_file_whose_row_can_not_be_written_is_left_out_and_no_other(
         (done,) = await library.scan()
     assert done.error is None
     assert len(library.paths()) >= 3
-    assert ["left out: UnicodeEncodeError" in record.getMessage() for record in caplog.records] == [True]
+    assert ["it can't be stored: UnicodeEncodeError" in record.getMessage() for record in caplog.records] == [True]
 
 
 async def test_a_file_that_can_not_be_examined_for_whatever_reason_is_left_out_and_no_other(

@@ -48,6 +48,7 @@ class LibraryObserver:
         known = self._scan.times.add(folder, mtime_ns) and self._scan.quick
         if known:
             self._scan.listed += self._keep(folder)
+            self._scan.left_out.spare(folder)
         return not known
 
     def report(self, problem: Problem) -> None:
