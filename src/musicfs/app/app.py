@@ -27,6 +27,7 @@ from musicfs.catalog.view import TreeView
 from musicfs.config.kinds import open_origin
 from musicfs.config.models import Config, OriginConfig, settle_links
 from musicfs.content.checksums import Checksums
+from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.content.replica_lookup import ReplicaLookup
@@ -34,6 +35,7 @@ from musicfs.events import (
     AllOriginsUnhealthy,
     CacheResumed,
     CacheStopped,
+    CopiesDiffer,
     EventBus,
     FailedOver,
     HealthChanged,
@@ -69,8 +71,8 @@ PINS = "pins.sqlite"
 SCRUB = "verify.sqlite"
 _TREE_CACHE_MB = 8
 _REMEMBERED = (
-    HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
-    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, ScrubMismatch, ScrubFinished,
+    HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, CopiesDiffer,
+    OriginRegistered, OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, ScrubMismatch, ScrubFinished,
 )  # fmt: skip
 
 
@@ -132,8 +134,11 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     library = Library(config, catalog, bus, tree_updates.publish, marker)
     reachability = Reachability(registry, library, background.spawn)
     membership = Membership(registry, library, open_origin, background.keep_running)
-    lookup = ReplicaLookup(failover, tree.copies, membership.scan_now)
-    reader = Reader(failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup)
+    circles = Circles(failover, checksums)
+    lookup = ReplicaLookup(failover, tree.copies, membership.scan_now, circles.divide)
+    reader = Reader(
+        failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup, circles=circles
+    )
     applier = ConfigApplier(current, membership, registry.monitor, failover, tree)
     return Components(
         started_at=time.time(),
