@@ -48,3 +48,14 @@ def test_a_strangers_twin_never_displaces_the_preferred_file(here: Place, twins:
     with Mount(here, origins, health=health) as mount:
         path = mount.scanned().path / SHOWN
         assert read(here, path) == data
+
+
+def test_twins_are_told_apart_in_the_background_before_a_program_reads_them(
+    here: Place, twins: tuple[Path, Path]
+) -> None:
+    ours, theirs = twins
+    with Mount(here, {"ours": ours.parent, "theirs": theirs.parent}) as mount:
+        mount.wait_for("CopiesDiffer", origin="ours", other="theirs")
+        data = ours.read_bytes()
+        ours.parent.rename(here.base / "away")
+        assert read(here, mount.path / SHOWN) in (None, data), "the twin serves in its place"

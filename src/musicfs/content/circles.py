@@ -185,6 +185,15 @@ class Circles:
 
     # Proofs
 
+    async def is_proven(self, content: Content, replicas: Sequence[Replica]) -> bool:
+        """Whether all these copies have shown their witness, and those that differ are separated."""
+        record = await self._checksums.record(content)
+        shown = [record.shown.get(copy_key(replica)) for replica in replicas]
+        usable = {
+            witness for replica, witness in zip(replicas, shown, strict=True) if replica not in self._quarantined.held
+        }
+        return None not in shown and len(usable) < 2
+
     async def prove(self, content: Content, replicas: Sequence[Replica]) -> None:
         """Proves all copies of a content that can be asked now, and separates those that differ."""
         await asyncio.wait({self._prove(OpenContent(content, replicas))})
