@@ -28,6 +28,7 @@ CONTENTS = (
     None,
 )
 PATHS = [f"{folder}/{name}.flac" for folder in ("1", "2", "2/CD 2", "3") for name in "xy"] + ["1/cover.jpg", "3/x.lrc"]
+PATHS += ["4/artist.jpg", "4/A/x.flac", "4/Side B/y.flac", "4/Scans/back.jpg", "4/Scans/HQ/z.jpg", "root.jpg"]
 
 
 def scanned(path: str, content: int) -> ScannedFile:
@@ -35,7 +36,7 @@ def scanned(path: str, content: int) -> ScannedFile:
     is_audio = path.endswith(".flac")
     number = content if is_audio else content + len(CONTENTS)
     tags = CONTENTS[content] if is_audio else None
-    role = "audio" if is_audio else "image" if path.endswith(".jpg") else "lyrics"
+    role = "audio" if is_audio else "sidecar"
     text = json.dumps(tags.to_json()) if tags is not None else None
     stat = Stat(path, 1000 + number, 1)
     return ScannedFile(stat, folder_of(path, role), role, Fingerprint(bytes([number]) * 32), text, None)

@@ -80,9 +80,22 @@ class TreeEntry(NamedTuple):
         return traits if len(traits) == _NUMBER_OF_TRAITS else ("",) * _NUMBER_OF_TRAITS
 
     @property
+    def album(self) -> str:
+        """The folded title of the track's album; "": its tags do not say."""
+        return self.track.split("\0")[1] if self.is_by_tags else ""
+
+    @property
     def is_by_tags(self) -> bool:
         """Whether this entry stands for all copies of its content."""
         return self.key.startswith(BY_TAGS)
+
+
+class PlacedTrack(NamedTuple):
+    """A track at its origin and in the tree. folder: that it lies in there. dir: of the tree. album: as in an entry."""
+
+    folder: str
+    dir: str
+    album: str
 
 
 class Copy(NamedTuple):

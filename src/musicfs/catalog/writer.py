@@ -16,6 +16,7 @@ from musicfs.catalog.database import connect, storable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.name_table import NameTable
+from musicfs.catalog.placed_tracks import folders_without_music, tracks_below
 from musicfs.catalog.predecessors import record_predecessor
 from musicfs.catalog.problems import ProblemTable, ScanProblems
 from musicfs.catalog.rows import (
@@ -25,6 +26,7 @@ from musicfs.catalog.rows import (
     FolderFile,
     FreshFile,
     OwnerChange,
+    PlacedTrack,
     ScannedFile,
     Touched,
     TreeEntry,
@@ -343,6 +345,12 @@ class Catalog:
 
     def copies(self) -> CopyReader:
         return CopyReader(self._db)
+
+    def tracks_below(self, folder: str) -> Iterator[PlacedTrack]:
+        return tracks_below(self._db, folder)
+
+    def folders_without_music(self) -> Iterator[str]:
+        return folders_without_music(self._db)
 
     def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[TreeEntry]]:
         found: dict[int, list[TreeEntry]] = {}

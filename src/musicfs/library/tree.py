@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from musicfs.catalog.database import ROOT_INO
-from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, Touched, TreeEntry
+from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, PlacedTrack, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
+from musicfs.library.loose_folders import LooseFolders
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import FolderPlacer
-from musicfs.model import Owner
+from musicfs.model import Owner, decode_path, encode_path
 from musicfs.tags.templates import Template
 
 
@@ -66,6 +67,7 @@ class TreeBuilder:
         self._beat = beat
         self._template = template
         self._copies = catalog.copies()
+        self._loose = LooseFolders(catalog.folders_without_music)
         self._again: set[str] = set()  # directories some of whose files gave way to directories
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = (), contents: Collection[int] = ()) -> TreeChanges:
@@ -79,12 +81,18 @@ class TreeBuilder:
         self._copies = self._catalog.copies()
         dirty = set(dirs)
         queue = set(folders)
+        placed: set[str] = set()
         changes = TreeChanges()
         while queue:  # it ends: where a folder's tracks belong does not depend on other folders' entries
             self._beat()
-            touched = self._place(queue.pop(), changes)
+            folder = queue.pop()
+            placed.add(decode_path(folder))
+            touched = self._place(folder, changes)
             dirty |= touched.dirs
             queue |= touched.folders
+        for loose in sorted(self._loose.around(placed)):  # once the music that they belong to is placed
+            self._beat()
+            dirty |= self._place(encode_path(loose), changes, self._catalog.tracks_below).dirs
         self._refresh(contents, changes)
         while dirty:
             self._again.clear()
@@ -94,16 +102,24 @@ class TreeBuilder:
             dirty = set(self._again)
         return changes
 
-    def _place(self, folder: bytes, changes: TreeChanges) -> Touched:
-        """Renews the folder's entries. Returns other folders to place, and the directories to resolve."""
+    def _place(
+        self, folder: bytes, changes: TreeChanges, below: Callable[[str], Iterable[PlacedTrack]] | None = None
+    ) -> Touched:
+        """Renews the folder's entries. Returns other folders to place, and the directories to resolve.
+
+        A folder without music is placed with `below`, once the other folders are.
+        """
         files = self._catalog.folder_files(folder)
         changes.placed += len(files)
         placer = FolderPlacer(self._template, files)
+        self._loose.note(decode_path(folder), is_loose=placer.is_loose)
+        if placer.is_loose and below is None:
+            return Touched(set(), set(), set())
         homes = {content: found[0].replica for content, found in self._copies.first(placer.placed_once).items()}
         own = {f.replica for f in files}
         foreign = self._catalog.entries_of_contents(c for c, replica in homes.items() if replica not in own)
         elsewhere = {c: [e for e in found if e.replica not in own] for c, found in foreign.items()}
-        new = placer.entries(homes, elsewhere)
+        new = placer.entries(homes, elsewhere, below)
         old = self._catalog.entries_of_folder(folder)
         self._catalog.replace_entries(old - new, new - old)
         # A track that moves leaves the place that its other copies gave it, and takes the files beside them along.

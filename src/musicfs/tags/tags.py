@@ -33,7 +33,7 @@ PARSER_VERSION: int = 2
 MAX_CHARACTERS = 2000
 """A longer value is cut: no name is so long, and the catalogue holds millions of values."""
 
-_NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "albumartsmall.jpg", "folder.ini"))
+_NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "folder.ini"))
 _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
 _DISC_AND_TRACK = re.compile(r"\s*(\d{1,2})\s*[-.]\s*(\d{1,3})(?:\s*(?:/|of)\s*(\d{1,5}))?\s*", re.IGNORECASE)

@@ -24,6 +24,7 @@ FIELDS = (
     *("bitrate", "sample_rate", "bit_depth", "path", "folder", "filename"),
 )
 _TELLING = ("track", "title", "filename", "path")
+_OF_DISC = frozenset(("disc", "disctotal", "disctitle"))
 _EXTENSIONS = ("format", "format_upper", "codec", "codec_upper")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _MAX = 4096  # characters
@@ -77,6 +78,18 @@ class Template:
     def uses(self, field: str) -> bool:
         """Whether the template names the field."""
         return any(field in _fields(items) for items in self.components)
+
+    @property
+    def constant_folders(self) -> int:
+        """How many folders at the top of the tree are the same for all files."""
+        fields = [any(True for _ in _fields(items)) for items in self.components[:-1]]
+        return fields.index(True) if True in fields else len(fields)
+
+    @property
+    def album_folders(self) -> int | None:
+        """How many folders the discs of an album have in common; None: all."""
+        of_disc = (number for number, items in enumerate(self.components[:-1]) if set(_fields(items)) & _OF_DISC)
+        return None if self.uses("folder") else next(of_disc, None)
 
     def render(self, fields: Mapping[str, str | None]) -> tuple[str, ...]:
         """The path components of a file, each a safe name. fields: None or empty where a value is not known."""
