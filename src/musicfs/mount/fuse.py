@@ -226,13 +226,12 @@ class Operations(pyfuse3.Operations):
         self._counts.open += 1
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
-        # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
-        # turned out to be wrong.
+        # An inode stands for one content forever, so what the kernel has cached of it stays true.
         handle = self._fs.open(inode)
         if not self._fs.is_certain(handle):
             self._pass_on()
             await self._fs.make_certain(handle)
-        return FileInfo(fh=FileHandleT(handle), keep_cache=self._fs.keeps_pages(handle))
+        return FileInfo(fh=FileHandleT(handle), keep_cache=True)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         counts = self._counts

@@ -11,6 +11,8 @@ from musicfs.tags.skeletons import MAX_TEXT
 _MAX_COMMENT = 256 * 1024 * 1024
 """Bytes: pictures of 100 MB have been seen, and what is larger is garbage."""
 
+_WINDOW = 2048  # bytes; the comments of most files
+
 
 class Comments(NamedTuple):
     """values: by key in lower case, of the wanted keys only. end: where the last comment ends that was visited."""
@@ -27,6 +29,7 @@ def vorbis_comments(file: ByteSource, at: int) -> Comments:
     Raises:
         ValueError: The block ends too early, or a length in it leads out of the file.
     """
+    file = _Window(file)
     at += 4 + _length(file, at)  # the name of the program that wrote it
     count = _number(file, at)
     at += 4
@@ -37,6 +40,22 @@ def vorbis_comments(file: ByteSource, at: int) -> Comments:
             _take(file.read_at(at + 4, length), values)
         at += 4 + length
     return Comments(values, at)
+
+
+class _Window:
+    """Reads ahead: a small read costs as much as a large one."""
+
+    def __init__(self, file: ByteSource) -> None:
+        self.size = file.size
+        self._file = file
+        self._start = 0
+        self._data = b""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        at = offset - self._start
+        if at < 0 or at + size > len(self._data):
+            self._data, self._start, at = self._file.read_at(offset, max(size, _WINDOW)), offset, 0
+        return self._data[at : at + size]
 
 
 def _take(comment: bytes, values: dict[str, list[str]]) -> None:

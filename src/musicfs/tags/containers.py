@@ -17,7 +17,10 @@ _MAX_TAGS = 4
 _ID3_HEADER = 10
 _ID3V1_SIZE = 128
 _APE_FOOTER = 32
+_LYRICS_END = 15
+_MAX_LYRICS = 5100 + 20
 _OGG_HEADER = 27
+_SIZE_ELSEWHERE = 0xFFFFFFFF
 
 
 class ByteSource(Protocol):
@@ -79,6 +82,24 @@ def to_syncsafe(number: int) -> bytes:
     return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
 
 
+class ApeTag(NamedTuple):
+    """An APEv2 tag: its items lie between `items` and `end`, and what follows it begins at `stop`."""
+
+    items: int
+    end: int
+    stop: int
+
+
+def leading_ape_tag(file: ByteSource, at: int) -> ApeTag | None:
+    """The APEv2 tag whose header is at `at`; None: there is none."""
+    head = file.read_at(at, _APE_FOOTER)
+    if len(head) < _APE_FOOTER or head[:8] != b"APETAGEX":
+        return None
+    size, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
+    stop = at + _APE_FOOTER + size
+    return ApeTag(at + _APE_FOOTER, stop - (0 if flags >> 30 & 1 else _APE_FOOTER), stop)
+
+
 class TrailingTag(NamedTuple):
     """A tag at the end of a file. items: where an APEv2 tag's items begin, behind its header if it has one."""
 
@@ -89,23 +110,43 @@ class TrailingTag(NamedTuple):
 
 
 def trailing_tags(file: ByteSource) -> Iterator[TrailingTag]:
-    """The ID3v1 (`TAG`) and APEv2 (`APETAGEX`) tags at the end of the file, in whatever order, the last first."""
+    """The tags at the end of the file, in whatever order, the last first.
+
+    They are ID3v1 (`TAG`), APEv2 (`APETAGEX`), ID3v2 with a footer (`3DI`), and lyrics (`LYRICS200`, `LYRICSEND`).
+    """
     stop = file.size
     for _ in range(_MAX_TAGS):
         last = file.read_at(max(stop - _ID3V1_SIZE, 0), min(_ID3V1_SIZE, stop))
-        footer = last[-_APE_FOOTER:]
-        if len(last) == _ID3V1_SIZE and last[:3] == b"TAG":
-            tag = TrailingTag(b"TAG", stop - _ID3V1_SIZE, stop, stop)
-        elif len(footer) == _APE_FOOTER and footer[:8] == b"APETAGEX":
-            size, flags = int.from_bytes(footer[12:16], "little"), int.from_bytes(footer[20:24], "little")
-            items = stop - size
-            tag = TrailingTag(b"APETAGEX", items - (_APE_FOOTER if flags >> 31 else 0), items, stop)
-        else:
+        tag = _trailing_tag(file, last, stop)
+        if tag is None:
             return
         yield tag
         stop = tag.start
         if stop < 0:
             return
+
+
+def _trailing_tag(file: ByteSource, last: bytes, stop: int) -> TrailingTag | None:
+    footer = last[-_APE_FOOTER:]
+    if len(last) == _ID3V1_SIZE and last[:3] == b"TAG":
+        return TrailingTag(b"TAG", stop - _ID3V1_SIZE, stop, stop)
+    if len(footer) == _APE_FOOTER and footer[:8] == b"APETAGEX":
+        size, flags = int.from_bytes(footer[12:16], "little"), int.from_bytes(footer[20:24], "little")
+        items = stop - size
+        return TrailingTag(b"APETAGEX", items - (_APE_FOOTER if flags >> 31 else 0), items, stop)
+    if last[-_ID3_HEADER:][:3] == b"3DI" and max(last[-4:]) < 128:
+        return _if_inside(b"3DI", stop - 2 * _ID3_HEADER - from_syncsafe(last[-4:]), stop)
+    if last.endswith(b"LYRICS200") and (digits := last[-_LYRICS_END:-9]).isdigit():
+        return _if_inside(b"LYRICS200", stop - _LYRICS_END - int(digits), stop)
+    if last.endswith(b"LYRICSEND"):
+        before = max(stop - _MAX_LYRICS, 0)
+        at = file.read_at(before, stop - before).rfind(b"LYRICSBEGIN")
+        return _if_inside(b"LYRICSEND", before + at if at >= 0 else -1, stop)
+    return None
+
+
+def _if_inside(name: bytes, start: int, stop: int) -> TrailingTag | None:
+    return TrailingTag(name, start, start, stop) if start >= 0 else None
 
 
 # FLAC
@@ -168,14 +209,45 @@ def atoms(file: ByteSource, at: int, end: int) -> Iterator[Segment]:
 
 
 def chunks(file: ByteSource, order: str, at: int = 12) -> Iterator[Segment]:
-    """The chunks from `at` on of a RIFF (`order` "<") or AIFF (">") file; the last one ends with the file at most."""
+    """The chunks from `at` on of a RIFF (`order` "<") or AIFF (">") file; the last one ends with the file at most.
+
+    In RF64 files, which may be larger than 4 GiB, a chunk in front says how long the data is.
+    """
+    data_size = None
     for _ in range(MAX_STEPS):
         head = file.read_at(at, 8)
         if len(head) < 8:
             return
         size = struct.unpack(f"{order}I", head[4:])[0]
+        if head[:4] == b"ds64":
+            data_size = int.from_bytes(file.read_at(at + 16, 8), "little")
+        elif head[:4] == b"data" and size == _SIZE_ELSEWHERE and data_size:
+            size = data_size
         yield Segment(head[:4], at + 8, min(at + 8 + size, file.size))
         at += 8 + size + size % 2
+
+
+def large_chunks(file: ByteSource, at: int) -> Iterator[Segment]:
+    """The chunks of a DSDIFF or CAF file, which have lengths of eight bytes; a negative one reaches to the end."""
+    for _ in range(MAX_STEPS):
+        head = file.read_at(at, 12)
+        if len(head) < 12:
+            return
+        size = int.from_bytes(head[4:], "big", signed=True)
+        stop = at + 12 + size if size >= 0 else file.size
+        yield Segment(head[:4], at + 12, min(stop, file.size))
+        at = stop
+
+
+def guid_chunks(file: ByteSource, at: int) -> Iterator[Segment]:
+    """The chunks of a W64 file, by the first four bytes of their long names; each begins at a multiple of eight."""
+    for _ in range(MAX_STEPS):
+        head = file.read_at(at, 24)
+        size = int.from_bytes(head[16:], "little")
+        if len(head) < 24 or size < 24:
+            return
+        yield Segment(head[:4], at + 24, min(at + size, file.size))
+        at += size + -size % 8
 
 
 # Ogg
@@ -184,12 +256,14 @@ def chunks(file: ByteSource, order: str, at: int = 12) -> Iterator[Segment]:
 class OggPage(NamedTuple):
     """A page: the numbers of its stream and of the page in it, and where what it holds begins.
 
-    lacing: the sizes of the packets' pieces in it. is_continued: whether it begins in the middle of a packet.
+    lacing: the sizes of the packets' pieces in it. is_continued: whether it begins in the middle of a packet. is_first:
+    whether a stream begins with it.
     """
 
     serial: int
     number: int
     is_continued: bool
+    is_first: bool
     start: int
     lacing: bytes
 
@@ -222,7 +296,8 @@ def ogg_page(file: ByteSource, at: int) -> OggPage | None:
         return None
     serial, number = struct.unpack("<II", head[14:22])
     lacing = head[_OGG_HEADER : _OGG_HEADER + head[26]]
-    return OggPage(serial, number, bool(head[5] & 1), at + _OGG_HEADER + len(lacing), lacing)
+    kind = head[5]
+    return OggPage(serial, number, bool(kind & 1), bool(kind & 2), at + _OGG_HEADER + len(lacing), lacing)
 
 
 def ogg_pages(file: ByteSource) -> Iterator[OggPage]:

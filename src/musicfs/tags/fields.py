@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mutagen.id3 import ID3
+from mutagen.id3 import ID3, ParseID3v1
 
 Values = dict[str, list[str]]
 """Tag values as they are written, by the field names of `Tags` (and `originaldate`)."""
@@ -20,11 +20,18 @@ def parse(parser: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 
 def id3_values(data: bytes) -> Values:
-    """The values of an ID3v2 tag, with an ID3v1 tag behind it if there is one; none of b""."""
-    if not data:
-        return {}
+    """The values of an ID3v2 tag; none of b""."""
+    return _frame_values(parse(ID3, fileobj=io.BytesIO(data))) if data else {}
+
+
+def id3v1_values(data: bytes) -> Values:
+    """The values of an ID3v1 tag."""
+    return _frame_values(parse(ParseID3v1, data) or {})
+
+
+def _frame_values(frames: Mapping[str, Any]) -> Values:
     raw: dict[str, list[str]] = {}
-    for key, frame in parse(ID3, fileobj=io.BytesIO(data)).items():
+    for key, frame in frames.items():
         if key == "UFID:http://musicbrainz.org":
             raw["ufid"] = [frame.data.decode("ascii", "replace")]
         elif hasattr(frame, "text") and isinstance(frame.text, list) and key.lower() in WANTED:
@@ -61,12 +68,25 @@ def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
 def named(raw: Mapping[str, list[str]]) -> Values:
     """The raw values under the names of `Tags`; of several keys for one field the first one with a value counts."""
     values: Values = {}
-    for name, keys in _KEYS.items():
-        for key in keys:
-            if any(text.strip(" \0") for text in raw.get(key, ())):
-                values[name] = raw[key]
-                break
+    ranks: dict[str, int] = {}
+    for key, texts in raw.items():
+        for name, rank in _PLACES.get(key, ()):
+            if rank < ranks.get(name, _LAST) and _says_anything(texts):
+                values[name], ranks[name] = texts, rank
     return values
+
+
+def _says_anything(texts: list[str]) -> bool:
+    return bool(texts) and (bool(texts[0].strip(" \0")) or any(text.strip(" \0") for text in texts))
+
+
+def merged(*tags: Values) -> Values:
+    """Field by field the value of the first tag that has it."""
+    found = dict(tags[0]) if tags else {}
+    for other in tags[1:]:
+        for name, values in other.items():
+            found.setdefault(name, values)
+    return found
 
 
 _RELEASE_TRACK_ID = (
@@ -122,5 +142,18 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "musicbrainz_releasetrackid": _RELEASE_TRACK_ID,
 }
 
-WANTED = frozenset(key for keys in _KEYS.values() for key in keys)
+_LAST = 1000
+
+
+def _places() -> dict[str, list[tuple[str, int]]]:
+    """Which fields a key fills, and its rank among the keys that do."""
+    places: dict[str, list[tuple[str, int]]] = {}
+    for name, keys in _KEYS.items():
+        for rank, key in enumerate(keys):
+            places.setdefault(key, []).append((name, rank))
+    return places
+
+
+_PLACES = _places()
+WANTED = frozenset(_PLACES)
 """Every key that `named` looks for, in lower case; a file may hold any number of others."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from musicfs.tags.containers import MAX_PAGES, ByteSource, OggPage, ogg_page
 
 _MAX_HEADER = 4096
 _MAX_FAILED_SKIPS = 8
+_MAX_STREAMS = 16
+_AUDIO = b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   "
 
 
 class _Stretch(NamedTuple):
@@ -124,24 +128,39 @@ class OggPacket:
 
 
 class OggHeaders(NamedTuple):
-    """The start of the first packet of a stream, which describes it, and the second packet: the comments."""
+    """The start of the first packet of a stream, which describes it, and the second packet: the comments.
+
+    is_alone: no other stream begins with it.
+    """
 
     stream: bytes
     comments: OggPacket
     serial: int
+    is_alone: bool
 
 
-def ogg_headers(file: ByteSource) -> OggHeaders:
-    """The first two packets of the first logical stream.
+def ogg_headers(file: ByteSource, at: int = 0) -> OggHeaders:
+    """The first two packets of the first stream of audio among those that begin together at `at`, else of any.
 
     Raises:
         ValueError: There are no two.
     """
-    page = ogg_page(file, 0)
-    if page is not None:
-        first = OggPacket(file, page)
+    pages = list(islice(_first_pages(file, at), _MAX_STREAMS))
+    heads = [(page, OggPacket(file, page)) for page in pages]
+    if heads:
+        page, first = min(heads, key=lambda head: not head[1].read_at(0, 8).startswith(_AUDIO))
         stream = first.read_at(0, _MAX_HEADER)
         comments = first.following()
         if comments is not None:
-            return OggHeaders(stream, comments, page.serial)
+            return OggHeaders(stream, comments, page.serial, len(pages) == 1)
     raise ValueError("the Ogg headers are cut short")
+
+
+def _first_pages(file: ByteSource, at: int) -> Iterator[OggPage]:
+    """Those of a cover or a video, a skeleton and the audio: all of them are before any other page."""
+    page = ogg_page(file, at)
+    while page is not None:
+        yield page
+        page = ogg_page(file, page.stop)
+        if page is not None and not page.is_first:
+            return

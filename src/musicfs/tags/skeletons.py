@@ -19,7 +19,6 @@ from musicfs.tags.containers import (
     from_syncsafe,
     id3_tag,
     to_syncsafe,
-    trailing_tags,
 )
 from musicfs.tags.fields import MAX_VALUES, WANTED
 from musicfs.tags.range_file import RangeFile
@@ -125,13 +124,9 @@ def _plain_frame(data: bytes, flags: int, major: int, unsynchronised: bool) -> b
     return data if data.count(separator) <= 2 * MAX_VALUES else None
 
 
-def ape_items(file: RangeFile) -> dict[str, list[str]]:
-    """The text items of an APEv2 tag at the end of the file, by lower-case key; none without such a tag."""
-    tag = next((each for each in trailing_tags(file) if each.name == b"APETAGEX"), None)
-    if tag is None:
-        return {}
-    at, end = max(tag.items, 0), tag.stop - 32
-    count = int.from_bytes(file.read_at(end + 16, 4), "little")
+def ape_items(file: RangeFile, at: int, end: int, count: int = MAX_STEPS) -> dict[str, list[str]]:
+    """The text items of an APEv2 tag, by lower-case key; they lie from `at` to `end`, and are `count` at most."""
+    at = max(at, 0)
     items: dict[str, list[str]] = {}
     for _ in range(min(count, MAX_STEPS)):
         head = file.read_at(at, min(8 + 256, end - at))
@@ -148,9 +143,9 @@ def ape_items(file: RangeFile) -> dict[str, list[str]]:
     return items
 
 
-def mp4(file: RangeFile) -> bytes:
-    """A minimal MP4 file with the tracks and tags of `file`; b"" if it has no `moov`."""
-    for name, start, stop in atoms(file, 0, file.size):
+def mp4(file: RangeFile, at: int) -> bytes:
+    """A minimal MP4 file with the tracks and tags of what begins at `at`; b"" if it has no `moov`."""
+    for name, start, stop in atoms(file, at, file.size):
         if name == b"moov":
             lean = _lean_atoms(file, name, start, min(stop, file.size))
             return _atom(b"ftyp", b"M4A \0\0\0\0") + _atom(b"moov", lean)

@@ -15,17 +15,18 @@ from musicfs.tags.range_file import Unreadable as Unreadable
 from musicfs.texts import normalised
 
 if TYPE_CHECKING:
-    from musicfs.tags.formats import TagValues
+    from musicfs.tags.sources import TagValues
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
     "flac", "mp3", "mp2", "ogg", "opus", "oga", "m4a", "m4b", "mp4", "aac", "wav", "aif", "aiff", "aifc", "wv",
-    "ape", "mpc", "mp+", "tta", "wma", "asf", "dsf",
+    "ape", "mpc", "mp+", "tta", "wma", "asf", "dsf", "dff", "spx", "mka", "weba", "ac3", "eac3", "dts", "w64", "rf64",
+    "caf", "au", "tak", "ofr", "ofs", "shn", "ra", "amr", "alac", "mid", "midi", "mod", "xm", "it", "s3m",
 ))
 SIDECAR_EXTENSIONS = frozenset((
-    "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "pdf", "cue", "log", "lrc", "txt",
-    "nfo", "m3u", "m3u8", "pls", "md5", "sha1", "sha256", "sfv", "ffp", "accurip", "toc", "html", "htm", "rtf",
-    "url",
+    "jpg", "jpeg", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl", "pdf", "cue", "log",
+    "lrc", "elrc", "ttml", "srt", "txt", "nfo", "m3u", "m3u8", "pls", "xspf", "md5", "sha1", "sha256", "sfv", "ffp",
+    "accurip", "toc", "html", "htm", "rtf", "url", "wvc",
 ))
 # fmt: on
 PARSER_VERSION: int = 2
@@ -241,7 +242,8 @@ def _clean(raw: Iterable[str]) -> list[str]:
 
 
 def _first(values: Mapping[str, list[str]], field: str) -> str | None:
-    return values[field][0] if field in values else None
+    texts = values.get(field)
+    return texts[0] if texts else None
 
 
 def _people(values: Mapping[str, list[str]], field: str) -> str | None:
@@ -250,7 +252,11 @@ def _people(values: Mapping[str, list[str]], field: str) -> str | None:
 
 def _several(values: Mapping[str, list[str]], *names: str) -> tuple[str, ...]:
     """The values of the first of the fields that has several."""
-    return next((tuple(values[name]) for name in names if len(values.get(name, ())) > 1), ())
+    for name in names:
+        texts = values.get(name, ())
+        if len(texts) > 1:
+            return tuple(texts)
+    return ()
 
 
 def _date(values: Mapping[str, list[str]], *names: str) -> str | None:
