@@ -32,6 +32,12 @@ class Tree:
     def variants(self, ino: int) -> list[int]:
         return self.order
 
+    def places(self, ino: int) -> list[tuple[int, str]]:
+        return [(1, "track")]
+
+    def lookup(self, parent: int, name: str) -> tuple[int, int, int, int]:
+        return 1, self.order[0], 0, 0
+
     def replicas(self, content: int) -> list[Replica]:
         return self._at[content]
 

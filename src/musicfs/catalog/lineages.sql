@@ -10,6 +10,7 @@ INSERT INTO lineages
     SELECT content, min(CAST(strftime('%s', 'now') AS REAL), min(mtime_ns) / 1e9) FROM replicas WHERE role = 'audio'
     GROUP BY content;
 UPDATE contents SET lineage = id WHERE id IN (SELECT id FROM lineages);
+CREATE INDEX contents_by_parser ON contents (parser) WHERE lineage IS NOT NULL;
 CREATE INDEX contents_by_lineage ON contents (lineage) WHERE lineage IS NOT NULL;
 
 -- Contents whose last replica has gone: a file that comes back is the same track.
@@ -24,6 +25,10 @@ CREATE TRIGGER content_departs AFTER DELETE ON contents WHEN old.lineage IS NOT 
     INSERT OR REPLACE INTO departed
         VALUES (old.fingerprint, old.lineage, (julianday('now') - 2440587.5) * 86400.0);
 END;
+CREATE TRIGGER departed_end AFTER DELETE ON departed BEGIN
+    DELETE FROM lineages WHERE id = old.lineage AND NOT EXISTS (SELECT 1 FROM contents WHERE lineage = old.lineage)
+        AND NOT EXISTS (SELECT 1 FROM departed WHERE lineage = old.lineage);
+END;
 
 -- Tags as the user wants them. A field of a lineage has one row for each of its values.
 CREATE TABLE corrections (
@@ -33,6 +38,10 @@ CREATE TABLE corrections (
     value    TEXT NOT NULL,
     PRIMARY KEY (lineage, field, position)
 ) WITHOUT ROWID;
+
+CREATE TRIGGER corrections_end AFTER DELETE ON lineages BEGIN
+    DELETE FROM corrections WHERE lineage = old.id;
+END;
 
 -- Fields with several values: artist, album artist, genre, composer. Those with one are columns of `contents`.
 CREATE TABLE tag_values (

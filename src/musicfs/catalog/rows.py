@@ -178,6 +178,13 @@ class Touched(NamedTuple):
     contents: set[int]
 
 
+class StaleFile(NamedTuple):
+    """A file whose content has tags of an earlier parser."""
+
+    content: int
+    stat: Stat
+
+
 class ScannedFile(NamedTuple):
     """What a scan learned of one file."""
 

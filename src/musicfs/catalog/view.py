@@ -12,6 +12,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
+from musicfs.catalog.lineages import first_seen
 from musicfs.catalog.paths import find_inode, find_name, find_path
 from musicfs.catalog.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica, decode_path
@@ -233,7 +234,7 @@ class TreeView:
         return self.replicas(row[0]) if row else []
 
     def variants(self, ino: int) -> list[int]:
-        """The contents of the file `ino`, the shown one first."""
+        """The contents that share a name with the file `ino`, the shown one first."""
         return [
             row[0]
             for row in self._execute(
@@ -243,6 +244,12 @@ class TreeView:
                 (ino,),
             )
         ]
+
+    def places(self, ino: int) -> list[tuple[int, str]]:
+        """The (parent, name) pairs that show the file `ino`; if none does, those at which it is a hidden variant."""
+        rows = self._execute("SELECT parent, name, hidden FROM names WHERE ino = ?", (ino,)).fetchall()
+        hidden = all(row[2] for row in rows)
+        return [(parent, name) for parent, name, is_hidden in rows if hidden or not is_hidden]
 
     def content(self, id: int) -> Content | None:
         row = self._execute("SELECT fingerprint, size FROM contents WHERE id = ?", (id,)).fetchone()
@@ -262,6 +269,10 @@ class TreeView:
             (origin, *others),
         ).fetchone()
         return int(row[0])
+
+    def first_seen(self, content: int) -> float | None:
+        """When a scan first found the music, whatever its file held then, seconds since the epoch; None: no music."""
+        return first_seen(self._db, content)
 
     def problem(self, content: int) -> str | None:
         """Why the content's tags could not be read; None: they could, or it is no audio."""

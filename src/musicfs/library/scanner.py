@@ -25,6 +25,7 @@ from musicfs.library.beacon import SignOfLife
 from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.listed_batches import BATCH, ListedBatches
 from musicfs.library.removals import Removals
+from musicfs.library.reparsing import Reparsing
 from musicfs.library.scan_observer import LibraryObserver, folder_of_marker
 from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
@@ -87,6 +88,7 @@ class Scanner:
         self._marker = marker
         self._life = life or SignOfLife()
         self._removals = Removals(catalog, builder, publish, announce)
+        self._reparsing = Reparsing(catalog, builder, analyser, announce)
         self._turns: defaultdict[OriginId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
         self.last_counts: dict[OriginId, Mapping[tuple[Reason, str], int]] = {}
@@ -100,6 +102,7 @@ class Scanner:
         ignore: Sequence[str] = (),
         careful: bool = False,
         skip: frozenset[str] = frozenset(),
+        reparse: bool = False,
     ) -> ScanFinished:
         """Scans the origin and publishes how it went. The origin's failures end the scan and are in the result.
 
@@ -111,6 +114,7 @@ class Scanner:
             ignore: The origin's patterns of files and folders that are not shown (config.ignore).
             careful: Work file by file, because this process was stuck at one of them.
             skip: Files at which it was stuck.
+            reparse: After a scan of everything, read some files again whose tags an earlier parser read.
         """
         under = outermost({folder_of_marker(path) for path in under})
         async with self._turns[origin.id]:
@@ -138,6 +142,8 @@ class Scanner:
             self.last_counts[origin.id] = scan.selection.counts
             result = scan.result()
             self._publish(result)
+            if reparse and scan.is_of_everything and scan.error is None:
+                await self._reparsing.run(origin)
             return result
 
     def _keep_times(self, scan: ScanState) -> None:

@@ -131,9 +131,15 @@ class Worker:
     async def _scan(self, asked: Scan) -> ScanFinished:
         id = asked.origin
         origin = self._origin(id)
-        ignore = next(config.ignore for config in self._setup.origins if config.id == id)
+        config = next(config for config in self._setup.origins if config.id == id)
         scan = self._scanner.scan(
-            origin, asked.under, quick=asked.quick, ignore=ignore, careful=asked.careful, skip=asked.skip
+            origin,
+            asked.under,
+            quick=asked.quick,
+            ignore=config.ignore,
+            careful=asked.careful,
+            skip=asked.skip,
+            reparse=not config.metered and not asked.careful,
         )
         task = asyncio.create_task(scan)
         self._scans.add((id, task))

@@ -54,11 +54,14 @@ class Variants:
         Returns:
             False if it can't be read, and the tree now shows another variant, which may be readable.
         """
+        # The kernel does not say by which of its names it was opened.
+        places = self._tree.places(ino)
         if await self._can_be_read(opened):
             return True
         await self._report_origins({replica.origin for replica in opened.replicas})
-        shown = next(iter(self._tree.variants(ino)), opened.content.id)
-        return shown == opened.content.id or self._best(self._tree.replicas(shown)) is None
+        shown = {row[1] for place in places if (row := self._tree.lookup(*place)) is not None}
+        others = shown - {None, opened.content.id}
+        return all(content is None or self._best(self._tree.replicas(content)) is None for content in others)
 
     async def _can_be_read(self, opened: OpenContent) -> bool:
         """Asks all its origins until one answers. If none answers, and not all refuse, it counts as readable: the reads
