@@ -146,19 +146,6 @@ class ObservesScans(Protocol):
         ...
 
 
-TellLeftOut = Callable[[str], None]
-"""Takes the path of a symbolic link that a listing leaves out because it may not be followed."""
-
-
-@runtime_checkable
-class LeavesOutLinks(Protocol):
-    """Optional, for an origin that follows only some of the symbolic links in it."""
-
-    def scan_telling(self, tell: TellLeftOut, under: str = "") -> AsyncIterator[Stat]:
-        """Scans as `scan` does, and calls `tell` on the event loop with each link that is left out."""
-        ...
-
-
 HandOut = Callable[[int, bytes], None]
 """Takes the number of a part of a read, and its bytes."""
 
@@ -179,27 +166,6 @@ class Streams(Protocol):
             hand_out: takes the parts.
 
         Raises as `read` does.
-        """
-        ...
-
-
-TellFolder = Callable[[str, int | None], bool]
-"""Takes a folder's path and time of change, in nanoseconds (None: not known). Returns whether to skip the folder."""
-
-
-def list_all(folder: str, mtime_ns: int | None) -> bool:
-    """A TellFolder that skips nothing."""
-    return False
-
-
-@runtime_checkable
-class SkipsFolders(Protocol):
-    """Optional, for an origin whose listings contain the times of the folders in them."""
-
-    def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
-        """Scans everything, but calls `tell` for each folder below the root and skips those for which it returns True.
-
-        `tell` gets a folder after the folder above it, with the time that the folder had before it is listed.
         """
         ...
 

@@ -16,7 +16,7 @@ from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import ReplicaFailed, ReplicaFault
 from musicfs.model import Replica, Stat
-from musicfs.origin import Origin, TellFolder
+from musicfs.origin import Origin, ScanObserver
 from tests.support.audio import make_album
 from tests.support.earlier_catalogue import turn_back
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
@@ -31,13 +31,13 @@ class TimedOrigin(CountingOrigin):
         self.unreadable = ""
         self._root = root
 
-    async def scan_folders(self, tell: TellFolder) -> AsyncIterator[Stat]:
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
         self.left_out = set()
-        for place, folders, files in os.walk(self._root):
+        for place, folders, files in os.walk(self._root / under):
             below = Path(place).relative_to(self._root)
             for name in list(folders):
                 path = str(below / name)
-                if tell(path, (self._root / path).stat().st_mtime_ns):
+                if not observer.enters(path, (self._root / path).stat().st_mtime_ns):
                     self.left_out.add(path)
                     folders.remove(name)
             for name in files:

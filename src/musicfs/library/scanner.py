@@ -31,7 +31,7 @@ from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import HealthStatus, OriginId, Stat
-from musicfs.origin import LeavesOutLinks, ObservesScans, Origin, SkipsFolders, outermost
+from musicfs.origin import ObservesScans, Origin, outermost
 from musicfs.problems import Problem, Reason
 
 log = logging.getLogger(__name__)
@@ -161,11 +161,7 @@ class Scanner:
         origin = scan.origin
         if isinstance(origin, ObservesScans):
             return origin.scan_observed(observer, under)
-        if isinstance(origin, LeavesOutLinks):
-            return origin.scan_telling(lambda link: observer.report(Problem(link, Reason.LINK_OUTSIDE)), under)
-        if under or not isinstance(origin, SkipsFolders):
-            return origin.scan(under)
-        return origin.scan_folders(lambda folder, mtime_ns: not observer.enters(folder, mtime_ns))
+        return origin.scan(under)
 
     async def _scan_under(self, scan: ScanState, under: str) -> None:
         observer = LibraryObserver(scan, self._catalog, is_whole=not under)

@@ -3,27 +3,21 @@
 from musicfs.config.kinds import OpenOrigin, OriginKind
 from musicfs.origin import (
     HandOut,
-    LeavesOutLinks,
     ObservesScans,
     OnDisk,
     Origin,
     ReadsNow,
     ReadsRanges,
     ScanObserver,
-    SkipsFolders,
     Streams,
-    TellFolder,
-    TellLeftOut,
     WatchCallback,
     WatchHandle,
-    list_all,
     outermost,
     server_name,
 )
 
 __all__ = [
     "HandOut",
-    "LeavesOutLinks",
     "ObservesScans",
     "OnDisk",
     "OpenOrigin",
@@ -32,13 +26,9 @@ __all__ = [
     "ReadsNow",
     "ReadsRanges",
     "ScanObserver",
-    "SkipsFolders",
     "Streams",
-    "TellFolder",
-    "TellLeftOut",
     "WatchCallback",
     "WatchHandle",
-    "list_all",
     "outermost",
     "server_name",
 ]
