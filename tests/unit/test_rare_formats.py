@@ -66,6 +66,42 @@ def test_kinds_without_a_reader_are_named(tmp_path: Path, kind: str) -> None:
         read(data, "x")
 
 
+def test_a_fragmented_mp4_file_has_the_duration_of_its_index(tmp_path: Path) -> None:
+    data = encoded(tmp_path / "x.m4a", "-c:a", "aac", "-movflags", "dash", "-f", "mp4")
+    assert b"moof" in data
+    tags = read(data, "x.m4a")
+    assert (tags.format, tags.title) == ("m4a", "T")
+    assert tags.duration_s == pytest.approx(2, rel=0.05)
+
+
+def test_a_fragmented_mp4_file_without_an_index_costs_no_read_for_each_fragment(tmp_path: Path) -> None:
+    data = encoded(tmp_path / "x.m4a", "-c:a", "aac", "-movflags", "empty_moov", "-frag_duration", "50000", "-f", "mp4")
+    assert data.count(b"moof") > 10
+    padded = b"".join(
+        piece + (struct.pack(">I4s", 200_000, b"free") + bytes(199_992) if index else b"")
+        for index, piece in enumerate(_fragments(data))
+    )
+    tags, asked = answered(lambda file: read_tags(file, "x.m4a"), padded)
+    assert tags.title == "T"
+    assert len(asked) <= 4
+
+
+def _fragments(data: bytes) -> list[bytes]:
+    """What is before the first fragment, and each of them."""
+    places = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
+    return [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def test_matroska_is_named_as_the_file_is() -> None:
+    with pytest.raises(Unreadable, match="weba"):
+        read(bytes.fromhex("1a45dfa3") + bytes(100), "x.weba")
+
+
+def test_musepack_of_before_version_7_is_known_by_its_name() -> None:
+    data = struct.pack("<II", 128 << 23 | 5 << 11 | 1, 1000 << 16).ljust(2000, b"\0")
+    assert (read(data, "x.mpc").format, read(data, "x.mpc").sample_rate) == ("mpc", 44100)
+
+
 def test_a_large_rf64_file_has_the_tags_behind_its_data() -> None:
     """Its data is longer than a chunk can say."""
     data_size = 5 << 30

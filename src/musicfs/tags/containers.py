@@ -20,6 +20,9 @@ _APE_FOOTER = 32
 _LYRICS_END = 15
 _MAX_LYRICS = 5100 + 20
 _OGG_HEADER = 27
+_MAX_INDEX = 1024 * 1024
+_AFTER_FRAGMENTS = 64 * 1024
+"""Bytes: indexes at the end of the file."""
 _SIZE_ELSEWHERE = 0xFFFFFFFF
 
 
@@ -206,6 +209,21 @@ def atoms(file: ByteSource, at: int, end: int) -> Iterator[Segment]:
             return
         yield Segment(head[4:], start, stop)
         at = stop
+
+
+def fragments_duration(file: ByteSource, at: int) -> float | None:
+    """The seconds of a fragmented MP4 file that begins at `at`; None: it has no index of all its fragments."""
+    # It is in front of the fragments: each of them would cost a read.
+    index = next((each for each in atoms(file, at, file.size) if each.name in (b"sidx", b"moof", b"mdat")), None)
+    if index is None or index.name != b"sidx" or index.stop - index.start > _MAX_INDEX:
+        return None
+    data = file.read_at(index.start, index.stop - index.start)
+    timescale, at = int.from_bytes(data[8:12], "big"), 20 if data[:1] == b"\0" else 28
+    lengths = [struct.unpack(">II", data[place : place + 8]) for place in range(at + 4, len(data) - 7, 12)]
+    covered = index.stop + sum(length & 0x7FFFFFFF for length, _ in lengths)
+    if not timescale or file.size - covered > _AFTER_FRAGMENTS:  # each fragment may have an index of its own
+        return None
+    return float(sum(duration for _, duration in lengths) / timescale)
 
 
 def chunks(file: ByteSource, order: str, at: int = 12) -> Iterator[Segment]:

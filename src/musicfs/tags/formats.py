@@ -24,6 +24,7 @@ from musicfs.tags.containers import (
     MAX_STEPS,
     flac_block,
     flac_picture_stop,
+    fragments_duration,
     id3_tags,
     leading_ape_tag,
     ogg_last_granule,
@@ -42,7 +43,7 @@ def read(file: RangeFile, extension: str) -> TagValues:
     source, head = _source(file, extension)
     reader = _reader_of(head) or _reader_by_name(extension, bool(source.id3 or source.ape))
     if reader is None:
-        kind = _unread_kind(head) or (extension if extension in _UNREAD else None)
+        kind = _unread_kind(head, extension) or (extension if extension in _UNREAD else None)
         if kind is not None:
             raise Unreadable(f"MusicFS does not read the tags of .{kind}")
         raise Unreadable("the content is no kind of audio that MusicFS knows")
@@ -81,14 +82,17 @@ def _reader_of(head: bytes) -> Reader | None:
     return None
 
 
-def _unread_kind(head: bytes) -> str | None:
-    return next((kind for magic, kind in _UNREAD_MAGIC if head.startswith(magic)), None)
+def _unread_kind(head: bytes, extension: str) -> str | None:
+    kind = next((kind for magic, kind in _UNREAD_MAGIC if head.startswith(magic)), None)
+    return extension if kind == "mka" and extension in _MATROSKA else kind
 
 
 def _reader_by_name(extension: str, tagged: bool) -> Reader | None:
     """The reader for streams without a mark at their start: MPEG frames may follow padding or junk."""
     if extension == "aac":
         return _aac
+    if extension in ("mpc", "mp+") and not tagged:  # before version 7
+        return bare_streams.musepack
     if extension == "mod":
         return bare_streams.module
     return _mp3 if tagged or extension in ("mp3", "mp2") else None
@@ -189,6 +193,7 @@ def _mp4(source: TagSource) -> TagValues:
     kind = "mp4" if _VIDEO.search(skeleton) else "m4b" if source.extension == "m4b" else "m4a"
     found = TagValues(kind, codec, merged(mp4_values(movie.tags or {}), outer_values(source)))
     describe(found, info)
+    found.duration_s = found.duration_s or fragments_duration(source.file, source.start)
     if codec in ("alac", "flac"):
         found.bit_depth, found.bitrate = info.bits_per_sample, None  # what is recorded is an upper bound
     found.bitrate = found.bitrate or average(source.file.size, found.duration_s)
@@ -244,4 +249,5 @@ _UNREAD_MAGIC = (
     (b".snd", "au"),
     (b"#!AMR", "amr"),
 )
+_MATROSKA = "webm", "weba", "mkv"
 _UNREAD = frozenset(("mka", "webm", "shn", "dts", "ra", "rm", "au", "amr"))
