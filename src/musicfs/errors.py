@@ -78,13 +78,19 @@ class ReplicaFault(Enum):
 
 
 class OriginFailed(MusicFSError):
-    """The origin did not answer as a working one would; its health goes down."""
+    """The origin did not answer as a working one would; its health goes down.
 
-    def __init__(self, origin: OriginId, fault: OriginFault, detail: str = "") -> None:
+    busy_secs: how long it wants to be left alone, in seconds, if it said that it has too much to do; 0: some time.
+    """
+
+    def __init__(
+        self, origin: OriginId, fault: OriginFault, detail: str = "", *, busy_secs: float | None = None
+    ) -> None:
         super().__init__(f"origin {origin!r} {fault.value}" + (f": {said(detail, _DETAIL_MOST)}" if detail else ""))
         self.origin = origin
         self.fault = fault
         self.detail = said(detail, _DETAIL_MOST)
+        self.busy_secs = busy_secs
 
 
 class ReplicaFailed(MusicFSError):

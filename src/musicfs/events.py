@@ -90,6 +90,17 @@ class ReplicasDisagree(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CopiesDiffer(Event):
+    """Two files with the same fingerprint hold other bytes elsewhere. `origin` continues to serve; `other` does not
+    until one of the two changes or leaves."""
+
+    origin: OriginId
+    path: str
+    other: OriginId
+    other_path: str
+
+
+@dataclass(frozen=True, slots=True)
 class OriginRegistered(Event):
     origin: OriginId
     priority: int

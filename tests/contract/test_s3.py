@@ -19,6 +19,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import HealthStatus
 from musicfs.origins.s3 import KIND
 from musicfs.origins.s3.driver import S3Origin
+from musicfs.testing.observed_contract import ObservedContract, RecordingObserver, observed
 from musicfs.testing.origin_contract import OriginContract, identity, listing, replica
 from tests.support.library import scanned_library
 from tests.support.servers.swift import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Swift
@@ -96,6 +97,21 @@ class TestS3(OriginContract):
         with env.denied("closed"), pytest.raises(OriginFailed, match="closed") as failed:
             await listing(await env.open(), "closed")
         assert failed.value.fault is OriginFault.DENIED
+
+
+class TestS3Observed(ObservedContract):
+    """The contract; but one permission is for the whole listing, so what may not be read is listed all the same."""
+
+    async def test_a_closed_folder_costs_itself_alone(self, env: S3Env) -> None:  # type: ignore[override]
+        env.write("a.flac", b"12345")
+        env.write("closed/b.flac", b"12345")
+        observer = RecordingObserver()
+        with env.denied("closed"):
+            origin = await env.open()
+            assert set(await observed(origin, observer)) == {"a.flac", "closed/b.flac"}
+            with pytest.raises(ReplicaFailed):
+                await origin.stat("closed/b.flac")
+        assert observer.problems == []
 
 
 # Names and listings

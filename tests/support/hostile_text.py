@@ -14,7 +14,8 @@ from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.load import shown_url
 from musicfs.library.naming import resolve_names
 from musicfs.library.placement import FolderPlacer, fold, folder_of
-from musicfs.origins.s3.listing import error_code, parse_page
+from musicfs.origins.s3.errors import error_code
+from musicfs.origins.s3.listing import parse_page
 from musicfs.system.mounts import parse_mounts
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 from musicfs.tags.tags import Tags, role_of

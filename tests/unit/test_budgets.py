@@ -12,7 +12,7 @@ from musicfs.tags.parse_messages import FileToParse
 from musicfs.tags.parser import Examined
 from musicfs.tags.range_file import MAX_IN_ALL, RangeFile
 from musicfs.tags.tags import Tags
-from tests.support import hostile, hostile_text
+from tests.support import hostile, hostile_answers, hostile_text
 from tests.support.audio import FORMATS, make_audio, picture
 from tests.support.budget import within
 
@@ -62,6 +62,11 @@ async def test_nor_do_they_end_a_parser_process(real_files: list[Path]) -> None:
         assert parsers.pids == pids
     finally:
         parsers.close()
+
+
+@pytest.mark.parametrize("name", hostile_answers.ANSWERS)
+def test_answers_of_servers_that_are_mutated_are_understood_or_refused_at_little_cost(name: str) -> None:
+    within(20, MEGABYTES, "tests.support.hostile_answers:fuzz", name, 1, 2000)
 
 
 def test_the_first_of_many_comments_count(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from musicfs.content import check_rows
 from musicfs.content.check_rows import CheckRows, Row
 
-OLD: Row = (bytes(16), bytes(8), b"\x01")
-NEW: Row = (bytes(16), bytes(8), b"\xff")
+OLD: Row = (bytes(16), bytes(8), b"\x01", b"")
+NEW: Row = (bytes(16), bytes(8), b"\xff", b"")
 
 
 def test_a_content_is_known_to_have_no_row_once_all_rows_are_here() -> None:

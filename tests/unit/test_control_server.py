@@ -297,3 +297,30 @@ async def test_without_a_cache_on_disk_its_requests_are_refused_and_what_was_cac
         async with running_app(folder, local_origin("a", folder / "a", 0), cache=cache) as running:
             assert "content_cache_gb is 0" in await _refused(running.get("/cache"))
         assert not (folder / "cache" / "blocks").exists()
+
+
+async def test_what_is_left_out_is_listed_counted_and_can_be_dismissed(two: Running) -> None:
+    await two.scanned()
+    view = await two.get("/problems")
+    paths = ["Bad/noise.flac", "Bad/n\udcffise.flac"]
+    assert sorted(problem["path"] for problem in view["problems"]) == sorted(paths)
+    assert {(each["origin"], each["reason"], each["shown"]) for each in view["problems"]} == {("b", "damaged", True)}
+    status = await two.get("/status")
+    assert status["problems"] == view["counts"]
+    assert [(each["origin"], each["reason"], each["number"]) for each in view["counts"]] == [("b", "damaged", 2)]
+    assert view["counts"][0]["says"] == "2 files could not be parsed: shown without tags"
+
+    assert (await two.get("/problems", path="Bad/noise.flac"))["problems"] == [
+        each for each in view["problems"] if each["path"] == "Bad/noise.flac"
+    ]
+    assert (await two.get("/problems", origin="a"))["problems"] == []
+    assert (await two.get("/problems", most="1"))["more"]
+    assert "There is no reason 'odd'; there are: archived" in await _refused(two.get("/problems", reason="odd"))
+
+    body = {"origin": "b", "path": "Bad/noise.flac", "reason": "damaged"}
+    assert await two.post("/problems/dismiss", body) == {"changed": 1}
+    assert (await two.get("/status"))["problems"][0]["number"] == 1
+    assert [each["dismissed"] for each in (await two.get("/problems", dismissed="true"))["problems"]].count(True) == 1
+    assert await two.post("/problems/dismiss", {}) == {"changed": 1}
+    assert (await two.get("/status"))["problems"] == []
+    assert await two.post("/problems/dismiss", {"dismissed": False}) == {"changed": 2}

@@ -24,7 +24,7 @@ A, B = OriginId("a"), OriginId("b")
 
 def _metrics(of: Running) -> Metrics:
     parts = of.parts
-    return Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store)
+    return Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
 
 
 @pytest.fixture
@@ -160,3 +160,12 @@ async def test_the_dashboard_asks_for_nothing_that_there_is_not(one: Running) ->
     assert names <= there
     areas = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
     assert len(set(areas)) == len(areas)
+
+
+async def test_problems_are_counted_by_origin_and_reason(one: Running) -> None:
+    assert "musicfs_problems" not in {
+        sample.name for f in (await _families(_metrics(one))).values() for sample in f.samples
+    }
+    (one.folder / "a/Album/bad.flac").write_bytes(b"no music")
+    await one.scanned()
+    assert _value(await _families(_metrics(one)), "musicfs_problems", origin="a", reason="damaged") == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from musicfs.catalog.problem_list import find_problems
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.events import ScanFinished
@@ -21,6 +22,7 @@ from musicfs.origins import listing
 from musicfs.origins.listing import Lister
 from musicfs.origins.local import driver, walk
 from musicfs.origins.local.driver import LocalOrigin
+from musicfs.problems import Reason
 from tests.contract.test_local import bound_by_modes
 from tests.support.audio import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
@@ -85,6 +87,28 @@ async def test_nothing_below_a_closed_folder_is_removed_and_removals_elsewhere_g
         (done,) = await library.scan(under=[under, "Z"] if under else [""])
     assert outcome(done) == (None, 2, 1, 1)
     assert found(library) == {"A", "M"}
+
+
+async def test_what_is_left_out_is_recorded_until_it_is_mended(library: ScannedLibrary, music: Path) -> None:
+    catalog = music.parent / "cache" / "catalog.sqlite"
+    (music / "A" / "noise.flac").write_bytes(b"no music")
+    (music / "A" / "gone.flac").symlink_to("nowhere")
+    for under in ("", "M"):
+        with closed(library, music, music / "M" / "M"):
+            await library.scan(under=[under])
+        rows = find_problems(catalog, OriginId("a"))
+        assert [(row.path, row.reason) for row in rows] == [
+            ("A/gone.flac", Reason.LINK_BROKEN),
+            ("A/noise.flac", Reason.DAMAGED),
+            ("M/M", Reason.CLOSED_FOLDER),
+        ]
+    assert rows[2].detail == "Permission denied"
+    (music / "A" / "gone.flac").unlink()
+    await library.scan()
+    assert [row.path for row in find_problems(catalog, OriginId("a"))] == ["A/noise.flac"]
+    (music / "A" / "noise.flac").unlink()
+    await library.scan(under=["A/noise.flac"])
+    assert find_problems(catalog, OriginId("a")) == []
 
 
 async def test_a_scan_of_one_path_that_may_not_be_entered_keeps_what_is_known(

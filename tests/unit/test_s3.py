@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
@@ -28,9 +28,11 @@ from musicfs.model import Replica, Stat
 from musicfs.origins.s3.client import Bucket
 from musicfs.origins.s3.credentials import CredentialChain
 from musicfs.origins.s3.driver import S3Origin
-from musicfs.origins.s3.listing import Folders, is_shown, parse_page
+from musicfs.origins.s3.listing import Folders, is_name, parse_page
 from musicfs.origins.s3.settings import S3Settings, from_url
 from musicfs.origins.s3.signing import Signer, escaped_path
+from musicfs.origins.s3.spellings import Spellings, unescaped
+from musicfs.problems import Problem, Reason
 from musicfs.system.threads import WorkerThreads
 from tests.support.virtualtime import now_ms, virtual_time
 
@@ -128,8 +130,50 @@ def test_keys_are_unescaped_and_those_that_are_no_text_left_out() -> None:
     rest = "<LastModified>2024-05-01T10:00:00.789Z</LastModified><ETag>&quot;ab-2&quot;</ETag><Size>7</Size></Contents>"
     keys = ("a+b/%2B%0A.flac", "%FF.flac")
     found = parse_page(page("".join(f"<Contents><Key>{key}</Key>{rest}" for key in keys)))
-    assert found.entries == [Stat("a b/+\n.flac", 7, 1714557600 * 10**9, "ab-2")]
+    assert found.entries == [
+        Stat("a b/+\n.flac", 7, 1714557600 * 10**9, "ab-2"),
+        Problem("%FF.flac", Reason.BAD_NAME, "it is no text, so no request could name it"),
+    ]
     assert found.following is None
+
+
+ENTRY = (
+    "<Contents><Key>{}</Key><LastModified>{}</LastModified><Size>{}</Size><StorageClass>{}</StorageClass>{}</Contents>"
+)
+RESTORED = "<RestoreStatus><RestoreExpiryDate>2031-01-01T00:00:00Z</RestoreExpiryDate></RestoreStatus>"
+
+
+def test_an_entry_that_makes_no_sense_costs_itself_alone() -> None:
+    now = "2024-05-01T10:00:00Z"
+    entries = [
+        ("fine", now, "7", "STANDARD", ""), ("undated", "yesterday", "7", "", ""), ("far", "99999-01-01", "7", "", ""),
+        ("endless", now, "9" * 30, "", ""), ("less than nothing", now, "-1", "", ""), ("no size", now, "", "", ""),
+        ("cold", now, "7", "GLACIER", ""), ("colder", now, "7", "DEEP_ARCHIVE", ""),
+        ("thawed", now, "7", "GLACIER", RESTORED), ("instant", now, "7", "GLACIER_IR", ""),
+    ]  # fmt: skip
+    found = parse_page(page("".join(ENTRY.format(*entry) for entry in entries)))
+    time = 1714557600 * 10**9
+    assert [each for each in found.entries if isinstance(each, Stat)] == [
+        Stat("fine", 7, time), Stat("undated", 7, 0), Stat("far", 7, 0), Stat("thawed", 7, time),
+        Stat("instant", 7, time),
+    ]  # fmt: skip
+    assert {problem.path: problem.reason for problem in found.entries if isinstance(problem, Problem)} == {
+        "endless": Reason.BAD_SIZE, "less than nothing": Reason.BAD_SIZE, "no size": Reason.BAD_SIZE,
+        "cold": Reason.ARCHIVED, "colder": Reason.ARCHIVED,
+    }  # fmt: skip
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
+def test_the_spellings_of_a_key_have_the_key_and_what_a_sloppy_listing_may_mean(key: str) -> None:
+    written = quote(key, safe="/+")  # escapes a space as %20, and leaves + as it is
+    assert unescaped(quote_plus(key)) == key
+    if key.isprintable() and is_name(key):
+        assert key in Spellings().of(unescaped(written))
+        assert key in Spellings().of(written)
+
+
+def test_the_spellings_of_a_key_lead_nowhere_else() -> None:
+    assert set(Spellings().of("a%2F..%2Fb c")) == {"a%2F..%2Fb c", "a%2F..%2Fb+c"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +183,6 @@ def test_keys_are_unescaped_and_those_that_are_no_text_left_out() -> None:
         b"<html></html>",
         b"<ListBucketResult>",
         page("", "<IsTruncated>true</IsTruncated>"),
-        page("<Contents><Key>a</Key></Contents>"),
     ],
 )
 def test_a_listing_that_is_not_sound_is_refused(body: bytes) -> None:
@@ -170,7 +213,7 @@ def test_no_more_than_some_files_are_held_back_for_their_folders() -> None:
 
 @pytest.mark.parametrize("key", ["a" * 2000, "a/" * 200 + "b", "a\0b", "../b", "a//b"])
 def test_a_key_that_no_file_can_have_is_left_out(key: str) -> None:
-    assert not is_shown(key)
+    assert not is_name(key)
 
 
 # Keys of Amazon's own machines, which no server here can be

@@ -18,6 +18,8 @@ from musicfs.config.load import origin_from_argument
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, Replica
+from musicfs.problems import Reason
+from musicfs.testing.observed_contract import ObservedContract, RecordingObserver, observed
 from musicfs.testing.origin_contract import OriginContract, OriginEnv, listing, replica
 from musicfs_webdav.driver import WebdavOrigin
 from musicfs_webdav.settings import WebdavSettings, from_url
@@ -35,12 +37,18 @@ async def env(server: Nginx) -> AsyncIterator[WebdavEnv]:
         env.remove_root()
 
 
+class TestWebdavObserved(ObservedContract):
+    """The contract; but nginx says only that something went wrong."""
+
+    closed_reason = Reason.BROKEN_FOLDER
+
+
 class TestWebdav(OriginContract):
     async def test_a_denied_folder_fails_the_scan_by_name(self, env: OriginEnv) -> None:
         """As the contract has it; but nginx says only that something went wrong."""
         env.write("open/a.flac", b"12345")
         env.write("closed/b.flac", b"12345")
-        with env.denied("closed"), pytest.raises(OriginFailed, match=r"closed: HTTP 500") as failed:
+        with env.denied("closed"), pytest.raises(OriginFailed, match=r"closed' can't be listed: .*HTTP 500") as failed:
             await listing(await env.open())
         assert failed.value.fault is OriginFault.IO
 
@@ -242,7 +250,46 @@ async def test_folders_that_hold_themselves_are_listed_to_a_depth() -> None:
         return multistatus(f'<multistatus xmlns="DAV:">{"".join(entries)}</multistatus>')
 
     async with telling(nested) as origin:
-        assert await listing(origin) == {}
+        observer = RecordingObserver()
+        assert await observed(origin, observer) == {}
+        assert [problem.reason for problem in observer.problems] == [Reason.DEEP_FOLDER]
+
+
+async def test_an_entry_that_is_kept_back_or_makes_no_sense_costs_itself_alone() -> None:
+    def kept(href: str, status: str) -> str:
+        return f"<response><href>{href}</href><status>{status}</status></response>"
+
+    changed = "<getlastmodified>Tue, 24 Nov 2026 00:56:03 GMT</getlastmodified>"
+    text = listed("a.flac", "sized.flac", "dated.flac")
+    sized_at, dated_at = (text.index(f"<response><href>/{name}.flac") for name in ("sized", "dated"))
+    text = (
+        text[:sized_at]
+        + text[sized_at:dated_at].replace("<getcontentlength>1<", "<getcontentlength>-1<")
+        + text[dated_at:].replace(changed, "<getlastmodified>yesterday</getlastmodified>")
+    )
+    bad = [
+        kept("/kept/", "HTTP/1.1 403 Forbidden"), kept("/kept.flac", "HTTP/1.1 403 Forbidden"),
+        kept("/broken.flac", "HTTP/1.1 500 No"), kept("/odd.flac", "what?"), kept("/gone.flac", "HTTP/1.1 404 Gone"),
+    ]  # fmt: skip
+    async with telling(
+        lambda request: multistatus(text.replace("</multistatus>", "".join(bad) + "</multistatus>"))
+    ) as origin:
+        observer = RecordingObserver()
+        assert {path: stat.mtime_ns > 0 for path, stat in (await observed(origin, observer)).items()} == {
+            "a.flac": True, "dated.flac": False
+        }  # fmt: skip
+        assert observer.reasons == {
+            "sized.flac": Reason.BAD_SIZE, "kept": Reason.CLOSED_FOLDER, "kept.flac": Reason.DENIED,
+            "broken.flac": Reason.READ_ERROR, "odd.flac": Reason.READ_ERROR,
+        }  # fmt: skip
+
+
+async def test_a_folder_with_too_much_in_it_is_reported_as_big(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musicfs_webdav.multistatus.MAX", 100)
+    async with telling(lambda request: multistatus(listed(*map(str, range(200))))) as origin:
+        observer = RecordingObserver()
+        await observed(origin, observer)
+        assert observer.reasons == {"": Reason.BIG_FOLDER}
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,12 @@ from musicfs.app.tree_updates import TreeUpdates
 from musicfs.cache.disk import discard
 from musicfs.cache.store import BlockStore
 from musicfs.catalog.database import CATALOG, prepare_catalog
-from musicfs.catalog.queries import ContentPages, count_replicas, find_contents, path_of
+from musicfs.catalog.queries import ContentPages, count_replicas, find_contents, path_of, shared_contents
 from musicfs.catalog.view import TreeView
 from musicfs.config.kinds import open_origin
 from musicfs.config.models import Config, OriginConfig, settle_links
 from musicfs.content.checksums import Checksums
+from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.content.replica_lookup import ReplicaLookup
@@ -34,6 +35,7 @@ from musicfs.events import (
     AllOriginsUnhealthy,
     CacheResumed,
     CacheStopped,
+    CopiesDiffer,
     EventBus,
     FailedOver,
     HealthChanged,
@@ -57,10 +59,13 @@ from musicfs.library.tree import TreeChanges
 from musicfs.maintenance.cache_check import CacheCheck
 from musicfs.maintenance.pins import Pins
 from musicfs.maintenance.scrub import Scrub, ScrubQueries
+from musicfs.maintenance.witness_sweep import WitnessSweep
+from musicfs.model import Content
 from musicfs.mount.filesystem import Filesystem
 from musicfs.mount.variants import Variants
 from musicfs.origin import Origin
 from musicfs.system.runtime import lock_cache
+from musicfs.tags.fingerprint import SMALL
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +74,8 @@ PINS = "pins.sqlite"
 SCRUB = "verify.sqlite"
 _TREE_CACHE_MB = 8
 _REMEMBERED = (
-    HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, OriginRegistered,
-    OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, ScrubMismatch, ScrubFinished,
+    HealthChanged, AllOriginsUnhealthy, FailedOver, HedgeWon, ReplicaQuarantined, ReplicasDisagree, CopiesDiffer,
+    OriginRegistered, OriginUnregistered, CacheStopped, CacheResumed, PinCompleted, ScrubMismatch, ScrubFinished,
 )  # fmt: skip
 
 
@@ -113,6 +118,7 @@ def begin(parts: Components) -> None:
     if parts.pins is not None:
         parts.background.keep_running(parts.pins.run, "the fetching of pins")
     parts.background.keep_running(parts.scrub.work, "the scrub")
+    parts.background.keep_running(parts.witness_sweep.work, "the comparison of copies")
     parts.background.keep_running(partial(return_memory, parts.filesystem, parts.reader), "the return of memory")
 
 
@@ -132,8 +138,11 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     library = Library(config, catalog, bus, tree_updates.publish, marker)
     reachability = Reachability(registry, library, background.spawn)
     membership = Membership(registry, library, open_origin, background.keep_running)
-    lookup = ReplicaLookup(failover, tree.copies, membership.scan_now)
-    reader = Reader(failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup)
+    circles = Circles(failover, checksums)
+    lookup = ReplicaLookup(failover, tree.copies, membership.scan_now, circles.divide)
+    reader = Reader(
+        failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup, circles=circles
+    )
     applier = ConfigApplier(current, membership, registry.monitor, failover, tree)
     return Components(
         started_at=time.time(),
@@ -158,6 +167,7 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
         cache_check=None if store is None else CacheCheck(store),
         pins=None if store is None else _pins(config, tree, reader, store, bus, reachability),
         scrub=_scrub(config, tree, reader, registry, bus),
+        witness_sweep=_witness_sweep(catalog, tree, circles, reader),
         background=background,
     )
 
@@ -204,6 +214,13 @@ def _scrub(config: Config, tree: TreeView, reader: Reader, registry: OriginRegis
     return Scrub(config.cache_dir / SCRUB, queries, reader, registry, bus)
 
 
+def _witness_sweep(catalog: Path, tree: TreeView, circles: Circles, reader: Reader) -> WitnessSweep:
+    async def shared(above: int, most: int) -> list[Content]:
+        return await asyncio.to_thread(shared_contents, catalog, SMALL, above, most)
+
+    return WitnessSweep(shared, tree.replicas, circles, reader)
+
+
 async def _start(parts: Components, stack: AsyncExitStack) -> None:
     """Starts the parts in order. stack: stops them in the opposite order."""
     config = parts.config.value
@@ -242,6 +259,7 @@ def _connect(parts: Components) -> None:
         parts.filesystem.totals = parts.tree.totals()
 
     parts.bus.listen(parts.membership.notice)
+    parts.bus.listen(parts.witness_sweep.notice)
     parts.bus.listen(parts.reachability.notice)
     parts.tree_updates.listen(count_files)
     if (pins := parts.pins) is not None:

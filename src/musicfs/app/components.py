@@ -23,6 +23,7 @@ from musicfs.library.client import Library
 from musicfs.maintenance.cache_check import CacheCheck
 from musicfs.maintenance.pins import Pins
 from musicfs.maintenance.scrub import Scrub
+from musicfs.maintenance.witness_sweep import WitnessSweep
 from musicfs.mount.filesystem import Filesystem
 
 DRAIN_SECS = 5.0
@@ -63,4 +64,5 @@ class Components:
     cache_check: CacheCheck | None
     pins: Pins | None
     scrub: Scrub
+    witness_sweep: WitnessSweep
     background: BackgroundTasks

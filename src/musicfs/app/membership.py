@@ -179,6 +179,7 @@ class Membership:
             metered=config.metered,
             hedge=config.hedge,
             bandwidth=RateLimit.of(config),
+            trusted=config.trusted,
         )
         register_watch = partial(self._registry.register_watch, origin.id)
         watcher = LibraryWatcher(

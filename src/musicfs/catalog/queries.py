@@ -88,6 +88,24 @@ def count_replicas(catalog: Path, path: str) -> ReplicaTotals | None:
         return ReplicaTotals(*db.execute(sql, {"ino": ino}).fetchone())
 
 
+def shared_contents(catalog: Path, size: int, above: int, most: int) -> list[Content]:
+    """Returns at most `most` contents that several configured origins have, by their number. Blocks.
+
+    Args:
+        catalog: The catalogue's file.
+        size: Only contents of more bytes.
+        above: Only contents with a higher number.
+        most: How many, at most.
+    """
+    sql = (
+        "SELECT c.id, c.fingerprint, c.size FROM contents c WHERE c.id > ? AND c.size > ?"
+        f" AND (SELECT count(DISTINCT r.origin) FROM {_REPLICAS} WHERE r.content = c.id) > 1 ORDER BY c.id LIMIT ?"
+    )
+    with closing(connect(catalog, cache_mb=_CACHE_MB)) as db:
+        rows = db.execute(sql, (above, size, most))
+        return [Content(id, Fingerprint(fingerprint), size) for id, fingerprint, size in rows]
+
+
 class ContentPages:
     """The contents below a path of the tree in the order of their fingerprints, page by page.
 

@@ -69,6 +69,8 @@ def sentence(event: Mapping[str, Any]) -> str:
             return f"{origin}: the bytes of {path} are not what they were; this copy serves no more"
         case {"event": "ReplicasDisagree", "origin": origin, "path": path, "other": other}:
             return f"{path}: the copies at {origin} and {other} differ; the one at {origin} keeps serving"
+        case {"event": "CopiesDiffer", "origin": origin, "path": path, "other": other, "other_path": its}:
+            return f"{other}: {its} only looks like {path} at {origin}; it does not serve"
         case {"event": "CacheStopped", "reason": reason}:
             return f"caching on disk has stopped ({reason}); music plays on uncached"
         case {"event": "CacheResumed"}:

@@ -25,6 +25,7 @@ from musicfs.cli.origins import origin
 from musicfs.cli.output import warn
 from musicfs.cli.page import page
 from musicfs.cli.pin import pin, pins, unpin
+from musicfs.cli.problems import problems
 from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scan import scan
 from musicfs.cli.status import status
@@ -75,8 +76,8 @@ def cli() -> None:
 
 
 for _command in (
-    mount, unmount, shutdown, reload, status, page, events, scan, origin, why, pin, unpin, pins, cache, redundancy,
-    verify, config, completion,
+    mount, unmount, shutdown, reload, status, problems, page, events, scan, origin, why, pin, unpin, pins, cache,
+    redundancy, verify, config, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -13,6 +13,8 @@ from musicfs.cli.options import PATH, json_option
 from musicfs.cli.origins import health_word
 from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
 
+_SUBJECTS = 6
+
 
 @click.command()
 @click.argument("mount_point", type=PATH, required=False)
@@ -56,6 +58,31 @@ def status(mount_point: Path | None, as_json: bool) -> None:
     for origin in view["origins"]:
         for line in advice(origin):
             say(line)
+    for line in _problems(view["problems"]):
+        say(line)
+
+
+def _problems(counts: list[dict[str, Any]]) -> list[str]:
+    """Returns a line for each reason to leave something out, and what to do about it."""
+    lines = [f"{each['origin']}: {each['says']}." for each in counts if not each["note"]]
+    if lines:
+        lines = ["", *lines]
+        lines.append("  `musicfs problems` lists them; with --dismiss, this no longer mentions them.")
+    notes: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for each in counts:
+        if each["note"]:
+            notes.setdefault((each["origin"], each["reason"]), []).append(each)
+    return lines + [_note(group) for group in notes.values()]
+
+
+def _note(counts: list[dict[str, Any]]) -> str:
+    """Returns one line about files that no one misses, with what most of them are."""
+    from musicfs.problems import Reason
+
+    most = sorted((each for each in counts if each["subject"]), key=lambda each: -int(each["number"]))[:_SUBJECTS]
+    which = ", ".join(f"{each['subject']} {each['number']:,}" for each in most)
+    total = Reason(counts[0]["reason"]).says(sum(each["number"] for each in counts))
+    return f"{counts[0]['origin']}: {total}{f' ({which})' if which else ''}."
 
 
 def _headline(view: dict[str, Any]) -> Word:
@@ -69,13 +96,17 @@ def _headline(view: dict[str, Any]) -> Word:
     if away:
         return Word(f"{len(away)} of {counted(len(origins), 'origin')} is away." if len(away) == 1 else
                     f"{len(away)} of {counted(len(origins), 'origin')} are away.", "bold yellow")  # fmt: skip
-    if view["cache_problem"] or any(
-        o["health"] == "degraded"
-        or o["scan"]["state"] == "failed"
-        or o["removals_held"]
-        or o["files_left_out"]
-        or o["same_place_as"]
-        for o in origins
+    if (
+        view["cache_problem"]
+        or any(not each["note"] for each in view["problems"])
+        or any(
+            o["health"] == "degraded"
+            or o["scan"]["state"] == "failed"
+            or o["removals_held"]
+            or o["files_left_out"]
+            or o["same_place_as"]
+            for o in origins
+        )
     ):
         return Word("Your music plays, but something deserves a look.", "bold yellow")
     if any(o["health"] == "unknown" for o in origins):
@@ -116,6 +147,8 @@ def _next_step(view: dict[str, Any]) -> str:
             return f"if you removed the files that are gone from {id}: `musicfs origin accept-removals {id}`."
         if origin["scan"]["state"] == "failed":
             return f"fix what made the scan of {origin['id']} fail, then `musicfs scan`."
+    if any(not each["note"] for each in view["problems"]):
+        return "`musicfs problems` lists what is left out, and why."
     if view["cache_problem"]:
         return f"see to the disk of {view['cache_dir']}; MusicFS tries it again within minutes."
     return ""

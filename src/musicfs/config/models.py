@@ -298,6 +298,7 @@ class OriginConfig(_Settings):
         AfterValidator(checked_patterns),
         Expected('a list of patterns, such as ["Podcasts/", "*.part"]'),
     ] = ()
+    trusted: Bool = True
     settings: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

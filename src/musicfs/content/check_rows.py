@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-Row = tuple[bytes, bytes, bytes]
-"""A content's digests, block checksums and witnesses."""
+Row = tuple[bytes, bytes, bytes, bytes]
+"""A content's digests, block checksums and witnesses of its blocks, and the witnesses of its copies (witnesses.py)."""
 
 _ROOM = 8_000_000  # bytes
 _OVERHEAD = 330  # bytes of objects around a row's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from musicfs.content.check_rows import Row
+from musicfs.content.witnesses import SECRET_SIZE
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica, decode_path, encode_path
 from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
@@ -41,6 +43,16 @@ CREATE TABLE quarantine (
 ) WITHOUT ROWID;
 """
 
+_WITNESSES = """
+-- What the copies of a content showed at a secret place: see witnesses.py.
+CREATE TABLE witnesses (
+    fingerprint BLOB PRIMARY KEY,
+    shown       BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE secret (bytes BLOB NOT NULL);
+"""
+_COLUMNS = "coalesce(c.digests, x''), coalesce(c.seals, x''), coalesce(c.vouchers, x''), coalesce(w.shown, x'')"
+
 
 class CheckStore:
     """Reads and writes the file. All methods block.
@@ -51,7 +63,7 @@ class CheckStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._database = Database(path, (_SCHEMA,), cache_kb=1024)
+        self._database = Database(path, (_SCHEMA, _WITNESSES), cache_kb=1024)
         self._reading: sqlite3.Connection | None = None
         self._writing: sqlite3.Connection | None = None
         self._loading = threading.Lock()
@@ -84,14 +96,20 @@ class CheckStore:
 
     def load(self, fingerprint: bytes) -> Row | None:
         """Returns what is recorded of a content; None where nothing is."""
-        query = "SELECT digests, seals, vouchers FROM contents WHERE fingerprint = ?"
+        query = (
+            f"SELECT {_COLUMNS} FROM (SELECT ? AS key) LEFT JOIN contents c ON c.fingerprint = key"
+            " LEFT JOIN witnesses w ON w.fingerprint = key WHERE c.fingerprint IS NOT NULL OR w.fingerprint IS NOT NULL"
+        )
         return next(iter(self._read(query, fingerprint)), None)
 
     def page(self, after: bytes, count: int) -> list[tuple[bytes, Row]]:
         """Returns the first `count` fingerprints above `after`, in their order, with their rows."""
-        columns = "fingerprint, digests, seals, vouchers"
-        query = f"SELECT {columns} FROM contents WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?"
-        return [(row[0], row[1:]) for row in self._read(query, after, count)]
+        query = (
+            f"SELECT key, {_COLUMNS} FROM (SELECT fingerprint AS key FROM contents WHERE fingerprint > ?"
+            " UNION SELECT fingerprint FROM witnesses WHERE fingerprint > ? ORDER BY 1 LIMIT ?)"
+            " LEFT JOIN contents c ON c.fingerprint = key LEFT JOIN witnesses w ON w.fingerprint = key ORDER BY key"
+        )
+        return [(row[0], row[1:]) for row in self._read(query, after, after, count)]
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with self._loading:
@@ -103,6 +121,16 @@ class CheckStore:
         """Returns the origins in the order of their numbers, which start at 1."""
         assert self._reading is not None
         return [row[0] for row in self._reading.execute("SELECT id FROM origins ORDER BY num")]
+
+    def secret(self) -> bytes:
+        """Returns what decides where copies show their witnesses; makes it at the first call."""
+        assert self._writing is not None
+        with transaction(self._writing):
+            row = self._writing.execute("SELECT bytes FROM secret").fetchone()
+            if row is None:
+                row = (secrets.token_bytes(SECRET_SIZE),)
+                self._writing.execute("INSERT INTO secret VALUES (?)", row)
+        return bytes(row[0])
 
     def set_aside(self) -> list[SetAside]:
         assert self._reading is not None
@@ -128,9 +156,13 @@ class CheckStore:
         assert self._writing is not None
         with transaction(self._writing):
             self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))
-            self._writing.executemany(
-                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", ((key, *row) for key, row in contents)
-            )
+            for key, (*blocks, shown) in contents:
+                if blocks[2]:
+                    self._writing.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", (key, *blocks))
+                else:
+                    self._writing.execute("DELETE FROM contents WHERE fingerprint = ?", (key,))
+                if shown:
+                    self._writing.execute("INSERT OR REPLACE INTO witnesses VALUES (?, ?)", (key, shown))
             if quarantine is not None:
                 self._writing.execute("DELETE FROM quarantine")
                 rows = [

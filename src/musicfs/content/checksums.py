@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import weakref
 from collections.abc import Iterable
 from enum import Enum
@@ -19,6 +20,7 @@ from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_check
 from musicfs.content.check_rows import CheckRows, Row
 from musicfs.content.checkloads import CheckLoads
 from musicfs.content.checkstore import CheckStore
+from musicfs.content.witnesses import SECRET_SIZE, pack, unpack
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
 from musicfs.system.lru import Lru
@@ -36,6 +38,8 @@ _CLOSING_SECS = 3.0
 _NO_DIGEST = bytes(DIGEST_SIZE)
 _NO_WITNESS, _CONFIRMED = 0, 255
 _MAX_ORIGINS = 254
+_MAX_SHOWN = 32
+"""Versions of copies whose witness is kept, for each content: the latest."""
 _UNNAMED = OriginId("")
 """Stands for all origins beyond those that have a number. No origin has this id, so it never repeats its vote."""
 REUSED = _UNNAMED
@@ -65,20 +69,34 @@ class Record:
 
     sums: the block checksums of all blocks that were ever read. digests: those of the same blocks, but zeros for blocks
     that came from local disks only, which computing them would slow down. witnesses: a byte for each block: none, the
-    number of an origin, or confirmed. is_known: False: the record could not be read, so this says nothing, and what is
-    put into it is not kept.
+    number of an origin, or confirmed. shown: the witnesses of copies, by `copy_key`. is_known: False: the record could
+    not be read, so this says nothing, and what is put into it is not kept.
     """
 
-    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "sums", "witnesses")
+    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "shown", "sums", "witnesses")
 
     def __init__(
-        self, fingerprint: bytes, digests: bytearray, sums: bytearray, witnesses: bytearray, is_known: bool = True
+        self,
+        fingerprint: bytes,
+        digests: bytearray,
+        sums: bytearray,
+        witnesses: bytearray,
+        shown: dict[bytes, bytes],
+        is_known: bool = True,
     ) -> None:
+        self.shown = shown
         self.is_known = is_known
         self.fingerprint = fingerprint
         self.digests = digests
         self.sums = sums
         self.witnesses = witnesses
+
+    def row(self) -> Row:
+        """Returns it as it is stored; what is recorded of no block takes no room."""
+        shown = pack(self.shown)
+        if not any(self.witnesses):
+            return b"", b"", b"", shown
+        return bytes(self.digests), bytes(self.sums), bytes(self.witnesses), shown
 
     def has_checksum(self, index: int, data: bytes | memoryview) -> bool:
         """Whether the checksum of the block, which has a recorded one, is the recorded one."""
@@ -133,6 +151,8 @@ class Checksums:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._failing = False
+        self.secret = secrets.token_bytes(SECRET_SIZE)
+        """Decides where copies show their witnesses. It leaves this machine in no way, not even in a log."""
 
     def start(self, quarantine: Quarantine) -> None:
         """Opens the file, restores the quarantine from it, and keeps it there from now on.
@@ -147,6 +167,7 @@ class Checksums:
             for id in self._store.origins():
                 self._number(OriginId(id))
             quarantine.restore(self._store.set_aside())
+            self.secret = self._store.secret()
         except SqliteError as error:
             self._give_up(error)
             return
@@ -269,6 +290,37 @@ class Checksums:
             witness: an origin; None: the block is confirmed.
         """
         record.witnesses[index] = _CONFIRMED if witness is None else self._number(witness)
+        self._write_soon(record)
+
+    def put_shown(self, record: Record, copy: bytes, witness: bytes) -> None:
+        """Records what a copy has shown of itself.
+
+        Args:
+            record: of the content.
+            copy: the `copy_key` of the replica.
+            witness: `witness_hash` of its piece at the secret place.
+        """
+        record.shown[copy] = witness
+        while len(record.shown) > _MAX_SHOWN:
+            del record.shown[next(iter(record.shown))]
+        self._write_soon(record)
+
+    def sole_witnesses(self, record: Record) -> set[OriginId]:
+        """Returns the origins that are the only witness of some block."""
+        numbers = set(record.witnesses) - {_NO_WITNESS, _CONFIRMED}
+        return {self._origins[number - 1] for number in numbers} - {_UNNAMED}
+
+    def withdraw(self, record: Record, origin: OriginId) -> list[int]:
+        """Drops what is recorded of the blocks whose only witness is this origin. Returns their numbers."""
+        number = self._number(origin)
+        indices = [index for index, witness in enumerate(record.witnesses) if witness == number]
+        for index in indices:
+            record.witnesses[index] = _NO_WITNESS
+            record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = _NO_DIGEST
+        self._write_soon(record)
+        return indices
+
+    def _write_soon(self, record: Record) -> None:
         if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record
             self._flush_soon()
@@ -313,9 +365,7 @@ class Checksums:
         if self._store is None or not (self._changed or self._quarantine_changed):
             return
         changed, self._changed = self._changed, {}
-        rows = {
-            key: (bytes(record.digests), bytes(record.sums), bytes(record.witnesses)) for key, record in changed.items()
-        }
+        rows = {key: record.row() for key, record in changed.items()}
         for key, row in rows.items():
             self._rows.put(key, row)
         aside = None
@@ -354,6 +404,6 @@ def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Reco
     """row: what is recorded; nothing is where it is None, or of another length than the content's."""
     count = blocks_of(content)
     sizes = (count * DIGEST_SIZE, count * CHECKSUM_SIZE, count)
-    is_right = row is not None and tuple(map(len, row)) == sizes
-    digests, sums, witnesses = map(bytearray, row if row is not None and is_right else sizes)
-    return Record(content.fingerprint, digests, sums, witnesses, is_known)
+    is_right = row is not None and tuple(map(len, row[:3])) == sizes
+    digests, sums, witnesses = map(bytearray, row[:3] if row is not None and is_right else sizes)
+    return Record(content.fingerprint, digests, sums, witnesses, unpack(row[3]) if row is not None else {}, is_known)

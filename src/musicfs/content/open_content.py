@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 from musicfs.content.checksums import Record
 from musicfs.federation.registry import ReadNow
-from musicfs.model import Content, Replica
+from musicfs.model import Content, OriginId, Replica
 
 
 def _nothing() -> None:
     return None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class OpenContent:
     """A content that a file handle is pinned to, and the replicas that may serve it (replica_lookup.py replaces them).
 
+    unproven: replicas that have not shown yet that they are the same content; they serve once they have (circles.py).
+    guarded: replicas at untrusted origins, which serve only the blocks that a trusted one has shown.
+    undecided: whether no copy has given it a byte yet, and not all of them are proven.
+    sources: the origins that could serve it before its present replicas. witness: what its copies showed, if known.
+    admitted: whether `Circles` has taken it up.
+    is_lost: whether it has given bytes of copies that turned out to be another content; it gives no more.
     following: opens the content that is likely to be read next; returns None where there is none.
     record: None until it is read from disk. While that fails, bytes are not checked and must not be kept.
     awaits_record: a read could have been answered at once, had the record been here.
@@ -36,3 +42,15 @@ class OpenContent:
     routed: tuple[ReadNow, Replica] | None = None
     routed_at: tuple[int, int, int] | None = None
     may_reuse: bool = True
+    unproven: Sequence[Replica] = ()
+    guarded: Sequence[Replica] = ()
+    undecided: bool = False
+    sources: frozenset[OriginId] = frozenset()
+    witness: bytes | None = None
+    admitted: bool = False
+    is_lost: bool = False
+
+    def take(self, replicas: Sequence[Replica]) -> None:
+        """Lets these replicas serve from now on."""
+        self.replicas = replicas
+        self.routed = self.routed_at = None

@@ -14,6 +14,7 @@ from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
 from musicfs.content.block_table import BlockKey, BlockTable
 from musicfs.content.checksums import Checksums
+from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
 from musicfs.content.readahead import ReadAhead
 from musicfs.content.replica_lookup import ReplicaLookup
@@ -42,6 +43,7 @@ class Reader:
         checksums: Checksums | None = None,
         before: Callable[[Content], Sequence[Content]] = lambda content: (),
         lookup: ReplicaLookup | None = None,
+        circles: Circles | None = None,
     ) -> None:
         """Only stores its arguments.
 
@@ -54,13 +56,18 @@ class Reader:
             checksums: what blocks are checked against.
             before: returns what the files that hold a content held earlier, the latest first.
             lookup: finds replicas for contents whose replicas have failed. None: those of the opening are all.
+            circles: decides which copies may serve one content. None: all that it was opened with.
         """
         self._failover = failover
         self._store = store
         self._kept = kept
         self._recent_blocks = recent_blocks
         checksums = checksums or Checksums()
-        self._checked = VerifiedReads(failover, checksums, self._forget)
+        self.circles = circles
+        if circles is not None:
+            circles.on_replaced = self._forget
+        self._checked = VerifiedReads(failover, checksums, self._forget, self.circles)
+        self._replaced: set[int] = set()
         self._lookup = lookup
         self._reuse = Reuse(failover, store, checksums, before, self._forget) if store is not None else None
         self._table = BlockTable()
@@ -104,7 +111,16 @@ class Reader:
 
     def prepare(self, opened: OpenContent) -> None:
         """Prepares for reads of a content that has just been opened."""
+        if self.circles is not None:
+            self.circles.admit(opened)
         self._checked.prepare(opened)
+
+    def keeps_pages(self, content: Content) -> bool:
+        """Whether what the kernel has cached of the content is right, as far as is known. Asks once after a change."""
+        if content.id not in self._replaced:
+            return True
+        self._replaced.discard(content.id)
+        return False
 
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. A memoryview is valid until the next call.
@@ -113,6 +129,8 @@ class Reader:
             offset: in bytes.
             size: in bytes.
         """
+        if opened.undecided:
+            return None
         data = self._checked.read_now(opened, offset, size)
         if data is None and self._in_memory:
             index, start = divmod(offset, BLOCK_SIZE)
@@ -141,6 +159,10 @@ class Reader:
         end = min(offset + size, opened.content.size)
         if offset >= end:
             return b""
+        if opened.undecided and self.circles is not None:
+            await self.circles.settle(opened)
+            if (data := self.read_now(opened, offset, size)) is not None:
+                return bytes(data)
         if opened.awaits_record:
             opened.awaits_record = False
             await self._checked.load(opened)
@@ -226,6 +248,10 @@ class Reader:
             except NoReplicaAvailable as error:
                 if direct and store is not None and (data := await store.read(content, index)) is not None:
                     return data
+                if opened.is_lost:
+                    raise
+                if self.circles is not None and await self.circles.widen(opened, tried, deadline):
+                    continue
                 if self._lookup is None or not await self._lookup.renew(opened, tried, error, stale, deadline):
                     raise
 
@@ -263,6 +289,7 @@ class Reader:
 
     def _forget(self, content: Content, index: int) -> None:
         """Forgets the bytes of a block that turned out to be wrong."""
+        self._replaced.add(content.id)
         self._table.forget((content.id, index))
         if self._store is not None:
             self._store.forget(content, index)
@@ -274,3 +301,5 @@ class Reader:
             await self._reuse.aclose()
         if self._lookup is not None:
             await self._lookup.aclose()
+        if self.circles is not None:
+            await self.circles.aclose()

@@ -36,6 +36,7 @@ class ReplicaLookup:
         failover: Reads the samples of changed files.
         find: Returns the replicas that the catalogue has of a content by now.
         scan: Scans a path at an origin, and returns when that has ended.
+        take: Gives a content its new replicas.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class ReplicaLookup:
         failover: FailoverExecutor,
         find: Callable[[Fingerprint], Sequence[Replica]],
         scan: Callable[[OriginId, str], Awaitable[None]],
+        take: Callable[[OpenContent, Sequence[Replica]], None] = OpenContent.take,
     ) -> None:
         self._failover = failover
         self._registry = failover.registry
         self._find = find
         self._scan = scan
+        self._take = take
         self._searches: dict[Fingerprint, asyncio.Task[None]] = {}
         self._tasks = Tasks(log)
         self._same: Lru[Fingerprint, dict[tuple[OriginId, str], Replica]] = Lru(_MAX_REMEMBERED)
@@ -105,12 +108,12 @@ class ReplicaLookup:
             if file not in known or known[file] in stale:
                 known[file] = replica
         present = [each for each in known.values() if each not in stale]
-        new = [each for each in present if each not in opened.replicas and not self._registry.is_quarantined(each)]
+        before = [*opened.replicas, *opened.unproven, *opened.guarded]
+        new = [each for each in present if each not in before and not self._registry.is_quarantined(each)]
         if not new:
             return False
-        older = [each for each in opened.replicas if each not in stale and (each.origin, each.path) not in known]
-        opened.replicas = [*new, *(each for each in present if each not in new), *older]
-        opened.routed = opened.routed_at = None
+        older = [each for each in before if each not in stale and (each.origin, each.path) not in known]
+        self._take(opened, [*new, *(each for each in present if each not in new), *older])
         return True
 
     def _search(self, content: Content, stale: Collection[Replica]) -> asyncio.Task[None]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content.checksums import Checksums, DigestMatch, Record, blocks_of, digest_of
+from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
 from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
@@ -32,10 +33,14 @@ class VerifiedBlock(NamedTuple):
 
 
 class _BlockCheck:
-    """Says whether what a replica has returned of a block may serve. digests: of all that was returned."""
+    """Says whether what a replica has returned of a block may serve.
 
-    def __init__(self, quarantined: Quarantine, record: Record, index: int) -> None:
+    guarded: replicas that must repeat what is recorded. digests: of all that was returned.
+    """
+
+    def __init__(self, quarantined: Quarantine, record: Record, index: int, guarded: Sequence[Replica]) -> None:
         self._quarantined = quarantined
+        self._guarded = guarded
         self._record = record
         self._index = index
         self.digests: dict[Replica, bytes] = {}
@@ -45,6 +50,8 @@ class _BlockCheck:
         if self._quarantined.held and self._quarantined.is_wrong(replica):
             return False
         digest = self.digests[replica] = digest_of(data)
+        if replica in self._guarded:
+            return self._record.digest(self._index) == digest
         return self._record.compare(self._index, digest, data) is not DigestMatch.WRONG
 
 
@@ -52,6 +59,7 @@ class VerifiedReads:
     """Reads and checks blocks. Belongs to the event loop's thread.
 
     on_replaced: takes a content and the number of a block for which other bytes than the recorded ones are right.
+    circles: decides which copies may serve a content. None: all that it was opened with.
     """
 
     def __init__(
@@ -59,9 +67,11 @@ class VerifiedReads:
         failover: FailoverExecutor,
         checksums: Checksums,
         on_replaced: Callable[[Content, int], None] = lambda content, index: None,
+        circles: Circles | None = None,
     ) -> None:
         self._failover = failover
         self._on_replaced = on_replaced
+        self._circles = circles
         self._checksums = checksums
         self._route_now = failover.registry.route_now
         self._generations = failover.registry.generations
@@ -177,21 +187,27 @@ class VerifiedReads:
             NoReplicaAvailable: no replica has the bytes within the deadline, or, with `only`, the record can't be read.
         """
         until = self._failover.deadline() if deadline is None and not background else deadline
+        await self._prepare_copies(opened, only)
         record = await self.load(opened)
         if only is not None and not record.is_known:
             raise NoReplicaAvailable([])
         if self._quarantined.held:
             self._quarantined.review(opened.replicas)
-        check = _BlockCheck(self._quarantined, record, index)
-        fetched = await self._failover.fetch(
-            opened.replicas if only is None else [only],
-            *_range_of(opened.content, index),
-            check=check,
-            deadline=until,
-            block=index,
-            demand=demand,
-            background=background,
-        )
+        check = _BlockCheck(self._quarantined, record, index, opened.guarded)
+        while True:
+            fetched = await self._failover.fetch(
+                self._may_serve(opened, record, index, only),
+                *_range_of(opened.content, index),
+                check=check,
+                deadline=until,
+                block=index,
+                demand=demand,
+                background=background,
+            )
+            if self._is_admitted(opened, fetched.replica, only):
+                break
+        if opened.guarded and fetched.replica in opened.guarded:
+            return VerifiedBlock(fetched.data, fetched.replica, record.is_known)
         vote = Vote(fetched.replica, check.digests[fetched.replica], fetched.data)
         answer = self._checksums.compare_or_record(record, index, vote.digest, vote.data, vote.replica.origin)
         if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
@@ -200,6 +216,30 @@ class VerifiedReads:
         if fetched.replica is opened.checked_of and record.is_known:
             opened.checked[index] = 1
         return VerifiedBlock(fetched.data, fetched.replica, record.is_known)
+
+    async def _prepare_copies(self, opened: OpenContent, only: Replica | None) -> None:
+        if self._circles is not None:
+            if not opened.admitted:
+                self._circles.admit(opened)
+            if opened.undecided and only is None:
+                await self._circles.settle(opened)
+
+    def _may_serve(self, opened: OpenContent, record: Record, index: int, only: Replica | None) -> Sequence[Replica]:
+        """Returns whom to ask for the block: untrusted origins only if a trusted one has shown it."""
+        if not opened.guarded:
+            return opened.replicas if only is None else [only]
+        witness = self._checksums.witness(record, index)
+        is_shown = record.digest(index) is not None and witness not in {each.origin for each in opened.guarded}
+        asked = [*opened.replicas, *opened.guarded] if only is None else [only]
+        return [each for each in asked if is_shown or each not in opened.guarded]
+
+    def _is_admitted(self, opened: OpenContent, replica: Replica, only: Replica | None) -> bool:
+        """Whether the content may have bytes of this replica: another may have become the first meanwhile."""
+        if only is not None or self._circles is None:
+            return True
+        if opened.undecided and not opened.is_lost:
+            self._circles.bind(opened, replica)
+        return replica in opened.replicas or replica in opened.guarded
 
     async def _resolve(
         self, opened: OpenContent, record: Record, index: int, doubtful: Vote, deadline: float

@@ -6,10 +6,12 @@ import asyncio
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import musicfs
 from musicfs.cache.store import BlockStore, CacheStats
+from musicfs.catalog.problem_list import ProblemCount, count_problems
 from musicfs.catalog.view import TreeView
 from musicfs.events import (
     Event,
@@ -86,7 +88,10 @@ class Metrics:
         tree: TreeView,
         registry: OriginRegistry,
         store: BlockStore | None,
+        catalog: Path,
     ) -> None:
+        self._catalog = catalog
+        self._problems: list[ProblemCount] = []
         self._filesystem = filesystem
         self._tree = tree
         self._registry = registry
@@ -100,6 +105,7 @@ class Metrics:
         # Imported late: most mounts never need it.
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
+        self._problems = await asyncio.to_thread(count_problems, self._catalog)
         self._cache = None if self._store is None else await self._store.stats()
         registry = CollectorRegistry()
         registry.register(self)
@@ -142,6 +148,12 @@ class Metrics:
         yield _gauge("musicfs_tree_files", "Files in the tree.", (), {(): totals.files})
         yield _gauge("musicfs_tree_directories", "Folders in the tree.", (), {(): totals.directories - 1})
         yield _gauge("musicfs_tree_bytes", "Total size of the files in the tree.", (), {(): totals.bytes})
+
+        counts: Counter[tuple[str, ...]] = Counter()
+        for each in self._problems:
+            counts[each.origin, each.reason.value] += each.number
+        help = "Files and folders that are left out of the tree or lack their tags, without dismissed ones."
+        yield _gauge("musicfs_problems", help, ("origin", "reason"), counts)
 
     def _reads(self) -> Iterator[Metric]:
         stats = self._registry.stats

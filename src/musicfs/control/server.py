@@ -32,6 +32,7 @@ from musicfs.control.routes.openapi import OpenApiRoutes
 from musicfs.control.routes.origins import OriginChangeRoutes, OriginRoutes
 from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
+from musicfs.control.routes.problems import ProblemRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.tls import tls_of
@@ -102,12 +103,13 @@ class ControlServer:
         status = StatusView(
             parts.config, parts.filesystem, views, self._counter, parts.started_at, parts.store, is_mounted
         )
-        metrics = Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store)
+        metrics = Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
         return [
             MountRoutes(status, parts.live_config, stop, lambda: self.address),
             OriginRoutes(known, views, self._counter, self._latencies, parts.registry.monitor),
             OriginChangeRoutes(parts.live_config),
             ScanRoutes(known, views, parts.membership, parts.tree),
+            ProblemRoutes(parts.catalog, parts.library, known),
             RedundancyRoutes(parts.catalog, parts.tree, parts.registry, parts.places, known),
             MetricsRoutes(metrics),
         ]

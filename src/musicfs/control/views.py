@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import musicfs
 from musicfs.app.current_config import CurrentConfig
 from musicfs.app.membership import Membership
 from musicfs.cache.store import BlockStore, CacheFailed
+from musicfs.catalog.problem_list import ProblemCount, count_problems
 from musicfs.catalog.view import OriginRow, TreeTotals, TreeView
 from musicfs.config.models import OriginConfig
 from musicfs.config.sources import SECRET_KEYS
@@ -36,6 +37,7 @@ class Counts:
 
     totals: TreeTotals
     origins: Mapping[OriginId, OriginRow]
+    problems: Sequence[ProblemCount]
     elsewhere: Availability | None
 
 
@@ -50,6 +52,7 @@ class LibraryCounter:
         tree: TreeView,
         store: BlockStore | None,
     ) -> None:
+        self._catalog = catalog
         self._config = config
         self._registry = registry
         self._tree = tree
@@ -68,7 +71,8 @@ class LibraryCounter:
         away = [config.id for config in self._config.origins if config.enabled and config.id not in answering]
         rows = self._tree.origins()
         elsewhere = await self._elsewhere.of(away, answering, (*rows, self._version_of_cache()))
-        return Counts(self._tree.totals(), {row.id: row for row in rows}, elsewhere)
+        problems = await asyncio.to_thread(count_problems, self._catalog)
+        return Counts(self._tree.totals(), {row.id: row for row in rows}, problems, elsewhere)
 
     def _version_of_cache(self) -> int:
         """Another number after the cache has changed, at most every 10 s: each one costs a count."""
@@ -133,8 +137,24 @@ class StatusView:
             "open_files": self._filesystem.open_files,
             "unreached": None if counted.elsewhere is None else asdict(counted.elsewhere.unreached),
             "listening": listening,
+            "problems": problem_counts(counted.problems),
             "origins": self._origins.all(counted),
         }
+
+
+def problem_counts(counts: Sequence[ProblemCount]) -> list[Json]:
+    """Describes how many problems there are of each reason; `note` says that they are no reason to worry."""
+    return [
+        {
+            "origin": count.origin,
+            "reason": count.reason.value,
+            "subject": count.subject,
+            "number": count.number,
+            "note": count.reason.is_note,
+            "says": count.reason.says(count.number),
+        }
+        for count in counts
+    ]
 
 
 class OriginViews:

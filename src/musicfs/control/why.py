@@ -7,6 +7,7 @@ from musicfs.cache.store import BlockStore
 from musicfs.catalog.view import Inode, TreeView
 from musicfs.control.views import Json, location
 from musicfs.errors import UserError
+from musicfs.federation.quarantine import OTHER_BYTES
 from musicfs.federation.registry import OriginRegistry
 from musicfs.model import Content, HealthStatus, OriginId, Replica
 
@@ -91,6 +92,8 @@ class WhyView:
 
     def _reason(self, replica: Replica, ranked: list[Replica]) -> str:
         aside = self._registry.quarantined.held.get(replica)
+        if aside is not None and aside.block == OTHER_BYTES:
+            return f"quarantined: it only looks like the file at {aside.against}, and holds other bytes"
         if aside is not None and aside.against is not None:
             return f"quarantined: its bytes differ from those at {aside.against}, and nothing shows which are right"
         if aside is not None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from musicfs.events import EventBus, ReplicaQuarantined, ReplicasDisagree
+from musicfs.events import CopiesDiffer, EventBus, ReplicaQuarantined, ReplicasDisagree
 from musicfs.model import OriginId, Replica
+
+OTHER_BYTES = -1
+"""Stands for the block where a replica showed another witness: which one it is stays secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
     """A replica in quarantine: one version of one file.
 
-    block: where its bytes are wrong. against: the origin that it disagrees with, where either of the two may be right;
-    None where its bytes are known to be wrong.
+    block: where its bytes are wrong; OTHER_BYTES: it is another content with the same fingerprint. against: the origin
+    that it disagrees with, where either of the two may be right; None where its bytes are known to be wrong.
     """
 
     replica: Replica
@@ -53,6 +56,19 @@ class Quarantine:
             self._hold(SetAside(replica, block, other.origin))
             self._bus.publish(ReplicasDisagree(other.origin, other.path, replica.origin, replica.path, block))
 
+    def separate(self, replica: Replica, other: Replica) -> None:
+        """Adds a replica that is another content than `other`, although their fingerprints are the same."""
+        before = self.held.get(replica)
+        if before is None or before.block != OTHER_BYTES:
+            self._hold(SetAside(replica, OTHER_BYTES, other.origin))
+            self._bus.publish(CopiesDiffer(other.origin, other.path, replica.origin, replica.path))
+
+    def release(self, replicas: Iterable[Replica]) -> int:
+        """Frees these replicas because the user says so. Returns how many there were."""
+        several = [self.held[replica] for replica in replicas if replica in self.held]
+        self._lift(several)
+        return len(several)
+
     def is_wrong(self, replica: Replica) -> bool:
         """Whether its bytes are known to be wrong, and not only disputed."""
         held = self.held.get(replica)
@@ -65,7 +81,7 @@ class Quarantine:
     def reopen(self, replicas: Sequence[Replica]) -> None:
         """Frees the disputed ones among these replicas: the caller is about to ask all of them again."""
         held = [self.held[replica] for replica in replicas if replica in self.held]
-        self._lift([each for each in held if each.against is not None])
+        self._lift([each for each in held if each.against is not None and each.block != OTHER_BYTES])
 
     def review(self, replicas: Sequence[Replica]) -> None:
         """Frees the replicas of one content that are disputed by an origin which can no longer serve it."""

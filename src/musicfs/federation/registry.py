@@ -55,6 +55,7 @@ class _Registered:
     hedge: bool
     bandwidth: RateLimit | None
     read_now: ReadNow | None
+    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class OriginRegistry:
         metered: bool = False,
         hedge: bool = True,
         bandwidth: RateLimit | None = None,
+        trusted: bool = True,
     ) -> None:
         """Lets the origin take part from now on. The registry closes it in the end.
 
@@ -108,6 +110,7 @@ class OriginRegistry:
             metered: whether a read of it costs money.
             hedge: whether it may be asked beside an origin that is late.
             bandwidth: the limit on what is read from it.
+            trusted: whether its copies serve for those of other origins without being compared block by block.
 
         Raises:
             ValueError: an origin of that id is registered; unregister it first.
@@ -116,7 +119,7 @@ class OriginRegistry:
             raise ValueError(f"origin {origin.id!r} is registered already")
         must_wait = bandwidth is not None and bandwidth.everything
         read_now = origin.read_now if isinstance(origin, ReadsNow) and not must_wait else None
-        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, bandwidth, read_now)
+        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, bandwidth, read_now, trusted)
         self.router.set_priority(origin.id, priority)
         self.monitor.add_origin(origin)
         self._bus.publish(OriginRegistered(origin.id, priority))
@@ -146,6 +149,11 @@ class OriginRegistry:
     def get(self, id: OriginId) -> Origin | None:
         registered = self._origins.get(id)
         return None if registered is None else registered.origin
+
+    def is_trusted(self, id: OriginId) -> bool:
+        """Whether the origin is trusted; one that does not take part is not."""
+        registered = self._origins.get(id)
+        return registered is not None and registered.trusted
 
     def list(self) -> tuple[Origin, ...]:
         """Returns all origins, in the order in which they were registered."""

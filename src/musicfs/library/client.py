@@ -19,9 +19,20 @@ from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
 from musicfs.library.beacon import Beacon, Watchdog
 from musicfs.library.link import Link
-from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.protocol import (
+    AcceptRemovals,
+    Command,
+    Configure,
+    Dismiss,
+    Reply,
+    Request,
+    Scan,
+    SetReachable,
+    Setup,
+)
 from musicfs.library.tree import TreeChanges
 from musicfs.model import OriginId
+from musicfs.problems import Reason
 from musicfs.system import processes
 
 if TYPE_CHECKING:
@@ -107,7 +118,7 @@ class Library:
             MusicFSError: The library itself fails.
         """
         reply = await self._ask(Scan(origin, tuple(under), quick))
-        assert reply.result is not None
+        assert isinstance(reply.result, ScanFinished)
         return reply.result
 
     async def set_reachable(self, origin: OriginId, reachable: bool) -> None:
@@ -118,6 +129,16 @@ class Library:
 
     async def accept_removals(self, origin: OriginId) -> None:
         await self._ask(AcceptRemovals(origin))
+
+    async def dismiss(self, origin: OriginId, path: str, reason: Reason | None, *, dismissed: bool = True) -> int:
+        """Dismisses problems at and below the path, of the reason (None: all), or takes that back.
+
+        Returns:
+            How many have changed.
+        """
+        reply = await self._ask(Dismiss(origin, path, reason, dismissed))
+        assert isinstance(reply.result, int)
+        return reply.result
 
     async def configure(self, origins: Sequence[OriginConfig]) -> None:
         """Makes these the configured origins. The tree agrees with them when this returns.

@@ -12,6 +12,7 @@ from musicfs.config.models import OriginConfig
 from musicfs.events import ScanFinished
 from musicfs.logs import LogSettings
 from musicfs.model import OriginId
+from musicfs.problems import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,18 @@ class Configure:
     unreachable: frozenset[OriginId]
 
 
-Command = Scan | SetReachable | AcceptRemovals | Configure
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Dismisses problems of an origin, or takes that back. path, reason: only those at and below the path, and of the
+    reason; "" and None: all."""
+
+    origin: OriginId
+    path: str
+    reason: Reason | None
+    dismissed: bool
+
+
+Command = Scan | SetReachable | AcceptRemovals | Configure | Dismiss
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +90,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to the request of this number. result: of a scan. error: a sentence; None: it was carried out."""
+    """The answer to the request of this number. result: of a scan, or how many problems have changed. error: a
+    sentence; None: it was carried out."""
 
     number: int
-    result: ScanFinished | None
+    result: ScanFinished | int | None
     error: str | None

@@ -13,8 +13,8 @@ from musicfs.problems import Problem, Reason
 
 _WHOLE = ".nomedia"
 """A marker file that rules out all of its folder, whatever is in the file."""
-_UNKNOWN = frozenset((Reason.DENIED, Reason.READ_ERROR, Reason.UNKNOWN_TYPE))
-"""Reasons of entries that were not looked at. They may be what they were, so they keep what is known of them."""
+_UNKNOWN = frozenset((Reason.DENIED, Reason.READ_ERROR, Reason.UNKNOWN_TYPE, Reason.ARCHIVED))
+"""Reasons of entries that can't be looked at or read now. They may be what they were, so they keep what is known."""
 
 
 class LibraryObserver:
@@ -48,6 +48,7 @@ class LibraryObserver:
         known = self._scan.times.add(folder, mtime_ns) and self._scan.quick
         if known:
             self._scan.listed += self._keep(folder)
+            self._scan.left_out.spare(folder)
         return not known
 
     def report(self, problem: Problem) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, Replica
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.problems import Problem, Reason
 
+T = TypeVar("T")
+
 _IN_A_ROW = 64
 """So many files that fail one after the other, and none that can be read between them, are the origin's fault."""
 _READ_SECS = 30.0
 """A read of a scan is of some hundred kilobytes at most."""
 _CHECK_SECS = 10.0
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between the calls of an origin that says that it has too much to do, unless it wants more of them."""
 _FRESH_SECS = 1.0
 """The files that are read at once fail at once: one check of the origin counts for all of them."""
 
@@ -49,21 +54,16 @@ class ScanReads:
             self.folder_on_disk = origin.folder_on_disk
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        try:
-            async with asyncio.timeout(_READ_SECS):
-                data = await self._origin.read(replica, offset, size)
-        except TimeoutError:
-            raise await self._blamed(replica, self._no_answer(_READ_SECS)) from None
-        except (OriginFailed, ReplicaFailed) as failure:
-            raise await self._blamed(replica, failure) from failure
-        self._in_a_row.clear()
-        return data
+        return await self._tried(replica, lambda: self._origin.read(replica, offset, size))
 
     async def _read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        assert isinstance(self._origin, ReadsRanges)
+        origin = self._origin
+        assert isinstance(origin, ReadsRanges)
+        return await self._tried(replica, lambda: origin.read_ranges(replica, ranges))
+
+    async def _tried(self, replica: Replica, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            async with asyncio.timeout(_READ_SECS):
-                data = await self._origin.read_ranges(replica, ranges)
+            data = await _patiently(call, _READ_SECS)
         except TimeoutError:
             raise await self._blamed(replica, self._no_answer(_READ_SECS)) from None
         except (OriginFailed, ReplicaFailed) as failure:
@@ -100,10 +100,24 @@ class ScanReads:
             if loop.time() < self._checked_at + _FRESH_SECS:
                 return
             try:
-                async with asyncio.timeout(_CHECK_SECS):
-                    status = await self._origin.health()
+                status = await _patiently(self._origin.health, _CHECK_SECS)
             except TimeoutError:
                 raise self._no_answer(_CHECK_SECS) from None
             if status is HealthStatus.UNHEALTHY:
                 raise OriginFailed(id, OriginFault.UNREACHABLE)
             self._checked_at = loop.time()
+
+
+async def _patiently(call: Callable[[], Awaitable[T]], secs: float) -> T:
+    """Calls, and again while the origin says that it has too much to do. secs: that one call may take. Raises
+    TimeoutError, and as the call does."""
+    for wait in _WAITS:
+        try:
+            async with asyncio.timeout(secs):
+                return await call()
+        except OriginFailed as failure:
+            if failure.busy_secs is None:
+                raise
+            await asyncio.sleep(max(failure.busy_secs, wait))
+    async with asyncio.timeout(secs):
+        return await call()

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
+from musicfs.catalog.problems import ScanProblems
 from musicfs.catalog.rows import ScannedFile
 from musicfs.events import ScanFinished, ScanProgress
 from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.scan_reads import ScanReads
 from musicfs.library.selection import Selection
-from musicfs.model import Stat
+from musicfs.model import Stat, encode_path
 from musicfs.origin import Origin
 from musicfs.problems import MAX_DETAIL, Problem, Reason
 from musicfs.texts import said
 
 log = logging.getLogger(__name__)
 
-_MAX_PROBLEMS = 20_000
-"""More of them are counted, not named: a hostile listing must not fill the memory."""
+_MAX_MET = 20_000
+_MAX_PATH = 4096  # characters
 
 
 class SeenReplicas:
@@ -69,6 +69,7 @@ class ScanState:
     seen: SeenReplicas
     times: FolderTimes
     links: LeftOutLinks
+    left_out: ScanProblems
     careful: bool = False
     skip: frozenset[str] = frozenset()
     error: str | None = None
@@ -95,9 +96,10 @@ class ScanState:
     committed_at: float = field(default_factory=time.monotonic)
     """When the last commit ended. commit_secs: how long it took."""
     commit_secs: float = 0.0
-    problems: dict[str, Problem] = field(default_factory=dict)
-    """By path, of the first `_MAX_PROBLEMS`."""
-    problem_counts: Counter[Reason] = field(default_factory=Counter)
+    _met: set[str] = field(default_factory=set)
+    """The paths of the first problems, to count each path once."""
+    problems: int = 0
+    folders_unlisted: int = 0
     selection: Selection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,11 +120,14 @@ class ScanState:
 
     def add_problem(self, problem: Problem) -> bool:
         """Records what is not shown as it should be. Returns False if the path has a problem already."""
-        if problem.path in self.problems:
+        path = recordable(problem.path)
+        if path in self._met:
             return False
-        self.problem_counts[problem.reason] += 1
-        if len(self.problems) < _MAX_PROBLEMS:
-            self.problems[problem.path] = problem._replace(detail=said(problem.detail, MAX_DETAIL))
+        if len(self._met) < _MAX_MET:
+            self._met.add(path)
+        self.left_out.add(Problem(path, problem.reason, said(problem.detail, MAX_DETAIL)))
+        self.problems += problem.reason is not Reason.LINK_OUTSIDE  # these are counted by themselves
+        self.folders_unlisted += problem.reason.hides_below
         return True
 
     def take(self, found: ScannedFile, *, is_new: bool) -> None:
@@ -155,8 +160,7 @@ class ScanState:
         return ScanFinished(
             self.origin.id, self.listed, self.read, self.unreadable,
             self.added, self.changed, self.removed, self.held, self.error, self.links_left_out,
-            problems=self.problem_counts.total() - self.problem_counts[Reason.LINK_OUTSIDE],
-            folders_unlisted=sum(count for reason, count in self.problem_counts.items() if reason.hides_below),
+            problems=self.problems, folders_unlisted=self.folders_unlisted,
         )  # fmt: skip
 
     def log_problems(self, before: Mapping[Reason, int]) -> None:
@@ -164,11 +168,21 @@ class ScanState:
 
         before: How often each reason was met then.
         """
-        examples = {problem.reason: problem for problem in reversed(self.problems.values())}
-        for reason, example in examples.items():
-            if self.problem_counts[reason] != before.get(reason):
+        counts = self.left_out.counts
+        for reason, example in self.left_out.examples.items():
+            if counts[reason] != before.get(reason):
                 log.warning(
                     "origin %s: %d problems of the kind %s; one is %.200r%s",
-                    self.origin.id, self.problem_counts[reason], reason.value, example.path,
+                    self.origin.id, counts[reason], reason.value, example.path,
                     f": {example.detail}" if example.detail else "", extra={"origin": self.origin.id},
                 )  # fmt: skip
+
+
+def recordable(path: str) -> str:
+    """Returns a path in the form in which its problem is recorded, though it may be no path at all."""
+    path = path[:_MAX_PATH]
+    try:
+        encode_path(path)
+    except UnicodeEncodeError:
+        return path.encode("utf-8", "replace").decode()
+    return path

@@ -91,7 +91,6 @@ class Scanner:
         self._reparsing = Reparsing(catalog, builder, analyser, announce)
         self._turns: defaultdict[OriginId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
-        self.last_counts: dict[OriginId, Mapping[tuple[Reason, str], int]] = {}
 
     async def scan(
         self,
@@ -121,7 +120,8 @@ class Scanner:
             catalog, id = self._catalog, origin.id
             scan = ScanState(
                 origin, ScanReads(origin), under, quick, IgnoreRules(ignore), SeenReplicas(catalog.newest_replica()),
-                catalog.folder_times(id), catalog.left_out_links(id), careful=careful, skip=skip,
+                catalog.folder_times(id), catalog.left_out_links(id), catalog.scan_problems(id),
+                careful=careful, skip=skip,
             )  # fmt: skip
             try:
                 if self._marker:
@@ -132,24 +132,26 @@ class Scanner:
                 # what was moved is at its new place before it leaves the old one.
                 self._flush(scan)
                 self._removals.remove_unseen(scan)
-                self._keep_times(scan)
+                self._record(scan)
             except (OriginFailed, ReplicaFailed) as failure:
                 scan.error = str(failure)
                 self._flush(scan)
                 scan.times.forget(scan.unfinished)
             scan.log_problems(self._logged.get(origin.id, {}))
-            self._logged[origin.id] = scan.problem_counts
-            self.last_counts[origin.id] = scan.selection.counts
+            self._logged[origin.id] = scan.left_out.counts
             result = scan.result()
             self._publish(result)
             if reparse and scan.is_of_everything and scan.error is None:
                 await self._reparsing.run(origin)
             return result
 
-    def _keep_times(self, scan: ScanState) -> None:
-        """Records folders' times after a scan of everything, unless files that are gone are kept: a folder that is
-        skipped would hide them."""
+    def _record(self, scan: ScanState) -> None:
+        """Records what was left out. Records folders' times after a scan of everything, unless files that are gone are
+        kept: a folder that is skipped would hide them."""
         with self._catalog.transaction():
+            scan.left_out.keep(scan.under)
+            if scan.is_of_everything and not scan.quick:
+                self._catalog.replace_counts(scan.origin.id, scan.selection.counts)
             if scan.held:
                 scan.times.forget_all()
             elif scan.is_of_everything:
@@ -287,12 +289,10 @@ class Scanner:
             if len(found) > 1:
                 half = len(found) // 2
                 return self._store(scan, found[:half]) + self._store(scan, found[half:])
-            log.warning(
-                "the file %.200r at origin %s is left out: %s: %.200s",
-                found[0].stat.path, origin.id, type(error).__name__, error, extra={"origin": origin.id},
-            )  # fmt: skip
             log.debug("it could not be stored", exc_info=error)
-            scan.fail(Problem(found[0].stat.path, Reason.BAD_NAME, f"the catalogue can't hold it: {error}"))
+            scan.fail(
+                Problem(found[0].stat.path, Reason.BAD_NAME, f"it can't be stored: {type(error).__name__}: {error}")
+            )
             return 0
         finally:
             self._life.leave()

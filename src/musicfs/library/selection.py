@@ -11,7 +11,8 @@ from musicfs.problems import Reason
 from musicfs.tags.tags import Role, role_of, unknown_kind
 
 _MAX_SUBJECTS = 200
-"""So many kinds of files, and hidden places, are counted by name; the others together, under an empty name."""
+"""So many kinds of files, and hidden places, are counted by name; the others together."""
+_OTHERS = "others"
 
 
 class Selection:
@@ -47,4 +48,4 @@ class Selection:
 
     def _count(self, reason: Reason, subject: str) -> None:
         key = reason, subject
-        self.counts[key if key in self.counts or len(self.counts) < _MAX_SUBJECTS else (reason, "")] += 1
+        self.counts[key if key in self.counts or len(self.counts) < _MAX_SUBJECTS else (reason, _OTHERS)] += 1

@@ -30,7 +30,17 @@ from musicfs.library.beacon import Beacon, SignOfLife
 from musicfs.library.link import Link
 from musicfs.library.parse_pool import Parsers
 from musicfs.library.placement import NAMING_RULES
-from musicfs.library.protocol import AcceptRemovals, Command, Configure, Reply, Request, Scan, SetReachable, Setup
+from musicfs.library.protocol import (
+    AcceptRemovals,
+    Command,
+    Configure,
+    Dismiss,
+    Reply,
+    Request,
+    Scan,
+    SetReachable,
+    Setup,
+)
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
@@ -111,7 +121,7 @@ class Worker:
             error = f"{type(first).__name__}: {first}"
         self._link.send(Reply(request.number, result, error))
 
-    async def _run(self, command: Command) -> ScanFinished | None:
+    async def _run(self, command: Command) -> ScanFinished | int | None:
         match command:
             case Scan():
                 return await self._scan(command)
@@ -124,6 +134,9 @@ class Worker:
             case AcceptRemovals(origin):
                 with self._catalog.transaction():
                     self._catalog.set_accept_removals(origin, True)
+            case Dismiss(origin, path, reason, dismissed):
+                with self._catalog.transaction():
+                    return self._catalog.dismiss(origin, path, reason, dismissed=dismissed)
             case Configure(origins, unreachable):
                 await self._configure(origins, unreachable)
         return None

@@ -227,6 +227,10 @@ class Filesystem:
         self.release(handle)
         raise OSError(errno.ESTALE, "another variant is shown now")
 
+    def keeps_pages(self, handle: int) -> bool:
+        """Whether the kernel may keep what it has cached of the file that has just been opened."""
+        return self._reader.keeps_pages(self._files[handle].opened.content)
+
     def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. The bytes are valid until the next call."""
         return self._reader.read_now(self._files[handle].opened, offset, size)

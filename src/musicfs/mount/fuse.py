@@ -226,12 +226,13 @@ class Operations(pyfuse3.Operations):
         self._counts.open += 1
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
-        # An inode stands for one content forever, so what the kernel has cached of it stays true.
+        # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
+        # turned out to be wrong.
         handle = self._fs.open(inode)
         if not self._fs.is_certain(handle):
             self._pass_on()
             await self._fs.make_certain(handle)
-        return FileInfo(fh=FileHandleT(handle), keep_cache=True)
+        return FileInfo(fh=FileHandleT(handle), keep_cache=self._fs.keeps_pages(handle))
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         counts = self._counts

@@ -71,12 +71,12 @@ class ObservedContract:
         assert observer.reasons == {"closed": self.closed_reason}
 
     async def test_every_folder_is_asked_about_and_listed_only_if_the_observer_wants_it(self, env: OriginEnv) -> None:
-        for path in ("a/1", "a/b/2", "a/b/c/3", ".hidden/4", "lost+found/5", "d/6"):
+        for path in ("a/1", "a/b/2", "a/b/c/3", "@eaDir/4", "lost+found/5", "d/6"):
             env.write(path, b"x")
         observer = RecordingObserver(lambda folder: folder not in ("a/b", "lost+found"))
         found = await observed(await env.open(), observer)
-        assert set(found) == {"a/1", ".hidden/4", "d/6"}
-        assert set(observer.folders) == {"a", "a/b", ".hidden", "lost+found", "d"}
+        assert set(found) == {"a/1", "@eaDir/4", "d/6"}
+        assert set(observer.folders) == {"a", "a/b", "@eaDir", "lost+found", "d"}
         assert observer.problems == []
 
     async def test_a_scan_of_everything_and_a_plain_one_agree(self, env: OriginEnv) -> None:

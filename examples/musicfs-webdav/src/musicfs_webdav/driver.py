@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -20,17 +21,19 @@ from musicfs.config.secret_variables import variable_of
 from musicfs.config.secrets import find_secret
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import WatchCallback, WatchHandle
+from musicfs.origin import ScanObserver, WatchCallback, WatchHandle
 from musicfs.origins.helpers import (
     MAX_FOLDERS,
     EmptyRootCheck,
+    FolderFailures,
+    FolderTooBig,
+    StrictObserver,
     check_version,
-    is_in_reach,
-    is_skipped,
-    is_usable,
+    name_problem,
     size_within,
 )
-from musicfs_webdav.multistatus import QUESTION, Entry, parse, strong, time_of
+from musicfs.problems import Problem
+from musicfs_webdav.multistatus import QUESTION, Entry, TooManyEntries, parse, strong, time_of
 from musicfs_webdav.settings import WebdavSettings
 
 if TYPE_CHECKING:
@@ -100,24 +103,31 @@ class WebdavOrigin:
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is a folder")
         return Stat(path, entry.size, entry.mtime_ns, entry.etag)
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self.scan_observed(StrictObserver(self.id), under)
+
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and reports what can't be listed (musicfs.origin.ObservesScans)."""
         if under and not (await self._entry(self._checked(under))).is_folder:
             yield await self.stat(under)
             return
+        failures = FolderFailures(observer, self._check_root)
         waiting = [under]
         while waiting:
             folder = waiting.pop()
-            try:
-                entries = await self._list(folder)
-            except ReplicaFailed as failed:
-                if failed.fault is ReplicaFault.MISSING:
-                    continue  # gone since its parent was listed
-                raise OriginFailed(self.id, OriginFault.DENIED, f"{folder} can't be listed") from failed
-            prefix = f"{folder}/" if folder else ""
-            for name, entry in sorted(entries.items()):
-                if not entry.is_folder:
-                    yield Stat(prefix + name, entry.size, entry.mtime_ns, entry.etag)
-            waiting += [path for name, entry in entries.items() if (path := _folder(prefix, name, entry)) is not None]
+            below = []
+            for name, entry in sorted((await failures.list(folder, partial(self._list, folder)) or {}).items()):
+                path = f"{folder}/{name}" if folder else name
+                problem = name_problem(folder, name, is_folder=entry.is_folder)
+                if problem is None and entry.left_out is not None:
+                    problem = Problem(path, *entry.left_out)
+                if problem is not None:
+                    observer.report(problem)
+                elif entry.is_folder:
+                    below.append(path)
+                else:
+                    yield Stat(path, entry.size, entry.mtime_ns, entry.etag)
+            waiting += [path for path in reversed(below) if observer.enters(path, None)]
             if len(waiting) > MAX_FOLDERS:
                 raise self._broken("it has more folders than can be listed")
 
@@ -138,8 +148,14 @@ class WebdavOrigin:
     # What there is
 
     async def _list(self, folder: str) -> dict[str, Entry]:
-        """Returns what lies in the folder, by name. Raises OriginFailed for an empty root where there was music."""
-        found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_MAX_LISTING))
+        """Returns what lies in the folder, by name; nothing if it has gone. Raises OriginFailed for a folder that can't
+        be listed, and for an empty root where there was music."""
+        try:
+            found = self._named(folder, await self._propfind(folder, "/", depth=1, most=_MAX_LISTING))
+        except ReplicaFailed as failure:
+            if failure.fault is ReplicaFault.MISSING:
+                return {}
+            raise OriginFailed(self.id, OriginFault.DENIED, failure.detail or "HTTP 403") from failure
         if not folder:
             self._check_empty(not found)
         return found
@@ -150,13 +166,12 @@ class WebdavOrigin:
         self._check_empty(not self._named("", entries))
 
     def _named(self, folder: str, entries: list[Entry]) -> dict[str, Entry]:
-        """Returns the entries by name, without names that no file can have."""
+        """Returns the entries by name."""
         whole = f"{self._root}/{folder}".rstrip("/")
         below = f"{whole}/"
         if wrong := next((entry for entry in entries if not f"{entry.path}/".startswith(below)), None):
             raise self._broken(f"{wrong.path!r} is listed in {below}, where it can't be")
-        named = ((entry.path.removeprefix(below), entry) for entry in entries if entry.path != whole)
-        return {name: entry for name, entry in named if is_usable(name)}
+        return {entry.path.removeprefix(below): entry for entry in entries if entry.path != whole}
 
     async def _entry(self, path: str) -> Entry:
         entries = await self._propfind(path, "", depth=0, most=_MAX_PROBE)
@@ -175,8 +190,8 @@ class WebdavOrigin:
         try:
             # In a thread: the event loop serves all origins, and this server decides how long parsing takes.
             return await asyncio.to_thread(parse, answer.body, whole=answer.whole)
-        except PermissionError as error:
-            raise OriginFailed(self.id, OriginFault.DENIED, str(error)) from error
+        except TooManyEntries as error:
+            raise FolderTooBig(self.id, str(error)) from error
         except ValueError as error:
             raise self._broken(f"a listing can't be understood: {error}") from error
 
@@ -292,7 +307,8 @@ class WebdavOrigin:
             return OriginFailed(self.id, OriginFault.DENIED, f"{where} is closed to {self._user or 'all'}")
         if answer.status in (405, 501):
             return self._broken(f"{self._server} does not speak WebDAV there")
-        return self._broken(f"{where}: HTTP {answer.status}")
+        busy = 0.0 if answer.status in (429, 503) else None
+        return OriginFailed(self.id, OriginFault.IO, f"{where}: HTTP {answer.status}", busy_secs=busy)
 
     def _lost(self, error: Exception) -> OriginFailed:
         """Translates a failure, without aiohttp's own message, which may contain the whole request."""
@@ -332,9 +348,3 @@ async def _taken(response: ClientResponse, most: int) -> tuple[bytes, bool]:
         if size > most:
             return b"".join(pieces)[:most], False
     return b"".join(pieces), True
-
-
-def _folder(prefix: str, name: str, entry: Entry) -> str | None:
-    """The path of an entry that is a folder to be listed."""
-    path = prefix + name
-    return path if entry.is_folder and not is_skipped(name) and is_in_reach(path) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from musicfs.model import ns_of
 from musicfs.origins.records import read_records
+from musicfs.problems import Reason
 
 QUESTION = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
@@ -21,7 +23,8 @@ QUESTION = (
 class Entry:
     """path: on the server, from its root on, without a slash at its end. A folder has no size and no version.
 
-    etag: without its quotes; None where the server has none, or a weak one.
+    etag: without its quotes; None where the server has none, or a weak one. left_out: why it can't be shown, with a
+    detail.
     """
 
     path: str
@@ -29,33 +32,46 @@ class Entry:
     size: int = 0
     mtime_ns: int = 0
     etag: str | None = None
+    left_out: tuple[Reason, str] | None = None
+
+
+class TooManyEntries(ValueError):
+    """A folder has more in it than is accepted."""
 
 
 MAX = 50_000
 """Files and folders in one folder. The protocol has no pages, so that a listing of more than that is refused."""
 
 
-def parse(body: bytes, most: int = MAX, *, whole: bool = True) -> list[Entry]:
-    """What is answered, of at most `most` files and folders. Computes for as long as the body is large, so it is for a
+def parse(body: bytes, *, whole: bool = True) -> list[Entry]:
+    """What is answered, of at most MAX files and folders. Computes for as long as the body is large, so it is for a
     thread.
 
     whole: the answer must be complete; otherwise it may have been cut off. Raises ValueError for what can't be
-    understood, and PermissionError, with the path, when something in the folder is kept from us.
+    understood.
     """
     found: list[Entry] = []
-    root = read_records(body, "response", most, lambda response: found.extend(_entries(response)), whole=whole)
+
+    def take(response: Element) -> None:
+        found.extend(_entries(response))
+        if len(found) > MAX:
+            raise TooManyEntries(f"it has more than {MAX} entries")
+
+    root = read_records(body, "response", MAX + 2, take, whole=whole)
     if root.tag != "{DAV:}multistatus":
         raise ValueError(f"{root.tag!r} instead of a listing")
     return found
 
 
 def _entries(response: Element) -> Iterator[Entry]:
-    path = _path(response.findtext("{DAV:}href") or "")
+    href = response.findtext("{DAV:}href") or ""
+    path = _path(href)
     status = _status(response.findtext("{DAV:}status") or "HTTP/1.1 200")
     if status == 404:
         return  # gone while the folder was listed
     if status != 200:
-        raise PermissionError(f"{path}: HTTP {status}")
+        yield Entry(path, href.endswith("/"), left_out=(_reason(status, href.endswith("/")), f"HTTP {status}"))
+        return
     found: dict[str, Element] = {}
     for part in response.iterfind("{DAV:}propstat"):
         if _status(part.findtext("{DAV:}status") or "") == 200:
@@ -63,9 +79,25 @@ def _entries(response: Element) -> Iterator[Entry]:
     if "resourcetype" in found and found["resourcetype"].find("{DAV:}collection") is not None:
         yield Entry(path, is_folder=True)
     elif "getcontentlength" in found and "getlastmodified" in found:  # else it is made when asked for, and no file
-        size, changed = (found[name].text or "" for name in ("getcontentlength", "getlastmodified"))
-        etag = found["getetag"].text if "getetag" in found else None
-        yield Entry(path, False, int(size), time_of(changed), strong(etag))
+        size, changed = ((found[name].text or "").strip() for name in ("getcontentlength", "getlastmodified"))
+        etag = strong(found["getetag"].text) if "getetag" in found else None
+        if not re.fullmatch("[0-9]{1,18}", size):
+            yield Entry(path, False, left_out=(Reason.BAD_SIZE, f"the server gives {size[:40]!r} as its size"))
+        else:
+            yield Entry(path, False, int(size), _time_or_0(changed), etag)
+
+
+def _reason(status: int, is_folder: bool) -> Reason:
+    if status in (401, 403):
+        return Reason.CLOSED_FOLDER if is_folder else Reason.DENIED
+    return Reason.BROKEN_FOLDER if is_folder else Reason.READ_ERROR
+
+
+def _time_or_0(http_date: str) -> int:
+    try:
+        return time_of(http_date)
+    except ValueError:
+        return 0
 
 
 def _path(href: str) -> str:
@@ -74,8 +106,9 @@ def _path(href: str) -> str:
 
 
 def _status(line: str) -> int:
-    """Of "HTTP/1.1 200 OK". Raises ValueError."""
-    return int(line.split()[1]) if len(line.split()) > 1 else 0
+    """Of "HTTP/1.1 200 OK"; 0 if it is no such line."""
+    found = re.match(r"\s*\S+\s+([0-9]{3})\b", line)
+    return int(found[1]) if found else 0
 
 
 def strong(etag: str | None) -> str | None:

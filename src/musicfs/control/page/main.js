@@ -55,7 +55,7 @@ function show(status, cache, open) {
   const sentences = advice(status).map(visible);
   render(byId("advice"), sentences, () => sentences.map((text) => el("li", {}, text)));
   for (const origin of status.origins) addSample(samples, origin, now);
-  showOrigins(byId("origins"), status.origins, samples, serving(open), time);
+  showOrigins(byId("origins"), status.origins, status.problems, samples, serving(open), time);
   setText(byId("timeline-title"), `The last ${time.secs === 3600 ? "hour" : `${time.secs / 60} minutes`}`);
   showTimeline(byId("timeline"), status.origins, kept, now - status.uptime_secs, time);
   showCache(cache);

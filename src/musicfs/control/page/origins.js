@@ -5,8 +5,16 @@ import { el, render, renderEach, setText } from "./dom.js";
 import { health, isAway, listed, ms, scan, size, counted, visible } from "./words.js";
 
 /** serving: for each origin the names of the open files that are read from it. */
-export function showOrigins(list, origins, samples, serving, time) {
-  renderEach(list, origins, create, (card, origin) => update(card, origin, samples.get(origin.id) ?? [], serving.get(origin.id) ?? [], time));
+export function showOrigins(list, origins, problems, samples, serving, time) {
+  renderEach(list, origins, create, (card, origin) => {
+    update(card, origin, samples.get(origin.id) ?? [], serving.get(origin.id) ?? [], time);
+    showProblems(card.querySelector(".problems"), problems.filter((each) => each.origin === origin.id));
+  });
+}
+
+/** A line for each reason to leave something out of the tree. */
+function showProblems(node, problems) {
+  render(node, problems.map((each) => each.says), () => problems.filter((each) => !each.note).map((each) => el("li", {}, `${each.says}.`)));
 }
 
 function create(origin) {
@@ -20,6 +28,7 @@ function create(origin) {
       el("figcaption", {}, el("span", { class: "key typical" }, "typical ", el("b")), el("span", { class: "key slowest" }, "slowest ", el("b")))),
     el("p", { class: "holds" }),
     el("p", { class: "scan" }),
+    el("ul", { class: "problems" }),
     el("progress", { "aria-label": `Scan of ${visible(origin.id)}`, hidden: "" }));
 }
 

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
 from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import FolderIdentity, HandOut, WatchCallback, WatchHandle
+from musicfs.origin import FolderIdentity, HandOut, ScanObserver, WatchCallback, WatchHandle
 from musicfs.origins.folder_identity import folder_on_server
-from musicfs.origins.helpers import EmptyRootCheck, check_version, size_within
+from musicfs.origins.helpers import EmptyRootCheck, FolderFailures, StrictObserver, check_version, size_within
 from musicfs.origins.s3.client import Bucket, S3Response, Take
 from musicfs.origins.s3.credentials import CredentialChain
+from musicfs.origins.s3.errors import error_code, is_of_access, refusal
 from musicfs.origins.s3.listing import (
     PAGE,
+    Entered,
     Folders,
     Page,
     bare_etag,
-    error_code,
     is_name,
-    is_shown,
     parse_page,
     time_of,
 )
 from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url, server_of
+from musicfs.origins.s3.spellings import Spellings
+from musicfs.problems import Problem, Reason
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 _PROBED = 2  # keys: one may be the prefix itself
-_MAX_PROBE = 64 << 10
 _MAX_PAGE = 4 << 20
 """Bytes of a page: it has at most 1,000 keys of 1,024 bytes, each of which may be escaped to three, and some 400 bytes
 of attributes. Amazon's real pages have 300 KB."""
+_MAX_PROBE = 1 << 20
 _MAX_EMPTY = 1000  # pages without a key in a row: buckets with many deleted versions have some
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
-_REMEDIES = {
-    "SignatureDoesNotMatch": "the secret key is wrong",
-    "InvalidAccessKeyId": "the access key is not known there",
-    "RequestTimeTooSkewed": "this machine's clock is wrong",
-}
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between the requests for a page while the server is busy."""
+_HTML = re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE)
 
 
 class S3Origin:
@@ -54,6 +54,10 @@ class S3Origin:
         self._server = server_of(dict(config.settings))
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._name}/{self._root}")
+        self._amazons = settings.endpoint is None
+        self._spellings = Spellings()
+        self._conditions_fail = False
+        """Whether the server refuses its own ETags as conditions."""
         self._credentials = CredentialChain(config, settings)
         self._parsing = WorkerThreads(f"origin-{config.id}-listings", 1)
         self._bucket = Bucket(config.id, settings.url_in, self._credentials, config.pool_size, config.timeout_ms / 1000)
@@ -78,7 +82,7 @@ class S3Origin:
             raise self._other_range()
 
     async def stat(self, path: str) -> Stat:
-        answer = await self._bucket.ask("HEAD", self._key(path))
+        answer = await self._ask("HEAD", path)
         if answer.status != 200:
             raise await self._failure(path, answer)
         size = answer.headers.get("content-length", "")
@@ -90,24 +94,62 @@ class S3Origin:
         """Names the folder by the endpoint, the bucket and the prefix (origin.KnowsItsFolder)."""
         return folder_on_server(f"s3@{self._server}", f"{self._name}/{self._root}")
 
-    async def scan(self, under: str = "") -> AsyncIterator[Stat]:
+    def scan(self, under: str = "") -> AsyncIterator[Stat]:
+        return self.scan_observed(StrictObserver(self.id), under)
+
+    async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
+        """Scans, and reports keys that are left out (origin.ObservesScans)."""
         if under:
             self._key(under)
-        folders, any_keys = Folders(), False
-        async for page in self._pages(f"{self._root}{under}/" if under else self._root):
+        folders, entered, any_keys, any_entries = Folders(), Entered(observer, under), False, False
+        async for page in self._observed_pages(observer, under):
+            if page is None:
+                return
+            any_entries = any_entries or bool(page.entries)
             for entry in page.entries:
                 path = entry.path.removeprefix(self._root)
                 any_keys = any_keys or path != ""
-                if is_shown(path):
-                    for stat in folders.add(Stat(path, entry.size, entry.mtime_ns, entry.etag)):
-                        yield stat
+                found = entry._replace(path=path) if isinstance(entry, Problem) else self._below(path, entry)
+                if found is None or not entered.wants(path):
+                    continue
+                if isinstance(found, Problem):
+                    observer.report(found)
+                    continue
+                for stat in folders.add(found):
+                    yield stat
         for stat in folders.rest():
             yield stat
         if under:
             async for stat in self._file(under, any_keys):
                 yield stat
         else:
+            self._check_prefix(any_entries)
             self._check_empty(not any_keys)
+
+    def _check_prefix(self, has_entries: bool) -> None:
+        """Raises OriginFailed for a prefix that not even a marker has: in a bucket, such a folder is not there."""
+        if self._root and not has_entries:
+            detail = f"there is nothing below the prefix {self._root!r} in the bucket {self._name!r}; correct it"
+            raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail)
+
+    @staticmethod
+    def _below(path: str, entry: Stat) -> Stat | Problem | None:
+        """Returns what a key below the root is; None if it only marks a folder."""
+        if is_name(path):
+            return Stat(path, entry.size, entry.mtime_ns, entry.etag)
+        return Problem(path, Reason.BAD_NAME) if path and not path.endswith("/") else None
+
+    async def _observed_pages(self, observer: ScanObserver, under: str) -> AsyncIterator[Page | None]:
+        """The pages of all keys below `under`; None at the end for a folder whose listing is denied, which is
+        reported."""
+        try:
+            async for page in self._pages(f"{self._root}{under}/" if under else self._root):
+                yield page
+        except OriginFailed as failure:
+            if failure.fault is not OriginFault.DENIED:
+                raise
+            await FolderFailures(observer, self._check_root).take(under, failure)
+            yield None
 
     async def _file(self, path: str, is_folder: bool) -> AsyncIterator[Stat]:
         try:
@@ -152,11 +194,27 @@ class S3Origin:
     ) -> S3Response:
         """Requests a range. Returns a success. begin: takes the body as it arrives, see `Bucket.ask`."""
         headers = {"range": f"bytes={offset}-{offset + size - 1}"}
-        if replica.etag is not None:
-            headers["if-match"] = f'"{replica.etag}"'
-        answer = await self._bucket.ask("GET", self._key(replica.path), headers=headers, most=size, begin=begin)
+        condition = {} if replica.etag is None or self._conditions_fail else {"if-match": f'"{replica.etag}"'}
+        answer = await self._ask("GET", replica.path, headers | condition, size, begin)
+        if answer.status == 412 and condition:
+            # Some servers refuse their own ETags. Without the condition, what comes is compared all the same.
+            answer = await self._ask("GET", replica.path, headers, size, begin)
+            self._conditions_fail = _is_of(answer, replica)
         if answer.status not in (200, 206):
             raise await self._failure(replica.path, answer)
+        return answer
+
+    async def _ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, most: int = 0,
+        begin: Callable[[S3Response], Take] | None = None,
+    ) -> S3Response:  # fmt: skip
+        """Requests a file by its key; under the key's other spellings while the server has none. See `Bucket.ask`."""
+        key = self._key(path)
+        for spelling in self._spellings.of(key):
+            answer = await self._bucket.ask(method, spelling, headers=headers, most=most, begin=begin)
+            if answer.status != 404:
+                self._spellings.learn(key, spelling)
+                break
         return answer
 
     def _check(self, replica: Replica, offset: int, answer: S3Response) -> None:
@@ -180,43 +238,66 @@ class S3Origin:
         return int(found[1]), int(found[2])
 
     def _described(self, path: str, answer: S3Response, size: int) -> Stat:
+        etag = bare_etag(answer.headers.get("etag"))
         try:
             mtime_ns = time_of(answer.headers.get("last-modified", ""))
         except (ValueError, OverflowError):
-            raise OriginFailed(self.id, OriginFault.IO, "a file was sent without its time") from None
-        return Stat(path, size, mtime_ns, bare_etag(answer.headers.get("etag")))
+            if not etag:
+                raise OriginFailed(self.id, OriginFault.IO, "a file was sent without its time") from None
+            mtime_ns = 0  # as in a listing; the ETag is the version
+        return Stat(path, size, mtime_ns, etag)
 
     async def _check_root(self) -> None:
         """Raises OriginFailed if the bucket can't be listed, or is empty although files of it are known."""
-        page = await self._page(self._query(self._root, _PROBED), _PROBED, _MAX_PROBE)
+        page = await self._page(self._query(self._root, _PROBED), most=_MAX_PROBE)
+        self._check_prefix(bool(page.entries))
         self._check_empty(all(entry.path == self._root for entry in page.entries))
 
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         query = self._query(prefix, PAGE)
+        headers = {"x-amz-optional-object-attributes": "RestoreStatus"} if self._amazons else {}
         empty = 0
         while True:
-            page = await self._page(query, PAGE, _MAX_PAGE)
+            page = await self._next_page(query, headers)
             yield page
             if page.following is None:
                 return
             empty = 0 if page.entries else empty + 1
-            if page.following == query.get("continuation-token") or empty > _MAX_EMPTY:
+            if page.following.items() <= query.items() or empty > _MAX_EMPTY:
                 raise OriginFailed(self.id, OriginFault.IO, "the listing goes in circles")
-            query["continuation-token"] = page.following
+            if "marker" in page.following:
+                query.pop("list-type", None)  # the server does not know it
+            query |= page.following
+
+    async def _next_page(self, query: Mapping[str, str], headers: Mapping[str, str]) -> Page:
+        """Requests a page, and again while the server is busy: only the listing knows where it was."""
+        for wait in _WAITS:
+            try:
+                return await self._page(query, headers)
+            except OriginFailed as failure:
+                if failure.busy_secs is None:
+                    raise
+                await asyncio.sleep(max(failure.busy_secs, wait))
+        return await self._page(query, headers)
 
     @staticmethod
     def _query(prefix: str, most: int) -> dict[str, str]:
         return {"list-type": "2", "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
 
-    async def _page(self, query: dict[str, str], most: int, largest: int) -> Page:
-        """Requests a page. most: keys in it. largest: bytes that they may take."""
-        answer = await self._bucket.ask("GET", query=query, most=largest)
+    async def _page(
+        self, query: Mapping[str, str], headers: Mapping[str, str] | None = None, most: int = _MAX_PAGE
+    ) -> Page:
+        """Requests a page of at most `most` bytes. Some servers always send as many keys as they may."""
+        answer = await self._bucket.ask("GET", query=query, headers=headers, most=most)
         if answer.status != 200:
             raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
         try:
             # In a thread: the event loop serves all origins, and this server decides how long parsing takes.
-            return await self._parsing.run(parse_page, answer.body, most)
+            return await self._parsing.run(parse_page, answer.body)
         except (ValueError, OverflowError) as error:
+            if _HTML.match(answer.body):
+                detail = "a web page came instead of a listing; is the endpoint right, and is there a sign-in page?"
+                raise OriginFailed(self.id, OriginFault.IO, detail) from error
             raise OriginFailed(self.id, OriginFault.IO, f"a listing can't be understood: {error}") from error
         except WorkersUnavailable as error:
             raise OriginFailed(self.id, error.fault, str(error)) from None
@@ -225,6 +306,8 @@ class S3Origin:
         """Translates a refused request into a failure of the origin, or only of the file."""
         if answer.status in (412, 416):
             return ReplicaFailed(self.id, path, ReplicaFault.CHANGED)
+        if error_code(answer.body) == "InvalidObjectState":
+            return ReplicaFailed(self.id, path, ReplicaFault.ARCHIVED, "restore it from its archive to play it")
         if answer.status not in (401, 403, 404):
             return self._refusal(answer, path)
         try:
@@ -236,16 +319,14 @@ class S3Origin:
         return ReplicaFailed(self.id, path, ReplicaFault.DENIED, error_code(answer.body))
 
     def _refusal(self, answer: S3Response, what: str) -> OriginFailed:
-        code = error_code(answer.body)
-        if answer.status in (401, 403) or code in _EXPIRED:
+        if is_of_access(answer.status, answer.body):
             self._credentials.forget()
-            return OriginFailed(self.id, OriginFault.DENIED, f"{what}: {_REMEDIES.get(code, code) or answer.status}")
-        region = answer.headers.get("x-amz-bucket-region")
-        if answer.status in (301, 307, 308, 400) and region:
-            return OriginFailed(self.id, OriginFault.UNREACHABLE, f"{what}: set its region to {region!r}")
-        if answer.status == 404:
-            return OriginFailed(self.id, OriginFault.UNREACHABLE, f"there is no bucket {self._name!r}")
-        return OriginFailed(self.id, OriginFault.IO, f"{what}: HTTP {answer.status} {code}".rstrip())
+        return refusal(self.id, self._name, what, answer.status, answer.headers, answer.body)
+
+
+def _is_of(answer: S3Response, replica: Replica) -> bool:
+    """Whether a success is of this version of the file."""
+    return answer.status in (200, 206) and bare_etag(answer.headers.get("etag")) == replica.etag
 
 
 def _missing(config: OriginConfig) -> str | None:

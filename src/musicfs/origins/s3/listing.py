@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element
 
 from musicfs.model import Stat, ns_of
+from musicfs.origin import ScanObserver
 from musicfs.origins.bounds import is_in_reach, is_usable
-from musicfs.origins.ignored import is_skipped
 from musicfs.origins.records import read_records
+from musicfs.origins.s3.spellings import unescaped
+from musicfs.problems import Problem, Reason
 
 PAGE = 1000
 """Keys in a page: the most that a server may send."""
 _MAX_TOKEN = 8 << 10
+_SIZE = re.compile("[0-9]{1,18}")
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes whose objects must be restored before they can be read."""
 _HELD_MOST = 10_000
 _ALL_HELD_MOST = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer to ListObjectsV2. following: the token of the next page, None at the end."""
+    """One answer to ListObjectsV2, or to the older ListObjects by a server that knows no other.
 
-    entries: Sequence[Stat]
-    following: str | None
+    entries: of whole keys, in their order; a Problem stands for a key that is left out. following: the query's
+    parameters for the next page, None at the end.
+    """
+
+    entries: Sequence[Stat | Problem]
+    following: Mapping[str, str] | None
 
 
 def parse_page(body: bytes, most: int = PAGE) -> Page:
-    """Parses a page; its paths are whole keys. The time grows with the body: call it in a thread.
+    """Parses a page. The time grows with the body: call it in a thread.
 
     most: keys that the request asked for. Raises ValueError when the answer is no valid listing of so many.
     """
@@ -40,41 +48,48 @@ def parse_page(body: bytes, most: int = PAGE) -> Page:
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError(f"{root.tag!r} instead of a listing")
     escaped = root.findtext("{*}EncodingType") == "url"
-    entries = [stat for each in listed if (stat := _entry(each, escaped)) is not None]
-    following = root.findtext("{*}NextContinuationToken")
+    entries = [_entry(each, escaped) for each in listed]
+    return Page(entries, _following(root, entries[-1].path if entries else ""))
+
+
+def _following(root: Element, last: str) -> Mapping[str, str] | None:
+    """last: the page's last key, after which servers without tokens go on."""
     if root.findtext("{*}IsTruncated") != "true":
-        return Page(entries, None)
-    if not following:
+        return None
+    token = root.findtext("{*}NextContinuationToken")
+    if not token and not last:
         raise ValueError("more is to come, but there is no token for it")
-    if len(following) > _MAX_TOKEN:
+    if token and len(token) > _MAX_TOKEN:
         raise ValueError("its token for the next page is too long")
-    return Page(entries, following)
+    return {"continuation-token": token} if token else {"marker": last}
 
 
-def _entry(each: Element, escaped: bool) -> Stat | None:
-    """Returns None for a key that is no text: no request could name it."""
+def _entry(each: Element, escaped: bool) -> Stat | Problem:
     key = each.findtext("{*}Key") or ""
     try:
-        name = unquote_plus(key, errors="strict") if escaped else key
+        name = unescaped(key) if escaped else key
     except UnicodeDecodeError:
-        return None
-    # Whole seconds: some servers list fractions that their headers do not have.
-    changed = ns_of(datetime.fromisoformat(each.findtext("{*}LastModified") or ""))
-    size = int(each.findtext("{*}Size") or "")
-    return Stat(name, size, changed, bare_etag(each.findtext("{*}ETag")))
+        return Problem(key, Reason.BAD_NAME, "it is no text, so no request could name it")
+    size = each.findtext("{*}Size") or ""
+    if not _SIZE.fullmatch(size):
+        return Problem(name, Reason.BAD_SIZE, f"the server gives {size[:40]!r} as its size")
+    kept = each.findtext("{*}StorageClass") or ""
+    if kept in _ARCHIVES and not each.findtext("{*}RestoreStatus/{*}RestoreExpiryDate"):
+        return Problem(name, Reason.ARCHIVED, f"its storage class is {kept}; restore it to play it")
+    return Stat(name, int(size), _changed(each), bare_etag(each.findtext("{*}ETag")))
 
 
-_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
-
-
-def error_code(body: bytes) -> str:
-    """Returns the code of an error's answer, such as NoSuchKey, or "". It is quick for any body and needs no thread."""
-    found = _CODE.search(body)
-    return found[1].decode() if found else ""
+def _changed(each: Element) -> int:
+    """Returns a time in whole seconds, in nanoseconds: some servers list fractions that their headers do not have."""
+    try:
+        return ns_of(datetime.fromisoformat((each.findtext("{*}LastModified") or "").strip()))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def bare_etag(etag: str | None) -> str | None:
-    return etag.strip('"') if etag else None
+    """Returns an ETag without its quotes, and without the mark of a weak one: a proxy may add that."""
+    return etag.strip().removeprefix("W/").strip('"') if etag else None
 
 
 def time_of(last_modified: str) -> int:
@@ -90,8 +105,27 @@ def is_name(path: str) -> bool:
     return is_in_reach(path) and all(map(is_usable, path.split("/")))
 
 
-def is_shown(path: str) -> bool:
-    return is_name(path) and not any(map(is_skipped, path.split("/")[:-1]))
+class Entered:
+    """Asks an observer about the folders in which files are, from the outermost on, each once while keys are sorted.
+
+    above: the folder that is scanned; it and those above it are not asked about.
+    """
+
+    def __init__(self, observer: ScanObserver, above: str) -> None:
+        self._observer = observer
+        self._above = above
+        self._open: list[tuple[str, bool]] = []
+
+    def wants(self, path: str) -> bool:
+        """Whether the file or folder at `path` lies in folders that the observer wants."""
+        folder = path.rpartition("/")[0]
+        while self._open and not _is_within(folder, self._open[-1][0]):
+            self._open.pop()
+        known = self._open[-1][0] if self._open else self._above
+        for end in (*(at for at, sign in enumerate(folder) if sign == "/"), len(folder)):
+            if end > len(known) and (not self._open or self._open[-1][1]):
+                self._open.append((folder[:end], self._observer.enters(folder[:end], None)))
+        return not self._open or self._open[-1][1]
 
 
 @dataclass(slots=True)
