@@ -12,6 +12,7 @@ from mutagen.apev2 import APEv2
 
 from musicfs.tags.range_file import RangeFile, Unreadable
 from musicfs.tags.tags import Role, Tags, read_tags, role_of
+from tests.support.audio import make_audio
 from tests.support.partial import answered
 
 FFMPEG = {
@@ -90,6 +91,25 @@ def _fragments(data: bytes) -> list[bytes]:
     """What is before the first fragment, and each of them."""
     places = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
     return [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def wavpack(path: Path) -> bytes:
+    made = path.with_suffix(".wv")
+    subprocess.run(["wavpack", "-q", "-y", path, "-o", made], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    return made.read_bytes()
+
+
+def test_wavpack_with_one_bit_samples_is_described(tmp_path: Path) -> None:
+    tags = read(wavpack(make_audio(tmp_path / "x.dsf", seconds=2)), "x.wv")
+    assert (tags.sample_rate, tags.bit_depth, tags.channels) == (2_822_400, 1, 2)
+    assert tags.duration_s == pytest.approx(2, rel=0.01)
+
+
+def test_wavpack_with_a_rate_of_its_own_is_described(tmp_path: Path) -> None:
+    encoded(tmp_path / "x.wav", "-ar", "12345", "-fflags", "+bitexact")
+    tags = read(wavpack(tmp_path / "x.wav"), "x.wv")
+    assert tags.sample_rate == 12345
+    assert tags.duration_s == pytest.approx(2, rel=0.01)
 
 
 def test_matroska_is_named_as_the_file_is() -> None:

@@ -25,11 +25,29 @@ def wavpack(source: TagSource) -> TagValues:
     rate = _WAVPACK_RATES.get(flags >> 23 & 15)
     found = TagValues("wv", "wavpack", outer_values(source, ape_first=True), sample_rate=rate)
     found.channels, found.bit_depth = 1 if flags & 4 else 2, ((flags & 3) + 1) * 8
+    if rate is None:
+        rate = found.sample_rate = int.from_bytes(_wavpack_item(source, 0x27)[:4], "little") or None
     if rate and flags >> 31:  # DSD: one-bit samples, counted by eight
+        rate <<= min(_wavpack_item(source, 0x0E)[0], 8)
         found.sample_rate, found.bit_depth = rate * 8, 1
     found.duration_s = samples / rate if rate and samples != 0xFFFFFFFF else None
     found.bitrate = average(file.size, found.duration_s)
     return found
+
+
+def _wavpack_item(source: TagSource, kind: int) -> bytes:
+    """The start of an item of metadata in the first block; zeros: it has none."""
+    at = source.start + 32
+    end = source.start + 8 + int.from_bytes(source.file.read_at(source.start + 4, 4), "little")
+    for _ in range(_MAX_ITEMS):
+        head = source.file.read_at(at, 8)
+        if len(head) < 2 or at >= end:
+            break
+        size, start = (int.from_bytes(head[1:4], "little"), 4) if head[0] & 0x80 else (head[1], 2)
+        if head[0] & 0x3F == kind:
+            return head[start : start + min(2 * size, 4)].ljust(4, b"\0")
+        at += start + 2 * size
+    return bytes(4)
 
 
 def ape(source: TagSource) -> TagValues:
@@ -124,6 +142,7 @@ _MODULES = (
     _Module(b"SCRM", 44, "s3m", 0, 28),
     _Module((b"M.K.", b"M!K!", b"FLT4", b"FLT8", b"4CHN", b"6CHN", b"8CHN"), 1080, "mod", 0, 20),
 )
+_MAX_ITEMS = 32
 _MAX_NOTES = 128 * 1024
 _WAVPACK_RATES = dict(
     enumerate((6000, 8000, 9600, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 192000))
