@@ -194,6 +194,54 @@ async def test_what_the_settings_leave_open_is_taken_from_the_users_ssh_config(e
     assert await lets_in(env, host="jukebox", port=None, user=None, key_file=None, known_hosts=None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "IdentityFile {home}/nowhere\n IdentityFile {key}",
+        "CertificateFile {home}/nowhere\n IdentityFile {key}",
+        "IdentityFile {key} # my key",
+        "ConnectTimeout none\n IdentityFile {key}",
+        "ConnectTimeout 10 # seconds\n IdentityFile {key}",
+    ],
+)
+async def test_what_ssh_accepts_in_its_config_is_accepted_here(env: SftpEnv, home: Path, line: str) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(f"Host *\n {line.format(home=home, key=env.server.key)}\n")
+    assert await lets_in(env, key_file=None)
+
+
+async def test_a_key_file_with_a_passphrase_works_if_the_agent_has_the_key(
+    env: SftpEnv, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(env.server.key, home / "key")
+    run_tool(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", str(home / "key")])
+    failed = await refused(env, key_file=home / "key")
+    assert failed.fault is OriginFault.DENIED
+    assert "ssh-add" in str(failed)
+    assert "MUSICFS_NAS_PASSPHRASE" in str(failed)
+    socket = home / "agent"
+    command = ["ssh-agent", "-D", "-a", str(socket)]
+    with Server(command, 0, home / "agent.log", ready=socket.exists):
+        run_tool(["ssh-add", "-q", str(env.server.key)], SSH_AUTH_SOCK=str(socket))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        assert await lets_in(env, key_file=home / "key")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ProxyCommand no-such-program %h %p", "runs no-such-program, which is not there"),
+        ("KexAlgorithms sntrup761x25519-sha512@example.org", "KexAlgorithms"),
+    ],
+)
+async def test_what_can_not_work_in_the_config_of_ssh_is_named(env: SftpEnv, home: Path, line: str, told: str) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(f"Host *\n {line}\n")
+    failed = await refused(env)
+    assert told in str(failed)
+    assert failed.fault is OriginFault.UNREACHABLE
+
+
 @pytest.mark.parametrize(("said", "used"), [("", "aes256-gcm@openssh.com"), ("Ciphers aes128-ctr\n", "aes128-ctr")])
 async def test_the_cipher_is_the_one_of_the_ssh_config_or_one_that_costs_little(
     env: SftpEnv, home: Path, said: str, used: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ class SftpConnector:
         self._config = config
         self._settings = settings
         self._timeout = config.timeout_ms / 1000
+        self._proxy: object = None
 
     async def __call__(self) -> SftpSession:
         """Returns a new connection. Raises OriginFailed, with what to do about it."""
@@ -60,6 +62,9 @@ class SftpConnector:
         import asyncssh
         from asyncssh.encryption import get_default_encryption_algs
 
+        from musicfs.origins.sftp import ssh_config
+
+        ssh_config.use()
         logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it announces every connection
         settings = self._settings
         options: dict[str, Any] = {"host": settings.host}
@@ -69,6 +74,7 @@ class SftpConnector:
             options["username"] = settings.user
         said = asyncssh.SSHClientConnectionOptions(**options, config=(), client_keys=None)
         options["known_hosts"] = self._known_hosts(said.known_hosts)
+        self._proxy = said.config.get("ProxyCommand")
         if said.encryption_algs == get_default_encryption_algs():
             # ChaCha20 comes first, and costs an interpreter half as much again as AES, which is one call of OpenSSL.
             names = [name.decode() for name in said.encryption_algs]
@@ -78,6 +84,8 @@ class SftpConnector:
         for key in ("password", "passphrase"):
             if (secret := find_secret(self._config, key)) is not None:
                 options[key] = secret.get_secret_value()
+        if settings.key_file is not None and "passphrase" not in options:
+            options["ignore_encrypted"] = True  # the agent may have the key
         return options | {
             "keepalive_interval": KEEPALIVE_SECS,
             "keepalive_count_max": KEEPALIVE_LOSSES,
@@ -105,23 +113,46 @@ class SftpConnector:
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
             return OriginFault.DENIED, self._advice_on_host_key()
         if isinstance(error, asyncssh.PermissionDenied):
-            variable = variable_of(self._config.id, "password")
-            advice = f"check whether `{self._command('ssh')}` works, and set user, key_file or {variable}"
+            password, passphrase = (variable_of(self._config.id, key) for key in ("password", "passphrase"))
+            advice = (
+                f"check whether `{self._command('ssh')}` works, and set user, key_file or {password}; a key with a"
+                f" passphrase needs `ssh-add`, or {passphrase}"
+            )
             return OriginFault.DENIED, f"{settings.host} did not let {settings.user or 'you'} log in; {advice}"
         if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
-            variable = variable_of(self._config.id, "passphrase")
-            advice = f"{variable} is for its passphrase"
+            advice = f"{variable_of(self._config.id, 'passphrase')} is for its passphrase"
+            what = f"the key {settings.key_file or 'of ssh'} can't be used ({said(error)}); {advice}"
+            return OriginFault.DENIED, what
+        if isinstance(error, asyncssh.KeyExchangeFailed):
+            advice = "name one that both know in KexAlgorithms, Ciphers, MACs or HostKeyAlgorithms of ~/.ssh/config"
+            return OriginFault.UNREACHABLE, f"{settings.host}: no common algorithm; {advice} ({said(error)})"
+        if isinstance(error, asyncssh.SFTPBadMessage):
+            advice = "the account's shell prints text before SFTP starts, or the account has no shell"
+            return OriginFault.UNREACHABLE, f"{settings.host} answers no SFTP: {advice} ({said(error)})"
+        if isinstance(error, asyncssh.ChannelOpenError):
             return (
-                OriginFault.DENIED,
-                f"the key {settings.key_file or 'of ssh'} can't be used ({said(error)}); {advice}",
+                OriginFault.UNREACHABLE,
+                f"{settings.host} offers no SFTP; enable `Subsystem sftp` in its sshd_config",
             )
-        if isinstance(error, ConnectionRefusedError):
-            return OriginFault.REFUSED, f"{settings.host}: {error.strerror}"
-        if isinstance(error, socket.gaierror):
-            return OriginFault.UNREACHABLE, f"the address of {settings.host} can't be found ({error.strerror})"
-        if isinstance(error, OSError) and error.filename:
-            return OriginFault.DENIED, f"{error.filename} can't be read: {error.strerror}"
+        if isinstance(error, OSError):
+            return self._system_failure(error)
         return OriginFault.UNREACHABLE, f"{settings.host}: {said(error) or type(error).__name__}"
+
+    def _system_failure(self, error: OSError) -> tuple[OriginFault, str]:
+        host = self._settings.host
+        reason = os.strerror(error.errno) if error.errno else said(error)  # asyncio's own text has the whole call
+        if isinstance(error, ConnectionRefusedError):
+            return OriginFault.REFUSED, f"{host}: {reason}"
+        if isinstance(error, socket.gaierror):
+            return OriginFault.UNREACHABLE, f"the address of {host} can't be found ({error.strerror})"
+        if error.filename and isinstance(self._proxy, str) and self._proxy.split()[:1] == [str(error.filename)]:
+            detail = (
+                f"the ProxyCommand of ~/.ssh/config for {host} runs {error.filename}, which is not there; install it"
+            )
+            return OriginFault.UNREACHABLE, detail
+        if error.filename:
+            return OriginFault.DENIED, f"{error.filename} can't be read: {error.strerror}"
+        return OriginFault.UNREACHABLE, f"{host}: {reason}"
 
     def _advice_on_host_key(self) -> str:
         file = self._settings.known_hosts or "~/.ssh/known_hosts"

@@ -328,7 +328,9 @@ class SftpOrigin:
                 raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
             empty = await session.is_empty(self._root)
         except SFTPNoSuchFile:
-            detail = f"there is no folder {self._shown}; is its disk mounted there?"
+            detail = (
+                f"there is no folder {self._shown}; is its disk mounted there? For some accounts, paths start elsewhere"
+            )
             raise OriginFailed(self.id, OriginFault.UNREACHABLE, detail) from None
         except SFTPPermissionDenied:
             raise OriginFailed(self.id, OriginFault.DENIED, f"the folder {self._shown} may not be read") from None
