@@ -39,7 +39,10 @@ def find_albums(tracks: Mapping[int, Tags]) -> dict[int, Album]:
             by_title[fold(track.album)].append(content)
         else:
             untitled.append(content)
-    albums = dict.fromkeys(untitled, replace(_album([tracks[content] for content in untitled]), artist=None, year=None))
+    albums: dict[int, Album] = {}
+    if untitled:
+        common = replace(_album([tracks[content] for content in untitled]), artist=None, year=None)
+        albums.update(dict.fromkeys(untitled, common))
     for contents in by_title.values():
         for group in _releases(contents, tracks):
             album = _album([tracks[content] for content in group])
@@ -153,7 +156,7 @@ def number_tracks(tracks: Mapping[int, AlbumTrack]) -> dict[int, AlbumTrack]:
     with_discs = {content: _with_disc(track) for content, track in tracks.items()}
     together: dict[tuple[str, str, str], dict[int, AlbumTrack]] = defaultdict(dict)
     for content, track in with_discs.items():
-        folder = str(PurePosixPath(track.path).parent)
+        folder = track.path.rpartition("/")[0]
         together[folder, fold(track.tags.album or ""), track.tags.format][content] = track
     numbered: dict[int, AlbumTrack] = {}
     for group in together.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
 
 from musicfs.library.sidecars import anchors
 
@@ -31,8 +30,12 @@ class LooseFolders:
     def around(self, folders: Iterable[str]) -> set[str]:
         """The folders without music whose files may belong to the music of `folders`."""
         known = self._loaded()
-        above = {str(path) for folder in folders for path in (PurePosixPath(folder), *PurePosixPath(folder).parents)}
-        return {found for path in above for found in known.get("" if path == "." else path, ())}
+        above = set()
+        for folder in folders:
+            while folder not in above:
+                above.add(folder)
+                folder = folder.rpartition("/")[0]
+        return {found for path in above for found in known.get(path, ())}
 
     def _loaded(self) -> dict[str, set[str]]:
         if self._by_anchor is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -42,10 +42,11 @@ def is_extras_folder(name: str) -> bool:
 def anchors(folder: str) -> Iterator[str]:
     """The folder, and the folders above it whose music its files may belong to."""
     yield folder
-    path = PurePosixPath(folder)
-    for above in path.parents:
-        if is_extras_folder(path.name) or disc_from_folder(f"{path}/x") is not None:
-            yield _text(above)
+    path = folder
+    while path:
+        above, _, name = path.rpartition("/")
+        if is_extras_folder(name) or disc_from_folder(f"{path}/") is not None:
+            yield above
         path = above
 
 
@@ -82,25 +83,25 @@ class SidecarPlacer:
         self._named: dict[tuple[str, str], list[tuple[str, TreeEntry]]] = defaultdict(list)
         self._places: dict[str, _SidecarPlace | None] = {}
         for file, entry in tracks:
-            path = PurePosixPath(file.path)
-            self._beside[_text(path.parent)].append(PlacedTrack(_text(path.parent), entry.dir, entry.album))
-            self._named[_text(path.parent), fold(path.stem)].append((path.suffix.lower(), entry))
+            folder, stem, suffix = _split(file.path)
+            self._beside[folder].append(PlacedTrack(folder, entry.dir, entry.album))
+            self._named[folder, fold(stem)].append((suffix.lower(), entry))
 
-    def entries(self, files: Iterable[FolderFile]) -> Mapping[FolderFile, list[TreeEntry]]:
+    def entries(self, files: Sequence[FolderFile]) -> Mapping[FolderFile, list[TreeEntry]]:
         """The entries of each file; none where no music is near, or where another picture is better."""
-        with_pictures = {
-            PurePosixPath(file.path).parent
-            for file in files
-            if PurePosixPath(file.path).suffix.lower() in _PICTURES and not _is_small(file)
-        }
+        with_pictures = set()
+        for file in files:
+            folder, _, suffix = _split(file.path)
+            if suffix.lower() in _PICTURES and not _is_small(file.path):
+                with_pictures.add(folder)
         return {
-            file: [] if _is_small(file) and PurePosixPath(file.path).parent in with_pictures else [*self._entries(file)]
+            file: [] if _is_small(file.path) and _split(file.path)[0] in with_pictures else [*self._entries(file)]
             for file in files
         }
 
     def _entries(self, file: FolderFile) -> Iterator[TreeEntry]:
-        path = PurePosixPath(file.path)
-        leaders, ending = self._leaders(path)
+        folder, stem, suffix = _split(file.path)
+        leaders, ending = self._leaders(folder, stem, suffix.lower())
         if leaders:
             for own in {entry.dir: entry for entry in reversed(leaders)}.values():
                 # Players look for lyrics, cue sheets and corrections of lossy files under their track's name.
@@ -108,22 +109,21 @@ class SidecarPlacer:
                 key = make_key(FOLLOWS, [own.track, ending], [str(own.content)])
                 yield TreeEntry(file.replica, own.dir, name, disc_name, own.discs, key, file.content)
             return
-        folder = _text(path.parent)
         if folder not in self._places:
             self._places[folder] = self._place(folder)
         place = self._places[folder]
-        name = safe_filename(path.stem, path.suffix[1:])
+        name = safe_filename(stem, suffix[1:])
         for dir in place.dirs if place else ():
             where = "/".join(filter(None, (dir, *place.inside))) if place else dir
             disc = folder if place and place.rank == _OF_A_DISC else ""
             key = make_key("beside:", [str(place.rank if place else 0), fold(disc), fold(name)], ())
             yield TreeEntry(file.replica, where, name, name, False, key, file.content)
 
-    def _leaders(self, path: PurePosixPath) -> tuple[list[TreeEntry], str]:
+    def _leaders(self, folder: str, stem: str, ending: str) -> tuple[list[TreeEntry], str]:
         """The tracks that the file is named like, and the ending: of `Song.flac`, ".lrc", ".en.lrc" or ".flac.lrc"."""
-        stem, ending, kind = path.stem, path.suffix.lower(), _NEEDS.get(path.suffix.lower())
+        kind = _NEEDS.get(ending)
         while True:
-            found = self._named.get((_text(path.parent), fold(stem)), [])
+            found = self._named.get((folder, fold(stem)), [])
             if found:
                 fitting = [entry for suffix, entry in found if suffix == kind]
                 return fitting or [entry for _, entry in found], ending
@@ -134,11 +134,10 @@ class SidecarPlacer:
 
     def _place(self, folder: str) -> _SidecarPlace | None:
         """Where the files of a folder belong; None: no music is near."""
-        path = PurePosixPath(folder)
         for above in anchors(folder):
             place = self._beside_tracks(above) or self._above_tracks(above)
             if place is not None:
-                inside = path.relative_to(above).parts
+                inside = filter(None, folder.removeprefix(above).split("/"))
                 return _SidecarPlace(place.dirs, place.rank, tuple(safe_component(part) for part in inside))
         return None
 
@@ -175,15 +174,18 @@ class SidecarPlacer:
                 yield from tracks
 
 
-def _is_small(file: FolderFile) -> bool:
-    return _SMALL.fullmatch(PurePosixPath(file.path).name) is not None
+def _is_small(path: str) -> bool:
+    return _SMALL.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def _split(path: str) -> tuple[str, str, str]:
+    """(folder, name without its last ending, that ending with its dot)."""
+    folder, _, name = path.rpartition("/")
+    suffix = PurePosixPath(name).suffix
+    return folder, name.removesuffix(suffix), suffix
 
 
 def _shared(one: list[str], other: list[str]) -> list[str]:
     """The start that two lists have in common."""
     length = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return one[:length]
-
-
-def _text(path: PurePosixPath) -> str:
-    return "" if path == PurePosixPath() else str(path)

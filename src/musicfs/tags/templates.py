@@ -31,7 +31,17 @@ _MAX = 4096  # characters
 _DEEPEST = 20  # brackets
 _SEPARATOR = re.compile(r"[\s\-_.,;:~+&|·•–—]+")
 _TOKEN = re.compile(r"\$\$|\$\{[^}/]*\}|\$[A-Za-z_]\w*|[\[\](){}/$]|[^$\[\](){}/]+")
-_DISC_FOLDER = re.compile(r"[\[(]?(?:cd|dvd|dis[ck])\s*(?:[-_.#]\s*)?0*([1-9]\d?)(?:$|[\s\-_.,:;)\]])", re.IGNORECASE)
+_NUMBERS = {
+    word: number
+    for words in ("one two three four five six seven eight nine ten", "i ii iii iv v vi vii viii ix x")
+    for number, word in enumerate(words.split(), 1)
+}
+_DISC_FOLDER = re.compile(
+    r"[\[(]?(?:(?:cd|dvd|sacd|dis[ck]|vinyl|digital media)"
+    rf"(?:\s*(?:[-_.#]\s*)?0*([1-9]\d?)|(?:\s+|\s*[-_.#]\s*)({'|'.join(_NUMBERS)}))|side[\s\-_]?([a-h]))"
+    r"(?:$|[\s\-_.,:;)\]])",
+    re.IGNORECASE,
+)
 _LEADING_NUMBER = re.compile(r"[\[(]?(?:\d{1,2}[-.])?0*(\d{1,4})[\])]?(?:\s*[-._:)]+\s*|\s+)(?=\S)")
 
 
@@ -160,9 +170,12 @@ def track_fields(tags: Tags, path: str, album: Album, *, disc_prefix: bool) -> d
 
 
 def disc_from_folder(path: str) -> int | None:
-    """The disc number that the file's folder names, as `CD1`, `Disc 2 - Live` and `disk_03` do."""
+    """The disc number that the file's folder names, as `CD1`, `Disc Two`, `Disc 2 - Live` and `Side B` do."""
     match = _DISC_FOLDER.match(_last(_parent(path)))
-    return int(match[1]) if match else None
+    if match is None:
+        return None
+    digits, word, side = match.groups()
+    return int(digits) if digits else _NUMBERS[word.lower()] if word else ord(side.lower()) - ord("a") + 1
 
 
 def album_folder(path: str) -> str:
