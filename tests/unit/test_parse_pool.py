@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,11 +19,11 @@ from musicfs.library import parse_process
 from musicfs.library.analyser import Analyser
 from musicfs.library.parse_pool import Parsers
 from musicfs.library.parse_process import Fault
-from musicfs.model import OriginId, OriginType
+from musicfs.model import DiskFolder, OriginId, OriginType
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.tags.fingerprint import fingerprint, sample_ranges
 from musicfs.tags.parse_messages import FileToParse
-from musicfs.tags.parser import TOO_SLOW, Examined
+from musicfs.tags.parser import TOO_SLOW, Examined, FileOnDisk
 from tests.support import bad_parser
 from tests.support.audio import make_audio
 
@@ -143,6 +144,32 @@ async def test_processes_that_never_start_are_an_error_and_the_next_scan_tries_a
         with pytest.raises(MusicFSError, match="do not start"):
             await parsers.examine(whole("a.flac", song))
         assert title(await parsers.examine(whole("a.flac", song)))
+
+
+async def test_processes_that_can_not_be_made_are_an_error_and_leave_no_descriptor(song: bytes) -> None:
+    async with pool(1, lambda *_: ["/no such program"]) as parsers:
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        for _ in range(3):
+            with pytest.raises(MusicFSError, match="do not start"):
+                await parsers.examine(whole("a.flac", song))
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_files_that_can_not_be_opened_in_time_are_left_to_their_origin(
+    song: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.flac").write_bytes(song)
+    about = (tmp_path / "a.flac").stat()
+    hangs = threading.Event()
+    monkeypatch.setattr(parse_process, "open_files", lambda *_: hangs.wait(20) and [])
+    answers: list[object] = []
+    async with pool(1) as parsers:
+        file = FileOnDisk("a.flac", "audio", about.st_size, about.st_mtime_ns)
+        await parsers.examine_files(DiskFolder(str(tmp_path), True), [file], lambda _, answer: answers.append(answer))
+        assert title(await parsers.examine(whole("a.flac", song)))
+        hangs.set()
+    assert answers == [None]
 
 
 async def test_a_caller_that_is_cancelled_takes_its_files_along(song: bytes) -> None:

@@ -123,19 +123,26 @@ class ParserProcess:
         self._end, theirs = socket.socketpair()
         self._end.setblocking(False)
         self._progress = os.memfd_create("progress of a parser")
-        os.ftruncate(self._progress, mmap.PAGESIZE)
-        with theirs:
-            self._process = subprocess.Popen(
-                self._make_command(theirs.fileno(), self._progress),
-                pass_fds=[theirs.fileno(), self._progress],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd=processes.WORKING_FOLDER,
-                env=processes.bare_environment(),
-            )
+        try:
+            with theirs:
+                self._process = self._run(theirs.fileno())
+        except OSError:
+            self._close_descriptors()
+            raise
         self._loop.add_reader(self._end, self._readable)
         self._progress_at = self._loop.time()
         self._timer = self._loop.call_later(_STARTING_SECS, self._check_progress)
+
+    def _run(self, end: int) -> subprocess.Popen[bytes]:
+        os.ftruncate(self._progress, mmap.PAGESIZE)
+        return subprocess.Popen(
+            self._make_command(end, self._progress),
+            pass_fds=[end, self._progress],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd=processes.WORKING_FOLDER,
+            env=processes.bare_environment(),
+        )
 
     @property
     def pid(self) -> int:
@@ -185,8 +192,9 @@ class ParserProcess:
         try:
             on_disk = [job for job in jobs if job.folder is not None]
             if on_disk:
-                with contextlib.suppress(WorkersUnavailable):  # a disk hangs: none is opened
-                    opened = await self._threads.run(_open_all, on_disk, undo=_close_all)
+                with contextlib.suppress(WorkersUnavailable, TimeoutError):  # a disk hangs: none is opened
+                    async with asyncio.timeout(_ON_DISK_SECS):
+                        opened = await self._threads.run(_open_all, on_disk, undo=_close_all)
             gone = [job for job in on_disk if job not in opened]
             jobs = [job for job in jobs if job.folder is None or job in opened]
             sent = True
