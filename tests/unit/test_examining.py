@@ -11,7 +11,17 @@ from musicfs.config.models import OriginConfig
 from musicfs.errors import ReplicaFailed
 from musicfs.model import DiskFolder, OriginId, OriginType, Replica
 from musicfs.origins.local.driver import LocalOrigin
-from musicfs.tags.parser import Examined, FileOnDisk, Gathered, examine
+from musicfs.problems import Reason
+from musicfs.tags.parser import (
+    TOO_LARGE,
+    TOO_MUCH_MEMORY,
+    TOO_SLOW,
+    Examined,
+    FileOnDisk,
+    Gathered,
+    examine,
+    reason_of,
+)
 from musicfs.testing.scanned_library import examine_on_disk
 from tests.support.audio import make_audio, make_empty, make_garbage, make_truncated, picture
 
@@ -87,3 +97,8 @@ def test_nothing_is_told_of_a_file_that_changes_while_it_is_read(root: Path, mon
 
     monkeypatch.setattr("os.pread", read_and_touch)
     assert examine_on_disk(folder(root), [file]) == [None]
+
+
+def test_files_that_cost_too_much_and_damaged_ones_are_counted_apart() -> None:
+    assert {reason_of(problem) for problem in (TOO_LARGE, TOO_SLOW, TOO_MUCH_MEMORY)} == {Reason.TOO_COSTLY}
+    assert reason_of("the file is empty") is Reason.DAMAGED

@@ -23,18 +23,17 @@ from musicfs.model import DiskFolder, OriginId, OriginType
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.tags.fingerprint import fingerprint, sample_ranges
 from musicfs.tags.parse_messages import FileToParse
-from musicfs.tags.parser import TOO_SLOW, Examined, FileOnDisk
+from musicfs.tags.parser import HUNG, TOO_SLOW, Examined, FileOnDisk
 from tests.support import bad_parser
 from tests.support.audio import make_audio
 
-ABOVE = f"its tags took more than {parse_process._WITH_BYTES_SECS:.0f} s to read"
 PROBLEMS = {
     "is killed": "the process that read its tags died",
     "crashes": "the process that read its tags died",
     "exits": "the process that read its tags died",
     "says that it retires": "the process that read its tags died",
     "closes its socket": "the process that read its tags died",
-    "hangs": ABOVE,
+    "hangs": HUNG,
     "burns": TOO_SLOW,
     "takes memory": "the process that read its tags died",
 }
@@ -58,7 +57,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsers that make no progress are killed sooner."""
-    monkeypatch.setattr(parse_process, "_WITH_BYTES_SECS", 0.7)
+    monkeypatch.setattr(parse_process, "PATIENCE_SECS", 0.7)
     monkeypatch.setattr(parse_process, "_ON_DISK_SECS", 0.7)
 
 

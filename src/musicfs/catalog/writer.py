@@ -36,6 +36,7 @@ from musicfs.catalog.rows import (
 from musicfs.model import OriginId, Owner, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
 from musicfs.system.sqlite import transaction
+from musicfs.tags.parser import reason_of
 from musicfs.tags.tags import PARSER_VERSION, Role
 
 _BEAT_OPERATIONS = 1_000_000
@@ -45,7 +46,7 @@ _HERE = "origin = (SELECT num FROM origins WHERE id = ?)"
 
 
 def _problems_in(item: ScannedFile) -> list[Problem]:
-    return [Problem(item.stat.path, Reason.DAMAGED, item.problem)] if item.problem else []
+    return [Problem(item.stat.path, reason_of(item.problem), item.problem)] if item.problem else []
 
 
 class Catalog:

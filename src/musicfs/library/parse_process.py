@@ -26,7 +26,7 @@ from musicfs.system import processes
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 from musicfs.tags import parse_messages
 from musicfs.tags.parse_messages import HEADER, MAX_ANSWER, MAX_FILES, PROGRESS, FileToParse, InvalidAnswer
-from musicfs.tags.parser import TOO_SLOW, Examined, FileOnDisk, MissingBytes
+from musicfs.tags.parser import HUNG, PATIENCE_SECS, TOO_SLOW, Examined, FileOnDisk, MissingBytes
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,8 @@ _WINDOW = 2 * MAX_FILES
 _BYTES_WEIGHT = 16
 """A file whose bytes are sent fills so much of the window: a parser must not hoard them."""
 _STARTING_SECS = 60.0
-_WITH_BYTES_SECS = 10.0
 _ON_DISK_SECS = 30.0
-"""A parser may make no progress for so long with a file whose bytes it has, and with one on a disk that may be slow."""
+"""A parser may make no progress for so long with a file on a disk, which may be slow."""
 _REAP_SECS = 5.0
 _AT_ONCE = 64 * 1024
 _MAX_DEATHS = 2
@@ -53,7 +52,7 @@ class Fault:
 Answer = Examined | MissingBytes | Fault | None
 """What a parser answers; None, of a file on a disk alone: it must be read through its origin."""
 
-_HUNG = Fault(f"its tags took more than {_WITH_BYTES_SECS:.0f} s to read")
+_HUNG = Fault(HUNG)
 _LIED = Fault("the process that read its tags gave an invalid answer")
 _DIED = Fault("the process that read its tags died")
 _THROUGH_ORIGIN = Fault("")
@@ -305,7 +304,7 @@ class ParserProcess:
         if not self.is_ready:
             return _STARTING_SECS
         is_on_disk = self._jobs and self._jobs[self._at()].folder is not None
-        return _ON_DISK_SECS if is_on_disk else _WITH_BYTES_SECS
+        return _ON_DISK_SECS if is_on_disk else PATIENCE_SECS
 
     def _stop(self) -> None:
         self._timer.cancel()

@@ -18,6 +18,7 @@ from musicfs.library.selection import Selection
 from musicfs.model import Stat, encode_path
 from musicfs.origin import Origin
 from musicfs.problems import MAX_DETAIL, Problem, Reason
+from musicfs.tags.parser import reason_of
 from musicfs.texts import said
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class ScanState:
         self.read += 1
         if found.problem is not None:
             self.unreadable += 1
-            self.add_problem(Problem(found.stat.path, Reason.DAMAGED, found.problem))
+            self.add_problem(Problem(found.stat.path, reason_of(found.problem), found.problem))
         self.changed += not is_new
         self.added += is_new
         self.pending_added += is_new

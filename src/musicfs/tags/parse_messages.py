@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from musicfs.model import Fingerprint
-from musicfs.tags.parser import Examined, FileOnDisk, MissingBytes, dump_tags
+from musicfs.tags.parser import MAX_TEXT, TOO_LONG, Examined, FileOnDisk, MissingBytes, dump_tags
 from musicfs.tags.range_file import MAX_IN_ALL
 from musicfs.tags.tags import MAX_CHARACTERS, MAX_VALUES, Tags
 
@@ -24,8 +24,8 @@ HEADER = struct.Struct("!II")
 """The lengths of the JSON and of the raw bytes, which follow it."""
 PROGRESS = struct.Struct("=Q")
 """How many files a parser has done, at the start of the memory that it shares with the worker."""
-MAX_ANSWER = 256 * 1024
-"""Bytes of JSON: more than all values of a file take."""
+MAX_ANSWER = MAX_TEXT + 1024
+"""Bytes of JSON."""
 MAX_FILES = 32
 """So many files are in one request at most, and so many descriptors come with it."""
 READY = b'"ready"'
@@ -33,7 +33,6 @@ RETIRED = 75
 """The exit code of a parser that has become too large for another request."""
 
 _MAX_PROBLEM = 500
-_TOO_LONG = f"its tags have more than {MAX_ANSWER // 1024} KiB of text"
 _HEX_DIGITS = 64
 _FORMAT = re.compile(r"[a-z0-9]{1,16}")
 
@@ -89,7 +88,7 @@ def answer(found: Examined | MissingBytes | None) -> bytes:
     if found is None:
         return frame(b"null")
     text = _examined(found)
-    return frame(text if len(text) <= MAX_ANSWER else _examined(Examined(found.fingerprint, None, _TOO_LONG)))
+    return frame(text if len(text) <= MAX_ANSWER else _examined(Examined(found.fingerprint, None, TOO_LONG)))
 
 
 def _examined(found: Examined) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musicfs.model import Fingerprint, stored_ns
+from musicfs.problems import Reason
 from musicfs.tags.fingerprint import fingerprint, sample_ranges
 from musicfs.tags.range_file import MAX_IN_ALL, NeedRange, RangeFile, TagsTooLarge, Unreadable
 from musicfs.tags.tags import read_tags
@@ -22,11 +23,18 @@ CPU_SECS = 2.0
 """A file may take so much of a processor, in all passes."""
 MEMORY = 64 << 20
 """Bytes that a file may take beyond what a parser has before it."""
+PATIENCE_SECS = 10.0
+"""A parser that has all bytes of a file may make no progress for so long."""
+MAX_TEXT = 256 * 1024
+"""Bytes of JSON: all that is kept of a file."""
 TOO_LARGE = f"its tags are larger than {MAX_IN_ALL >> 20} MiB"
 TOO_SLOW = f"its tags took more than {CPU_SECS:.0f} s to read"
 TOO_MUCH_MEMORY = f"its tags took more than {MEMORY >> 20} MiB of memory to read"
+HUNG = f"its tags took more than {PATIENCE_SECS:.0f} s to read"
+TOO_LONG = f"its tags have more than {MAX_TEXT // 1024} KiB of text"
 _MAX_ROUNDS = 64
 _TOO_SCATTERED = f"its tags take more than {_MAX_ROUNDS} reads"
+_COSTLY = frozenset((TOO_LARGE, TOO_SLOW, TOO_MUCH_MEMORY, HUNG, TOO_LONG, _TOO_SCATTERED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,11 @@ class Gathered:
             return TOO_LARGE
         self.wanted = [(offset, size)]
         return _TOO_SCATTERED if self.rounds >= _MAX_ROUNDS else None
+
+
+def reason_of(problem: str) -> Reason:
+    """What the problem of a file without tags is called where problems are counted."""
+    return Reason.TOO_COSTLY if problem in _COSTLY else Reason.DAMAGED
 
 
 def dump_tags(tags: Mapping[str, object]) -> str:
