@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from musicfs.model import Stat
 from musicfs.origins.nfs import rpc
 from musicfs.origins.nfs.replies import Replies
 from musicfs.origins.nfs.rpc import NfsCall
 from musicfs.origins.nfs.xdr import Malformed
-from musicfs.origins.s3.listing import Folders, error_code, is_name, parse_page
+from musicfs.origins.s3.errors import error_code
+from musicfs.origins.s3.listing import Folders, is_name, parse_page
 from musicfs.origins.sftp import packets
 from musicfs.origins.smb import wire
 from musicfs.system import confinement
@@ -55,7 +57,7 @@ def _s3(data: bytes) -> None:
     folders = Folders()
     error_code(data)
     for stat in parse_page(data).entries:
-        if stat.problem() is None and is_name(stat.path):
+        if isinstance(stat, Stat) and stat.problem() is None and is_name(stat.path):
             list(folders.add(stat))
     list(folders.rest())
 
