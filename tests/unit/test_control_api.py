@@ -121,6 +121,7 @@ async def test_answers_are_as_they_are_described(api: Running) -> None:
         ("POST", "/verify/stop"): await api.post("/verify/stop"),
         ("POST", "/pins"): await api.post("/pins", {"paths": [SONG]}),
         ("POST", "/pins/remove"): await api.post("/pins/remove", {"paths": [SONG]}),
+        ("POST", "/quarantine/release"): await api.post("/quarantine/release", {"all": True}),
         ("POST", "/reload"): await api.post("/reload"),
         ("POST", "/origins"): await api.post("/origins", {"id": "c", "origin_type": "local", "path": str(api.folder)}),
         ("POST", "/origins/{id}/priority"): await api.post("/origins/c/priority", {"priority": 9}),

@@ -26,6 +26,7 @@ from musicfs.cli.output import warn
 from musicfs.cli.page import page
 from musicfs.cli.pin import pin, pins, unpin
 from musicfs.cli.problems import problems
+from musicfs.cli.quarantine import quarantine
 from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scan import scan
 from musicfs.cli.status import status
@@ -77,7 +78,7 @@ def cli() -> None:
 
 for _command in (
     mount, unmount, shutdown, reload, status, problems, page, events, scan, origin, why, pin, unpin, pins, cache,
-    redundancy, verify, config, completion,
+    redundancy, verify, quarantine, config, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -33,6 +33,7 @@ from musicfs.control.routes.origins import OriginChangeRoutes, OriginRoutes
 from musicfs.control.routes.page import PageRoutes
 from musicfs.control.routes.pins import PinRoutes
 from musicfs.control.routes.problems import ProblemRoutes
+from musicfs.control.routes.quarantine import QuarantineRoutes
 from musicfs.control.routes.redundancy import RedundancyRoutes
 from musicfs.control.routes.verify import VerifyRoutes
 from musicfs.control.tls import tls_of
@@ -60,6 +61,7 @@ def _music_groups(parts: Components) -> list[Routes]:
         PinRoutes(parts.pins),
         OpenFileRoutes(parts.filesystem, parts.registry, parts.store),
         VerifyRoutes(parts.scrub),
+        QuarantineRoutes(parts.registry.quarantined),
     ]
 
 
