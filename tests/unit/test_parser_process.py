@@ -46,8 +46,10 @@ async def test_it_opens_nothing_makes_nothing_runs_nothing_and_connects_to_nothi
         os.environ["PATH"] += f":/{server.getsockname()[1]}"  # how the port gets there
         said = await answer_of("tries what is forbidden")
     outcomes = dict(part.split("=") for part in said.split())
-    assert outcomes.pop("landlock") == "True", "the kernel of this machine has no Landlock"
-    assert set(outcomes.values()) == {"refused"}, said
+    version = int(outcomes.pop("landlock"))
+    assert version, "the kernel of this machine has no Landlock"
+    later = {name for name, since in {"connect": 4, "listen": 4, "signal": 6}.items() if version < since}
+    assert {outcome for name, outcome in outcomes.items() if name not in later} == {"refused"}, said
 
 
 async def test_it_has_few_rights_and_low_limits() -> None:

@@ -31,13 +31,13 @@ def forbid_privileges() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def forbid_files_and_tcp() -> bool:
+def forbid_files_and_tcp() -> int:
     """Forbids to open, run, make or remove any file, to use TCP, and to signal other processes, by Landlock.
 
     What is open stays open. Older kernels know fewer of the rights: TCP since 6.7, signals since 6.12.
 
     Returns:
-        Whether the kernel has Landlock (5.13 and later, if it is switched on).
+        The version of the kernel's interface; 0: it has no Landlock (before 5.13), or that is switched off.
 
     Raises:
         OSError: The kernel has it and refuses.
@@ -45,7 +45,7 @@ def forbid_files_and_tcp() -> bool:
     call = ctypes.CDLL(None, use_errno=True).syscall
     version = call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
     if version < 1:
-        return False
+        return 0
     files = (1 << _FILE_RIGHTS.get(version, max(_FILE_RIGHTS.values()))) - 1
     rules = _Ruleset(files, _TCP_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0)
     fd = call(_CREATE_RULESET, ctypes.byref(rules), ctypes.c_size_t(ctypes.sizeof(rules)), ctypes.c_uint32(0))
@@ -56,7 +56,7 @@ def forbid_files_and_tcp() -> bool:
             raise _failed()
     finally:
         os.close(fd)
-    return True
+    return int(version)
 
 
 def _failed() -> OSError:
