@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -41,7 +43,17 @@ class Setup:
         bus.listen(self.events.append)
         self.origin = OriginConfig(id=A, origin_type=OriginType.LOCAL, settings={"path": self.root})
         config = Config(cache_dir=folder, origins=(self.origin,))
-        self.library = Library(config, self.catalog, bus, self.changes.append)
+        self.config = config
+        self._bus = bus
+        self.library = self.made_library()
+
+    def made_library(self) -> Library:
+        return Library(self.config, self.catalog, self._bus, self.changes.append)
+
+    def numbers(self) -> list[tuple[str, int]]:
+        """The names of all files in the tree, with their inode numbers."""
+        with closing(sqlite3.connect(self.catalog)) as db:
+            return db.execute("SELECT name, ino FROM names WHERE name LIKE '%.flac' ORDER BY name").fetchall()
 
     def worker(self) -> psutil.Process:
         (worker,) = [p for p in psutil.Process().children() if "musicfs.library" in p.cmdline()]
@@ -71,6 +83,23 @@ async def test_a_scan_reports_its_events_and_its_changes(setup: Setup) -> None:
     assert any(isinstance(e, ScanFinished) for e in setup.events)
     assert any(setup.changes)
     assert setup.files() == 3
+
+
+async def test_a_catalogue_of_earlier_rules_for_names_is_placed_again_without_a_scan(setup: Setup) -> None:
+    make_album(setup.root, "Artist", "Album", 1)
+    await setup.library.scan(A)
+    (before,) = setup.numbers()
+    await setup.library.aclose()
+    with closing(sqlite3.connect(setup.catalog)) as db:
+        for table, column in (("entries", "name"), ("entries", "disc_name"), ("names", "name")):
+            db.execute(f"UPDATE {table} SET {column} = 'old ' || {column} WHERE {column} LIKE '%.flac'")
+        db.execute("UPDATE meta SET value = ? WHERE key = 'template'", (setup.config.tree.template,))
+        db.commit()
+    (old,) = setup.numbers()
+    assert old[0].startswith("old ")
+    setup.library = setup.made_library()
+    await setup.library.set_reachable(A, True)
+    assert setup.numbers() == [before]
 
 
 def parsers_of(worker: psutil.Process) -> list[psutil.Process]:

@@ -106,6 +106,12 @@ def test_equal_tags_at_two_origins_are_one_track_unless_length_or_ids_differ(
     assert sorted(resolve_names([other, one], copies, ()), key=str) == sorted(shown, key=str)
 
 
+def test_a_track_has_one_name_though_its_number_is_wider_at_one_origin() -> None:
+    key = make_key("tags:", ["x"], ["", "", "", ""])
+    entries = [entry(1, "1-01 - A.flac", key), entry(2, "01-01 - A.flac", key)]
+    assert resolve_names(entries, {1: [copy(1, "a")], 2: [copy(2, "b")]}, ()) == [Shown("01-01 - A.flac", (1, 2))]
+
+
 def test_what_follows_a_track_has_its_name_also_after_a_collision() -> None:
     tracks = [entry(1, "01 - A.wv", "x"), entry(2, "01 - A.wv", "y")]
     keys = {n: make_key("of:", ["xy"[n - 1], ".wvc"], [str(n)]) for n in (1, 2)}

@@ -119,9 +119,15 @@ class _DirectoryNames:
 
     def give(self, entries: Iterable[TreeEntry], name_of: Callable[[TreeEntry], str]) -> None:
         """Names what the entries stand for. name_of: what each asks for."""
+        asked = [(name_of(entry), entry) for entry in entries]
+        # Of one track at two origins, one may have a narrower number: its album has fewer tracks there.
+        widest: dict[str, str] = {}
+        for name, entry in asked:
+            if entry.is_by_tags:
+                widest[entry.track] = max(name, widest.get(entry.track, name), key=lambda each: (len(each), each))
         wanted: dict[str, list[tuple[str, TreeEntry]]] = {}
-        for entry in entries:
-            name = name_of(entry)
+        for own, entry in asked:
+            name = widest.get(entry.track, own)
             wanted.setdefault(fold(name), []).append((name, entry))
         collided: list[tuple[str, str, list[int]]] = []
         for folded, askers in sorted(wanted.items()):
