@@ -25,6 +25,11 @@ def files(top: Path) -> list[str]:
     )
 
 
+def listed_numbers(folder: Path) -> dict[str, int]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.inode() for entry in entries}
+
+
 def _fail(error: OSError) -> None:
     raise error
 
@@ -167,3 +172,26 @@ def test_a_mount_whose_origin_is_away_from_the_start_shows_what_is_known(here: P
         assert "Input/output error" in done.stderr
         mount.signal(signal.SIGTERM)
         assert mount.wait() == 0
+
+
+def test_a_picture_with_two_names_is_one_file_and_one_name_may_go(library: Library) -> None:
+    here, top = library.mount.here, library.mount.path
+    for name in ("cover.jpg", "folder.jpg"):
+        (library.root / "Artist/Album" / name).write_bytes(b"the same picture")
+    names = [track(1).replace("01 - Title 1.flac", name) for name in ("cover.jpg", "folder.jpg")]
+    library.shows(track(1), track(2), *names)
+    listed = here.call(listed_numbers, (top / names[0]).parent)
+    found = [here.call(os.stat, top / name) for name in names]
+    assert found[0].st_ino == found[1].st_ino == listed["cover.jpg"] == listed["folder.jpg"]
+    assert [here.call(Path.read_bytes, top / name) for name in names] == [b"the same picture"] * 2
+
+    handle = here.call(os.open, top / names[0], os.O_RDONLY)
+    try:
+        (library.root / "Artist/Album/cover.jpg").unlink()
+        library.shows(track(1), track(2), names[1])
+        assert here.call(os.fstat, handle).st_ino == found[0].st_ino
+        assert here.call(os.pread, handle, 100, 0) == b"the same picture"
+    finally:
+        here.call(os.close, handle)
+    assert here.call(os.stat, top / names[1]).st_ino == found[0].st_ino
+    assert here.call(Path.read_bytes, top / names[1]) == b"the same picture"

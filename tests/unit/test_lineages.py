@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musicfs.catalog import lineages, writer
+from musicfs.catalog import content_table, lineages
 from musicfs.catalog.rows import ScannedFile
 from musicfs.testing.scanned_library import ScannedLibrary
 from tests.support.audio import make_audio
@@ -23,7 +23,7 @@ TAGS = {"title": "Song", "artist": "Artist", "album": "Album"}
 
 
 class Clock:
-    """Stands in for the module `time` of the catalogue's writer."""
+    """Stands in for the module `time` where contents are stored."""
 
     def __init__(self) -> None:
         self.now = OLD
@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(writer, "time", made)
+    monkeypatch.setattr(content_table, "time", made)
     return made
 
 

@@ -62,16 +62,3 @@ ALTER TABLE contents ADD COLUMN track INTEGER AS (json_extract(tags, '$.track'))
 ALTER TABLE contents ADD COLUMN disc INTEGER AS (json_extract(tags, '$.disc'));
 ALTER TABLE contents ADD COLUMN format TEXT AS (json_extract(tags, '$.format'));
 ALTER TABLE contents ADD COLUMN duration_s REAL AS (json_extract(tags, '$.duration_s'));
-
--- What one origin's copy of a content showed at the place that only this installation knows. Copies serve for each other
--- while these agree.
-CREATE TABLE witnesses (
-    content INTEGER NOT NULL REFERENCES contents (id),
-    origin  INTEGER NOT NULL REFERENCES origins (num),
-    hash    BLOB NOT NULL,
-    read_at REAL NOT NULL,                  -- seconds since the epoch
-    PRIMARY KEY (content, origin)
-) WITHOUT ROWID;
-CREATE TRIGGER witnesses_end AFTER DELETE ON contents BEGIN
-    DELETE FROM witnesses WHERE content = old.id;
-END;

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from musicfs.catalog.content_table import ContentTable
 from musicfs.catalog.copies import CopyReader, execute_in_chunks
-from musicfs.catalog.database import connect, storable
+from musicfs.catalog.database import connect
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
-from musicfs.catalog.lineages import forget_departed, lineage_of
 from musicfs.catalog.name_table import NameTable
 from musicfs.catalog.placed_tracks import folders_without_music, tracks_below
 from musicfs.catalog.predecessors import record_predecessor
@@ -33,11 +33,10 @@ from musicfs.catalog.rows import (
     Touched,
     TreeEntry,
 )
-from musicfs.model import OriginId, Owner, Replica, Stat, decode_path, encode_path
+from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
 from musicfs.system.sqlite import transaction
 from musicfs.tags.parser import reason_of
-from musicfs.tags.tags import PARSER_VERSION, Role
 
 _BEAT_OPERATIONS = 1_000_000
 """Of SQLite's machine: some ten milliseconds."""
@@ -56,6 +55,7 @@ class Catalog:
         """db: of a catalogue; this closes it."""
         self._db = db
         self.names = NameTable(db)
+        self._contents = ContentTable(db)
         self._problems = ProblemTable(db)
 
     @classmethod
@@ -155,10 +155,7 @@ class Catalog:
 
     def scan_completed(self, origin: str) -> None:
         self._db.execute("UPDATE origins SET scanned_at = ? WHERE id = ?", (time.time(), origin))
-        self._db.execute(
-            "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM replicas r WHERE r.content = contents.id)"
-        )
-        forget_departed(self._db)
+        self._contents.remove_unused()
 
     # replicas
 
@@ -220,7 +217,9 @@ class Catalog:
         contents = set(replaced.values())
         for item in found:
             path, folder = encode_path(item.stat.path), encode_path(item.folder)
-            content = self._content(item, replaced.get(path), folders)
+            content, has_other_tags = self._contents.store(item, replaced.get(path))
+            if has_other_tags:
+                folders |= self.folders_of_contents({content})
             before = replaced.get(path, content)
             if before != content and item.role == "audio":
                 record_predecessor(self._db, content, before)
@@ -240,43 +239,6 @@ class Catalog:
         self._problems.replace_in_files(number, {item.stat.path: _problems_in(item) for item in found}, time.time())
         return Touched(folders, self._dirs_by_tags(set(replaced.values())), contents)
 
-    def _content(self, item: ScannedFile, before: int | None, folders: set[bytes]) -> int:
-        """The number of the file's content, which is added if need be.
-
-        Args:
-            item: The file.
-            before: The content that it held until now.
-            folders: The album folders to place; gets those of other copies, if the content has other tags now.
-        """
-        is_audio = item.role == Role.AUDIO.value
-        row = self._db.execute(
-            "SELECT id, lineage, parser, tags, problem FROM contents WHERE fingerprint = ?", (item.fingerprint,)
-        ).fetchone()
-        if row is None:
-            lineage = lineage_of(self._db, item.fingerprint, before, time.time()) if is_audio else None
-            cursor = self._db.execute(
-                "INSERT INTO contents (fingerprint, size, tags, problem, lineage, parser) VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    item.fingerprint, item.stat.size, item.tags, item.problem and storable(item.problem), lineage,
-                    PARSER_VERSION,
-                ),
-            )  # fmt: skip
-            assert cursor.lastrowid is not None
-            self._db.execute("DELETE FROM departed WHERE fingerprint = ?", (item.fingerprint,))
-            return cursor.lastrowid
-        content = int(row[0])
-        if is_audio and (row[1] is None or row[2] < PARSER_VERSION):
-            lineage = row[1] or lineage_of(self._db, item.fingerprint, before, time.time())
-            # A parser that fails where an earlier one did not takes no tags away.
-            tags, problem = (row[3:5]) if item.tags is None else (item.tags, None)
-            self._db.execute(
-                "UPDATE contents SET tags = ?, problem = ?, lineage = ?, parser = ? WHERE id = ?",
-                (tags, problem, lineage, PARSER_VERSION, content),
-            )
-            if tags != row[3]:
-                folders |= self.folders_of_contents({content})
-        return content
-
     def stale_contents(self, origin: str, limit: int, after: int = 0) -> list[StaleFile]:
         """Files of the origin whose content has tags of an earlier `PARSER_VERSION`, one for each content.
 
@@ -288,16 +250,7 @@ class Catalog:
         Returns:
             The files, by the number of their content. `store` takes what is read of them, and the version with it.
         """
-        rows = self._db.execute(
-            "SELECT c.id, r.path, r.size, r.mtime_ns, r.etag, r.uid, r.gid, r.mode FROM contents c"
-            " JOIN replicas r ON r.content = c.id AND r.origin = ? AND r.role = 'audio'"
-            " WHERE c.parser < ? AND c.lineage IS NOT NULL AND c.id > ? GROUP BY c.id ORDER BY c.id LIMIT ?",
-            (self._origin(origin), PARSER_VERSION, after, limit),
-        )
-        return [
-            StaleFile(number, Stat(decode_path(path), size, mtime_ns, etag, None if its[0] is None else Owner(*its)))
-            for number, path, size, mtime_ns, etag, *its in rows
-        ]
+        return self._contents.stale(self._origin(origin), limit, after)
 
     def replicas_below(self, origin: str, folder: str) -> Iterator[int]:
         """The numbers of the origin's replicas in `folder` and its folders; of all of them if it is ""."""
