@@ -23,6 +23,10 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> EarlierCache:
     return unpack(request.param, tmp_path)
 
 
+WRITTEN = 1_700_000_000
+"""The fixtures' tracks were written so many seconds after this as their numbers are."""
+
+
 @asynccontextmanager
 async def mounted(earlier: EarlierCache) -> AsyncIterator[Running]:
     config = load_config(earlier.config_file).config
@@ -54,6 +58,14 @@ async def test_the_tree_keeps_its_inode_numbers_and_no_file_is_read_again(earlie
                 "a": (6, 0, None), "b": (5, 0, None), "c": (3, 0, None),
             }  # fmt: skip
             assert dict(files_of(running.parts.tree)) == earlier.inodes
+
+
+async def test_a_track_is_known_since_its_oldest_file_was_written(earlier: EarlierCache) -> None:
+    async with mounted(earlier) as running:
+        tree = running.parts.tree
+        inodes = {path: tree.inode(ino) for path, ino in earlier.inodes.items()}
+        seen = {path: tree.first_seen(inode.content) for path, inode in inodes.items() if inode and inode.content}
+        assert seen == {path: WRITTEN + int(Path(path).name[:2]) for path in earlier.inodes}
 
 
 async def test_pinned_and_cached_files_are_served_while_every_origin_is_away(earlier: EarlierCache) -> None:

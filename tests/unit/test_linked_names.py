@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,3 +137,44 @@ async def test_an_earlier_catalogue_keeps_names_numbers_and_tags_without_a_scan(
         assert (done.read, done.removed) == (0, 0)
         assert {ino: path.rpartition("/")[2] for path, ino in library.nodes().items()} == before
         assert library.view_now().parent(ROOT_INO) == ROOT_INO
+
+
+# Dies after so many of SQLite's steps of the migration.
+_DIES = """
+import os, sys
+from pathlib import Path
+from musicfs.system import sqlite
+configure = sqlite.Database._configure
+def limited(self, connection):
+    configure(self, connection)
+    left = [int(sys.argv[2])]
+    def count():
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+    connection.set_progress_handler(count, 1)
+sqlite.Database._configure = limited
+from musicfs.catalog.database import prepare_catalog
+prepare_catalog(Path(sys.argv[1]))
+"""
+
+
+async def test_a_crash_in_the_middle_of_the_migration_leaves_the_earlier_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "catalog.sqlite"
+    with scanned_library(tmp_path / "cache") as library:
+        await with_covers(library, tmp_path / "a")
+    turn_back(path, 5)
+    steps, died, ended = 50, 0, False
+    while not ended:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _DIES, str(path), str(steps))
+        ended = await process.wait() == 0
+        steps *= 3
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            if not ended:
+                died += 1
+                assert db.execute("PRAGMA user_version").fetchone() == (5,)
+                assert db.execute("SELECT count(*) FROM nodes WHERE content IS NOT NULL").fetchone() == (5,)
+    assert died > 2
+    with scanned_library(tmp_path / "cache") as library:
+        assert len(library.nodes()) == 5
