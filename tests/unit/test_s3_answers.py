@@ -31,7 +31,7 @@ def answer(status: int, headers: dict[str, str], body: bytes = b"") -> bytes:
 
 
 @asynccontextmanager
-async def saying(text: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Origin]:
+async def saying(text: bytes, tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[S3Origin]:
     """An origin whose server says `text` whatever it is asked."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,7 +39,7 @@ async def saying(text: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterato
             await reader.readuntil(b"\r\n\r\n")
             writer.write(text)
 
-    async with served(serve, tls) as origin:
+    async with served(serve, tls, **settings) as origin:
         yield origin
 
 
@@ -47,7 +47,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Origin]:
+async def served(serve: Serve, tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[S3Origin]:
     serving: set[asyncio.Task[None]] = set()
 
     async def serve_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +66,7 @@ async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterat
         "id": "cloud", "origin_type": "s3", "bucket": "music", "access_key_id": "id", "secret_access_key": "secret",
         "endpoint": f"{'https' if tls else 'http'}://localhost:{port}", "timeout_ms": 10_000,
     }  # fmt: skip
-    origin = S3Origin(OriginConfig.model_validate(table))
+    origin = S3Origin(OriginConfig.model_validate(table | settings))
     try:
         yield origin
     finally:
@@ -261,3 +261,24 @@ async def test_a_certificate_that_no_trusted_authority_signed_is_refused(certifi
         with pytest.raises(OriginFailed, match="localhost is not to be trusted") as failed:
             await read(origin)
     assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+@pytest.mark.parametrize("source", ["ca_bundle", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+async def test_an_authority_of_ones_own_is_trusted(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    for variable in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    settings = {"ca_bundle": str(certificate)} if source == "ca_bundle" else {}
+    if not settings:
+        monkeypatch.setenv(source, str(certificate))
+    async with saying(part("bytes 2-6/10"), tls, **settings) as origin:
+        assert await read(origin) == b"23456"
+
+
+async def test_certificates_that_can_not_be_read_are_named(tmp_path: Path) -> None:
+    async with saying(part("bytes 2-6/10"), ca_bundle=str(tmp_path / "none")) as origin:
+        with pytest.raises(OriginFailed, match=r"the certificates in .*none can't be read"):
+            await read(origin)

@@ -143,3 +143,32 @@ async def test_a_prefix_with_nothing_below_it_is_named() -> None:
             with pytest.raises(OriginFailed, match="nothing below the prefix 'Adda/' in the bucket 'music'") as failed:
                 await attempt
             assert failed.value.fault is OriginFault.UNREACHABLE
+
+
+async def test_a_bucket_that_is_open_to_all_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it get one that is in the environment, which such a server may refuse."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "foreign")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "foreign")
+    bucket = OddBucket(FILES)
+    async with serving(bucket, anonymous=True, access_key_id=None, secret_access_key=None) as origin:
+        assert len(await observed(origin, RecordingObserver())) == len(FILES)
+        assert not any("Authorization" in request.headers for request in bucket.requests)
+
+
+async def test_a_line_end_at_an_access_key_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", " secret\r\n")
+    async with serving(OddBucket(FILES), access_key_id=None, secret_access_key=None) as origin:
+        assert await origin.health() is HealthStatus.HEALTHY
+
+
+@pytest.mark.parametrize("bypassed", [False, True])
+async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, bypassed: bool) -> None:
+    proxy = OddBucket(FILES)
+    async with odd_s3(proxy) as table:
+        monkeypatch.setenv("http_proxy", str(table["endpoint"]))
+        monkeypatch.setenv("no_proxy", ".example,127.0.0.1" if bypassed else "")
+        bucket = OddBucket({})
+        async with serving(bucket) as origin:
+            assert len(await observed(origin, RecordingObserver())) == (0 if bypassed else len(FILES))
+        assert (len(proxy.requests) > 0, len(bucket.requests) > 0) == (not bypassed, bypassed)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
@@ -69,6 +71,8 @@ class Bucket:
         self._patience = patience
         self._threads = WorkerThreads(f"origin-{origin}", 2)
         self._session: ClientSession | None = None
+        self._trusted: ssl.SSLContext | None = None
+        self._proxies = getproxies_environment()
         self._closed = False
 
     async def ask(
@@ -96,6 +100,8 @@ class Bucket:
         try:
             async with asyncio.timeout(self._patience) as patience:
                 signer = await self._chain.get(self._threads)
+                if self._session is None:
+                    self._trusted = await self._threads.run(self._chain.authorities)
                 async with self._request(signer, method, key, query or {}, headers or {}) as response:
                     head = S3Response(response.status, _headers(response), b"")
                     if begin is not None and response.status == 206:
@@ -139,13 +145,19 @@ class Bucket:
         whole = f"{url.scheme}://{url.netloc}{path}?{escaped_query(query)}".rstrip("?")
         # The stored bytes must arrive as they are, without any content encoding.
         complete = {**signer.signed(method, whole, headers), "accept-encoding": "identity"}
-        return self._opened().request(method, URL(whole, encoded=True), headers=complete, allow_redirects=False)
+        bypassed = proxy_bypass_environment(url.netloc, self._proxies)
+        return self._opened().request(
+            method, URL(whole, encoded=True), headers=complete, allow_redirects=False,
+            proxy=None if bypassed else self._proxies.get(url.scheme),
+        )  # fmt: skip
 
     def _opened(self) -> ClientSession:
         import aiohttp
 
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, resolver=_resolver(self._threads))
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, resolver=_resolver(self._threads), ssl=self._trusted or True
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -190,6 +202,10 @@ def _reason(error: Exception) -> tuple[OriginFault, str]:
 
     if isinstance(error, WorkersUnavailable):
         return error.fault, str(error)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return OriginFault.UNREACHABLE, f"the proxy of the environment refuses: HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return OriginFault.UNREACHABLE, f"nothing answers at the proxy of the environment, {error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return OriginFault.UNREACHABLE, f"{error.host} is not to be trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -31,7 +32,7 @@ class CredentialChain:
     def __init__(self, config: OriginConfig, settings: S3Settings) -> None:
         self._config = config
         self._settings = settings
-        self._found: tuple[Credentials, str] | None = None
+        self._found: tuple[Credentials | None, str] | None = None
         self._finding = asyncio.Lock()
 
     async def get(self, threads: WorkerThreads) -> Signer:
@@ -42,8 +43,20 @@ class CredentialChain:
         async with self._finding:
             if self._found is None or _is_stale(self._found[0]):
                 return await threads.run(self._signer)
-            credentials, region = self._found
-            return Signer(credentials.get_frozen_credentials(), region)
+            return _signer_of(*self._found)
+
+    def authorities(self) -> ssl.SSLContext | None:
+        """Returns what trusts the authorities of the settings, or of Amazon's, or else None. Blocks. Raises
+        UserError."""
+        from botocore.session import Session
+
+        chosen = self._settings.ca_bundle or Session(profile=self._settings.profile).get_config_variable("ca_bundle")
+        if (file := chosen or os.environ.get("REQUESTS_CA_BUNDLE")) is None:
+            return None
+        try:
+            return ssl.create_default_context(cafile=str(file))
+        except (OSError, ValueError) as error:
+            raise UserError(f"the certificates in {file} can't be read: {error}") from None
 
     def forget(self) -> None:
         """Drops credentials that a server refused: the next call finds them again, perhaps renewed."""
@@ -55,8 +68,8 @@ class CredentialChain:
         # Its debug messages hold session tokens.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         try:
-            credentials, region = found = self._found or self._find()
-            signer = Signer(credentials.get_frozen_credentials(), region)
+            found = self._found or self._find()
+            signer = _signer_of(*found)
         except HTTPClientError as error:
             raise OSError(f"no credentials were issued: {type(error).__name__}") from None
         except (BotoCoreError, OSError, ValueError) as error:
@@ -64,12 +77,12 @@ class CredentialChain:
         self._found = found
         return signer
 
-    def _find(self) -> tuple[Credentials, str]:
+    def _find(self) -> tuple[Credentials | None, str]:
         from botocore.session import Session
 
         session = Session(profile=self._settings.profile)
-        credentials = self._own() or self._amazons(session)
-        if credentials is None:
+        credentials = None if self._settings.anonymous else self._own() or self._amazons(session)
+        if credentials is None and not self._settings.anonymous:
             raise UserError(self._nothing_found())
         region = self._settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         return credentials, region or DEFAULT_REGION
@@ -103,7 +116,17 @@ def _text(secret: SecretStr) -> str:
     return secret.get_secret_value()
 
 
-def _is_stale(credentials: Credentials) -> bool:
+def _signer_of(credentials: Credentials | None, region: str) -> Signer:
+    """Returns what signs with the credentials, without the line ends that files and variables leave at them."""
+    if credentials is None:
+        return Signer(None, region)
+    frozen = credentials.get_frozen_credentials()
+    token = frozen.token.strip() if frozen.token else None
+    bare = frozen._replace(access_key=frozen.access_key.strip(), secret_key=frozen.secret_key.strip(), token=token)
+    return Signer(bare, region)
+
+
+def _is_stale(credentials: Credentials | None) -> bool:
     from botocore.credentials import RefreshableCredentials
 
     return isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -14,7 +15,7 @@ from musicfs.config.sources import SECRET_KEYS, Expected
 from musicfs.origin import server_name
 from musicfs.origins.s3.listing import is_name
 
-_IN_URLS = ("endpoint", "region", "profile", "path_style")
+_IN_URLS = ("endpoint", "region", "profile", "path_style", "anonymous")
 
 
 def _bucket(value: str) -> str:
@@ -45,6 +46,8 @@ class S3Settings(BaseModel):
     than Amazon's.
 
     path_style: whether the bucket is named in the path and not in the host; by default for all but Amazon's.
+    anonymous: whether requests are not signed, for a bucket that is open to all. ca_bundle: the authorities that the
+    server's certificate may be signed by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +58,8 @@ class S3Settings(BaseModel):
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
     profile: str | None = None
     path_style: Bool | None = None
+    anonymous: Bool = False
+    ca_bundle: Annotated[Path | None, Expected("a file of certificates")] = None
     access_key_id: SecretStr | None = None
     access_key_id_file: str | None = None
     secret_access_key: SecretStr | None = None

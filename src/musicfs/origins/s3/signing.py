@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
 
 class Signer:
-    """Signs with one set of credentials, for one region."""
+    """Signs with one set of credentials, for one region. credentials: None to sign nothing."""
 
-    def __init__(self, credentials: ReadOnlyCredentials, region: str) -> None:
+    def __init__(self, credentials: ReadOnlyCredentials | None, region: str) -> None:
         self.region = region
         self._credentials = credentials
 
     def signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """Returns `headers` and those that sign them, for a request without a body. url: already escaped."""
+        if self._credentials is None:
+            return dict(headers)
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
 
