@@ -127,3 +127,25 @@ def test_a_folder_of_thousands_is_placed_as_a_whole_only_a_few_times(tmp_path: P
         assert len(library.paths()) == 4000
         assert sum(changes.placed for changes in library.changes) <= 5 * 4000
         assert len(library.changes) > 3
+
+
+def test_questions_about_a_picture_with_many_names_cost_no_more_than_with_a_hundred(tmp_path: Path) -> None:
+    costs = []
+    for albums in (200, 800):
+        with scanned_library(tmp_path / str(albums)) as library:
+            store(library, [f for a in range(albums) for f in (song(a, 1), cover(a, "same"))])
+            ino = next(ino for path, ino in library.nodes().items() if path.endswith(".jpg"))
+            counted = 0
+
+            def count() -> None:
+                nonlocal counted
+                counted += 1
+
+            view = library.view_now()
+            view._db.set_progress_handler(count, 10)
+            assert len(view.variants(ino)) == 1
+            assert view.path(ino).endswith(".jpg")
+            assert view.following(ino) is None
+            assert view.places(ino)
+            costs.append(counted)
+    assert costs[1] < 1.2 * costs[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 
 from musicfs.catalog.paths import find_inode
 from musicfs.catalog.rows import Attributes, NamedFile
@@ -98,12 +97,21 @@ class NameTable:
         """Removes one variant of a name; the inode stays."""
         self._db.execute("DELETE FROM names WHERE parent = ? AND name = ? AND ino = ?", (parent, name, ino))
 
-    def attributes(self, content: int) -> Iterator[tuple[int, Attributes]]:
-        """The inodes of the content, by number. A content of a catalogue from before hard links may have several."""
-        rows = self._db.execute(
-            f"SELECT i.ino, {_ATTRIBUTES} FROM inodes i WHERE i.content = ? ORDER BY i.ino", (content,)
-        ).fetchall()
-        return ((ino, Attributes(*its)) for ino, *its in rows)
+    def refresh(self, content: int, attributes: Attributes) -> set[int]:
+        """Gives the inodes of the content these attributes. Returns the numbers of those that had others.
+
+        All inodes of a content have the same, so that the first one shows whether any must change. There may be
+        thousands in a catalogue from before hard links.
+        """
+        first = self._db.execute(
+            f"SELECT {_ATTRIBUTES} FROM inodes i WHERE i.content = ? ORDER BY i.ino LIMIT 1", (content,)
+        ).fetchone()
+        if first is None or first == attributes:
+            return set()
+        inodes = {ino for (ino,) in self._db.execute("SELECT ino FROM inodes WHERE content = ?", (content,))}
+        for ino in inodes:
+            self.set_attributes(ino, attributes)
+        return inodes
 
     def set_attributes(self, ino: int, attributes: Attributes) -> None:
         self._db.execute(

@@ -6,6 +6,9 @@ from sqlite3 import Connection
 
 from musicfs.catalog.database import ROOT_INO
 
+NAMES_OF = "(SELECT * FROM names WHERE ino = ? LIMIT 100)"
+"""The names of an inode, as far as questions about all of them look: a picture may have thousands."""
+
 
 def find_inode(db: Connection, path: str) -> int | None:
     """The inode number of what the tree shows at the path, which is relative to the mount point; None: nothing.
@@ -40,6 +43,6 @@ def find_path(db: Connection, ino: int) -> str:
 def find_name(db: Connection, ino: int) -> tuple[int, str] | None:
     """The parent and the name of an inode; None: it has no name. Of several, a shown one, and the first by name."""
     found: tuple[int, str] | None = db.execute(
-        "SELECT parent, name FROM names WHERE ino = ? ORDER BY hidden > 0, view, name, parent LIMIT 1", (ino,)
+        f"SELECT parent, name FROM {NAMES_OF} ORDER BY hidden > 0, view, name, parent LIMIT 1", (ino,)
     ).fetchone()
     return found

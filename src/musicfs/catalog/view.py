@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
 from musicfs.catalog.lineages import first_seen
-from musicfs.catalog.paths import find_inode, find_name, find_path
+from musicfs.catalog.paths import NAMES_OF, find_inode, find_name, find_path
 from musicfs.catalog.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica, decode_path
 
@@ -238,8 +238,8 @@ class TreeView:
         return [
             row[0]
             for row in self._execute(
-                "SELECT i.content FROM names n JOIN names v ON v.parent = n.parent AND v.name = n.name"
-                " JOIN inodes i ON i.ino = v.ino WHERE n.ino = ? AND i.content IS NOT NULL"
+                f"SELECT i.content FROM {NAMES_OF} n CROSS JOIN names v ON v.parent = n.parent AND v.name = n.name"
+                " CROSS JOIN inodes i ON i.ino = v.ino WHERE i.content IS NOT NULL"
                 " GROUP BY i.content ORDER BY min(v.hidden > 0), min(v.ino)",
                 (ino,),
             )
@@ -247,7 +247,7 @@ class TreeView:
 
     def places(self, ino: int) -> list[tuple[int, str]]:
         """The (parent, name) pairs that show the file `ino`; if none does, those at which it is a hidden variant."""
-        rows = self._execute("SELECT parent, name, hidden FROM names WHERE ino = ?", (ino,)).fetchall()
+        rows = self._execute(f"SELECT parent, name, hidden FROM {NAMES_OF}", (ino,)).fetchall()
         hidden = all(row[2] for row in rows)
         return [(parent, name) for parent, name, is_hidden in rows if hidden or not is_hidden]
 

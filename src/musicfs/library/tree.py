@@ -132,12 +132,8 @@ class TreeBuilder:
         """Gives the inodes of these contents the time and the owner of their copies."""
         self._copies.load_owners(contents)
         for content in contents:
-            copies = self._copies.by_owner(content)
-            wanted = _attributes(copies) if copies else None
-            for ino, attributes in self._names.attributes(content) if wanted else ():
-                if wanted and attributes != wanted:
-                    self._names.set_attributes(ino, wanted)
-                    changes.attributes.add(ino)
+            if copies := self._copies.by_owner(content):
+                changes.attributes |= self._names.refresh(content, _attributes(copies))
 
     def _resolve(self, dir: str, changes: TreeChanges) -> None:
         entries = self._catalog.entries_of_dir(dir)
