@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,21 @@ def test_twins_are_told_apart_in_the_background_before_a_program_reads_them(
         data = ours.read_bytes()
         ours.parent.rename(here.base / "away")
         assert read(here, mount.path / SHOWN) in (None, data), "the twin serves in its place"
+
+
+def test_an_untrusted_origin_continues_a_shared_file_only_once_all_of_it_was_compared(here: Place) -> None:
+    ours = make_audio(here.origins / "ours/song.wav", seconds=20, seed=1, tags=SONG)
+    shutil.copytree(ours.parent, here.origins / "theirs")
+    origins = {"theirs": here.origins / "theirs", "ours": ours.parent}
+    away = here.base / "away"
+    with Mount(here, origins, theirs={"trusted": False}, health={"check_interval_secs": 0.3}) as mount:
+        path = mount.scanned().path / SHOWN
+        ours.parent.rename(away)
+        assert read(here, path) is None
+        away.rename(ours.parent)
+        eventually(lambda: read(here, path) == ours.read_bytes(), "the trusted copy")
+        here.run(here.who.python, "-m", "musicfs", "verify", mount.path)
+        song = ours.read_bytes()
+        ours.parent.rename(away)
+    with Mount(here, origins, theirs={"trusted": False}) as mount:
+        assert read(here, mount.path / SHOWN) == song
