@@ -15,7 +15,8 @@ import pytest
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.content import check_rows, checkloads, checksums
 from musicfs.content.checkstore import CheckStore
-from musicfs.content.checksums import Checksums, DigestMatch, digest_of
+from musicfs.content.checksums import Checksums
+from musicfs.content.records import DigestMatch, digest_of
 from musicfs.events import EventBus
 from musicfs.federation.quarantine import Quarantine, SetAside
 from musicfs.model import Content, Fingerprint, OriginId, Replica

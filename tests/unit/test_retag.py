@@ -20,9 +20,10 @@ from mutagen.mp4 import MP4Cover
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
 from musicfs.content.audio_region import AudioRegion, FilePages, find_audio
-from musicfs.content.checksums import REUSED, Checksums, digest_of
+from musicfs.content.checksums import REUSED, Checksums
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
+from musicfs.content.records import digest_of
 from musicfs.events import EventBus, ReplicaQuarantined
 from musicfs.model import Content
 from musicfs.tags.fingerprint import fingerprint

@@ -11,16 +11,14 @@ import logging
 import secrets
 import weakref
 from collections.abc import Iterable
-from enum import Enum
 from pathlib import Path
 
-from blake3 import blake3
-
-from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_checksum
-from musicfs.content.check_rows import CheckRows, Row
+from musicfs.cache.block_checksums import CHECKSUM_SIZE, block_checksum
+from musicfs.content.check_rows import CheckRows
 from musicfs.content.checkloads import CheckLoads
 from musicfs.content.checkstore import CheckStore
-from musicfs.content.witnesses import SECRET_SIZE, pack, unpack
+from musicfs.content.records import CONFIRMED, DIGEST_SIZE, NO_DIGEST, NO_WITNESS, DigestMatch, Record, record_of
+from musicfs.content.witnesses import SECRET_SIZE
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
 from musicfs.system.lru import Lru
@@ -29,14 +27,10 @@ from musicfs.system.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
-DIGEST_SIZE = 16
-
 _CONTENTS_IN_MEMORY = 1024
 _FLUSH_SECS = 1.0
 _TRY_AGAIN_SECS = 10.0
 _CLOSING_SECS = 3.0
-_NO_DIGEST = bytes(DIGEST_SIZE)
-_NO_WITNESS, _CONFIRMED = 0, 255
 _MAX_ORIGINS = 254
 _MAX_SHOWN = 32
 """Versions of copies whose witness is kept, for each content: the latest."""
@@ -44,87 +38,6 @@ _UNNAMED = OriginId("")
 """Stands for all origins beyond those that have a number. No origin has this id, so it never repeats its vote."""
 REUSED = _UNNAMED
 """The witness of bytes that no origin has returned (retag.py). Any origin overrules it."""
-
-
-def digest_of(data: bytes | memoryview) -> bytes:
-    """Returns the first 16 bytes of the BLAKE3 of the data."""
-    return blake3(data).digest(DIGEST_SIZE)
-
-
-def blocks_of(content: Content) -> int:
-    return (content.size + BLOCK_SIZE - 1) // BLOCK_SIZE
-
-
-class DigestMatch(Enum):
-    """How a block's digest compares with the recorded one."""
-
-    NEW = "nothing is recorded"
-    SAME = "it is the recorded one"
-    DOUBTFUL = "another one is recorded, with one origin as its only witness"
-    WRONG = "another one is recorded and confirmed"
-
-
-class Record:
-    """What is known of one content's blocks.
-
-    sums: the block checksums of all blocks that were ever read. digests: those of the same blocks, but zeros for blocks
-    that came from local disks only, which computing them would slow down. witnesses: a byte for each block: none, the
-    number of an origin, or confirmed. shown: the witnesses of copies, by `copy_key`. is_known: False: the record could
-    not be read, so this says nothing, and what is put into it is not kept.
-    """
-
-    __slots__ = ("__weakref__", "digests", "fingerprint", "is_known", "shown", "sums", "witnesses")
-
-    def __init__(
-        self,
-        fingerprint: bytes,
-        digests: bytearray,
-        sums: bytearray,
-        witnesses: bytearray,
-        shown: dict[bytes, bytes],
-        is_known: bool = True,
-    ) -> None:
-        self.shown = shown
-        self.is_known = is_known
-        self.fingerprint = fingerprint
-        self.digests = digests
-        self.sums = sums
-        self.witnesses = witnesses
-
-    def row(self) -> Row:
-        """Returns it as it is stored; what is recorded of no block takes no room."""
-        shown = pack(self.shown)
-        if not any(self.witnesses):
-            return b"", b"", b"", shown
-        return bytes(self.digests), bytes(self.sums), bytes(self.witnesses), shown
-
-    def has_checksum(self, index: int, data: bytes | memoryview) -> bool:
-        """Whether the checksum of the block, which has a recorded one, is the recorded one."""
-        return block_checksum(data) == self.sums[index * CHECKSUM_SIZE : (index + 1) * CHECKSUM_SIZE]
-
-    def digest(self, index: int) -> bytes | None:
-        """The recorded digest of a block, if there is one."""
-        digest = bytes(self.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE])
-        return None if digest == _NO_DIGEST else digest
-
-    def is_confirmed(self, index: int) -> bool:
-        return self.witnesses[index] == _CONFIRMED
-
-    def compare(self, index: int, digest: bytes, data: bytes | memoryview) -> DigestMatch:
-        """Compares a block with what is recorded of it.
-
-        Args:
-            index: the number of the block.
-            digest: `digest_of` its bytes.
-            data: its bytes.
-        """
-        witness = self.witnesses[index]
-        if witness == _NO_WITNESS:
-            return DigestMatch.NEW
-        recorded = self.digest(index)
-        if recorded == digest or (recorded is None and self.has_checksum(index, data)):
-            return DigestMatch.SAME
-        return DigestMatch.WRONG if witness == _CONFIRMED else DigestMatch.DOUBTFUL
 
 
 class Checksums:
@@ -208,15 +121,15 @@ class Checksums:
         record = self._live.get(content.fingerprint)
         if record is None:
             if self._loads is None:
-                record = _record(content, None)
+                record = record_of(content, None)
             elif self._rows.knows(content.fingerprint):
-                record = _record(content, self._rows.get(content.fingerprint))
+                record = record_of(content, self._rows.get(content.fingerprint))
             elif (load := self._loads.take(content.fingerprint)) is None:
                 return None
             else:
                 if load.error is not None:
                     self._give_up(load.error)
-                record = _record(content, load.row)
+                record = record_of(content, load.row)
             self._live[content.fingerprint] = record
         self._recent.put(content.fingerprint, record)
         return record
@@ -226,7 +139,7 @@ class Checksums:
         while (record := self.known(content)) is None and self._loads is not None:
             self._loads.begin(content.fingerprint)
             if not await self._loads.wait(content.fingerprint):
-                return _record(content, None, is_known=False)
+                return record_of(content, None, is_known=False)
         assert record is not None
         return record
 
@@ -263,7 +176,7 @@ class Checksums:
             data: its bytes.
             origin: the witness.
         """
-        self.put(record, index, _NO_DIGEST, data, origin)
+        self.put(record, index, NO_DIGEST, data, origin)
 
     def put(
         self, record: Record, index: int, digest: bytes, data: bytes | memoryview, witness: OriginId | None
@@ -289,7 +202,7 @@ class Checksums:
             index: the number of the block.
             witness: an origin; None: the block is confirmed.
         """
-        record.witnesses[index] = _CONFIRMED if witness is None else self._number(witness)
+        record.witnesses[index] = CONFIRMED if witness is None else self._number(witness)
         self._write_soon(record)
 
     def put_shown(self, record: Record, copy: bytes, witness: bytes) -> None:
@@ -307,7 +220,7 @@ class Checksums:
 
     def sole_witnesses(self, record: Record) -> set[OriginId]:
         """Returns the origins that are the only witness of some block."""
-        numbers = set(record.witnesses) - {_NO_WITNESS, _CONFIRMED}
+        numbers = set(record.witnesses) - {NO_WITNESS, CONFIRMED}
         return {self._origins[number - 1] for number in numbers} - {_UNNAMED}
 
     def withdraw(self, record: Record, origin: OriginId) -> list[int]:
@@ -315,8 +228,8 @@ class Checksums:
         number = self._number(origin)
         indices = [index for index, witness in enumerate(record.witnesses) if witness == number]
         for index in indices:
-            record.witnesses[index] = _NO_WITNESS
-            record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = _NO_DIGEST
+            record.witnesses[index] = NO_WITNESS
+            record.digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = NO_DIGEST
         self._write_soon(record)
         return indices
 
@@ -328,7 +241,7 @@ class Checksums:
     def witness(self, record: Record, index: int) -> OriginId | None:
         """Returns the only witness of the recorded block; None where it is confirmed, or nothing is recorded."""
         witness = record.witnesses[index]
-        return None if witness in (_NO_WITNESS, _CONFIRMED) else self._origins[witness - 1]
+        return None if witness in (NO_WITNESS, CONFIRMED) else self._origins[witness - 1]
 
     def _number(self, origin: OriginId) -> int:
         number = self._numbers.get(origin)
@@ -398,12 +311,3 @@ class Checksums:
         if store is not None:
             log.warning("checksums are not kept until the next start: %s can't be used (%s)", store.path, error)
             store.give_up(error)
-
-
-def _record(content: Content, row: Row | None, *, is_known: bool = True) -> Record:
-    """row: what is recorded; nothing is where it is None, or of another length than the content's."""
-    count = blocks_of(content)
-    sizes = (count * DIGEST_SIZE, count * CHECKSUM_SIZE, count)
-    is_right = row is not None and tuple(map(len, row[:3])) == sizes
-    digests, sums, witnesses = map(bytearray, row[:3] if row is not None and is_right else sizes)
-    return Record(content.fingerprint, digests, sums, witnesses, unpack(row[3]) if row is not None else {}, is_known)

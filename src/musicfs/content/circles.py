@@ -14,8 +14,9 @@ from random import SystemRandom
 from weakref import WeakSet
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content.checksums import Checksums, DigestMatch, Record, digest_of
+from musicfs.content.checksums import Checksums
 from musicfs.content.open_content import OpenContent
+from musicfs.content.records import DigestMatch, Record, digest_of
 from musicfs.content.witnesses import PIECE, choose_group, copy_key, is_covered, witness_hash, witness_offset
 from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from musicfs.content.checksums import Record
+from musicfs.content.records import Record
 from musicfs.federation.registry import ReadNow
 from musicfs.model import Content, OriginId, Replica
 

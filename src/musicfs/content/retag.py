@@ -18,8 +18,9 @@ from random import Random
 from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
 from musicfs.content.audio_region import AudioRegion, FilePages, Unavailable, find_audio
-from musicfs.content.checksums import REUSED, Checksums, DigestMatch, Record, blocks_of, digest_of
+from musicfs.content.checksums import REUSED, Checksums
 from musicfs.content.open_content import OpenContent
+from musicfs.content.records import DigestMatch, Record, blocks_of, digest_of
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import Demand
 from musicfs.model import Content, Fingerprint

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content.checksums import Checksums, DigestMatch, Record, blocks_of, digest_of
+from musicfs.content.checksums import Checksums
 from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
+from musicfs.content.records import DigestMatch, Record, blocks_of, digest_of
 from musicfs.content.vote import Vote, VoteResult, count_votes
 from musicfs.errors import MusicFSError, NoReplicaAvailable, ReplicaFailed, ReplicaFault
 from musicfs.federation.failover import FailoverExecutor

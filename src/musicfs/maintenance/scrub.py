@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content.checksums import blocks_of
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
+from musicfs.content.records import blocks_of
 from musicfs.errors import NoReplicaAvailable, OriginFailed, ReplicaFailed, UserError
 from musicfs.events import EventBus, ScrubFinished, ScrubMismatch, ScrubProgress
 from musicfs.federation.ratelimit import RateLimit
