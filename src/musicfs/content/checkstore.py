@@ -19,7 +19,7 @@ from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
 _CLOSING_SECS = 1.0
 _SCHEMA = """
 -- What is known of a content's blocks. digests: 16 bytes each; seals: their checksums, 8 bytes each; vouchers: their
--- witnesses, 1 byte each, see checksums.py.
+-- witnesses, 1 byte each, see records.py.
 CREATE TABLE contents (
     fingerprint BLOB PRIMARY KEY,
     digests     BLOB NOT NULL,
