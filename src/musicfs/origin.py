@@ -35,6 +35,15 @@ class WatchHandle(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class WatchesInPart(Protocol):
+    """Optional, for a watch that can't see some of the folders below its own."""
+
+    def unwatched(self) -> Collection[str]:
+        """Returns the paths at and below which changes are not reported, so that they must be polled."""
+        ...
+
+
 class Origin(Protocol):
     """One place that holds music.
 
@@ -117,6 +126,12 @@ class OnDisk(Protocol):
 
 class ScanObserver(Protocol):
     """Hears what a scan meets besides files. The driver calls it on the event loop, while the scan runs."""
+
+    @property
+    def marker(self) -> str:
+        """The name of a file that all folders of this very mount have, and no others; "" if there is no mount. A folder
+        that has it is no place to list: it is reported with `Reason.OWN_MOUNT`."""
+        ...
 
     def enters(self, folder: str, mtime_ns: int | None) -> bool:
         """Returns whether to list `folder`, which lies below the root; the folder above it was asked about before.

@@ -17,9 +17,9 @@ from musicfs.config.models import MountConfig
 from musicfs.errors import ConfigError
 from musicfs.model import Owner, Stat
 from musicfs.mount.readers import Readers
-from musicfs.origins import fileowners
 from musicfs.origins.fileowners import CLOSED, Gate, Ownership, narrowed
 from musicfs.origins.listing import Lister
+from musicfs.system import linux
 
 ME, MINE = os.getuid(), os.getgid()
 USER_OBJECT, USER, GROUP_OBJECT, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -149,7 +149,7 @@ def test_an_acl_that_can_not_be_had_counts_as_one_that_forbids(top: Path, monkey
 def test_on_a_network_mount_no_acl_is_asked_for_and_a_group_counts_where_all_may_read(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fileowners, "filesystem_of", lambda fd: "nfs4")
+    monkeypatch.setattr(linux, "filesystem_of", lambda fd: "nfs4")
     monkeypatch.delattr(os, "listxattr")
     put(top / "a", 0o644)
     put(top / "b", 0o640)

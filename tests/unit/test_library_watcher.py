@@ -179,3 +179,42 @@ async def test_polls_are_quick_but_for_one_now_and_then_and_what_is_asked_for_is
         0, 600, 1200, 1210,
     ]  # fmt: skip
     assert len(library.scans) == 22
+
+
+class PartlyWatched(FakeHandle):
+    """A watch that does not see what is behind a link to a network mount."""
+
+    def unwatched(self) -> Sequence[str]:
+        return ("NAS",)
+
+
+@virtual_time
+async def test_what_a_watch_does_not_see_is_polled_and_the_rest_is_not() -> None:
+    origin, library = WatchedOrigin(), FakeLibrary()
+
+    async def watch(path: str, callback: WatchCallback) -> WatchHandle:
+        origin.change = callback
+        return PartlyWatched()
+
+    origin.watch = watch  # type: ignore[method-assign]
+    async with watching(origin, library):
+        await asyncio.sleep(61)
+        assert paths(library) == [("",), ("NAS",)]
+        origin.change(["x"])
+        await asyncio.sleep(1)
+        assert paths(library)[2:] == [("x",)]
+
+
+@virtual_time
+async def test_a_watch_that_can_not_be_started_is_not_waited_for() -> None:
+    """Of a folder with a mount in it that hangs, for example."""
+    origin, library = WatchedOrigin(), FakeLibrary()
+
+    async def watch(path: str, callback: WatchCallback) -> WatchHandle:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    origin.watch = watch  # type: ignore[method-assign]
+    async with watching(origin, library):
+        await asyncio.sleep(61)
+        assert paths(library) == [("",)]

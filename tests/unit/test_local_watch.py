@@ -8,9 +8,10 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from inotify_simple import INotify
@@ -336,3 +337,31 @@ async def test_a_network_mount_is_not_watched(
     """The kernel would accept the watch, and never tell what other machines change."""
     monkeypatch.setattr(driver, "filesystem_of", lambda fd: "cifs")
     assert await origin.watch("", watched.reports) is None
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another filesystem than the tests' folders."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+async def test_a_folder_that_is_not_on_a_disk_is_to_be_polled_and_the_rest_is_watched(
+    watched: Watched, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands for a network mount; `elsewhere` alone would be watched, as it is in memory."""
+    (elsewhere / "x/y").mkdir(parents=True)
+    (watched.root / "a/nas").symlink_to(elsewhere)
+    watch = await watched.watch()
+    assert watch.unwatched() == ()
+    monkeypatch.setattr("musicfs.origins.local.watch.is_on_disk", lambda path: False)
+    await watch.restart()
+    assert watch.unwatched() == ("a/nas",)
+    async with asyncio.timeout(30):
+        await watched.reports.until("")
+    (watched.root / "a/new").write_bytes(b"")
+    async with asyncio.timeout(30):
+        await watched.reports.until("a/new")
+    (watched.root / "a/nas").unlink()
+    await watch.restart()
+    assert watch.unwatched() == ()

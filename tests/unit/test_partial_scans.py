@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,6 +24,7 @@ from musicfs.origins.listing import Lister
 from musicfs.origins.local import driver, walk
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.problems import Reason
+from musicfs.testing.observed_contract import RecordingObserver
 from tests.contract.test_local import bound_by_modes
 from tests.support.audio import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
@@ -368,3 +370,28 @@ async def test_an_origin_of_which_nothing_can_be_read_ends_the_scan(library: Sca
     origin.unanswered = frozenset(songs(music, "A") + songs(music, "M/M") + songs(music, "Z"))
     (done,) = await library.scan()
     assert done.error == "origin 'a' timed out: no answer"
+
+
+@pytest.mark.parametrize("target", ["", "Artist", "Artist/song.flac"])
+async def test_nothing_of_the_mount_itself_is_listed_whichever_link_leads_there(
+    music: Path, target: str, tmp_path: Path
+) -> None:
+    """`outside` stands for the mount: another filesystem, all of whose folders have the marker."""
+    with TemporaryDirectory(dir="/dev/shm") as outside:
+        folder = Path(outside) / "Artist"
+        folder.mkdir()
+        for place in (folder, folder.parent):
+            (place / ".musicfs-1234").write_bytes(b"")
+        (folder / "song.flac").write_bytes(b"x")
+        (music / "A" / "loop.flac").symlink_to(Path(outside) / target)
+        origin = LocalOrigin(OriginConfig(id=OriginId("a"), origin_type=OriginType.LOCAL, settings={"path": music}))
+        for marker, under in ((".musicfs-1234", ""), (".musicfs-1234", "A/loop.flac"), ("", "")):
+            reported = bool(marker)
+            observer = RecordingObserver()
+            observer.marker = marker
+            listed = {stat.path async for stat in origin.scan_observed(observer, under)}
+            assert any(path.startswith("A/loop.flac") for path in listed) is not reported
+            assert [(each.path, each.reason) for each in observer.problems] == (
+                [("A/loop.flac", Reason.OWN_MOUNT)] if reported else []
+            )
+        await origin.aclose()

@@ -27,9 +27,11 @@ class LibraryObserver:
         scan: Learns what was seen and what is left out.
         catalog: Knows what folders held at the last scan.
         is_whole: The scan is of the whole origin, so folders' times count.
+        marker: The name of a file that only this mount's own folders have.
     """
 
-    def __init__(self, scan: ScanState, catalog: Catalog, *, is_whole: bool) -> None:
+    def __init__(self, scan: ScanState, catalog: Catalog, *, is_whole: bool, marker: str = "") -> None:
+        self.marker = marker
         self._scan = scan
         self._catalog = catalog
         self._is_whole = is_whole

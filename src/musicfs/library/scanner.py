@@ -166,7 +166,7 @@ class Scanner:
         return origin.scan(under)
 
     async def _scan_under(self, scan: ScanState, under: str) -> None:
-        observer = LibraryObserver(scan, self._catalog, is_whole=not under)
+        observer = LibraryObserver(scan, self._catalog, is_whole=not under, marker=self._marker)
         try:
             await observer.learn_markers(under)
             listed = ListedBatches(scan.origin.id, self._listing(scan, under, observer), observer)

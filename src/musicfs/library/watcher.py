@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from musicfs.errors import MusicFSError, OriginFailed
 from musicfs.events import Event, HealthChanged, ReplicaSuspect, ScanFinished
 from musicfs.library.client import Library
 from musicfs.model import HealthStatus
-from musicfs.origin import Origin, WatchHandle, outermost
+from musicfs.origin import Origin, WatchesInPart, WatchHandle, outermost
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ _SUSPECT_PAUSE_SECS = 5.0
 _MAX_PATHS = 500
 _AGAIN_SECS = 5.0
 _FAILED_PAUSE_SECS = 30.0
+_WATCH_SECS = 60.0
+"""A watch that can't be started for so long, such as of a mount that hangs, is not waited for."""
 
 
 def collapse(paths: set[str]) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ class LibraryWatcher:
     async def _wait(self) -> bool:
         """Waits until there is something to scan. Returns whether the only reason is that time has passed."""
         # Where nothing reports changes, a poll finds them.
-        patience = None if self._watch is not None else self._poll_interval_secs
+        patience = self._poll_interval_secs if self._unwatched() else None
         if self._broken_off:
             patience = min(_AGAIN_SECS * 2.0 ** min(self._broken_off - 1, 9), self._poll_interval_secs)
         try:
@@ -116,10 +118,16 @@ class LibraryWatcher:
         except TimeoutError:
             if self._broken_off and self._paths:
                 return False
-            self._paths.add(_EVERYTHING)
+            self._paths.update(self._unwatched() or (_EVERYTHING,))
             return True
         self._wake.clear()
         return False
+
+    def _unwatched(self) -> Collection[str]:
+        """The paths that nothing watches."""
+        if self._watch is None:
+            return (_EVERYTHING,)
+        return self._watch.unwatched() if isinstance(self._watch, WatchesInPart) else ()
 
     async def _scan(self, *, polled: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -156,8 +164,9 @@ class LibraryWatcher:
 
     async def _start_watch(self) -> None:
         try:
-            self._watch = await self._origin.watch("", self._seen)
-        except OriginFailed as error:
+            async with asyncio.timeout(_WATCH_SECS):
+                self._watch = await self._origin.watch("", self._seen)
+        except (OriginFailed, TimeoutError) as error:
             log.debug("origin %s can't be watched now: %s", self._origin.id, error, extra={"origin": self._origin.id})
         if self._watch is not None:
             self._register_watch(self._watch)

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from musicfs.model import Owner
-from musicfs.system.linux import ON_DISK, filesystem_of
+from musicfs.system.linux import is_on_disk
 
 _ACL = "system.posix_acl_access"
 _ENTRY = struct.Struct("<HHI")  # tag, permissions, id
@@ -111,7 +111,7 @@ class Ownership:
             return plain
         asks = self._has_acls.get(about.st_dev)
         if asks is None:  # not on a network mount, where each answer may cost a round trip
-            asks = self._has_acls[about.st_dev] = _is_on_disk(path)
+            asks = self._has_acls[about.st_dev] = is_on_disk(path)
         if not asks:
             return plain._replace(group=plain.anyone)
         try:
@@ -121,17 +121,6 @@ class Ownership:
             if error.errno == errno.EOPNOTSUPP:
                 return plain
         return _by_acl(plain, _acl_of(path), _bit(about.st_mode))
-
-
-def _is_on_disk(path: str) -> bool:
-    try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return filesystem_of(fd) in ON_DISK
-    finally:
-        os.close(fd)
 
 
 def _acl_of(path: str) -> bytes:

@@ -35,7 +35,8 @@ class FolderListing:
     """What one folder holds: its files, and the folders to list next (paths relative to the root).
 
     linked: folders that are symbolic links. problems: what is left out, or the folder itself. vanished: the folder was
-    gone when it was opened. times: of the folders, in nanoseconds, where the listing has them.
+    gone when it was opened. times: of the folders, in nanoseconds, where the listing has them. elsewhere: st_dev of
+    those folders that are not on the root's filesystem.
     """
 
     files: list[Stat] = field(default_factory=list)
@@ -44,10 +45,11 @@ class FolderListing:
     problems: list[Problem] = field(default_factory=list)
     vanished: bool = False
     times: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
 
 class Lister:
-    """One walk over a root: lists each folder once, however many links lead to it.
+    """One walk over a root: lists each folder once, however many links lead to it, and nothing of this mount itself.
 
     A link to something that the walk finds under its own name is left out, so that the result does not depend
     on which comes first, nor on where the walk begins.
@@ -58,8 +60,11 @@ class Lister:
         steps: Grows with each entry.
     """
 
-    def __init__(self, root: str, links: Links = "all") -> None:
+    def __init__(self, root: str, links: Links = "all", marker: str = "") -> None:
         self._root = root
+        self._marker = marker
+        self._own: dict[int, bool] = {}
+        """By st_dev: whether it is this mount itself."""
         self._real_root = os.path.realpath(root)
         self.below = Below(root, links)
         self.root_identity = identity_of(Path(root).stat())
@@ -155,11 +160,24 @@ class Lister:
             os.stat(f"{self._root}/{path}")  # noqa: PTH116  # whether it leads anywhere
             return
         about = self.below.stat(path) if linked else entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(about.st_mode):
+        if self.is_own(path, about):
+            found.problems.append(Problem(path, Reason.OWN_MOUNT))
+        elif stat.S_ISREG(about.st_mode):
             if gates is not None:
                 found.files.append(self._stat(path, about, None if linked else gates))
         elif stat.S_ISDIR(about.st_mode):
             self._place_folder(path, about, found, gates, linked=linked, shown=shown and not is_skipped(entry.name))
+
+    def is_own(self, path: str, about: os.stat_result) -> bool:
+        """Whether a path leads to this mount itself. about: what the system says about what is there."""
+        if about.st_dev == self.root_identity[0] or not self._marker:
+            return False
+        own = self._own.get(about.st_dev)
+        if own is None:
+            full = os.path.realpath(f"{self._root}/{path}")
+            folder = full if stat.S_ISDIR(about.st_mode) else full.rpartition("/")[0]
+            own = self._own[about.st_dev] = os.path.lexists(f"{folder}/{self._marker}")
+        return own
 
     def _place_folder(
         self, path: str, about: os.stat_result, found: FolderListing, gates: Gates | None, *, linked: bool, shown: bool
@@ -170,6 +188,8 @@ class Lister:
         if shown:  # what is hidden may still be found under another name
             self._found.add(key)
         (found.linked if linked else found.folders).append(path)
+        if about.st_dev != self.root_identity[0]:
+            found.elsewhere[path] = about.st_dev
         if gates is not None and not linked:
             self._gates[path] = gates | {self._ownership.gate(f"{self._root}/{path}", about)}
 

@@ -16,6 +16,8 @@ class StrictObserver:
     Drivers make `scan` of `scan_observed` with it. Its `report` raises OriginFailed, which a driver must let pass.
     """
 
+    marker = ""
+
     def __init__(self, origin: OriginId) -> None:
         self._origin = origin
 

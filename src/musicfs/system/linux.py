@@ -118,3 +118,15 @@ def filesystem_of(fd: int) -> str:
         return next((mount.type for mount in mounts() if mount.id == info.get("mnt_id")), "")
     except (OSError, ValueError):
         return ""
+
+
+def is_on_disk(path: str) -> bool:
+    """Whether a file or folder, or what a link leads to, is on a filesystem of this machine. False: or not known."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return filesystem_of(fd) in ON_DISK
+    finally:
+        os.close(fd)

@@ -17,6 +17,8 @@ class RecordingObserver:
     lists: whether to list a folder, from its path; by default all are listed.
     """
 
+    marker = ""
+
     def __init__(self, lists: Callable[[str], bool] = lambda folder: True) -> None:
         self.folders: dict[str, int | None] = {}
         self.problems: list[Problem] = []

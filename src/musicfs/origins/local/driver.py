@@ -128,11 +128,14 @@ class LocalOrigin:
             observer.report(Problem(under, Reason.SLOW_FOLDER, "it has not answered since an earlier scan"))
             return
         try:
-            begun = await self._patiently(under, self._begin, under)
+            begun = await self._patiently(under, self._begin, under, observer.marker)
         except ReplicaFailed as failure:
             if isinstance(failure.__cause__, LinkRefused):
                 observer.report(Problem(under, Reason.LINK_OUTSIDE))
             raise
+        if begun is None:
+            observer.report(Problem(under, Reason.OWN_MOUNT))
+            return
         if isinstance(begun, Stat):
             yield begun
             return
@@ -395,13 +398,13 @@ class LocalOrigin:
             raise ReplicaFailed(self.id, path, ReplicaFault.MISSING, "it is not a file")
         return Stat(path, about.st_size, about.st_mtime_ns)
 
-    def _begin(self, under: str) -> Stat | Lister:
-        """Returns a walk from the folder `under`, or the file there."""
+    def _begin(self, under: str, marker: str) -> Stat | Lister | None:
+        """Returns a walk from the folder `under`, or the file there; None: it is a folder of this mount itself."""
         self._check_root()
-        about = self._below.stat(under)
-        if stat.S_ISREG(about.st_mode):
-            return Lister(self._path, self._below.links).file(under, about)
-        return Lister(self._path, self._below.links)
+        about, lister = self._below.stat(under), Lister(self._path, self._below.links, marker)
+        if lister.is_own(under, about):
+            return None
+        return lister.file(under, about) if stat.S_ISREG(about.st_mode) else lister
 
     def _check_same(self, walk: Lister) -> None:
         if self._check_root() != walk.root_identity:

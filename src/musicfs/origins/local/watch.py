@@ -8,7 +8,7 @@ import gc
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from inotify_simple import INotify, flags
@@ -18,9 +18,9 @@ from musicfs.model import OriginId
 from musicfs.origin import WatchCallback, outermost
 from musicfs.origins.ignored import is_skipped
 from musicfs.origins.links import Below, Links
-from musicfs.origins.listing import Lister
+from musicfs.origins.listing import FolderListing, Lister
 from musicfs.origins.local.watch_table import WatchedFolders
-from musicfs.system.linux import give_memory_back
+from musicfs.system.linux import give_memory_back, is_on_disk
 from musicfs.system.tasks import Tasks
 from musicfs.system.threads import WorkersHeld, WorkersUnavailable, WorkerThreads
 
@@ -105,6 +105,9 @@ class FolderWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._adding = Tasks(log)
         self._incomplete = False
+        self._on_disk: dict[int, bool] = {}
+        """By st_dev: whether the kernel reports all changes there."""
+        self._unwatched: set[str] = set()
         self._links: Links = links
         self._warned = set() if warned is None else warned
         self._closed = False
@@ -134,9 +137,15 @@ class FolderWatch:
         asyncio.get_running_loop().add_reader(shared.inotify.fd, self._readable, shared.inotify)
         return True
 
+    def unwatched(self) -> Collection[str]:
+        """Returns the folders that must be polled (origin.WatchesInPart)."""
+        return tuple(self._unwatched)
+
     async def restart(self) -> None:
         """Watches what is there now, and reports that anything may have changed."""
         self._stop()
+        self._unwatched.clear()
+        self._on_disk.clear()
         self.ended = False
         if await self.start():
             self._report("")
@@ -192,8 +201,22 @@ class FolderWatch:
                     raise
                 continue  # it vanished, or a scan will report what is wrong with it
             yield number, folder
-            waiting += (path for path in reversed(below.folders) if not is_skipped(path.rpartition("/")[2]))
-            linked += (path for path in below.linked if not is_skipped(path.rpartition("/")[2]))
+            waiting += (path for path in reversed(below.folders) if self._is_watched(path, below))
+            linked += (path for path in below.linked if self._is_watched(path, below))
+
+    def _is_watched(self, path: str, found: FolderListing) -> bool:
+        """Whether to watch a folder. One on a network, or of a program, must be polled: the kernel does not report what
+        others change there."""
+        if is_skipped(path.rpartition("/")[2]):
+            return False
+        device = found.elsewhere.get(path)
+        if device is None:
+            return True
+        if device not in self._on_disk:
+            self._on_disk[device] = is_on_disk(f"{self._root}/{path}")
+        if not self._on_disk[device]:
+            self._unwatched.add(path)
+        return self._on_disk[device]
 
     def _add_one(self, inotify: INotify, folder: str, below: Below) -> int:
         if self._links == "all":
