@@ -90,7 +90,7 @@ class Pair:
             self.far.parent.mkdir()
             shutil.copy2(self.near, self.far)
         else:
-            make_audio(self.far, seconds=100, seed=2, tags=TAGS)
+            make_audio(self.far, seconds=128, seed=2, tags=TAGS)
         self.switch = here.base / "switch"
         self.switch.write_text("")
         self.switch.chmod(0o666)
