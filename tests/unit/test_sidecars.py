@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,15 @@ def test_pictures_without_music_near_them_are_not_shown(tree: Tree) -> None:
     others = ("Holiday/beach.jpg", "cover.jpg", "Scans/a.jpg")
     shown = tree([song("A/One/a.flac", "One"), song("B/Two/b.flac", "Two", artist="Bob")], *others)
     assert not shown.keys() & {*others}
+
+
+@pytest.mark.parametrize(("artists", "expected"), [(1, "Ada0/cover.jpg"), (9, None)])
+def test_a_picture_of_more_than_eight_albums_is_where_all_of_them_are(
+    artists: int, expected: str | None, tree: Tree
+) -> None:
+    tracks = [song(f"All/{n}.flac", f"Album {n}", artist=f"Ada{n % artists}") for n in range(9)]
+    tracks = [(path, replace(tags, albumartist=tags.artist)) for path, tags in tracks]
+    assert tree(tracks, "All/cover.jpg").get("All/cover.jpg") == expected
 
 
 def test_the_placer_says_which_files_it_left_out() -> None:
