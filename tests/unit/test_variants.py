@@ -48,8 +48,8 @@ class Tree:
 class Scene:
     """Variants over three local origins, as fakes; `told` has what the tree was told to consider."""
 
-    def __init__(self, made: Federation, *, cached: bool = False) -> None:
-        self.tree = Tree(made)
+    def __init__(self, made: Federation, *, cached: bool = False, tree: Tree | None = None) -> None:
+        self.tree = tree or Tree(made)
         self.told: list[set[str]] = []
         self.variants = Variants(cast(TreeView, self.tree), made.registry, lambda opened: cached, self._tell)
         self._made = made
@@ -78,6 +78,28 @@ async def test_the_variant_that_is_shown_is_opened_while_one_of_its_origins_answ
         origins[0].probe_outcome = UNREACHABLE
         assert await scene.can_open()
         assert scene.told == []
+
+
+class TwoNames(Tree):
+    """The content `near` is a track of two contents under one name, and of one content under another."""
+
+    def places(self, ino: int) -> list[tuple[int, str]]:
+        return [(1, name) for name in ("track", "other") if self.lookup(1, name)[1] == NEAR]
+
+    def lookup(self, parent: int, name: str) -> tuple[int, int, int, int]:
+        return 1, self.order[0] if name == "track" else NEAR, 0, 0
+
+
+@virtual_time
+async def test_a_file_that_one_of_its_names_still_shows_opens_by_that_name() -> None:
+    """The kernel looks the name up again after a refusal, and comes back if it shows the same file."""
+    origins = three()
+    async with federation(*origins) as made:
+        scene = Scene(made, tree=TwoNames(made))
+        origins[0].probe_outcome = origins[1].probe_outcome = UNREACHABLE
+        assert not await scene.can_open()
+        assert scene.tree.order == [FAR, NEAR]
+        assert await scene.can_open()
 
 
 @virtual_time

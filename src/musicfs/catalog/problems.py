@@ -150,10 +150,11 @@ class ProblemTable:
             found: The files that were read, by path, and their problems.
             now: Seconds since the epoch.
         """
-        self._db.executemany(
-            f"DELETE FROM problems WHERE origin = ? AND path = ? AND reason IN ({_SHOWN})",
-            ((origin, encode_path(path)) for path in found),
-        )
+        if self._db.execute("SELECT 1 FROM problems WHERE origin = ? LIMIT 1", (origin,)).fetchone():
+            self._db.executemany(
+                f"DELETE FROM problems WHERE origin = ? AND path = ? AND reason IN ({_SHOWN})",
+                ((origin, encode_path(path)) for path in found),
+            )
         self.add(origin, (each for each in chain.from_iterable(found.values()) if each.reason.is_shown), now)
 
     def add(self, origin: int, problems: Iterable[Problem], now: float) -> None:
