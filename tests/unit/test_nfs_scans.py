@@ -13,8 +13,9 @@ import pytest
 from musicfs.config.models import OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, Replica
-from musicfs.origins.nfs import libnfs
+from musicfs.origins.nfs import connection
 from musicfs.origins.nfs.driver import NfsOrigin
+from musicfs.origins.nfs.files import NfsFiles
 from musicfs.problems import Problem, Reason
 from musicfs.testing.observed_contract import RecordingObserver, observed
 from tests.support.servers.fakenfs import (
@@ -132,7 +133,7 @@ async def test_a_folder_that_hangs_costs_one_timeout(hung: threading.Event) -> N
 
 
 async def test_a_folder_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libnfs, "MAX_FOLDER_SECS", 1.5)
+    monkeypatch.setattr(connection, "MAX_FOLDER_SECS", 1.5)
     pause = threading.Event()
 
     def trickle(call: bytes) -> bytes:
@@ -147,7 +148,7 @@ async def test_a_folder_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_folder_with_too_many_names_is_reported_as_big(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libnfs, "MAX_NAMES", 1000)
+    monkeypatch.setattr(connection, "MAX_NAMES", 1000)
     many = b"".join(entry(b"n%05d" % n, A, cookie=n) for n in range(200))
     async with serving(with_bad(lambda _: page(many, end=False))) as origin:
         observer = RecordingObserver()
@@ -223,3 +224,15 @@ async def test_a_disk_that_fails_at_its_root_blames_the_origin() -> None:
         with pytest.raises(OriginFailed) as failed:
             await origin.read(file, 0, 10)
         assert failed.value.fault is OriginFault.IO
+
+
+async def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
+    where = {"host": "nowhere.invalid", "export": "/music", "timeout_ms": 5000}
+    origin = NfsOrigin(OriginConfig.model_validate({"id": "nas", "origin_type": "nfs", **where}))
+    with pytest.raises(OriginFailed, match=r"the address of nowhere\.invalid can't be found"):
+        await origin.health()
+    await origin.aclose()
+    refused = NfsFiles(OriginId("nas"), connection.Export("nas", "/music"), False)
+    failure = refused._failure(ConnectionError(errno.ECONNREFUSED, "refused"))
+    assert failure.fault is OriginFault.REFUSED
+    assert "only version 4, mount it" in str(failure)

@@ -18,7 +18,7 @@ from smbprotocol.header import NtStatus
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import OriginId
 from musicfs.origins.smb import wire
-from musicfs.origins.smb.errors import Login, ShareLost
+from musicfs.origins.smb.errors import Login, ShareLost, StatusRefused
 from musicfs.origins.smb.files import SmbFiles
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.transport import Transport
@@ -274,3 +274,7 @@ def test_a_page_that_makes_no_sense_ends_the_connection() -> None:
     with pytest.raises(OriginFailed, match="makes no sense"):
         SmbFiles(OriginId("nas"), share, "", False).open_folder("b", None, Deadline(5))
     assert share.closed
+
+
+def test_a_server_without_ntlm_is_told_as_such() -> None:
+    assert "kerberos tickets alone" in str(StatusRefused(0xC0000418))

@@ -105,12 +105,14 @@ class NfsFiles:
             detail += "export allows this machine and, by the option 'insecure', ports above 1023"
             return OriginFailed(self._origin, OriginFault.UNREACHABLE, detail)
         if error.errno == errno.ECONNREFUSED:
-            hint = (
-                "" if export.port and export.mount_port else "; if the server has no rpcbind, give port and mount_port"
-            )
+            hint = "; if the server has no rpcbind, give port and mount_port; if it has only version 4, mount it and"
+            hint += " set path"
+            hint = "" if export.port and export.mount_port else hint
             return OriginFailed(self._origin, OriginFault.REFUSED, f"{export.host}: connection refused{hint}")
         if error.errno == errno.E2BIG:
             return FolderTooBig(self._origin, error.strerror or "")
+        if "resolv" in (error.strerror or ""):
+            return OriginFailed(self._origin, OriginFault.UNREACHABLE, f"the address of {export.host} can't be found")
         unreachable = isinstance(error, ConnectionError) or error.errno == errno.ESTALE
         fault = OriginFault.UNREACHABLE if unreachable else OriginFault.IO
         return OriginFailed(self._origin, fault, f"{place}: {error.strerror}")

@@ -203,10 +203,9 @@ class SftpPool:
     def living(self) -> list[SftpSession]:
         return [session for session in self._sessions if session.alive]
 
-    async def make_room(self) -> bool:
-        """Closes files that no call uses, of all connections: a server's limit may be one for all of them. Returns
-        whether there were any."""
-        return any(await asyncio.gather(*(session.make_room() for session in self.living)))
+    async def make_room(self) -> None:
+        """Closes files that no call uses, of all connections: a server's limit may be one for all of them."""
+        await asyncio.gather(*(session.make_room() for session in self.living))
 
     def _another(self) -> asyncio.Task[SftpSession]:
         if self._connecting is None:

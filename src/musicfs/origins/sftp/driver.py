@@ -51,6 +51,8 @@ T = TypeVar("T")
 # not hold up everything. A third adds little.
 _CONNECTIONS = 2
 _FOLDERS_AT_ONCE = 8
+_PAUSES = (0.02, 0.1)
+"""Seconds between the attempts to open something at a server that may have no handles left."""
 
 
 class SftpOrigin:
@@ -71,6 +73,7 @@ class SftpOrigin:
         self._sessions = SftpPool(SftpConnector(config, settings), most, self._closed)
         self._checked = 0.0
         self._alone = asyncio.Lock()
+        self._scarce = asyncio.Lock()
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         async def read(session: SftpSession) -> bytes:
@@ -234,9 +237,21 @@ class SftpOrigin:
         except SFTPFailure:
             # Unspecific: a folder in the place of the file causes it, a broken disk, and too many open files.
             self._check_version(replica, await session.stat(path))
-            if not await self._sessions.make_room():
-                raise
-        return await self._read_from(session, path, replica, offset, size)
+        return await self._with_room(lambda: self._read_from(session, path, replica, offset, size))
+
+    async def _with_room(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a call that failed perhaps because the server has no handles left: one such call at a time, and after
+        files that are not in use were closed. Calls beside it close theirs as they end."""
+        from asyncssh import SFTPFailure
+
+        async with self._scarce:
+            for pause in _PAUSES:
+                await self._sessions.make_room()
+                try:
+                    return await call()
+                except SFTPFailure:
+                    await asyncio.sleep(pause)
+            return await call()
 
     async def _read_from(self, session: SftpSession, path: bytes, replica: Replica, offset: int, size: int) -> bytes:
         async with session.file(path, replica) as file:
@@ -283,9 +298,7 @@ class SftpOrigin:
             try:
                 return await walk.list(session, place, asks=asks)
             except SFTPFailure:
-                if not await self._sessions.make_room():
-                    raise
-                return await walk.list(session, place, asks=asks)
+                return await self._with_room(lambda: walk.list(session, place, asks=asks))
         except SFTPNoSuchFile:  # one folder, or all of them?
             await self._check_vanished(session, place)
             return Listed()

@@ -292,16 +292,15 @@ class SftpSession:
         if self._used <= since:
             self._keep(0)
 
-    async def make_room(self) -> bool:
-        """Closes the files that no call uses, and keeps fewer open from now on: the server has no handles left. Returns
-        whether there were any."""
+    async def make_room(self) -> None:
+        """Closes the files that no call uses, and keeps fewer open from now on: the server has no handles left."""
         resting = [(key, file) for key, file in self._files.items() if not file.users]
-        self._most_files = max(1, min(self._most_files, len(self._files)) // 2)
+        if resting:
+            self._most_files = max(1, len(self._files) // 2)
         for key, file in resting:
             del self._files[key]
             file.dropped = True
         await asyncio.gather(*(self._close(file) for _, file in resting))
-        return bool(resting)
 
     def _keep(self, most: int) -> None:
         while len(self._files) > most:

@@ -11,6 +11,7 @@ from smbprotocol.header import NtStatus
 from musicfs.errors import OriginFault
 
 _NAMES = {value: name for name, value in vars(NtStatus).items() if name.startswith("STATUS_")}
+_NAMES |= {0xC0000418: "STATUS_NTLM_BLOCKED (the server accepts Kerberos tickets alone)"}
 _DENIED = frozenset(
     {
         NtStatus.STATUS_ACCESS_DENIED, NtStatus.STATUS_LOGON_FAILURE, NtStatus.STATUS_WRONG_PASSWORD,
