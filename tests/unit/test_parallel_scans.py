@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from musicfs.library import listed_batches, scan_reads, scanner
-from musicfs.model import Replica, Stat
+from musicfs.model import HealthStatus, Replica, Stat
 from musicfs.origin import Origin
 from tests.support.audio import make_album
 from tests.support.library import CountingOrigin, ScannedLibrary, scanned_library
@@ -153,3 +153,23 @@ async def test_scans_at_the_same_time_mix_nothing_up(
     done = await asyncio.gather(*(library.scanner.scan(library.origins[id]) for id in "ab"))
     assert [(scan.error, scan.removed, scan.read) for scan in done] == [(None, 1, 0), (None, 1, 0)]
     assert len(library.paths()) == 28
+
+
+class HungChecks(CountingOrigin):
+    """Answers no question about a file or itself."""
+
+    async def stat(self, path: str) -> Stat:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def health(self) -> HealthStatus:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_checks_without_answer_end(library: ScannedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_reads, "_CHECK_SECS", 0.2)
+    replace(library, HungChecks(library.origins["a"]))  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        (done,) = await library.scan("a", under=["gone/song.flac"])
+    assert done.error == "origin 'a' timed out: no answer within 0 s"

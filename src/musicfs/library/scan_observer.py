@@ -86,7 +86,7 @@ class LibraryObserver:
         for folder in ("", *(str(above) for above in reversed(PurePosixPath(under).parents[:-1]))):
             for name in MARKERS:
                 try:
-                    stat = await self._scan.origin.stat(f"{folder}/{name}" if folder else name)
+                    stat = await self._scan.reads.stat(f"{folder}/{name}" if folder else name)
                 except ReplicaFailed:
                     continue
                 await self.mark(stat)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
-from musicfs.model import HealthStatus, Replica
+from musicfs.model import DiskFolder, HealthStatus, Replica, Stat
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.problems import Problem, Reason
 
@@ -45,13 +45,30 @@ class ScanReads:
         self._check = asyncio.Lock()
         self._checked_at = 0.0
         self.id, self.kind = origin.id, origin.kind
-        self.stat, self.scan, self.health = origin.stat, origin.scan, origin.health
-        self.watch, self.aclose = origin.watch, origin.aclose
+        self.scan, self.watch, self.aclose = origin.scan, origin.watch, origin.aclose
         # Attributes of the object, because a protocol's check does not see what `__getattr__` returns.
         if isinstance(origin, ReadsRanges):
             self.read_ranges = self._read_ranges
         if isinstance(origin, OnDisk):
-            self.folder_on_disk = origin.folder_on_disk
+            self.folder_on_disk = self._folder_on_disk
+
+    async def stat(self, path: str) -> Stat:
+        return await self._bounded(self._origin.stat(path))
+
+    async def health(self) -> HealthStatus:
+        return await self._bounded(self._origin.health())
+
+    async def _folder_on_disk(self) -> DiskFolder | None:
+        assert isinstance(self._origin, OnDisk)
+        return await self._bounded(self._origin.folder_on_disk())
+
+    async def _bounded(self, call: Awaitable[T]) -> T:
+        """Raises OriginFailed when a call that takes moments is not answered for long."""
+        try:
+            async with asyncio.timeout(_CHECK_SECS):
+                return await call
+        except TimeoutError:
+            raise self._no_answer(_CHECK_SECS) from None
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._tried(replica, lambda: self._origin.read(replica, offset, size))
@@ -95,7 +112,7 @@ class ScanReads:
         return OriginFailed(self._origin.id, OriginFault.TIMEOUT, f"no answer within {secs:.0f} s")
 
     async def _check_origin(self) -> None:
-        loop, id = asyncio.get_running_loop(), self._origin.id
+        loop, id = asyncio.get_running_loop(), self.id
         async with self._check:
             if loop.time() < self._checked_at + _FRESH_SECS:
                 return

@@ -125,7 +125,7 @@ class Scanner:
             )  # fmt: skip
             try:
                 if self._marker:
-                    await refuse_own_mount(origin, self._marker)
+                    await refuse_own_mount(scan.reads, self._marker)
                 for path in under:
                     await self._scan_under(scan, path)
                 # Once for all paths: what a commit costs grows with the folder. And before the removals, so that
@@ -176,7 +176,7 @@ class Scanner:
             if not under:
                 raise
             # Whether the origin still is there decides what that means.
-            if await scan.origin.health() is HealthStatus.UNHEALTHY:
+            if await scan.reads.health() is HealthStatus.UNHEALTHY:
                 raise OriginFailed(scan.origin.id, OriginFault.UNREACHABLE) from failure
             if failure.fault is not ReplicaFault.MISSING:
                 reason = Reason.DENIED if failure.fault is ReplicaFault.DENIED else Reason.READ_ERROR

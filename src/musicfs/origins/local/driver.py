@@ -172,6 +172,7 @@ class LocalOrigin:
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
         """Returns None also if the folder is on a network mount: the kernel does not report changes made by others
         there."""
+        await self._patiently("", self._check_root)  # or a root that hangs would keep the caller
         if self._root is None:
             await self._reopen_root()
         if self._root is None or not self._root.on_disk or not is_inside(path):
