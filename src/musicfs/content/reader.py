@@ -234,6 +234,8 @@ class Reader:
         A healthy disk of this machine, whose blocks are not cached, is asked first.
         """
         store, content = self._store, opened.content
+        if self.circles is not None and not opened.admitted:
+            self.circles.admit(opened)
         is_kept = store is not None and any(self._kept(replica.origin) for replica in opened.replicas)
         direct = store is None or (opened.routed is not None and not is_kept)
         if not direct and store is not None and (data := await store.read(content, index)) is not None:
@@ -259,7 +261,8 @@ class Reader:
         self, opened: OpenContent, index: int, demand: Demand, deadline: float, *, may_reuse: bool
     ) -> bytes:
         """Makes the block of what is cached of an earlier version of the file, or fetches it from an origin."""
-        if may_reuse and self._reuse is not None and opened.may_reuse:
+        # What is reused are bytes of several reads: they must come from copies that agree.
+        if may_reuse and self._reuse is not None and opened.may_reuse and not opened.undecided:
             data = await self._reuse.block(opened, index, deadline, demand)
             if data is not None:
                 is_kept = any(self._kept(replica.origin) for replica in opened.replicas)
