@@ -86,3 +86,10 @@ async def test_the_shell_completes_copies_in_quarantine(api: Running) -> None:
     completion = ShellComplete(cli, {}, "musicfs", "_MUSICFS_COMPLETE")
     found = await asyncio.to_thread(completion.get_completions, ["quarantine", "release"], "b:")
     assert [each.value for each in found] == ["b:twin.wav"]
+
+
+async def test_a_verification_names_a_twin_and_no_block_of_it(api: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    await asyncio.to_thread(eventually, lambda: held(api), "the twin")
+    code = await asyncio.to_thread(main, ["verify"])
+    out = capsys.readouterr().out
+    assert (code, "1 copy differs" in out, "not as at a" in out, "-1" in out) == (1, True, True, False)

@@ -92,6 +92,8 @@ def sentence(event: Mapping[str, Any]) -> str:
             return f"all of {path or 'the mount'} is pinned on this disk"
         case {"event": "ScrubProgress", "done_files": done, "files": files, "found": found}:
             return f"{done:,} of {counted(files, 'copy', 'copies')} verified; {found:,} differ"
+        case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": -1, "against": against}:
+            return f"{origin}: {path} only looks like the copy at {against}"
         case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": block, "against": None}:
             return f"{origin}: {path} is damaged in block {block}"
         case {"event": "ScrubMismatch", "origin": origin, "path": path, "block": block, "against": against}:

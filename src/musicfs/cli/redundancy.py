@@ -104,7 +104,7 @@ def print_differing(differing: list[dict[str, Any]]) -> None:
     say("")
     rows = [
         (
-            each["file"] or "", each["origin"], each["path"], f"{each['block']:,}",
+            each["file"] or "", each["origin"], each["path"], f"{each['block']:,}" if each["block"] >= 0 else "",
             Word("damaged", "red") if each["against"] is None else Word(f"not as at {each['against']}", "yellow"),
         )
         for each in differing

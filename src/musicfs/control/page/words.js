@@ -170,7 +170,7 @@ const SENTENCES = {
   ReplicasDisagree: (e) => `The copies at ${e.origin} and ${e.other} differ; only the one at ${e.origin} is read now: ${e.path}.`,
   CopiesDiffer: (e) => `A file at ${e.other} only looks like the one at ${e.origin} and is not read: ${e.other_path}.`,
   ScrubMismatch: (e) => e.against === null ? `A copy at ${e.origin} is damaged in block ${e.block}: ${e.path}.`
-    : `A copy at ${e.origin} differs from the one at ${e.against} in block ${e.block}: ${e.path}.`,
+    : `A copy at ${e.origin} differs from the one at ${e.against}${e.block < 0 ? "" : ` in block ${e.block}`}: ${e.path}.`,
   ScrubFinished: (e) => `${counted(e.files, "copy", "copies")} verified: ${number.format(e.found)} differ, ${number.format(e.unchecked)} could not be read.`,
   OriginRegistered: (e) => `${e.origin} was added.`,
   OriginUnregistered: (e) => `${e.origin} was removed.`,
