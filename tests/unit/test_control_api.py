@@ -119,6 +119,7 @@ async def test_answers_are_as_they_are_described(api: Running) -> None:
         ("POST", "/cache/verify"): await api.post("/cache/verify"),
         ("POST", "/verify"): await api.post("/verify"),
         ("POST", "/verify/stop"): await api.post("/verify/stop"),
+        ("POST", "/problems/dismiss"): await api.post("/problems/dismiss"),
         ("POST", "/pins"): await api.post("/pins", {"paths": [SONG]}),
         ("POST", "/pins/remove"): await api.post("/pins/remove", {"paths": [SONG]}),
         ("POST", "/quarantine/release"): await api.post("/quarantine/release", {"all": True}),
