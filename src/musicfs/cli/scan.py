@@ -13,7 +13,7 @@ import click
 
 from musicfs.cli.options import PATH, configured, json_option, load, settings_options
 from musicfs.cli.output import Word, counted, say, say_json, table, warn
-from musicfs.errors import UserError
+from musicfs.errors import UsageError, UserError
 from musicfs.texts import printable
 
 if TYPE_CHECKING:
@@ -44,10 +44,21 @@ _SCAN_SECS = 60.0
 @click.argument("mount_point", type=PATH, required=False)
 @settings_options
 @click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option, which follows fewer links.")
+@click.option("--explain", "explained", type=PATH, metavar="FILE", help="Scan nothing; explain what becomes of FILE.")
+@click.option(
+    "--bundle", type=PATH, metavar="OUT", help="With --explain: write what was used of FILE, for a bug report."
+)
 @json_option
 @click.pass_context
 def scan(
-    context: click.Context, /, mount_point: Path | None, as_json: bool, config_file: Path | None, **settings: Any
+    context: click.Context,
+    /,
+    mount_point: Path | None,
+    explained: Path | None,
+    bundle: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+    **settings: Any,
 ) -> None:
     """Find new, changed and removed music now.
 
@@ -60,9 +71,17 @@ def scan(
       musicfs scan ~/Tunes
       musicfs scan --config ~/.config/musicfs.toml
       musicfs scan ~/Tunes --origin ~/Music --origin /mnt/nas/music
+      musicfs scan --explain ~/Music/odd.mp3 --bundle odd.bundle
     """
     from musicfs.control.client import find_mount
 
+    if explained is not None:
+        from musicfs.cli.explain import explain
+
+        explain(explained, bundle, as_json=as_json)
+        return
+    if bundle is not None:
+        raise UsageError("--bundle needs --explain FILE.")
     if not (configured(config_file) or settings["origins"]):
         with _progress({}) as show:
             results = scan_by_mount(find_mount(mount_point), None, show)

@@ -37,7 +37,9 @@ def _wave(source: TagSource, kind: str, segments: Iterator[Segment]) -> TagValue
         elif name.lower() == b"id3 ":
             found.values = merged(found.values, id3_values(skeletons.id3(file, start)))
         elif name == b"LIST" and file.read_at(start, 4) == b"INFO":
-            info = merged(info, named(_riff_info(file.read_at(start + 4, min(stop - start - 4, skeletons.MAX_TEXT)))))
+            info = merged(
+                info, named(_riff_info(file.read_at(start + 4, min(stop - start - 4, skeletons.MAX_TEXT))), "RIFF INFO")
+            )
     found.values = merged(found.values, info, outer_values(source))
     found.duration_s = data / byte_rate if byte_rate else None
     return found
@@ -139,7 +141,9 @@ def caf(source: TagSource) -> TagValues:
         elif name == b"data":
             data = stop - start - 4
         elif name == b"info":
-            found.values = named(_caf_info(file.read_at(start, min(stop - start, skeletons.MAX_TEXT))))
+            found.values = named(
+                _caf_info(file.read_at(start, min(stop - start, skeletons.MAX_TEXT))), "CAF information"
+            )
     if found.sample_rate:
         found.duration_s = data * seconds_a_byte if seconds_a_byte else frames and frames / found.sample_rate
     found.bitrate = average(data, found.duration_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mutagen.id3 import ID3, ParseID3v1
@@ -21,15 +22,15 @@ def parse(parser: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 def id3_values(data: bytes) -> Values:
     """The values of an ID3v2 tag; none of b""."""
-    return _frame_values(parse(ID3, fileobj=io.BytesIO(data))) if data else {}
+    return _frame_values(parse(ID3, fileobj=io.BytesIO(data)), "ID3v2") if data else {}
 
 
 def id3v1_values(data: bytes) -> Values:
     """The values of an ID3v1 tag."""
-    return _frame_values(parse(ParseID3v1, data) or {})
+    return _frame_values(parse(ParseID3v1, data) or {}, "ID3v1")
 
 
-def _frame_values(frames: Mapping[str, Any]) -> Values:
+def _frame_values(frames: Mapping[str, Any], block: str) -> Values:
     raw: dict[str, list[str]] = {}
     for key, frame in frames.items():
         if key == "UFID:http://musicbrainz.org":
@@ -37,7 +38,7 @@ def _frame_values(frames: Mapping[str, Any]) -> Values:
         elif hasattr(frame, "text") and isinstance(frame.text, list) and key.lower() in WANTED:
             del frame.text[MAX_VALUES:]  # before mutagen splits the genres, which takes the square of their number
             raw[key.lower()] = list(frame.genres) if key == "TCON" else list(map(str, frame.text))
-    return named(raw)
+    return named(raw, block)
 
 
 def mp4_values(tags: Mapping[str, Any]) -> Values:
@@ -54,7 +55,7 @@ def mp4_values(tags: Mapping[str, Any]) -> Values:
     for key in ("trkn", "disk"):
         if tags.get(key) and not tags[key][0][0]:
             raw[f"{key}total"] = [str(tags[key][0][1])]
-    return named(raw)
+    return named(raw, "MP4 metadata")
 
 
 def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
@@ -62,17 +63,36 @@ def asf_values(tags: Iterable[tuple[str, Any]]) -> Values:
     for key, value in tags:
         if (name := key.lower()) in WANTED and len(texts := raw.setdefault(name, [])) < MAX_VALUES:
             texts.append(str(value))
-    return named(raw)
+    return named(raw, "ASF attributes")
 
 
-def named(raw: Mapping[str, list[str]]) -> Values:
-    """The raw values under the names of `Tags`; of several keys for one field the first one with a value counts."""
+_hear: Callable[[str, Values], object] | None = None
+
+
+@contextmanager
+def heard_by(hear: Callable[[str, Values], object]) -> Iterator[None]:
+    """Calls `hear` with each tag that is parsed in the meantime: its name and its values. For explanations."""
+    global _hear  # a parameter would go through every reader, and cost each file
+    _hear = hear
+    try:
+        yield
+    finally:
+        _hear = None
+
+
+def named(raw: Mapping[str, list[str]], block: str) -> Values:
+    """The raw values under the names of `Tags`; of several keys for one field the first one with a value counts.
+
+    block: what has them, such as "APEv2".
+    """
     values: Values = {}
     ranks: dict[str, int] = {}
     for key, texts in raw.items():
         for name, rank in _PLACES.get(key, ()):
             if rank < ranks.get(name, _LAST) and _says_anything(texts):
                 values[name], ranks[name] = texts, rank
+    if _hear is not None:
+        _hear(block, values)
     return values
 
 

@@ -65,7 +65,7 @@ def _source(file: RangeFile, extension: str) -> tuple[TagSource, bytes]:
     if head.startswith(b"APETAGEX"):
         ape = leading_ape_tag(file, start)
         if ape is not None:
-            values, start = named(skeletons.ape_items(file, ape.items, ape.end)), ape.stop
+            values, start = named(skeletons.ape_items(file, ape.items, ape.end), "APEv2"), ape.stop
             head = file.read_at(start, _HEAD)
     return TagSource(file, start, tuple(filter(None, tags)), values, extension), head
 
@@ -112,7 +112,7 @@ def _flac(source: TagSource) -> TagValues:
         elif block.kind == 4:
             # some writers record a wrong length here, so the comments' own lengths count
             comments = vorbis_comments(file, block.start)
-            found.values = found.values or named(comments.values)
+            found.values = found.values or named(comments.values, "Vorbis comments")
             end = max(comments.end, end)
         elif block.kind == 6:
             end = flac_picture_stop(file, block)
@@ -172,7 +172,7 @@ def _ogg(source: TagSource) -> TagValues:
     else:
         raise Unreadable("the Ogg file holds no Vorbis, Opus, FLAC or Speex stream")
     comments = vorbis_comments(packet, skipped)
-    found.values = merged(named(comments.values), outer_values(source))
+    found.values = merged(named(comments.values, "Vorbis comments"), outer_values(source))
     found.duration_s = found.duration_s or (granule / clock if granule and clock else None)
     if is_alone:
         size = source.file.size - packet.place(comments.end)

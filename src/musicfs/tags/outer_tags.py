@@ -24,7 +24,7 @@ def outer_values(source: TagSource, *, ape_first: bool = False) -> Values:
         if tag.name == b"3DI":
             id3.append(id3_values(skeletons.id3(source.file, tag.start)))
         elif tag.name == b"APETAGEX":
-            ape.append(named(skeletons.ape_items(source.file, tag.items, tag.stop - 32)))
+            ape.append(named(skeletons.ape_items(source.file, tag.items, tag.stop - 32), "APEv2"))
         elif tag.name == b"TAG":
             old.append(id3v1_values(source.file.read_at(tag.start, 128)))
     if not (id3 or ape or old):

@@ -112,10 +112,15 @@ def _serve(end: socket, progress: int) -> None:
                 sys.exit(RETIRED)
 
 
-def _enter_cage() -> confinement.MemoryLimit:
-    """Gives up all that parsing does not need. What is imported later can't be: it would have to open files."""
+def load_codecs() -> None:
+    """Loads the codecs that tags are written in."""
     for codec in _CODECS:
         codecs.lookup(codec)
+
+
+def _enter_cage() -> confinement.MemoryLimit:
+    """Gives up all that parsing does not need. What is imported later can't be: it would have to open files."""
+    load_codecs()
     assert formats  # the parsers are imported now
     gc.freeze()
     memory = confinement.MemoryLimit.begin(_MOST_MEMORY)
