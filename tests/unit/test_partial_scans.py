@@ -20,6 +20,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.events import ScanFinished
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
 from musicfs.origins import listing
+from musicfs.origins.links import Below
 from musicfs.origins.listing import Lister
 from musicfs.origins.local import driver, walk
 from musicfs.origins.local.driver import LocalOrigin
@@ -232,6 +233,32 @@ async def test_a_place_that_hangs_costs_one_timeout(
         while (await library.scan())[0].folders_unlisted:
             await asyncio.sleep(0.05)
     assert len(library.paths()) == 4
+
+
+async def test_a_scan_of_a_path_that_hangs_costs_one_timeout_and_one_thread(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to a mount that died since, which is polled."""
+    await library.scan()
+    freed, times, look = threading.Event(), [], Below.stat
+
+    def stat(below: Below, path: str) -> os.stat_result:
+        if path == "M":
+            times.append(path)
+            freed.wait()
+        return look(below, path)
+
+    monkeypatch.setattr(walk, "STUCK_SECS", 0.3)
+    monkeypatch.setattr(Below, "stat", stat)
+    try:
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                (done,) = await library.scan(under=["M"])
+                assert outcome(done) == (None, 0, 1, 1)
+        assert times == ["M"]
+        assert found(library) == {"A", "M", "Z"}
+    finally:
+        freed.set()
 
 
 async def test_a_root_that_hangs_fails_the_scan(

@@ -33,7 +33,7 @@ from musicfs.origins.helpers import (
 from musicfs.origins.links import Below, LinkRefused, LinksSetting
 from musicfs.origins.listing import BROKEN, DENIED, Identity, Lister, fault_of, identity_of
 from musicfs.origins.local.open_files import Key, OpenFile, OpenFiles, close_all, key_of
-from musicfs.origins.local.walk import FolderScan, Stuck, StuckPlaces, no_answer, patiently
+from musicfs.origins.local.walk import FirstLook, FolderScan, Stuck, StuckPlaces, no_answer, patiently
 from musicfs.origins.local.watch import FolderWatch
 from musicfs.problems import Problem, Reason
 from musicfs.system.linux import ON_DISK, filesystem_of, open_cached
@@ -43,6 +43,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _OPEN_FILES = 128
+_WATCHING_THREADS = 2
 _MAX_UNREADABLE = 3
 """So many files with a bad sector, and no good read between them, are a bad disk."""
 _MAX_NOW = 4 << 20  # bytes; longer requests are not worth a permanent buffer
@@ -69,6 +70,10 @@ class _Root:
     fd: int | None
 
 
+class _Reported(Exception):
+    """The observer knows what is wrong, and there is nothing to list."""
+
+
 class LocalOrigin:
     """Reads a folder; origin.Origin is the contract. Blocking calls run in the origin's own threads."""
 
@@ -81,6 +86,8 @@ class LocalOrigin:
         self._through_links = self._below.links != "none"
         self._check_empty = EmptyRootCheck(config.id, populated, f"the folder {self._path} is empty; is it mounted?")
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
+        # A watch can hang at a mount below the folder: reads must not lose their threads to it.
+        self._watching = WorkerThreads(f"watch-{config.id}", _WATCHING_THREADS)
         self._files = OpenFiles(_OPEN_FILES)
         self._root: _Root | None = None
         self._used = False  # since the last health check
@@ -128,7 +135,9 @@ class LocalOrigin:
             observer.report(Problem(under, Reason.SLOW_FOLDER, "it has not answered since an earlier scan"))
             return
         try:
-            begun = await self._patiently(under, self._begin, under, observer.marker)
+            begun = await self._first_look(observer, under)
+        except _Reported:
+            return
         except ReplicaFailed as failure:
             if isinstance(failure.__cause__, LinkRefused):
                 observer.report(Problem(under, Reason.LINK_OUTSIDE))
@@ -145,6 +154,21 @@ class LocalOrigin:
                 yield file
         except WorkersUnavailable as error:
             raise OriginFailed(self.id, error.fault, str(error)) from None
+
+    async def _first_look(self, observer: ScanObserver, under: str) -> Stat | Lister | None:
+        """Calls `_begin`. Raises _Reported when that hangs at the path alone, and not at the root."""
+        look = FirstLook(lambda: self._translated(under, self._begin, (under, observer.marker)))
+        try:
+            return await patiently(self._threads, look, lambda: 0)
+        except Stuck:
+            if not under:
+                raise no_answer(self.id) from None
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
+        self._stuck.add(under, look)
+        await self._patiently("", self._check_root)
+        observer.report(Problem(under, Reason.SLOW_FOLDER, str(no_answer(self.id).detail)))
+        raise _Reported
 
     async def _patiently(self, path: str, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """Runs a call of a scan. Raises OriginFailed when it hangs."""
@@ -179,7 +203,7 @@ class LocalOrigin:
             return None
         forget = self._watches.discard
         watch = FolderWatch(
-            self.id, self._path, path, callback, self._threads, forget, links=self._below.links, warned=self._warned
+            self.id, self._path, path, callback, self._watching, forget, links=self._below.links, warned=self._warned
         )
         self._watches.add(watch)
         try:
@@ -193,6 +217,7 @@ class LocalOrigin:
         for watch in tuple(self._watches):
             watch.close()
         self._threads.close()
+        self._watching.close()
         self._let_go()
         fds = self._files.clear(for_good=True)
         root, self._root = self._root, None

@@ -38,9 +38,9 @@ class StuckPlaces:
     """The paths at which threads of an origin hang now. A later scan does not try these again."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, ListingCall] = {}
+        self._calls: dict[str, ListingCall | FirstLook] = {}
 
-    def add(self, path: str, call: ListingCall) -> None:
+    def add(self, path: str, call: ListingCall | FirstLook) -> None:
         self._calls[path] = call
 
     def holds(self, path: str) -> bool:
@@ -50,6 +50,20 @@ class StuckPlaces:
     def now(self) -> frozenset[str]:
         self._calls = {path: call for path, call in self._calls.items() if not call.ended}
         return frozenset(self._calls)
+
+
+class FirstLook:
+    """What a scan does first at its path, in a thread. ended: whether the thread has come back."""
+
+    def __init__(self, look: Callable[[], Stat | Lister | None]) -> None:
+        self._look = look
+        self.ended = False
+
+    def __call__(self) -> Stat | Lister | None:
+        try:
+            return self._look()
+        finally:
+            self.ended = True
 
 
 class ListingCall:
