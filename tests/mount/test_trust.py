@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -66,15 +67,21 @@ def test_an_untrusted_origin_continues_a_shared_file_only_once_all_of_it_was_com
     ours = make_audio(here.origins / "ours/song.wav", seconds=20, seed=1, tags=SONG)
     shutil.copytree(ours.parent, here.origins / "theirs")
     origins = {"theirs": here.origins / "theirs", "ours": ours.parent}
-    away = here.base / "away"
+    away, times = here.base / "away", ours.stat()
+
+    def take_away() -> None:
+        ours.parent.rename(away)
+        os.utime(away / ours.name, (1, 1))  # or the driver, which may have it open, would still read it
+
     with Mount(here, origins, theirs={"trusted": False}, health={"check_interval_secs": 0.3}) as mount:
         path = mount.scanned().path / SHOWN
-        ours.parent.rename(away)
+        take_away()
         assert read(here, path) is None
+        os.utime(away / ours.name, ns=(times.st_atime_ns, times.st_mtime_ns))
         away.rename(ours.parent)
         eventually(lambda: read(here, path) == ours.read_bytes(), "the trusted copy")
         here.run(here.who.python, "-m", "musicfs", "verify", mount.path)
         song = ours.read_bytes()
-        ours.parent.rename(away)
+        take_away()
     with Mount(here, origins, theirs={"trusted": False}) as mount:
         assert read(here, mount.path / SHOWN) == song
