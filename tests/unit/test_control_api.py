@@ -113,6 +113,7 @@ async def test_answers_are_as_they_are_described(api: Running) -> None:
         ("GET", "/why"): await api.get("/why", path=SONG),
         ("GET", "/origins/{id}/history"): await api.get("/origins/a/history"),
         ("POST", "/origins/{id}/check"): await api.post("/origins/a/check"),
+        ("POST", "/origins/{id}/reparse"): await api.post("/origins/a/reparse"),
         ("POST", "/origins/{id}/accept-removals"): await api.post("/origins/a/accept-removals"),
         ("POST", "/scan"): await api.post("/scan"),
         ("POST", "/cache/clear"): await api.post("/cache/clear", {"all": True}),

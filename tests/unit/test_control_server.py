@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -324,3 +325,14 @@ async def test_what_is_left_out_is_listed_counted_and_can_be_dismissed(two: Runn
     assert await two.post("/problems/dismiss", {}) == {"changed": 1}
     assert (await two.get("/status"))["problems"] == []
     assert await two.post("/problems/dismiss", {"dismissed": False}) == {"changed": 2}
+
+
+async def test_tags_of_an_earlier_parser_are_read_again_on_request(two: Running) -> None:
+    await two.scanned()
+    assert await two.post("/origins/a/reparse") == {"read": 0, "done": True}
+    with sqlite3.connect(two.folder / "cache/catalog.sqlite") as db:
+        db.execute("UPDATE contents SET parser = 1")
+    assert await two.post("/origins/a/reparse") == {"read": 3, "done": True}
+    assert await two.post("/origins/a/reparse") == {"read": 0, "done": True}
+    with sqlite3.connect(two.folder / "cache/catalog.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM contents WHERE parser = 1").fetchone() == (1,)

@@ -38,12 +38,14 @@ class Show(Protocol):
 
 _POLL_SECS = 0.25
 _SCAN_SECS = 60.0
+_REPARSING_SECS = 600.0
 
 
 @click.command()
 @click.argument("mount_point", type=PATH, required=False)
 @settings_options
 @click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option, which follows fewer links.")
+@click.option("--reparse", is_flag=True, help="Read again what an earlier version read, also where reads cost money.")
 @click.option("--explain", "explained", type=PATH, metavar="FILE", help="Scan nothing; explain what becomes of FILE.")
 @click.option(
     "--bundle", type=PATH, metavar="OUT", help="With --explain: write what was used of FILE, for a bug report."
@@ -54,6 +56,7 @@ def scan(
     context: click.Context,
     /,
     mount_point: Path | None,
+    reparse: bool,
     explained: Path | None,
     bundle: Path | None,
     as_json: bool,
@@ -80,6 +83,9 @@ def scan(
 
         explain(explained, bundle, as_json=as_json)
         return
+    if reparse:
+        _reparse(find_mount(mount_point), as_json=as_json)
+        return
     if bundle is not None:
         raise UsageError("--bundle needs --explain FILE.")
     if not (configured(config_file) or settings["origins"]):
@@ -93,6 +99,23 @@ def scan(
     print_results(results, as_json)
     if any(result["error"] for result in results):
         context.exit(1)
+
+
+def _reparse(client: ControlClient, *, as_json: bool) -> None:
+    """Reads tags again until none of an earlier version is left."""
+    origins = [origin["id"] for origin in client.get("/origins")["origins"] if origin["enabled"]]
+    found = {}
+    for id in origins:
+        found[id] = 0
+        done = False
+        while not done:
+            answer = client.post(f"/origins/{id}/reparse", timeout_secs=_REPARSING_SECS)
+            found[id] += answer["read"]
+            done = answer["done"]
+        if not as_json:
+            say(f"{id}: {counted(found[id], 'file')} read again.")
+    if as_json:
+        say_json({"read": found})
 
 
 def _scan_configured(config: Config) -> list[dict[str, Any]]:
@@ -194,7 +217,8 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 
 def _problems(origin: str, number: int, unlisted: int) -> str:
     """Returns how many files, links and folders of an origin are not shown as they should be."""
-    sentence = f"{counted(number, 'problem')} at {origin}: that many files, links or folders are left out or lack tags."
+    sentence = f"{counted(number, 'problem')} at {origin}: that many files, links or folders are left out or lack tags;"
+    sentence += " `musicfs problems` lists them."
     if unlisted:
         sentence += f" {counted(unlisted, 'folder')} could not be listed; nothing below was removed."
     return sentence

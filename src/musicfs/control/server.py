@@ -110,7 +110,7 @@ class ControlServer:
             MountRoutes(status, parts.live_config, stop, lambda: self.address),
             OriginRoutes(known, views, self._counter, self._latencies, parts.registry.monitor),
             OriginChangeRoutes(parts.live_config),
-            ScanRoutes(known, views, parts.membership, parts.tree),
+            ScanRoutes(known, views, parts.membership, parts.tree, parts.library),
             ProblemRoutes(parts.catalog, parts.library, known),
             RedundancyRoutes(parts.catalog, parts.tree, parts.registry, parts.places, known),
             MetricsRoutes(metrics),

@@ -24,6 +24,8 @@ from musicfs.library.protocol import (
     Command,
     Configure,
     Dismiss,
+    Reparse,
+    Reparsed,
     Reply,
     Request,
     Scan,
@@ -138,6 +140,13 @@ class Library:
         """
         reply = await self._ask(Dismiss(origin, path, reason, dismissed))
         assert isinstance(reply.result, int)
+        return reply.result
+
+    async def reparse(self, origin: OriginId) -> Reparsed:
+        """Reads some of the origin's files again whose tags an earlier version's parser read, also where reads cost
+        money."""
+        reply = await self._ask(Reparse(origin))
+        assert isinstance(reply.result, Reparsed)
         return reply.result
 
     async def configure(self, origins: Sequence[OriginConfig]) -> None:

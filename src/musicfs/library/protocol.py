@@ -77,7 +77,22 @@ class Dismiss:
     dismissed: bool
 
 
-Command = Scan | SetReachable | AcceptRemovals | Configure | Dismiss
+@dataclass(frozen=True, slots=True)
+class Reparse:
+    """Reads some of the origin's files again whose tags an earlier version's parser read."""
+
+    origin: OriginId
+
+
+@dataclass(frozen=True, slots=True)
+class Reparsed:
+    """What a `Reparse` did. read: how many files. is_done: no more are left, except those that can't be read now."""
+
+    read: int
+    is_done: bool
+
+
+Command = Scan | SetReachable | AcceptRemovals | Configure | Dismiss | Reparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +109,5 @@ class Reply:
     sentence; None: it was carried out."""
 
     number: int
-    result: ScanFinished | int | None
+    result: ScanFinished | Reparsed | int | None
     error: str | None

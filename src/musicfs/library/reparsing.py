@@ -40,6 +40,10 @@ class Reparsing:
         self._announce = announce
         self._last: dict[OriginId, int] = {}
 
+    def is_done(self, origin: OriginId) -> bool:
+        """Whether the last `run` had a turn of the last of the origin's files."""
+        return not self._last.get(origin, 0)
+
     async def run(self, origin: Origin, limit: int = _PER_SCAN) -> int:
         """Reads up to `limit` files of the origin. Those that can't be read now have another turn after all others.
 

@@ -145,6 +145,10 @@ class Scanner:
                 await self._reparsing.run(origin)
             return result
 
+    async def reparse(self, origin: Origin) -> tuple[int, bool]:
+        """Reads some files again whose tags an earlier parser read. Returns how many, and whether none are left."""
+        return await self._reparsing.run(origin), self._reparsing.is_done(origin.id)
+
     def _record(self, scan: ScanState) -> None:
         """Records what was left out. Records folders' times after a scan of everything, unless files that are gone are
         kept: a folder that is skipped would hide them."""

@@ -35,6 +35,8 @@ from musicfs.library.protocol import (
     Command,
     Configure,
     Dismiss,
+    Reparse,
+    Reparsed,
     Reply,
     Request,
     Scan,
@@ -121,7 +123,7 @@ class Worker:
             error = f"{type(first).__name__}: {first}"
         self._link.send(Reply(request.number, result, error))
 
-    async def _run(self, command: Command) -> ScanFinished | int | None:
+    async def _run(self, command: Command) -> ScanFinished | Reparsed | int | None:
         match command:
             case Scan():
                 return await self._scan(command)
@@ -137,6 +139,8 @@ class Worker:
             case Dismiss(origin, path, reason, dismissed):
                 with self._catalog.transaction():
                     return self._catalog.dismiss(origin, path, reason, dismissed=dismissed)
+            case Reparse(origin):
+                return Reparsed(*await self._scanner.reparse(self._origin(origin)))
             case Configure(origins, unreachable):
                 await self._configure(origins, unreachable)
         return None

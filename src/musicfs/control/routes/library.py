@@ -10,6 +10,7 @@ from musicfs.control.responses import Body, KnownOrigins, RequestRefused, body_o
 from musicfs.control.views import OriginViews
 from musicfs.control.why import WhyView
 from musicfs.errors import UserError
+from musicfs.library.client import Library
 
 
 class _ScanBody(Body):
@@ -19,16 +20,20 @@ class _ScanBody(Body):
 class ScanRoutes:
     """Scans: their progress, and requests for them."""
 
-    def __init__(self, known: KnownOrigins, views: OriginViews, membership: Membership, tree: TreeView) -> None:
+    def __init__(
+        self, known: KnownOrigins, views: OriginViews, membership: Membership, tree: TreeView, library: Library
+    ) -> None:
         self._known = known
         self._views = views
         self._membership = membership
         self._tree = tree
+        self._library = library
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/scan", self._scans),
             web.post("/scan", self._scan),
+            web.post("/origins/{id}/reparse", self._reparse),
             web.post("/origins/{id}/accept-removals", self._accept_removals),
         ]
 
@@ -40,6 +45,11 @@ class ScanRoutes:
         wanted = (await body_of(request, _ScanBody)).origin
         ids = self._known.all() if wanted is None else [self._known.find(wanted)]
         return web.json_response({"scans": [{"origin": id, "completed": self._membership.rescan(id)} for id in ids]})
+
+    async def _reparse(self, request: web.Request) -> web.Response:
+        """Reads some files again whose tags an earlier version read; a client repeats it until `done`."""
+        done = await self._library.reparse(self._known.find(request.match_info["id"]))
+        return web.json_response({"read": done.read, "done": done.is_done})
 
     async def _accept_removals(self, request: web.Request) -> web.Response:
         id = self._known.find(request.match_info["id"])
