@@ -250,3 +250,30 @@ async def test_a_file_that_no_browser_has_used_goes_with_the_page(shown: Shown) 
 async def test_it_says_when_the_mount_has_ended(shown: Shown) -> None:
     await asyncio.to_thread(shown.stage.musicfs, "unmount", str(shown.stage.music), capture=True)
     await shown.says("MusicFS does not answer.")
+
+
+async def test_what_is_left_out_is_said_first_and_at_its_origin(shown: Shown) -> None:
+    count = {
+        "origin": "disk",
+        "reason": "denied",
+        "subject": "",
+        "number": 2,
+        "note": False,
+        "says": "2 files may not be read",
+    }
+    noted = count | {"reason": "unknown-kind", "number": 9, "note": True}
+    given = json.dumps([{"origins": [WELL], "problems": [count, noted]}, {"blocks": 0}])
+    said = await shown.tab.evaluate(f"import('/page/words.js').then(words => words.verdict(...{given}))")
+    assert said["state"] == "covered"
+    assert said["story"].startswith("2 problems: files that are left out, or shown without their tags.")
+    bad = shown.stage.laptop / "bad.flac"
+    bad.write_bytes(b"no music")
+    await asyncio.to_thread(shown.stage.ask, "scan", "Music")
+    await shown.tab.shows(
+        "[...document.querySelectorAll('.problems li')].map(e => e.innerText)"
+        ".includes('1 file could not be parsed: shown without tags.')"
+    )
+    await shown.says("1 problem: files that are left out")
+    bad.unlink()
+    await asyncio.to_thread(shown.stage.ask, "scan", "Music")
+    await shown.tab.shows("document.querySelectorAll('.problems li').length === 0")
