@@ -61,6 +61,13 @@ def test_a_scan_tells_what_it_found_and_the_next_that_nothing_is_new(user: Comma
     assert sorted(ended) == ["musicfs: scanning laptop: done", "musicfs: scanning nas: done"]
 
 
+def test_a_scan_says_how_much_is_not_shown_as_it_should_be(user: Commands, config: Path) -> None:
+    (user.home / "nas" / "gone.flac").symlink_to("nowhere")
+    done = user("scan", "--config", config)
+    assert done.stdout.splitlines()[-1].startswith("2 problems at nas: ")
+    assert "`musicfs problems`" in done.stdout
+
+
 def test_the_mount_starts_with_what_the_scan_found(user: Commands, config: Path) -> None:
     user("scan", "--config", config)
     assert "4 files known" in user("mount", "--config", config).stdout
