@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 import musicfs
-from musicfs.config.models import CacheConfig
+from musicfs.config.models import CacheConfig, OriginConfig
 from musicfs.control.client import ControlClient, NotRunning
 from musicfs.control.server import ControlServer
 from musicfs.control.unix_socket import ControlSocket
+from musicfs.control.views import location
 from musicfs.errors import UserError
-from musicfs.model import OriginId
+from musicfs.model import OriginId, OriginType
 from tests.support.commands import make_album
 from tests.support.control import Running, local_origin, opened, running_app
 
@@ -70,6 +71,14 @@ async def test_status_tells_of_the_mount_its_tree_and_its_origins(two: Running) 
     assert (a["scan"]["state"], off["scan"]["state"]) == ("idle", "never")
     assert a["p50_ms"] is None
     assert not off["enabled"]
+
+
+def test_the_location_of_an_origin_says_where_it_is_and_nothing_else() -> None:
+    settings = {"bucket": "music", "prefix": "", "endpoint": "http://nas", "profile": None, "anonymous": False}
+    config = OriginConfig(
+        id=OriginId("cloud"), origin_type=OriginType("s3"), settings={**settings, "session_token": "x"}
+    )
+    assert location(config) == "bucket=music, endpoint=http://nas"
 
 
 async def test_the_socket_is_for_this_user_alone_and_goes_with_the_server(two: Running) -> None:

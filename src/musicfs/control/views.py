@@ -236,13 +236,13 @@ def _left_out(config: OriginConfig, row: OriginRow | None) -> Json:
 
 
 def location(config: OriginConfig) -> str:
-    """Describes where the origin is: its folder, else its settings without credentials and users."""
+    """Describes where the origin is: its folder, else the settings that say so, without credentials and users."""
     path = config.settings.get("path")
     if isinstance(path, Path):
         return str(path)
     access = {*SECRET_KEYS, "user", "domain", "known_hosts"}
     where = {key: value for key, value in config.settings.items() if not (key in access or key.endswith("_file"))}
-    return ", ".join(f"{key}={value}" for key, value in where.items() if value is not None)
+    return ", ".join(f"{key}={value}" for key, value in where.items() if value not in (None, "", False))
 
 
 def _scan_view(
