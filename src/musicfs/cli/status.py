@@ -14,6 +14,7 @@ from musicfs.cli.origins import health_word
 from musicfs.cli.output import Word, counted, duration_text, ms_text, say, say_json, size_text, table
 
 _SUBJECTS = 6
+_SLOW_SCAN_SECS = 600.0
 
 
 @click.command()
@@ -105,10 +106,15 @@ def _headline(view: dict[str, Any]) -> Word:
             or o["removals_held"]
             or o["files_left_out"]
             or o["same_place_as"]
+            or _is_slow(o)
             for o in origins
         )
     ):
         return Word("Your music plays, but something deserves a look.", "bold yellow")
+    if first := [o["id"] for o in origins if o["scan"]["state"] == "scanning" and o["scanned_at"] is None]:
+        return Word(
+            f"Your music appears while {' and '.join(first)} {_are(len(first))} scanned for the first time.", "cyan"
+        )
     if any(o["health"] == "unknown" for o in origins):
         return Word("Mounted; some origins have not answered yet.", "bold yellow")
     return Word("Your music is fine.", "bold green")
@@ -180,6 +186,13 @@ def advice(origin: dict[str, Any]) -> list[str]:
     elif origin["scan"]["error"]:
         lines += ["", f"The last scan of {id} failed and removed nothing: {origin['scan']['error']}."]
         lines.append("  `musicfs scan` tries again.")
+    elif _is_slow(origin):
+        scan = origin["scan"]
+        counts = f"{scan['listed']:,} files listed, {scan['read']:,} read"
+        lines += ["", f"The scan of {id} has been running for {duration_text(scan['running_secs'])}: {counts}."]
+        lines.append(
+            "  Changes there show when it ends. A very large or slow origin takes that long; the log says more."
+        )
     if held := origin["removals_held"]:
         lines += [
             "",
@@ -190,6 +203,11 @@ def advice(origin: dict[str, Any]) -> list[str]:
         lines += ["", f"{id} is wholly or partly the same place as {other}: what lies at both has one copy, not two."]
         lines.append(f"  `musicfs origin remove {id}` removes it from the configuration.")
     return lines + left_out(origin)
+
+
+def _is_slow(origin: dict[str, Any]) -> bool:
+    """Whether a scan, and not the first one, takes unusually long."""
+    return origin["scanned_at"] is not None and origin["scan"]["running_secs"] > _SLOW_SCAN_SECS
 
 
 def left_out(origin: dict[str, Any]) -> list[str]:

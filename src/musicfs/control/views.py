@@ -199,7 +199,7 @@ class OriginViews:
         if watcher.started > watcher.ended:
             event = self._membership.last_scan_event(id)
             progress = event if isinstance(event, ScanProgress) else None  # else it is of the scan before
-            return _scan_view("scanning", watcher.ended, progress, watcher.last)
+            return _scan_view("scanning", watcher.ended, progress, watcher.last, running_secs=watcher.running_secs)
         if watcher.error is not None:
             return _scan_view("failed", watcher.ended, watcher.last, watcher.last, watcher.error)
         state = "idle" if scanned or watcher.last is not None else "never"
@@ -251,9 +251,11 @@ def _scan_view(
     now: ScanProgress | ScanFinished | None = None,
     last: ScanFinished | None = None,
     error: str | None = None,
+    running_secs: float = 0.0,
 ) -> Json:
     return {
         "state": state,
+        "running_secs": round(running_secs, 1),
         "listed": now.listed if now else 0,
         "read": now.read if now else 0,
         "unreadable": now.unreadable if now else 0,

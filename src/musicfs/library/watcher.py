@@ -72,6 +72,12 @@ class LibraryWatcher:
         self._broken_off = 0
         """How many scans in a row ended early."""
         self._failing = False
+        self._started_at = 0.0
+
+    @property
+    def running_secs(self) -> float:
+        """For how long the scan under way has been running; 0: none is."""
+        return asyncio.get_running_loop().time() - self._started_at if self.started > self.ended else 0.0
 
     def ask(self, *paths: str) -> int:
         """Requests a scan of these paths soon; without paths: of everything. It is done once `ended` is the result."""
@@ -134,6 +140,7 @@ class LibraryWatcher:
         quick = polled and now < self._full_poll_at
         paths, self._paths = collapse(self._paths), set()
         self.started += 1
+        self._started_at = now
         if self._watch is None:
             await self._start_watch()  # before the scan, so that nothing changes unseen in between
         try:
