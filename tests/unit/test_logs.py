@@ -181,7 +181,7 @@ def test_a_mount_in_the_background_writes_its_file_as_json_its_worker_too(user: 
     told = [json.loads(line) for line in lines(cache / "musicfs.log")]
     assert {"time", "level", "logger", "message"} <= set.intersection(*map(set, told))
     by = {(each["logger"], each.get("origin")) for each in told}
-    assert {("musicfs.federation.health", "nas"), ("musicfs.library.scanner", "b")} <= by
+    assert {("musicfs.federation.health", "nas"), ("musicfs.library.removals", "b")} <= by
 
 
 def test_under_systemd_each_line_has_a_priority_and_parts_have_levels_of_their_own(user: Commands) -> None:
