@@ -15,6 +15,11 @@ _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 _JOINERS = "\u200c\u200d"
 _JOINED = ("L", "M", "N", "So", "Sk")
 
+_PLAIN = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b`\u00b4\u2032"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-"),
+}
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
 _UNPRINTABLE = re.compile(f"[{_CONTROLS}{_HIDDEN}{_JOINERS}]")
 _HIDDEN_ONLY = re.compile(f"[{_HIDDEN}]")
@@ -76,6 +81,13 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.casefold()
     return normalised(normalised(_SPACES.sub(" ", without_hidden(text))).casefold())
+
+
+def alike(text: str) -> str:
+    """The form in which two ways to write a title are equal: in width, ligatures, quotes, dashes and final dots."""
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", normalised(text.translate(_PLAIN)))
+    folded = " ".join(fold(plain).split())
+    return folded.rstrip(". ") or folded or fold(text)
 
 
 def with_plain_spaces(text: str) -> str:

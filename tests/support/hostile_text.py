@@ -17,9 +17,10 @@ from musicfs.library.placement import FolderPlacer, fold, folder_of
 from musicfs.origins.s3.errors import error_code
 from musicfs.origins.s3.listing import parse_page
 from musicfs.system.mounts import parse_mounts
+from musicfs.tags.discs import disc_at_end, disc_from_folder
 from musicfs.tags.names import safe_component, safe_filename, split_extension, with_suffix_tag
 from musicfs.tags.tags import Tags, role_of
-from musicfs.tags.templates import Album, Template, TemplateError, disc_from_folder, track_fields
+from musicfs.tags.templates import Album, Template, TemplateError, track_fields
 from musicfs.texts import printable, said, without_hidden
 
 _N = 100_000
@@ -93,6 +94,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "fold": fold,
     "folder_of": lambda text: (folder_of(text, "audio"), folder_of(text, "sidecar")),
     "role_of": role_of,
+    "disc_at_end": disc_at_end,
     "disc_from_folder": lambda text: disc_from_folder(f"{text}/a.flac"),
     "placing": _placed,
     "resolve_names": _settled,

@@ -43,8 +43,9 @@ def shown(tracks: Sequence[tuple[str, Tags]], template: str = TreeConfig().templ
 
 def folders(tracks: Sequence[Tags]) -> list[str]:
     """The folders in which the tree shows these tracks of one folder, in their order."""
-    paths = shown([(f"folder/{number}.flac", tags) for number, tags in enumerate(tracks)], "$albumartist/$album/$title")
-    return [paths[f"folder/{number}.flac"].rpartition("/")[0] for number in range(len(tracks))]
+    names = [f"folder/{'x' * number}.flac" for number, _ in enumerate(tracks, 1)]
+    paths = shown(list(zip(names, tracks, strict=True)), "$albumartist/$album/$title")
+    return [paths[name].rpartition("/")[0] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,23 @@ def folders(tracks: Sequence[Tags]) -> list[str]:
         (["Ada feat. Bob", "Cid feat. Bob"], "Various Artists"),
         (["BJORK", "Bjork", "Bjork"], "Bjork"),
         (["Bjo\u0308rk", "Bj\u00f6rk"], "Bj\u00f6rk"),
+        (["Ada", "Ada w/ Bob"], "Ada"),
+        (["Ada", "Ada (with Bob)"], "Ada"),
+        (["Ada", "Ada feat.Bob"], "Ada"),
+        (["Ada", "Ada(ft Bob)"], "Ada"),
+        (["Ada", "Ada und Bob"], "Ada"),
+        (["Ada", "Ada con Bob"], "Ada"),
+        (["Ada", "Ada pres. Bob"], "Ada"),
+        (["Ada", "Ada \u2022 Bob", "Ada\u3001Cid", "Ada | Dan"], "Ada"),
+        (["Ada", "Ada Lovelace"], "Various Artists"),
+        (["Beatles", "The Beatles", "Beatles, The"], "Beatles"),
+        (["The Beatles", "Beatles"], "The Beatles"),
+        (["AC/DC", "ACDC", "AC-DC"], "ACDC"),
+        (["Sigur R\u00f3s", "Sigur Ros"], "Sigur R\u00f3s"),
+        (["\uff21\uff24\uff21", "ADA"], "\uff21\uff24\uff21"),
+        (["It\u2019s", "It's"], "It\u2019s"),
+        (["\u30a2\u30c0", "\u30dc\u30d6"], "Various Artists"),
+        (["!!!", "???"], "Various Artists"),
     ],
 )
 def test_the_artist_of_an_album_is_the_one_that_its_tracks_agree_on(artists: list[str], expected: str) -> None:
@@ -75,6 +93,51 @@ def test_albums_with_one_title_and_different_artists_are_different_albums() -> N
     """Two `Greatest Hits` in one folder: neither takes the other's artist or year."""
     hits = [track("x", albumartist=artist, album="Greatest Hits") for artist in ("Abba", "Queen", "Queen")]
     assert folders(hits) == ["Abba/Greatest Hits", "Queen/Greatest Hits", "Queen/Greatest Hits"]
+
+
+def test_albums_with_one_title_in_a_folder_of_downloads_are_told_apart_by_their_numbers() -> None:
+    """No track says whose album it is, but two artists have the same numbers, and no artist has a number twice."""
+    hits = [track(artist, f"{artist} {n}", n, "Greatest Hits") for artist in ("Abba", "Queen") for n in (1, 2, 3)]
+    assert folders([*hits, track("Abba feat. Cher", "X", 4, "Greatest Hits")]) == (
+        ["Abba/Greatest Hits"] * 3 + ["Queen/Greatest Hits"] * 3 + ["Abba/Greatest Hits"]
+    )
+    split = [track(artist, f"{artist} {n}", n, "Split") for artist, n in (("Ada", 1), ("Ada", 2), ("Bob", 3))]
+    assert set(folders(split)) == {"Ada/Split"}
+    compilation = [track(f"Artist {at}", f"T{at}", at % 20 + 1, "Hits") for at in range(40)]
+    assert set(folders(compilation)) == {"Various Artists/Hits"}
+    marked = [replace(each, compilation=True) for each in hits]
+    assert set(folders(marked)) == {"Various Artists/Greatest Hits"}
+
+
+def test_one_album_in_two_formats_is_no_two_albums() -> None:
+    both = [track("Ada", f"T{n}", n, format=format) for n in (1, 2) for format in ("flac", "mp3")]
+    guests = [replace(each, artist="Bob") if each.track == 2 else each for each in both]
+    assert set(folders(guests)) == {"Various Artists/Album"}
+
+
+@pytest.mark.parametrize(
+    ("titles", "expected"),
+    [
+        (["It\u2019s Ada", "It's Ada", "It\u2019s Ada"], "It\u2019s Ada"),
+        (["A\u2013B", "A-B", "A\u2010B", "A-B"], "A-B"),
+        (["Low  Tide", "Low Tide", "Low Tide"], "Low Tide"),
+        (["\uff2c\uff4f\uff57", "Low", "Low"], "Low"),
+        (["\ufb01sh", "fish", "fish"], "fish"),
+        (["Wait\u2026", "Wait...", "Wait", "Wait..."], "Wait"),
+        (["Low .", "Low", "Low"], "Low"),
+        (["\u201cLow\u201d", '"Low"', '"Low"'], "'Low'"),
+    ],
+)
+def test_other_ways_to_write_the_same_characters_split_no_album(titles: list[str], expected: str) -> None:
+    tracks = [track("Ada", f"T{number}", number, album=title) for number, title in enumerate(titles)]
+    assert set(folders(tracks)) == {f"Ada/{expected}"}
+
+
+@pytest.mark.parametrize(
+    "titles", [["...", "???"], ["1", "\u00b9x"], ["A (Deluxe)", "A"], ["+", "="], ["\u00d7", "\u00f7"], ["Low", "Lo W"]]
+)
+def test_titles_that_differ_in_what_they_say_are_different_albums(titles: list[str]) -> None:
+    assert len(set(folders([track("Ada", album=title) for title in titles]))) == 2
 
 
 def test_tracks_that_name_no_artist_of_the_album_follow_those_that_do() -> None:
@@ -129,6 +192,23 @@ def test_sides_of_a_record_are_shown_as_they_play() -> None:
         ("1-0{n} {title}", "0{n} - {title}"),
         ("2-0{n} {title}", "2-0{n} - {title}"),
         ("30{n} {title}", "30{n} - {title}"),
+        ("0{n}", "0{n} - {title}"),
+        ("track0{n}", "0{n} - {title}"),
+        ("Audio Track 0{n}", "0{n} - {title}"),
+        ("000{n} {title}", "0{n} - {title}"),
+        ("#0{n} {title}", "0{n} - {title}"),
+        ("0{n}\u2013{title}", "0{n} - {title}"),
+        ("0{n}~{title}", "0{n} - {title}"),
+        ("0{n}{title}", "0{n} - {title}"),
+        ("CD2 0{n} {title}", "2-0{n} - {title}"),
+        ("CD2-0{n}", "2-0{n} - {title}"),
+        ("d2t0{n} {title}", "2-0{n} - {title}"),
+        ("Disc 2 - 0{n} - {title}", "2-0{n} - {title}"),
+        ("Ada-0{n}-{title}", "0{n} - {title}"),
+        ("Ada - Album (0{n}) {title}", "0{n} - {title}"),
+        ("Album 0{n} {title}", "0{n} - {title}"),
+        ("Chapter {n} {title}", "0{n} - {title}"),
+        ("S01E0{n} {title}", "0{n} - {title}"),
     ],
 )
 def test_a_number_that_only_the_name_has_is_kept(pattern: str, expected: str) -> None:
@@ -149,6 +229,12 @@ def test_a_number_that_only_the_name_has_is_kept(pattern: str, expected: str) ->
         ("2019-05-01 Monday", "Radio", "Monday"),
         ("U2 - One", "U2", "One"),
         ("1979 live", "Ada", "Live"),
+        ("1999 - Song", "Ada", "Song"),
+        ("99 Problems (Explicit)", "Ada", "99 Problems"),
+        ("7 Rings", "Ada", "7 Rings (Remix)"),
+        ("22", "Ada", "22"),
+        ("4'33''", "Ada", "4'33''"),
+        ("Ada - Symphony No. 1", "Ada", "Symphony No. 1"),
     ],
 )
 def test_a_number_of_the_title_or_the_artist_is_no_track_number(stem: str, artist: str, title: str) -> None:
@@ -159,6 +245,77 @@ def test_a_number_of_the_title_or_the_artist_is_no_track_number(stem: str, artis
 def test_numbers_in_names_that_repeat_are_no_track_numbers() -> None:
     files = [(f"N/128 {title}.mp3", track("Ada", title, None)) for title in ("Zebra", "Mango")]
     assert names(files) == ["Mango.flac", "Zebra.flac"]
+
+
+@pytest.mark.parametrize("title", ["Symphony No. {n}", "Etude {n} in C", "{n} Hours"])
+def test_the_number_of_a_title_after_what_all_names_begin_with_is_no_track_number(title: str) -> None:
+    titles = [title.format(n=number) for number in (5, 6, 7)]
+    files = [(f"N/Ada plays {each}.flac", track("Ada", each, None)) for each in titles]
+    assert names(files) == sorted(f"{each}.flac" for each in titles)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{d}-{n:02} {t}", "{d}.{n:02} {t}", "{d}{n:02} {t}", "CD{d} {n:02} {t}", "d{d}t{n:02}"]
+)
+def test_discs_that_only_the_names_of_files_say_keep_equal_numbers_apart(pattern: str) -> None:
+    titles = ["Zebra", "Mango", "Apple"]
+    every = [(disc, number, title) for disc in (1, 2) for number, title in enumerate(titles, 1)]
+    files = [(f"Box/{pattern.format(d=d, n=n, t=t)}.flac", track("Ada", f"{t} {d}", n)) for d, n, t in every]
+    assert names(files) == [f"{d}-0{n} - {t} {d}.flac" for d, n, t in every]
+
+
+def test_names_that_number_all_discs_of_a_folder_in_one_go_keep_equal_numbers_apart() -> None:
+    files = [(f"Box/{at:02} x.flac", track("Ada", f"T{9 - at}", (at - 1) % 3 + 1)) for at in range(1, 7)]
+    assert names(files) == [f"{at:02} - T{9 - at}.flac" for at in range(1, 7)]
+
+
+def test_where_numbers_in_tags_repeat_those_of_names_count_if_there_are_any() -> None:
+    files = [("Box/1-07 x.flac", track("Ada", "One", 1)), ("Box/2-09 x.flac", track("Ada", "Two", 1))]
+    assert names(files) == ["1-07 - One.flac", "2-09 - Two.flac"]
+    same = [("Box/take one.flac", track("Ada", "One", 1)), ("Box/take two.flac", track("Ada", "Two", 1))]
+    assert names(same) == ["01 - One.flac", "01 - Two.flac"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "album"),
+    [
+        ("Hits/CD{n}", "Hits (Disc {n})"),
+        ("Hits [CD{n}]", "Hits [CD{n}]"),
+        ("Hits CD{n}", "Hits"),
+        ("Ada - Hits - Disc {n}", "Hits"),
+        ("Hits (Disc {n} of 2)", "Hits, Disc {n}"),
+        ("Hits/{n}", "Hits"),
+        ("Ada - Hits (2001)/0{n}", "Hits"),
+        ("Hits/disc{n}", "Hits (disc {n}: Rare)"),
+    ],
+)
+def test_the_discs_of_an_album_are_one_folder_whichever_name_says_them(folder: str, album: str) -> None:
+    paths = {}
+    for disc in (1, 2):
+        files = [
+            (f"{folder.format(n=disc)}/{number}.flac", track("Ada", f"T{9 - number}", number, album.format(n=disc)))
+            for number in (1, 2)
+        ]
+        paths[disc] = shown(files, "$albumartist/$album/$disc-$track")
+    assert [sorted(found.values()) for found in paths.values()] == [
+        [f"Ada/Hits/{disc}-01", f"Ada/Hits/{disc}-02"] for disc in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "tags"),
+    [
+        ("Adele/25", track("Adele", album="25 (Deluxe)")),
+        ("Chicago/17", track("Chicago", album="Chicago 17")),
+        ("Hits/Vol. 2", track("Ada", album="Hits Vol. 2")),
+        ("Hits", track("Ada", album="Hits (Disc 2)", disc=1)),
+        ("ABCD2", track("Ada", album="ABCD2")),
+        ("CDs", track("Ada", album="CD2")),
+    ],
+)
+def test_other_numbers_of_albums_and_folders_are_no_discs(folder: str, tags: Tags) -> None:
+    paths = shown([(f"{folder}/01.flac", tags)], "$album/x$disc $title")
+    assert list(paths.values()) == [f"{tags.album}/x{tags.disc or ''} T"]
 
 
 def test_numbers_are_as_wide_as_the_greatest_of_the_album() -> None:

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from musicfs.tags.discs import album_folder, disc_from_folder
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import (
     FIELDS,
     Album,
     Template,
     TemplateError,
-    album_folder,
-    disc_from_folder,
     track_fields,
 )
 

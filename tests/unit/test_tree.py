@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_files_of_one_origin_with_equal_tags_are_all_listed() -> None:
     shown = resolve_names(entries, copies, ())
     assert sorted(len(s.contents) for s in shown) == [1, 2]
     assert {frozenset(s.contents) for s in shown} == {frozenset({1, 3}), frozenset({2})}
+
+
+def test_files_of_one_origin_whose_paths_differ_only_in_case_or_accents_are_all_listed() -> None:
+    paths = ["x/\u00e9.mp3", "x/e\u0301.mp3", "X/\u00c9.mp3"]
+    copies = {number: [copy(number, "a", path)] for number, path in enumerate(paths)}
+    entries = [entry(number, "Track.mp3", "x") for number in copies]
+    results = [resolve_names(order, copies, ()) for order in permutations(entries)]
+    assert sorted(shown.contents for shown in results[0]) == [(0,), (1,), (2,)]
+    assert all(result == results[0] for result in results)
+    twice = {0: [copy(0, "a", "x/a.mp3"), copy(0, "a", "X/a.mp3")], 1: [copy(1, "b", "x/a.mp3")]}
+    assert len(resolve_names([entry(0, "Track.mp3", "x"), entry(1, "Track.mp3", "x")], twice, ())) == 1
 
 
 def test_a_directory_keeps_its_name_and_the_file_gives_way() -> None:

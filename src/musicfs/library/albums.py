@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from dataclasses import replace
 
-from musicfs.tags.numbers import NumberInName, label_width, number_in_name
+from musicfs.tags.numbers import label_width
 from musicfs.tags.tags import Tags
-from musicfs.tags.templates import Album, disc_from_folder
-from musicfs.texts import fold
+from musicfs.tags.templates import Album
+from musicfs.texts import alike, fold
 
 VARIOUS_ARTISTS = "Various Artists"
-_GUEST = re.compile(r"(?<!\s)\s+[(\[]?(?:feat\.?|ft\.?|featuring)\s.*$", re.IGNORECASE | re.DOTALL)
-_JOINT = re.compile(r"\s*(?:[;,/&+]|(?<=\s)(?:and|with|vs\.?|x|\u00d7|meets|presents)(?=\s))\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class AlbumTrack:
-    """One track with the numbers that its file's name adds to its tags. path: at its origin."""
-
-    path: str
-    tags: Tags
+_GUEST = re.compile(
+    r"(?:(?<!\s)\s+[(\[]?|(?<!\s)[(\[])(?:(?:feat|ft)(?:\.|\s)|featuring\s).*$", re.IGNORECASE | re.DOTALL
+)
+_JOINT = re.compile(
+    r"(?<!\s)\s*(?:[;,/&+|(\[\u00b7\u2022\u3001\uff06\uff0c]|(?<=\s)"
+    r"(?:and|with|w/|vs\.?|x|\u00d7|meets|pres\.|presents|und|mit|et|avec|y|con|e|og|och|en)(?=\s))\s*",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(r"^the |, the$")
+_ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 def find_albums(tracks: Mapping[int, Tags]) -> dict[int, Album]:
@@ -36,7 +36,7 @@ def find_albums(tracks: Mapping[int, Tags]) -> dict[int, Album]:
     untitled: list[int] = []
     for content, track in sorted(tracks.items()):
         if track.album:
-            by_title[fold(track.album)].append(content)
+            by_title[alike(track.album)].append(content)
         else:
             untitled.append(content)
     albums: dict[int, Album] = {}
@@ -72,7 +72,31 @@ def _releases(contents: Sequence[int], tracks: Mapping[int, Tags]) -> list[list[
     named = [artist for artist in by_artist if artist]
     if len(named) == 1 and not by_id and "" in by_artist:
         by_artist[named[0]] += by_artist.pop("")
-    return [*by_id.values(), *by_artist.values()]
+    unnamed = by_artist.pop("", [])
+    return [*by_id.values(), *by_artist.values(), *_by_numbers({content: tracks[content] for content in unnamed})]
+
+
+def _by_numbers(tracks: Mapping[int, Tags]) -> list[list[int]]:
+    """Splits tracks of which none names the album's artist by their own artists, if these are several albums.
+
+    They are if numbers repeat, but none of one artist's, and no artist has a single track: two artists' "Greatest Hits"
+    in one folder. The discs of a compilation whose tags do not say them have many artists with one track.
+    """
+    if not _repeats(tracks.values()) or any(t.compilation or not t.artist for t in tracks.values()):
+        return [list(tracks)] if tracks else []
+    shorten = _before_known([t.artist for t in tracks.values() if t.artist])
+    by_artist: dict[str, list[int]] = defaultdict(list)
+    for content, track in tracks.items():
+        by_artist[fold(shorten(track.artist or ""))].append(content)
+    parts = list(by_artist.values())
+    if any(len(part) < 2 or _repeats(tracks[content] for content in part) for part in parts):
+        return [list(tracks)]
+    return parts
+
+
+def _repeats(tracks: Iterable[Tags]) -> bool:
+    counts = Counter((t.disc, t.track, t.format) for t in tracks if t.track is not None)
+    return any(count > 1 for count in counts.values())
 
 
 def _album(tracks: Sequence[Tags]) -> Album:
@@ -118,16 +142,13 @@ def _album_artist(tracks: Sequence[Tags]) -> str | None:
         return None
     if len(set(map(fold, artists))) == 1:
         return _spelling(artists)
-    leaders = set(map(fold, artists))
-
-    def before_known(artist: str) -> str:
-        """The start of the artist's name that is another track's artist, if what follows joins names."""
-        for joint in _JOINT.finditer(artist):
-            if fold(artist[: joint.start()]) in leaders:
-                return artist[: joint.start()]
-        return _main(artist)
-
-    return _majority(artists, _main) or _majority(artists, before_known) or VARIOUS_ARTISTS
+    before_known = _before_known(artists)
+    return (
+        _majority(artists, _main)
+        or _majority(artists, before_known)
+        or _majority(artists, before_known, _like_artist)
+        or VARIOUS_ARTISTS
+    )
 
 
 def _main(artist: str) -> str:
@@ -135,68 +156,41 @@ def _main(artist: str) -> str:
     return _GUEST.sub("", artist.split("; ")[0])
 
 
-def _majority(artists: Sequence[str], shorten: Callable[[str], str]) -> str | None:
+def _before_known(artists: Iterable[str]) -> Callable[[str], str]:
+    """Returns what cuts a name to the start that is another track's artist, if what follows joins names."""
+    known = set(map(fold, artists))
+
+    def shorten(artist: str) -> str:
+        for joint in _JOINT.finditer(artist):
+            if fold(artist[: joint.start()]) in known:
+                return artist[: joint.start()]
+        return _main(artist)
+
+    return shorten
+
+
+def _like_artist(artist: str) -> str:
+    """The form in which `The Beatles` and `Beatles, The`, or `Sigur Rós` and `Sigur Ros`, are one artist."""
+    bare = _ARTICLE.sub("", _ACCENTS.sub("", unicodedata.normalize("NFKD", alike(artist))))
+    return "".join(filter(str.isalnum, bare)) or alike(artist)
+
+
+def _majority(artists: Sequence[str], shorten: Callable[[str], str], like: Callable[[str], str] = fold) -> str | None:
     """The artist of more than half of the tracks, once names are shortened; None: there is none.
 
     A guest who is on all of the artist's tracks is none, and stays.
+
+    Args:
+        artists: Of each track.
+        shorten: Cuts guests off.
+        like: The form in which two names are the same artist.
     """
     short = [shorten(artist) for artist in artists]
-    counts = Counter(map(fold, short))
+    counts = Counter(map(like, short))
     leader, share = max(counts.items(), key=lambda item: (item[1], item[0]))
     if share * 2 <= len(artists):
         return None
-    whole = [artist for artist, main in zip(artists, short, strict=True) if fold(main) == leader]
+    whole = [artist for artist, main in zip(artists, short, strict=True) if like(main) == leader]
     if len(set(map(fold, whole))) == 1:
         return _spelling(whole)
-    return _spelling(main for main in short if fold(main) == leader)
-
-
-def number_tracks(tracks: Mapping[int, AlbumTrack]) -> dict[int, AlbumTrack]:
-    """The tracks with the disc of their folder and the number of their file's name, where their tags have none."""
-    with_discs = {content: _with_disc(track) for content, track in tracks.items()}
-    together: dict[tuple[str, str, str], dict[int, AlbumTrack]] = defaultdict(dict)
-    for content, track in with_discs.items():
-        folder = track.path.rpartition("/")[0]
-        together[folder, fold(track.tags.album or ""), track.tags.format][content] = track
-    numbered: dict[int, AlbumTrack] = {}
-    for group in together.values():
-        numbered |= _numbered(group)
-    return numbered
-
-
-def _with_disc(track: AlbumTrack) -> AlbumTrack:
-    if track.tags.disc is not None:
-        return track
-    disc = disc_from_folder(track.path)
-    return track if disc is None else replace(track, tags=replace(track.tags, disc=disc))
-
-
-def _numbered(group: Mapping[int, AlbumTrack]) -> dict[int, AlbumTrack]:
-    """The tracks with the numbers of their files' names, unless two of them then have the same number."""
-    numbers: dict[int, NumberInName] = {}
-    for content, track in group.items():
-        tags = track.tags
-        if tags.track is None and tags.track_label is None and tags.title is not None:
-            number = number_in_name(PurePosixPath(track.path).stem, tags.title, tags.artist)
-            if number is not None:
-                numbers[content] = number
-    labels = sum(number.label is not None for number in numbers.values())
-    if not numbers or (labels and labels < max(2, len(numbers))):
-        return dict(group)
-    # "203" is track 3 of disc 2, where all numbers of the disc begin with its own.
-    with_disc = all(number.track and number.track // 100 == group[c].tags.disc for c, number in numbers.items())
-    found = {
-        content: replace(group[content], tags=_with_number(group[content].tags, number, with_disc=with_disc))
-        for content, number in numbers.items()
-    }
-    all_tracks = {**group, **found}
-    counts = Counter((t.tags.disc, t.tags.track, t.tags.track_label) for t in all_tracks.values())
-    is_told = (counts[t.tags.disc, t.tags.track, t.tags.track_label] == 1 for t in found.values())
-    return all_tracks if all(is_told) else dict(group)
-
-
-def _with_number(tags: Tags, number: NumberInName, *, with_disc: bool) -> Tags:
-    if number.track is None:
-        return replace(tags, track_label=number.label)
-    disc = tags.disc if tags.disc is not None else number.disc or None
-    return replace(tags, disc=disc, track=number.track % 100 if with_disc else number.track)
+    return _spelling(main for main in short if like(main) == leader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -43,10 +43,21 @@ def _tracks(entries: Sequence[TreeEntry], copies: Mapping[int, Sequence[Copy]]) 
                 own = {copy.origin for copy in copies[content]}
                 ambiguous = ambiguous or bool(origins & own)
                 origins |= own
-            for content in contents:
-                track = key + music + ("\0" + fold(copies[content][0].path) if ambiguous else "")
-                tracks.setdefault(track, set()).add(content)
+            for content, told in _paths(contents, copies) if ambiguous else ((content, "") for content in contents):
+                tracks.setdefault(key + music + told, set()).add(content)
     return sorted((track, sorted(contents)) for track, contents in tracks.items())
+
+
+def _paths(contents: Iterable[int], copies: Mapping[int, Sequence[Copy]]) -> Iterator[tuple[int, str]]:
+    """What tells contents of one track and one origin apart: their paths, exactly where only case or accents differ."""
+    folded: dict[str, list[int]] = defaultdict(list)
+    for content in contents:
+        folded[fold(copies[content][0].path)].append(content)
+    for path, same in folded.items():
+        origins = [origin for content in same for origin in {copy.origin for copy in copies[content]}]
+        is_exact = len(set(origins)) < len(origins)
+        for content in same:
+            yield content, f"\0{path}\0{copies[content][0].path}" if is_exact else f"\0{path}"
 
 
 def _by_music(entries: list[TreeEntry]) -> list[tuple[str, list[TreeEntry]]]:

@@ -12,8 +12,9 @@ from musicfs.catalog.database import connect
 from musicfs.catalog.paths import find_path
 from musicfs.catalog.rows import FolderFile
 from musicfs.catalog.writer import Catalog
-from musicfs.library.albums import VARIOUS_ARTISTS, AlbumTrack, find_albums, number_tracks
+from musicfs.library.albums import VARIOUS_ARTISTS, find_albums
 from musicfs.library.placement import folder_of
+from musicfs.library.track_numbers import AlbumTrack, number_tracks
 from musicfs.model import encode_path
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Album

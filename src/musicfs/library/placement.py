@@ -15,14 +15,16 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from musicfs.catalog.rows import BY_TAGS, FolderFile, PlacedTrack, TreeEntry, make_key
-from musicfs.library.albums import VARIOUS_ARTISTS, AlbumTrack, find_albums, number_tracks
+from musicfs.library.albums import VARIOUS_ARTISTS, find_albums
 from musicfs.library.sidecars import SidecarPlacer, is_extras_folder
+from musicfs.library.track_numbers import AlbumTrack, number_tracks
+from musicfs.tags.discs import album_folder
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
-from musicfs.tags.templates import Album, Template, album_folder, track_fields
+from musicfs.tags.templates import Album, Template, track_fields
 from musicfs.texts import fold as fold
 
-NAMING_RULES = 2
+NAMING_RULES = 3
 """The version of what makes names of tags and paths. A catalogue of another version is placed again as a whole."""
 
 _NO_ID = re.compile("[^0-9A-Za-z-]")

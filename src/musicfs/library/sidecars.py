@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from musicfs.catalog.rows import FOLLOWS, FolderFile, PlacedTrack, TreeEntry, make_key
+from musicfs.tags.discs import disc_from_folder
 from musicfs.tags.names import safe_component, safe_filename, with_ending
-from musicfs.tags.templates import Template, disc_from_folder
+from musicfs.tags.templates import Template
 from musicfs.texts import fold
 
 # Loose images in a folder of hundreds of albums belong to none of them.

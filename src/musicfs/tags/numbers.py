@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
-_END = r"[\])]?(?!\d)(?:\s*[-._:)]+\s*|\s+)(?=\S)"
-_PLAIN = re.compile(r"[\[(]?(?:(\d{1,2})[-.])?(\d{1,3})" + _END + r"(?!\d+[-.])")
+_END = r"[\])]?(?!\d)(?:\s*[-\u2013\u2014._:)~]+\s*|\s+)(?=\S)"
+_PLAIN = re.compile(r"[\[(#]?(?:(\d{1,2})[-.])?(\d{1,3}|0\d{3})" + _END + r"(?!\d+[-.])")
+_DISC_FIRST = re.compile(
+    r"[\[(]?(?:cd|dis[ck]|d)\s*[-.]?(\d{1,2})[\])]?(?:\s*[-.,]\s*|\s+|t)(?:track\s*)?(\d{1,3})(?:" + _END + "|$)",
+    re.IGNORECASE,
+)
 _SIDE = re.compile(r"[\[(]?([A-Za-z]{1,2}\d{1,2})" + _END)
 _INNER = re.compile(r"\s-\s(?:(\d{1,2})[-.])?(\d{1,3})(?!\d)(?:\s*[-._]+\s*|\s+)(?=\S)")
+_ALONE = re.compile(r"(?:(?:audio ?)?track[ .-]*)(\d{1,3})|(\d{1,2}|0\d{2,3})", re.IGNORECASE)
 _LABEL = re.compile(r"([A-Za-z]{1,2})[-.\s]?(\d{0,3})([a-z]?)")
+_NEXT = re.compile(r"(\d{1,3}|0\d{3})(?!\d)")
 
 
 class NumberInName(NamedTuple):
@@ -28,18 +35,41 @@ def number_in_name(stem: str, title: str, artist: str | None) -> NumberInName | 
         title: The track's title: `99 Luftballons` has no number.
         artist: The track's artist: neither has `50 Cent - Candy Shop`.
     """
-    text = stem.replace("_", " ").strip()
+    text = _spaced(stem)
     letters = _letters(text)
-    if letters == _letters(title):
+    if _begins(letters, _letters(title)) or _begins(_letters(title), letters):
         return None
     of_artist = _letters(artist or "")
     if not (of_artist and letters.startswith(of_artist)):
-        if match := _PLAIN.match(text):
+        if match := _DISC_FIRST.match(text) or _PLAIN.match(text):
             return NumberInName(int(match[1]) if match[1] else None, int(match[2]))
+        if match := _ALONE.fullmatch(text):
+            return NumberInName(None, int(match[1] or match[2]))
         if match := _SIDE.match(text):
             return NumberInName(None, None, match[1].upper())
     match = _INNER.search(text)
     return NumberInName(int(match[1]) if match[1] else None, int(match[2])) if match else None
+
+
+def numbers_after_common_start(names: Sequence[tuple[str, str]]) -> list[int]:
+    """The numbers that follow what all names begin with, as in "Chapter 01 ..."; empty: they are no track numbers.
+
+    They are none where two are equal, or where one is a part of its title.
+
+    Args:
+        names: (stem, title) of each file.
+    """
+    if len(names) < 2:
+        return []
+    texts = [_spaced(stem).casefold() for stem, _ in names]
+    start = _common_start(min(texts), max(texts)).rstrip("0123456789")
+    numbers: list[int] = []
+    for text, (_, title) in zip(texts, names, strict=True):
+        match = _NEXT.match(text, len(start))
+        if match is None or _is_of_title(text, match.start(), _letters(title), needs_title=not start):
+            return []
+        numbers.append(int(match[1]))
+    return numbers if len(set(numbers)) == len(numbers) else []
 
 
 def padded_label(label: str, width: int) -> str | None:
@@ -54,5 +84,30 @@ def label_width(label: str) -> int:
     return len(match[2].lstrip("0")) if match else 0
 
 
+def _common_start(one: str, other: str) -> str:
+    length = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]
+
+
+def _spaced(stem: str) -> str:
+    return stem.replace("_", " ").strip()
+
+
 def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
+
+
+def _begins(start: str, whole: str) -> bool:
+    """Whether the second text begins with the first, and not in the middle of a number."""
+    if not start or not whole.startswith(start):
+        return False
+    return not (start[-1].isdigit() and whole[len(start) : len(start) + 1].isdigit())
+
+
+def _is_of_title(text: str, at: int, title: str, *, needs_title: bool) -> bool:
+    """Whether the number at `at` is a part of the title. needs_title: so it is where the title is not in the text."""
+    before = len(_letters(text[:at]))
+    found = _letters(text).rfind(title) if title else -1
+    if found < 0:
+        return needs_title
+    return found <= before < found + len(title) or (needs_title and found < before)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from musicfs.tags.discs import album_folder, disc_from_folder
 from musicfs.tags.names import safe_component, safe_filename, split_extension
 from musicfs.tags.numbers import padded_label
 from musicfs.tags.tags import Tags
@@ -31,17 +32,6 @@ _MAX = 4096  # characters
 _DEEPEST = 20  # brackets
 _SEPARATOR = re.compile(r"[\s\-_.,;:~+&|·•–—]+")
 _TOKEN = re.compile(r"\$\$|\$\{[^}/]*\}|\$[A-Za-z_]\w*|[\[\](){}/$]|[^$\[\](){}/]+")
-_NUMBERS = {
-    word: number
-    for words in ("one two three four five six seven eight nine ten", "i ii iii iv v vi vii viii ix x")
-    for number, word in enumerate(words.split(), 1)
-}
-_DISC_FOLDER = re.compile(
-    r"[\[(]?(?:(?:cd|dvd|sacd|dis[ck]|vinyl|digital media)"
-    rf"(?:\s*(?:[-_.#]\s*)?0*([1-9]\d?)|(?:\s+|\s*[-_.#]\s*)({'|'.join(_NUMBERS)}))|side[\s\-_]?([a-h]))"
-    r"(?:$|[\s\-_.,:;)\]])",
-    re.IGNORECASE,
-)
 _LEADING_NUMBER = re.compile(r"[\[(]?(?:\d{1,2}[-.])?0*(\d{1,4})[\])]?(?:\s*[-._:)]+\s*|\s+)(?=\S)")
 
 
@@ -167,20 +157,6 @@ def track_fields(tags: Tags, path: str, album: Album, *, disc_prefix: bool) -> d
         "folder": _parent(path),
         "filename": own,
     }
-
-
-def disc_from_folder(path: str) -> int | None:
-    """The disc number that the file's folder names, as `CD1`, `Disc Two`, `Disc 2 - Live` and `Side B` do."""
-    match = _DISC_FOLDER.match(_last(_parent(path)))
-    if match is None:
-        return None
-    digits, word, side = match.groups()
-    return int(digits) if digits else _NUMBERS[word.lower()] if word else ord(side.lower()) - ord("a") + 1
-
-
-def album_folder(path: str) -> str:
-    """The folder of the file's album: its own, or the one above a disc's; "" for the root."""
-    return _parent(_parent(path)) if disc_from_folder(path) is not None else _parent(path)
 
 
 def _parent(path: str) -> str:
