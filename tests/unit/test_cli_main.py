@@ -191,3 +191,14 @@ def test_shells_learn_to_complete_our_commands(user: Commands, shell: str) -> No
     assert f"_MUSICFS_COMPLETE={shell}_complete" in done.stdout
     words = {"COMP_WORDS": "musicfs sta", "COMP_CWORD": "1" if shell != "fish" else "sta"}
     assert "status" in user(_MUSICFS_COMPLETE=f"{shell}_complete", **words).stdout
+
+
+def test_levels_and_parts_of_the_log_are_completed() -> None:
+    shell = ShellComplete(cli, {}, "musicfs", "_MUSICFS_COMPLETE")
+
+    def offered(incomplete: str) -> set[str]:
+        return {each.value for each in shell.get_completions(["mount", "--log-level"], incomplete)}
+
+    assert {"debug", "info", "warning", "error", "origins.sftp="} <= offered("")
+    assert offered("origins.sftp=d") == {"origins.sftp=debug"}
+    assert offered("w") == {"warning"}

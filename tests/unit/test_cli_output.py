@@ -106,3 +106,10 @@ def test_numbers_and_nouns_agree() -> None:
     assert ms_text(None) == "-"
     assert ms_text(0.42) == "0.4 ms"
     assert ms_text(1234.5) == "1234 ms"
+
+
+def test_one_long_cell_in_a_pipe_does_not_widen_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("NAME", "SIZE"), [("x" * 200, "1"), ("short", "2")], right=(1,))
+    header, long, short = capsys.readouterr().out.splitlines()
+    assert len(header) == len(short) == 60 + 2 + 4
+    assert long == "x" * 200 + "     1"

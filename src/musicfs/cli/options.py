@@ -86,6 +86,16 @@ def settings_options(command: F) -> F:
     return command
 
 
+def _complete_level(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completes levels, and after a part and "=" the level of the part."""
+    from musicfs.config.log_parts import PARTS
+
+    part, equals, _ = incomplete.rpartition("=")
+    levels = [f"{part}{equals}{level}" for level in ("debug", "info", "warning", "error")]
+    parts = [] if equals else [f"{name}=" for name in sorted(PARTS)]
+    return [CompletionItem(each) for each in (*levels, *parts) if each.startswith(incomplete)]
+
+
 def log_options(command: F) -> F:
     """--log-level, --log-format and --verbose."""
     for option in (
@@ -94,7 +104,7 @@ def log_options(command: F) -> F:
             "--log-format", type=click.Choice(["text", "json"]), help="Log sentences, or one JSON object a line.",
         ),
         click.option(
-            "--log-level", "log_levels", multiple=True, metavar="[PART=]LEVEL",
+            "--log-level", "log_levels", multiple=True, metavar="[PART=]LEVEL", shell_complete=_complete_level,
             help="Log from this level on: debug, info, warning or error. Repeat it for parts: origins.sftp=debug.",
         ),
     ):  # fmt: skip

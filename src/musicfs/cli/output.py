@@ -46,6 +46,9 @@ def say_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=True))
 
 
+_MAX_COLUMN = 60
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str | Word]], right: Sequence[int] = ()) -> None:
     """Prints a table. `right` has the numbers of the columns that are aligned to the right."""
     words = [[_word(cell) for cell in row] for row in rows]
@@ -53,7 +56,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | Word]], right: Se
         _rich_table(header, words, right)
         return
     lines = [list(header), *([printable(word.text) or "-" for word in row] for row in words)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # One long name must not push the rest of every line out of sight.
+    widths = [min(max(map(len, column)), _MAX_COLUMN) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [
             cell.rjust(width) if number in right else cell.ljust(width)

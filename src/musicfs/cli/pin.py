@@ -90,7 +90,7 @@ def pins(mount_point: Path | None, as_json: bool) -> None:
         )
         for each in answer["pins"]
     ]  # fmt: skip
-    table(("PATH", "TRACKS", "HERE", "SIZE", "SHARE"), rows, right=(1, 2, 3, 4))
+    table(("PATH", "FILES", "HERE", "SIZE", "SHARE"), rows, right=(1, 2, 3, 4))
 
 
 def _inside(paths: tuple[Path, ...]) -> tuple[Any, list[str]]:
@@ -123,7 +123,7 @@ def _share(pin: dict[str, Any]) -> str:
 
 def _progress(pin: dict[str, Any]) -> str:
     return (
-        f"{pin['complete']:,} of {counted(pin['tracks'], 'track')} here,"
+        f"{pin['complete']:,} of {counted(pin['tracks'], 'file')} here,"
         f" {size_text(pin['cached_bytes'])} of {size_text(pin['bytes'])}"
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from musicfs.cli.options import PATH, json_option
+from musicfs.cli.options import PATH, complete_origin, json_option
 from musicfs.cli.output import Word, counted, say, say_json, size_text, table, warn
 from musicfs.errors import UsageError
 from musicfs.texts import printable
@@ -22,7 +22,10 @@ _COLUMNS = ("what", "path", "origin", "tracks", "bytes", "block", "against")
 
 @click.command(short_help="Show what lives in one place only, and which copies differ.")
 @click.argument("mount_point", type=PATH, required=False)
-@click.option("--if-lost", "origin", metavar="ID", help="List the albums that would lose tracks with this origin.")
+@click.option(
+    "--if-lost", "origin", metavar="ID", shell_complete=complete_origin,
+    help="List the albums that would lose tracks with this origin.",
+)  # fmt: skip
 @click.option("--csv", "as_csv", is_flag=True, help="Print one table for spreadsheets; docs/CLI.md describes it.")
 @json_option
 def redundancy(mount_point: Path | None, origin: str | None, as_csv: bool, as_json: bool) -> None:
