@@ -22,6 +22,14 @@ from musicfs.problems import Problem, Reason
         "One (Ada's conflicted copy 2024-01-01).flac",
         "One (conflicted copy 2024-01-01 120000).flac",
         "~syncthing~One.flac.tmp",
+        "One (Case Conflict 1).flac",
+        "One (Selective Sync Conflict).flac",
+        "One (SFConflict ada@example.com 2024-01-01-12-00-00).flac",
+        "One_conflict-20240101-120000.flac",
+        "One_DESKTOP_Jan-01-120000-2024_Conflict.flac",
+        "01.flac@SynoEAStream",
+        "@GMT-2024.01.01-12.00.00",
+        "_UNPACK_Ada - Live",
     ],
 )
 def test_what_systems_keep_for_themselves_is_ignored(name: str) -> None:
@@ -30,7 +38,19 @@ def test_what_systems_keep_for_themselves_is_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Recycle", "snapshot", "Conflicted Copy", "Trash", "Lost and Found", "tmp", "#1 Record", "@eaDir 2", "a~b"]
+    "name",
+    [
+        *(
+            "01.Conflict.flac",
+            "Inner_Conflict.flac",
+            "Recycler",
+            "Case Conflict",
+            "@home",
+            "_Unpacked",
+            "Sync (Conflict)",
+        ),
+        *("Recycle", "snapshot", "Conflicted Copy", "Trash", "Lost and Found", "tmp", "#1 Record", "@eaDir 2", "a~b"),
+    ],
 )
 def test_music_with_similar_names_is_not_ignored(name: str) -> None:
     assert not is_ignored(name)

@@ -7,15 +7,20 @@ from fnmatch import translate
 
 IGNORED = (
     # Deleted files
-    "#recycle", "@Recycle", "$RECYCLE.BIN", ".Trash*", "Network Trash Folder",
+    "#recycle", "@Recycle", "$RECYCLE.BIN", ".recycle", ".Recycle.Bin", ".Trash*", "Network Trash Folder",
+    "files_trashbin",
     # Snapshots and earlier versions
-    "@Recently-Snapshot", "#snapshot", "~snapshot", ".snapshot", ".snapshots", ".zfs", ".stversions",
+    "@Recently-Snapshot", "#snapshot", "~snapshot", ".snapshot", ".snapshots", "@snapshots", ".snap", ".zfs",
+    "@GMT-*", ".stversions", "files_versions", "Backups.backupdb",
     # What systems and servers keep for themselves
     "lost+found", "System Volume Information", "@eaDir", "@tmp", "@__thumb", ".@__thumb", ".streams", ".stfolder",
     "__MACOSX", ".AppleDouble", ".TemporaryItems", "Temporary Items", ".DocumentRevisions-V100", ".Spotlight-V100",
-    ".fseventsd", ".git", "._*",
+    ".fseventsd", ".git", "._*", "*@SynoEAStream", "*@SynoResource",
+    # What other programs have not finished
+    "_UNPACK_*", "_FAILED_*", ".sync", ".dropbox.cache", "~syncthing~*", ".syncthing.*",
     # Copies that a synchronisation makes
-    "*.sync-conflict-*", "*(*conflicted copy*", "~syncthing~*", ".syncthing.*",
+    "*.sync-conflict-*", "*(*conflicted copy*", "*(*case conflict*", "*(*sync conflict*", "*(SFConflict *",
+    "*_conflict-20[0-9][0-9]*", "*-[0-9][0-9][0-9][0-9][0-9][0-9]-20[0-9][0-9]_Conflict.*",
 )  # fmt: skip
 """Names of files and folders at any depth, as shell patterns; upper and lower case are the same."""
 
@@ -29,7 +34,8 @@ def is_ignored(name: str) -> bool:
     if lower in _EXACT:
         return True
     # A scan asks for every file, and hardly any needs the expression.
-    return (lower.startswith((".", "~")) or "conflict" in lower) and _LIKE.match(lower) is not None
+    may = lower.startswith((".", "~", "@", "_")) or "conflict" in lower or "@syno" in lower
+    return may and _LIKE.match(lower) is not None
 
 
 def is_hidden(name: str) -> bool:
