@@ -47,7 +47,8 @@ def test_what_lacks_its_tags_is_said_until_it_is_dismissed(user: Commands) -> No
 def test_a_problem_is_found_by_origin_by_path_and_by_the_file_in_the_mount(user: Commands) -> None:
     found = user.json("problems")["problems"]
     assert [each["path"] for each in found] == ["Bad/noise.flac"]
-    for where in ("music", "music:Bad", "music:Bad/noise.flac", user.home / "music/Bad", shown(user.home)):
+    whole = "music", user.home / "m", user.home / "music"
+    for where in (*whole, "music:Bad", "music:Bad/noise.flac", user.home / "music/Bad", shown(user.home)):
         assert user.json("problems", where)["problems"] == found, where
     for where in ("music:Album", user.home / "music/Album", next((user.home / "m").rglob("01*.flac"))):
         assert user.json("problems", where)["problems"] == [], where

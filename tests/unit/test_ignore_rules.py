@@ -121,8 +121,9 @@ async def test_what_is_hidden_is_counted_where_it_is_and_dots_hide_no_album(
 
 
 async def test_unknown_kinds_are_counted_by_extension(library: ScannedLibrary, music: Path) -> None:
-    for name in ("A/1.sid", "A/2.SID", "A/x.exe", "A/Thumbs.db", "A/README", ".DS_Store"):
-        (music / name).write_bytes(b"x")
+    unfinished = "2.flac.part", "3.mp3.crdownload", "4.flac.!qB", "5.flac.8e3b2a1c.partial", "6.flac.tmp", "7.flac~"
+    for name in ("1.sid", "2.SID", "x.exe", "Thumbs.db", "README", ".DS_Store", "a.lnk", *unfinished):
+        (music / "A" / name).write_bytes(b"x")
     await library.scan()
     assert counts(music) == {
         (Reason.UNKNOWN_KIND, ".sid"): 2,

@@ -67,6 +67,31 @@ def test_kinds_without_a_reader_are_named(tmp_path: Path, kind: str) -> None:
         read(data, "x")
 
 
+@pytest.mark.parametrize("extension", ["mp3", "flac", "m4a", "wav", "aac"])
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"<HTML><body>Sign in", "a web page"),
+        (b'{"error": "quota"}', "a text"),
+        (b"#EXTM3U\n1.mp3\n", "a playlist"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        (b"PK\x03\x04" + bytes(100), "an archive"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "a picture"),
+        (bytes(50_000), "nothing but zeros"),
+    ],
+)
+def test_what_is_no_audio_is_named(data: bytes, kind: str, extension: str) -> None:
+    with pytest.raises(Unreadable, match=f"the file is {kind}"):
+        read(data, f"x.{extension}")
+
+
+def test_audio_behind_zeros_or_with_another_name_is_audio(tmp_path: Path) -> None:
+    audio = encoded(tmp_path / "x.mp3")
+    assert read(bytes(1000) + audio, "x.mp3").codec == "mp3"
+    assert read(audio, "x.html").title == "T"
+
+
 def test_a_fragmented_mp4_file_has_the_duration_of_its_index(tmp_path: Path) -> None:
     data = encoded(tmp_path / "x.m4a", "-c:a", "aac", "-movflags", "dash", "-f", "mp4")
     assert b"moof" in data

@@ -38,7 +38,8 @@ def problems(
 ) -> None:
     """Show the files and folders that are left out of the tree or lack their tags, and why.
 
-    WHERE is an origin, a path at an origin as ORIGIN:PATH, a file or folder of a local origin, or a file of the mount.
+    WHERE is an origin, a path at an origin as ORIGIN:PATH, a file or folder of a local origin, or the mount or
+    a file of it.
 
     \b
     Examples:
@@ -104,6 +105,8 @@ def _places(client: ControlClient, where: str) -> list[tuple[str, str]]:
     if any(origin["id"] == id for origin in origins):
         return [(id, path.strip("/"))]
     full = real(Path(where))
+    if full == client.mount_point:
+        return [("", "")]
     if client.mount_point is not None and full.is_relative_to(client.mount_point):
         inside = str(full.relative_to(client.mount_point))
         variants = client.get("/why", {"path": inside})["variants"]

@@ -31,6 +31,7 @@ from musicfs.tags.containers import (
 )
 from musicfs.tags.fields import Values, asf_values, merged, mp4_values, named, parse
 from musicfs.tags.ogg import ogg_headers
+from musicfs.tags.other_content import other_content
 from musicfs.tags.outer_tags import outer_values
 from musicfs.tags.range_file import AHEAD, RangeFile, Unreadable
 from musicfs.tags.sources import Reader, TagSource, TagValues, average, describe
@@ -41,6 +42,17 @@ def read(file: RangeFile, extension: str) -> TagValues:
     if not file.size:
         raise Unreadable("the file is empty")
     source, head = _source(file, extension)
+    try:
+        return _read(source, head, extension)
+    except (Unreadable, MutagenError):
+        has_mark = _reader_of(head) is not None or extension == "mod"  # a module's mark is further in
+        other = None if has_mark else other_content(head)
+        if other is None:
+            raise
+        raise Unreadable(f"the file is {other}") from None
+
+
+def _read(source: TagSource, head: bytes, extension: str) -> TagValues:
     reader = _reader_of(head) or _reader_by_name(extension, bool(source.id3 or source.ape))
     if reader is None:
         kind = _unread_kind(head, extension) or (extension if extension in _UNREAD else None)

@@ -36,6 +36,11 @@ MAX_CHARACTERS = 2000
 
 _NOT_MUSIC = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "folder.ini"))
 _UNFINISHED = ("~syncthing~", "incomplete~", "~$")
+# Downloads that are under way, and what systems and editors leave behind: no one misses them in a library.
+_NO_KIND = frozenset((
+    "part", "partial", "filepart", "download", "crdownload", "opdownload", "!qb", "!ut", "!sync", "bts", "bc!", "aria2",
+    "ytdl", "tmp", "temp", "swp", "bak", "old", "lnk", "webloc", "db", "ini",
+))  # fmt: skip
 _NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
 _DISC_AND_TRACK = re.compile(r"\s*(\d{1,2})\s*[-.]\s*(\d{1,3})(?:\s*(?:/|of)\s*(\d{1,5}))?\s*", re.IGNORECASE)
 _TOTAL = re.compile(r"\s*(?:/|of\b)\s*(\d{1,5})\s*$", re.IGNORECASE)
@@ -148,10 +153,12 @@ def role_of(path: str) -> Role | None:
 
 
 def unknown_kind(path: str) -> str | None:
-    """The extension, such as ".dff", of a file without a role; None: it has none, or its name alone rules it out."""
+    """The extension, such as ".dff", of a file without a role; None: there is none, or one that is no music."""
     name = path.rpartition("/")[2].lower()
     stem, dot, extension = name.rpartition(".")
-    return f".{extension}" if dot and stem and len(extension) <= _MAX_EXTENSION and not _is_litter(name) else None
+    if not dot or not stem or len(extension) > _MAX_EXTENSION or extension in _NO_KIND or extension.endswith("~"):
+        return None
+    return None if _is_litter(name) else f".{extension}"
 
 
 def _is_litter(name: str) -> bool:
