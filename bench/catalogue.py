@@ -19,15 +19,17 @@ from blake3 import blake3
 
 from bench.library import Track, make_library
 from musicfs.catalog.database import ROOT_INO, connect, prepare_catalog
-from musicfs.catalog.rows import ScannedFile
+from musicfs.catalog.rows import BY_TAGS, ScannedFile, make_key
+from musicfs.catalog.spellings import SpellingTable
 from musicfs.catalog.writer import Catalog
 from musicfs.config.models import TreeConfig
-from musicfs.library.placement import folder_of
+from musicfs.library.placement import folder_of, naming_of
 from musicfs.library.tree import TreeBuilder
 from musicfs.model import Fingerprint, Stat
 from musicfs.tags.parser import dump_tags
 from musicfs.tags.tags import Role
 from musicfs.tags.templates import Template
+from musicfs.texts import fold
 
 BIG_ALBUM = 500
 """So many tracks of every library are one folder: what a listing costs is compared there."""
@@ -50,6 +52,7 @@ _WHAT_COUNTS = (
     " JOIN names p ON p.ino = n.parent LEFT JOIN replicas r ON r.content = i.content",
     "SELECT p.name, i.mtime_ns FROM names n JOIN inodes i ON i.ino = n.ino JOIN names p ON p.ino = n.parent"
     " WHERE i.content IS NOT NULL",
+    "SELECT dir, folded, entries, tracks FROM spellings",
     "SELECT files, directories, bytes FROM totals",
     "SELECT id, priority, enabled, reachable, held, removed, accept, files, bytes FROM origins"
     " JOIN origins_here ON origin = num",
@@ -70,7 +73,7 @@ class LinkedTrack(Track):
     @property
     def shown(self) -> str:
         if self.number < BIG_ALBUM:
-            return f"Artist 0000/Big Album (1970) [FLAC]/{self.number + 1:02} - Title {self.number + 1}.flac"
+            return f"Artist 0000/Big Album (1970) [FLAC]/{self.number + 1:03} - Title {self.number + 1}.flac"
         return super().shown
 
     def tags(self) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def _make(catalogue: Path, root: Path, count: int) -> None:
     template = TreeConfig().template
     with closing(Catalog.open(catalogue)) as catalog, catalog.transaction():
         catalog.configure_origins({"music": 1})
-        catalog.set_meta("template", template)
+        catalog.set_meta("template", naming_of(template))
         found = [_found(root, LinkedTrack(number)) for number in range(count)]
         TreeBuilder(catalog, Template.parse(template)).update(*catalog.store("music", found))
         catalog.scan_completed("music")
@@ -178,13 +181,14 @@ def _write(catalogue: Path, origin: str, root: Path, count: int) -> None:
         db.execute("BEGIN")
         db.execute("INSERT INTO origins (num, id, scanned_at) VALUES (1, ?, ?)", (origin, time.time()))
         db.execute("INSERT INTO origins_here (origin, priority) VALUES (1, 1)")
-        db.execute("INSERT INTO meta VALUES ('template', ?)", (TreeConfig().template,))
+        db.execute("INSERT INTO meta VALUES ('template', ?)", (naming_of(TreeConfig().template),))
         folders = _Folders(db)
         for start in range(0, count, _BATCH):
             tracks = [LinkedTrack(number) for number in range(start, min(count, start + _BATCH))]
             rows = [_rows(root, track, folders) for track in tracks]
             for statement, values in zip(_STATEMENTS, zip(*rows, strict=True), strict=True):
                 db.executemany(statement, values)
+        SpellingTable(db).count_again(Template.parse(TreeConfig().template).folded)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode = WAL")
 
@@ -226,7 +230,7 @@ def _rows(root: Path, track: LinkedTrack, folders: _Folders) -> tuple[tuple[obje
     size, mtime = file.st_size, file.st_mtime_ns
     dir, _, name = track.shown.rpartition("/")
     identity = (tags["artist"], tags["album"], None, tags["track"], tags["title"], tags["artist"], tags["format"])
-    key = "tags:" + "\0".join(str(value or "").casefold() for value in identity)
+    key = make_key(BY_TAGS, (fold(str(value or "")) for value in identity), ("", "", "", str(tags["duration_s"])))
     folder = track.source.rpartition("/")[0].encode()
     return (
         (number, _fingerprint(track), size, dump_tags(tags)),

@@ -72,6 +72,21 @@ def library(here: Place, record_property: Record) -> Iterator[Library]:
         yield library
 
 
+def test_another_spelling_of_most_tracks_renames_the_folder_under_open_files(library: Library) -> None:
+    folder = library.mount.path / "Artist"
+    number = library.mount.here.call(listed_numbers, library.mount.path)["Artist"]
+    song = library.mount.here.call(os.open, folder / "Album (1999) [FLAC]/01 - Title 1.flac", os.O_RDONLY)
+    inside = library.mount.here.call(os.open, folder, os.O_RDONLY)
+    make_album(library.root, "ARTIST", "Other", 3)
+    library.shows(*(track(n, artist="ARTIST") for n in (1, 2)), *(track(n, "", "Other", "ARTIST") for n in (1, 2, 3)))
+    assert library.mount.here.call(listed_numbers, library.mount.path) == {"ARTIST": number}
+    assert not library.mount.here.call(os.path.exists, folder)
+    assert library.mount.here.call(os.pread, song, 4, 0) == b"fLaC"
+    assert sorted(library.mount.here.call(os.listdir, inside)) == ["Album (1999) [FLAC]", "Other (1999) [FLAC]"]
+    for opened in (song, inside):
+        library.mount.here.call(os.close, opened)
+
+
 def test_an_added_file_shows(library: Library) -> None:
     made = make_album(library.mount.here.base / "aside", "Artist", "Album", 3)[2]
     shutil.copy(made, library.root / "Artist/Album")

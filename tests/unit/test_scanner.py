@@ -481,7 +481,7 @@ async def test_variants_follow_what_can_be_reached_and_keep_their_inode_numbers(
     def reach(origin: str, reachable: bool) -> None:
         with library.catalog.transaction():
             library.catalog.set_reachable(origin, reachable)
-            library.builder.update((), library.catalog.dirs_with_variants())
+            library.builder.update((), library.catalog.entries.dirs_with_variants())
 
     reach("a", False)
     assert library.paths() == [path]

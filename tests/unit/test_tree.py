@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from musicfs.catalog.rows import Copy, TreeEntry, make_key
 from musicfs.library import naming, tree
+from musicfs.library.directories import Directories
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import fold
 from musicfs.tags.names import with_suffix_tag
@@ -215,9 +216,9 @@ def test_many_files_that_give_way_to_directories_are_settled_together(
     with scanned_library(tmp_path / "library", template="$path") as library:
         settle = library.builder._resolve
 
-        def counted(dir: str, changes: tree.TreeChanges) -> None:
+        def counted(dir: str, directories: Directories, changes: tree.TreeChanges) -> None:
             settled.append(dir)
-            settle(dir, changes)
+            settle(dir, directories, changes)
 
         monkeypatch.setattr(library.builder, "_resolve", counted)
         library.configure({"b": tmp_path / "b", "a": tmp_path / "a"})

@@ -15,7 +15,7 @@ _SHOWN_DIRECTORIES = (
 
 
 class NameTable:
-    """Writes names and inodes. A file's inode stays as long as its content does; a directory's as long as its name."""
+    """Writes names and inodes. A file's inode stays as long as its content does, a directory's until it is empty."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -40,6 +40,10 @@ class NameTable:
         ino = self._insert_inode(None, Attributes(0, mtime_ns))
         self._insert_name(parent, name, ino, shown=True)
         return ino
+
+    def rename_directory(self, parent: int, name: str, to: str) -> None:
+        """Gives a directory another name in the same parent. It keeps its inode number and all that is in it."""
+        self._db.execute("UPDATE names SET name = ? WHERE parent = ? AND name = ? AND hidden = 0", (to, parent, name))
 
     def remove_directory(self, ino: int) -> tuple[int, str]:
         """Removes an empty directory. Returns its parent and name."""

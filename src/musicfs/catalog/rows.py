@@ -26,6 +26,9 @@ BY_TAGS = "tags:"
 FOLLOWS = "of:"
 """Starts the key of an entry that gets the name of a track, such as its lyrics."""
 
+BESIDE = "beside:"
+"""Starts the key of an entry of another file that lies beside music, such as a cover."""
+
 _TRAITS = "\x01"
 _NUMBER_OF_TRAITS = 4
 
@@ -83,6 +86,11 @@ class TreeEntry(NamedTuple):
     def album(self) -> str:
         """The folded title of the track's album; "": its tags do not say."""
         return self.track.split("\0")[1] if self.is_by_tags else ""
+
+    @property
+    def is_music(self) -> bool:
+        """Whether the file is a track and not what lies beside one. In a tree by $path, each file is taken for one."""
+        return not self.key.startswith((FOLLOWS, BESIDE))
 
     @property
     def is_by_tags(self) -> bool:

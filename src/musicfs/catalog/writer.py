@@ -1,6 +1,6 @@
-"""The catalogue as its one writer, the library worker, sees it: origins, replicas, contents and entries.
+"""The catalogue as its one writer, the library worker, sees it: origins, replicas and contents.
 
-The tree's names are in name_table.py.
+Where these ask to appear in the tree is in entry_table.py, the tree's names are in name_table.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from musicfs.catalog.content_table import ContentTable
 from musicfs.catalog.copies import CopyReader, execute_in_chunks
 from musicfs.catalog.database import connect
+from musicfs.catalog.entry_table import EntryTable
 from musicfs.catalog.folder_times import FolderTimes
 from musicfs.catalog.left_out import LeftOutLinks
 from musicfs.catalog.name_table import NameTable
@@ -21,7 +22,6 @@ from musicfs.catalog.placed_tracks import folders_without_music, tracks_below
 from musicfs.catalog.predecessors import record_predecessor
 from musicfs.catalog.problems import ProblemTable, ScanProblems
 from musicfs.catalog.rows import (
-    BY_TAGS,
     NO_OWNER,
     Compared,
     FolderFile,
@@ -31,7 +31,6 @@ from musicfs.catalog.rows import (
     ScannedFile,
     StaleFile,
     Touched,
-    TreeEntry,
 )
 from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
@@ -40,7 +39,6 @@ from musicfs.tags.parser import reason_of
 
 _BEAT_OPERATIONS = 1_000_000
 """Of SQLite's machine: some ten milliseconds."""
-_ENTRY = ", ".join(TreeEntry._fields)
 _HERE = "origin = (SELECT num FROM origins WHERE id = ?)"
 
 
@@ -55,6 +53,7 @@ class Catalog:
         """db: of a catalogue; this closes it."""
         self._db = db
         self.names = NameTable(db)
+        self.entries = EntryTable(db)
         self._contents = ContentTable(db)
         self._problems = ProblemTable(db)
 
@@ -237,7 +236,7 @@ class Catalog:
             folders.add(folder)
             contents.add(content)
         self._problems.replace_in_files(number, {item.stat.path: _problems_in(item) for item in found}, time.time())
-        return Touched(folders, self._dirs_by_tags(set(replaced.values())), contents)
+        return Touched(folders, self.entries.dirs_by_tags(set(replaced.values())), contents)
 
     def stale_contents(self, origin: str, limit: int, after: int = 0) -> list[StaleFile]:
         """Files of the origin whose content has tags of an earlier `PARSER_VERSION`, one for each content.
@@ -308,24 +307,19 @@ class Catalog:
         """Removes replicas and their entries."""
         rows = list(self._many("SELECT content, folder FROM replicas WHERE id IN (%s)", numbers))
         contents = {row[0] for row in rows}
-        entries = list(self._many(f"SELECT {_ENTRY} FROM entries WHERE replica IN (%s)", numbers))
-        placed = {entry.content for entry in map(TreeEntry._make, entries) if entry.is_by_tags}
+        entries = self.entries.of_replicas(numbers)
+        placed = {entry.content for entry in entries if entry.is_by_tags}
         folders = {row[1] for row in rows} | self.folders_of_contents(placed)
-        dirs = {TreeEntry(*entry).dir for entry in entries} | self._dirs_by_tags(contents)
-        for table, column in (("entries", "replica"), ("replicas", "id")):
-            list(self._many(f"DELETE FROM {table} WHERE {column} IN (%s)", numbers))
+        dirs = {entry.dir for entry in entries} | self.entries.dirs_by_tags(contents)
+        self.entries.remove(entries)
+        list(self._many("DELETE FROM replicas WHERE id IN (%s)", numbers))
         return Touched(folders, dirs, contents)
 
-    # folders and entries
+    # folders
 
     def folders_of_contents(self, contents: Iterable[int]) -> set[bytes]:
         """Every album folder with a copy of one of the contents."""
         return {row[0] for row in self._many("SELECT DISTINCT folder FROM replicas WHERE content IN (%s)", contents)}
-
-    def _dirs_by_tags(self, contents: Iterable[int]) -> set[str]:
-        """The directories of the tree in which one entry stands for all copies of one of the contents."""
-        sql = f"SELECT DISTINCT dir FROM entries WHERE content IN (%s) AND key GLOB '{BY_TAGS}*'"
-        return {row[0] for row in self._many(sql, contents)}
 
     def folders_of(self, origins: Iterable[str]) -> set[bytes]:
         """Every album folder with a copy of something that one of the origins holds."""
@@ -357,34 +351,3 @@ class Catalog:
 
     def folders_without_music(self) -> Iterator[str]:
         return folders_without_music(self._db)
-
-    def entries_of_contents(self, contents: Iterable[int]) -> dict[int, list[TreeEntry]]:
-        found: dict[int, list[TreeEntry]] = {}
-        for row in self._many(f"SELECT {_ENTRY} FROM entries WHERE content IN (%s)", contents):
-            found.setdefault(row[6], []).append(TreeEntry(*row))
-        return found
-
-    def entries_of_folder(self, folder: bytes) -> set[TreeEntry]:
-        sql = f"SELECT {_ENTRY} FROM entries WHERE replica IN (SELECT id FROM replicas WHERE folder = ?)"
-        rows = self._db.execute(sql, (folder,))
-        return {TreeEntry(*row) for row in rows}
-
-    def entries_of_dir(self, dir: str) -> list[TreeEntry]:
-        rows = self._db.execute(f"SELECT {_ENTRY} FROM entries WHERE dir = ?", (dir,))
-        return [TreeEntry(*row) for row in rows]
-
-    def replace_entries(self, old: Iterable[TreeEntry], new: Iterable[TreeEntry]) -> None:
-        self._db.executemany("DELETE FROM entries WHERE replica = ? AND dir = ?", ((e.replica, e.dir) for e in old))
-        self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", new)
-
-    def dirs_of(self, content: int) -> Iterator[str]:
-        """The directories of the tree in which the content asks to be."""
-        return (dir for (dir,) in self._db.execute("SELECT dir FROM entries WHERE content = ?", (content,)))
-
-    def dirs_with_variants(self) -> set[str]:
-        """The directories of the tree in which some track has several contents."""
-        rows = self._db.execute(
-            "SELECT DISTINCT dir FROM entries WHERE content IN"
-            " (SELECT i.content FROM names n JOIN inodes i ON i.ino = n.ino WHERE n.hidden > 0)"
-        )
-        return {row[0] for row in rows}

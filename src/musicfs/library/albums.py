@@ -127,7 +127,7 @@ def _spelling(names: Iterable[str]) -> str:
     for name, count in counts.items():
         folded[fold(name)] += count
     leader = max(folded, key=lambda form: (folded[form], form))
-    return max((name for name in counts if fold(name) == leader), key=lambda name: (counts[name], name))
+    return min((name for name in counts if fold(name) == leader), key=lambda name: (-counts[name], name))
 
 
 def _album_artist(tracks: Sequence[Tags]) -> str | None:

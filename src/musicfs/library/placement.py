@@ -24,10 +24,14 @@ from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Album, Template, track_fields
 from musicfs.texts import fold as fold
 
-NAMING_RULES = 3
+_NAMING_RULES = 3
 """The version of what makes names of tags and paths. A catalogue of another version is placed again as a whole."""
-
 _NO_ID = re.compile("[^0-9A-Za-z-]")
+
+
+def naming_of(template: str) -> str:
+    """What names are made by: a catalogue that another value made is placed again."""
+    return f"{template}\n{_NAMING_RULES}"
 
 
 def folder_of(path: str, role: str) -> str:

@@ -104,7 +104,7 @@ class SidecarPlacer:
         folder, stem, suffix = _split(file.path)
         leaders, ending = self._leaders(folder, stem, suffix.lower())
         if leaders:
-            for own in {entry.dir: entry for entry in reversed(leaders)}.values():
+            for own in {self._template.folded(entry.dir): entry for entry in reversed(leaders)}.values():
                 # Players look for lyrics, cue sheets and corrections of lossy files under their track's name.
                 name, disc_name = (with_ending(n, ending) for n in (own.name, own.disc_name))
                 key = make_key(FOLLOWS, [own.track, ending], [str(own.content)])
@@ -143,21 +143,22 @@ class SidecarPlacer:
         return None
 
     def _beside_tracks(self, folder: str) -> _SidecarPlace | None:
-        dirs = {track.dir for track in self._beside.get(folder, ())}
+        dirs: dict[str, str] = {}
+        for dir in {track.dir for track in self._beside.get(folder, ())}:
+            self._add(dirs, dir)
         if not dirs or len(dirs) > _MAX_DIRS:
             return None
-        return _SidecarPlace(tuple(sorted(dirs)), _BESIDE if folder == self._top else _OF_A_DISC)
+        return _SidecarPlace(tuple(sorted(dirs.values())), _BESIDE if folder == self._top else _OF_A_DISC)
 
     def _above_tracks(self, folder: str) -> _SidecarPlace | None:
         """The deepest folder of the tree with all the music below a folder; of one album, each folder that has it."""
-        dirs: set[str] = set()
+        dirs: dict[str, str] = {}
         albums: set[str] = set()
         sources: list[str] | None = None
         common: list[str] | None = None
         constant = self._template.constant_folders
         for track in self._below(folder):
-            parts = track.dir.split("/")[: self._template.album_folders]
-            dirs.add("/".join(parts))
+            parts = self._add(dirs, "/".join(track.dir.split("/")[: self._template.album_folders])).split("/")
             albums.add(track.album)
             source = track.folder.split("/")
             sources = source if sources is None else _shared(sources, source)
@@ -166,8 +167,16 @@ class SidecarPlacer:
                 return None  # nothing but the root holds all of it: no need to look at the rest
         rank = _OF_THE_ALBUM if sources is not None and "/".join(sources) == folder else _ABOVE
         if len(albums) == 1 and albums != {""} and len(dirs) <= _MAX_DIRS:
-            return _SidecarPlace(tuple(sorted(dirs)), rank)
-        return _SidecarPlace(("/".join(common),), rank) if common is not None and len(common) > constant else None
+            return _SidecarPlace(tuple(sorted(dirs.values())), rank)
+        if common is None or len(common) <= constant:
+            return None
+        return _SidecarPlace(("/".join(min(dirs.values()).split("/")[: len(common)]),), rank)
+
+    def _add(self, dirs: dict[str, str], dir: str) -> str:
+        """Adds a folder of the tree to those by what their spellings have in common. Returns what that is."""
+        folded = self._template.folded(dir)
+        dirs[folded] = min(dir, dirs.get(folded, dir))
+        return folded
 
     def _tracks_below(self, folder: str) -> Iterator[PlacedTrack]:
         for other, tracks in self._beside.items():

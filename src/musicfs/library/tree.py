@@ -7,14 +7,15 @@ touches are resolved: colliding names get tags, variants are ranked, names are w
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, PlacedTrack, Touched, TreeEntry
 from musicfs.catalog.writer import Catalog
+from musicfs.library.directories import Directories
 from musicfs.library.loose_folders import LooseFolders
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import FolderPlacer
@@ -68,18 +69,17 @@ class TreeBuilder:
         self._template = template
         self._copies = catalog.copies()
         self._loose = LooseFolders(catalog.folders_without_music)
-        self._again: set[str] = set()  # directories some of whose files gave way to directories
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = (), contents: Collection[int] = ()) -> TreeChanges:
         """Places album folders, and resolves every directory of the tree that this touches.
 
         Args:
             folders: What is placed.
-            dirs: Directories that are resolved in any case.
+            dirs: Directories that are resolved in any case, in any spelling.
             contents: What has other copies, or copies with other owners, than before.
         """
         self._copies = self._catalog.copies()
-        dirty = set(dirs)
+        spelled = set(dirs)
         queue = set(folders)
         placed: set[str] = set()
         changes = TreeChanges()
@@ -88,19 +88,30 @@ class TreeBuilder:
             folder = queue.pop()
             placed.add(decode_path(folder))
             touched = self._place(folder, changes)
-            dirty |= touched.dirs
+            spelled |= touched.dirs
             queue |= touched.folders
         for loose in sorted(self._loose.around(placed)):  # once the music that they belong to is placed
             self._beat()
-            dirty |= self._place(encode_path(loose), changes, self._catalog.tracks_below).dirs
+            spelled |= self._place(encode_path(loose), changes, self._catalog.tracks_below).dirs
         self._refresh(contents, changes)
+        self._resolve_all(set(map(self._template.folded, spelled)), changes)
+        return changes
+
+    def _resolve_all(self, dirty: set[str], changes: TreeChanges) -> None:
+        """dirty: folded paths in the tree."""
+        changed = functools.partial(self._changed, changes)
+        directories = Directories(self._names, self._catalog.entries, time.time_ns(), changed)
         while dirty:
-            self._again.clear()
+            directories.again.clear()
             for dir in sorted(dirty):
                 self._beat()
-                self._resolve(dir, changes)
-            dirty = set(self._again)
-        return changes
+                self._resolve(dir, directories, changes)
+            dirty = set(directories.again)
+        self._catalog.entries.spellings.remove_unused()
+
+    def count_spellings(self) -> None:
+        """Counts how entries spell directories, where another template or version made the entries."""
+        self._catalog.entries.spellings.count_again(self._template.folded)
 
     def _place(
         self, folder: bytes, changes: TreeChanges, below: Callable[[str], Iterable[PlacedTrack]] | None = None
@@ -117,11 +128,11 @@ class TreeBuilder:
             return Touched(set(), set(), set())
         homes = {content: found[0].replica for content, found in self._copies.first(placer.placed_once).items()}
         own = {f.replica for f in files}
-        foreign = self._catalog.entries_of_contents(c for c, replica in homes.items() if replica not in own)
+        foreign = self._catalog.entries.of_contents(c for c, replica in homes.items() if replica not in own)
         elsewhere = {c: [e for e in found if e.replica not in own] for c, found in foreign.items()}
         new = placer.entries(homes, elsewhere, below)
-        old = self._catalog.entries_of_folder(folder)
-        self._catalog.replace_entries(old - new, new - old)
+        old = self._catalog.entries.of_folder(folder)
+        self._catalog.entries.replace(old - new, new - old, self._template.folded)
         # A track that moves leaves the place that its other copies gave it, and takes the files beside them along.
         moved = {e.content for e in old ^ new if e.is_by_tags}
         # A place that another copy asks for must be resolved too: the variants' ranks may have changed.
@@ -135,17 +146,17 @@ class TreeBuilder:
             if copies := self._copies.by_owner(content):
                 changes.attributes |= self._names.refresh(content, _attributes(copies))
 
-    def _resolve(self, dir: str, changes: TreeChanges) -> None:
-        entries = self._catalog.entries_of_dir(dir)
+    def _resolve(self, dir: str, directories: Directories, changes: TreeChanges) -> None:
+        entries = self._catalog.entries.of_dir(dir)
         copies = self._copies_of(entries)
         entries = [e for e in entries if e.content in copies]
-        ino = self._directory(dir, create=bool(entries), changes=changes)
+        ino = directories.find(dir, create=bool(entries))
         if ino is None:
             return
         names = resolve_names(entries, copies, self._names.directories(ino))
         self._copies.load_owners(copies)
         self._write(ino, names, changes)
-        self._prune(ino, changes)
+        directories.prune(dir)
 
     def _copies_of(self, entries: Sequence[TreeEntry]) -> dict[int, list[Copy]]:
         """The copies that the entries stand for, by content: all copies of a track, else the replica that asks."""
@@ -160,7 +171,7 @@ class TreeBuilder:
             if (name, content) not in wanted:
                 self._names.remove(parent, name, row.ino)
                 if row.shown:
-                    self._changed(parent, name, changes)
+                    self._changed(changes, parent, name)
         for (name, content), shown in sorted(wanted.items(), key=lambda item: item[1]):
             before = rows.get((name, content))
             attributes = _attributes(self._copies.by_owner(content))
@@ -172,38 +183,10 @@ class TreeBuilder:
             if before is not None and before.shown != shown:
                 self._names.show(parent, name, before.ino, shown)
             if shown != (before is not None and before.shown):
-                self._changed(parent, name, changes)
+                self._changed(changes, parent, name)
 
-    def _changed(self, parent: int, name: str, changes: TreeChanges) -> None:
+    def _changed(self, changes: TreeChanges, parent: int, name: str) -> None:
         changes.entries.add((parent, name))
         if parent not in changes.directories:
             changes.directories.add(parent)
             self._names.touch_directory(parent, time.time_ns())
-
-    def _directory(self, dir: str, *, create: bool, changes: TreeChanges) -> int | None:
-        ino, path = ROOT_INO, ""
-        for name in filter(None, dir.split("/")):
-            child = self._names.directory(ino, name)
-            if child is None:
-                if not create:
-                    return None
-                child = self._make_directory(ino, path, name, changes)
-            ino, path = child, f"{path}/{name}" if path else name
-        return ino
-
-    def _make_directory(self, parent: int, path: str, name: str, changes: TreeChanges) -> int:
-        # A file of this name gets another one: its directory is resolved again, with the name taken.
-        if self._names.has_file(parent, name):
-            for row in self._names.files(parent):
-                if row.name == name:
-                    self._names.remove(parent, name, row.ino)
-            self._again.add(path)
-        child = self._names.add_directory(parent, name, time.time_ns())
-        self._changed(parent, name, changes)
-        return child
-
-    def _prune(self, ino: int, changes: TreeChanges) -> None:
-        """Removes directories that have become empty, upwards."""
-        while ino != ROOT_INO and self._names.is_empty(ino):
-            ino, name = self._names.remove_directory(ino)
-            self._changed(ino, name, changes)

@@ -29,7 +29,7 @@ from musicfs.library.analyser import Analyser
 from musicfs.library.beacon import Beacon, SignOfLife
 from musicfs.library.link import Link
 from musicfs.library.parse_pool import Parsers
-from musicfs.library.placement import NAMING_RULES
+from musicfs.library.placement import naming_of
 from musicfs.library.protocol import (
     AcceptRemovals,
     Command,
@@ -100,12 +100,13 @@ class Worker:
         with self._catalog.transaction():
             touched = self._catalog.configure_origins({str(id): priority for id, priority in priorities.items()})
             folders = self._catalog.folders_of(touched)
-            naming = f"{self._setup.template}\n{NAMING_RULES}"
+            naming = naming_of(self._setup.template)
             if self._catalog.get_meta("template") != naming:
                 folders = self._catalog.all_folders()
+                self._builder.count_spellings()
                 self._catalog.set_meta("template", naming)
             reached = [self._catalog.set_reachable(id, id not in self._setup.unreachable) for id in priorities]
-            changes = self._builder.update(folders, self._catalog.dirs_with_variants() if any(reached) else ())
+            changes = self._builder.update(folders, self._catalog.entries.dirs_with_variants() if any(reached) else ())
         self._announce(changes)
 
     async def carry_out(self, request: Request) -> None:
@@ -130,7 +131,7 @@ class Worker:
             case SetReachable(origin, reachable):
                 with self._catalog.transaction():
                     changed = self._catalog.set_reachable(origin, reachable)
-                    dirs = self._catalog.dirs_with_variants() if changed else set()
+                    dirs = self._catalog.entries.dirs_with_variants() if changed else set()
                     changes = self._builder.update((), dirs)
                 self._announce(changes)
             case AcceptRemovals(origin):

@@ -18,6 +18,7 @@ from musicfs.tags.discs import album_folder, disc_from_folder
 from musicfs.tags.names import safe_component, safe_filename, split_extension
 from musicfs.tags.numbers import padded_label
 from musicfs.tags.tags import Tags
+from musicfs.texts import alike
 
 FIELDS = (
     *("albumartist", "artist", "album", "title", "track", "tracktotal", "disc", "disctotal", "disctitle"),
@@ -90,6 +91,17 @@ class Template:
         """How many folders the discs of an album have in common; None: all."""
         of_disc = (number for number, items in enumerate(self.components[:-1]) if set(_fields(items)) & _OF_DISC)
         return None if self.uses("folder") else next(of_disc, None)
+
+    def folded(self, dir: str) -> str:
+        """What all spellings of a folder of the tree have in common, as a path of as many parts.
+
+        Folders of the origin's own, which `$folder` and `$path` make, have one spelling; so have those in them.
+        """
+        parts = dir.split("/")
+        own = next(
+            (n for n, items in enumerate(self.components) if {"folder", "path"} & set(_fields(items))), len(parts)
+        )
+        return "/".join((*(alike(part).replace("/", "-") for part in parts[:own]), *parts[own:]))
 
     def render(self, fields: Mapping[str, str | None]) -> tuple[str, ...]:
         """The path components of a file, each a safe name. fields: None or empty where a value is not known."""
