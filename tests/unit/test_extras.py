@@ -73,7 +73,9 @@ def test_a_configuration_is_checked_for_libraries_too(without_libraries: None, t
     assert done.exit_code == 2
 
 
-@pytest.mark.parametrize("modules", ["musicfs", "musicfs.config.kinds, musicfs.app.app", "the kinds"])
+@pytest.mark.parametrize(
+    "modules", ["musicfs", "musicfs.config.kinds, musicfs.app.app", "musicfs.tags.parser_process", "the kinds"]
+)
 def test_naming_things_loads_no_optional_library(modules: str) -> None:
     """Not even all kinds, as `--origin` with a URL does."""
     load = "from musicfs.config.kinds import *; [load_kind(entry) for entry in kind_entry_points().values()]"
