@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from musicfs.catalog.rows import FolderFile, ScannedFile
 from musicfs.library.placement import FolderPlacer, folder_of
+from musicfs.library.sidecars import is_extras_folder
 from musicfs.model import Fingerprint, Stat
 from musicfs.tags.tags import Role, Tags, role_of
 from musicfs.tags.templates import Template
@@ -92,6 +93,19 @@ def test_scans_in_folders_of_folders_keep_them(tree: Tree) -> None:
     shown = tree([song("Ada/One/a.flac", "One")], "Ada/One/Scans/HQ/front.jpg", "Ada/One/Photos/x.jpg")
     assert shown["Ada/One/Scans/HQ/front.jpg"] == "Ada/One/Scans/HQ/front.jpg"
     assert "Ada/One/Photos/x.jpg" not in shown
+
+
+@pytest.mark.parametrize(
+    "folder", ["Booklet Scans", "artwork (HQ)", "[Covers]", "_info", "EAC Logs", "Scans 600dpi", "Hi-Res Art", "Proof"]
+)
+def test_folders_of_scans_have_many_names(folder: str, tree: Tree) -> None:
+    shown = tree([song("A/One/a.flac", "One")], f"A/One/{folder}/b.jpg")
+    assert shown[f"A/One/{folder}/b.jpg"] == f"Ada/One/{folder}/b.jpg"
+
+
+@pytest.mark.parametrize("folder", ["Art of Noise", "Front", "CD", "Log Lady", "Holiday Photos", "Digital", "600"])
+def test_folders_with_similar_names_hold_no_scans(folder: str) -> None:
+    assert not is_extras_folder(folder)
 
 
 def test_pictures_without_music_near_them_are_not_shown(tree: Tree) -> None:

@@ -21,10 +21,16 @@ from musicfs.texts import fold
 # Loose images in a folder of hundreds of albums belong to none of them.
 _MAX_DIRS = 8
 # Folders of scans and the like beside an album's tracks belong to that album.
-_EXTRAS = re.compile(
-    r"(?:cd |full |hi-?res )?(?:scans?|artworks?|art|covers?|booklets?|images?|pics|extras?|lyrics|info|logs?|cue)",
-    re.IGNORECASE,
-)
+_EXTRAS = frozenset((
+    "scan", "scans", "artwork", "artworks", "art", "cover", "covers", "booklet", "booklets", "image", "images", "pics",
+    "extra", "extras", "lyrics", "info", "log", "logs", "cue", "proof", "inlay", "inserts",
+))  # fmt: skip
+_OF_EXTRAS = frozenset((
+    "cd", "dvd", "lp", "vinyl", "album", "disc", "front", "back", "full", "digital", "eac", "rip", "hq", "hi", "res",
+    "hires", "high", "low", "quality", "resolution", "dpi", "jpg", "png", "tif", "tiff", "pdf", "and",
+))  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]+")
+_LONGEST_EXTRAS = 60  # characters
 _MORE_ENDING = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{2,4})?|[A-Za-z0-9+]{2,4}")  # a language or a file's kind
 _NEEDS = {".wvc": ".wv"}
 """Kinds of files that are of use to one kind of track only."""
@@ -36,8 +42,11 @@ _OF_THE_ALBUM, _BESIDE, _OF_A_DISC, _ABOVE = range(4)
 
 
 def is_extras_folder(name: str) -> bool:
-    """Whether a folder of this name holds scans and the like of the album above it."""
-    return _EXTRAS.fullmatch(name) is not None
+    """Whether a folder of this name, such as `Booklet Scans (HQ)`, holds scans and the like of the album above it."""
+    if len(name) > _LONGEST_EXTRAS:
+        return False
+    words = set(_WORD.findall(name.lower()))
+    return not words.isdisjoint(_EXTRAS) and words <= _EXTRAS | _OF_EXTRAS
 
 
 def anchors(folder: str) -> Iterator[str]:
