@@ -172,6 +172,12 @@ def names(tracks: Sequence[tuple[str, Tags]]) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in shown(tracks).values())
 
 
+def test_tracks_in_parts_are_shown_as_they_play() -> None:
+    parts = [("3a", "Zebra"), ("3b", "Apple"), ("4", "Mango")]
+    files = [(f"N/{t}.flac", track("Ada", t, int(label[0]), track_label=label)) for label, t in parts]
+    assert names(files) == ["03a - Zebra.flac", "03b - Apple.flac", "04 - Mango.flac"]
+
+
 def test_sides_of_a_record_are_shown_as_they_play() -> None:
     sides = (("A1", "Zebra"), ("A2", "Mango"), ("B1", "Apple"), ("B10", "Kiwi"))
     tagged = [(f"LP/{title}.flac", track("Ada", title, None, track_label=side)) for side, title in sides]

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutagen.apev2 import APEv2
+from mutagen.flac import FLAC
 
 from musicfs.tags.range_file import NeedRange, RangeFile, Unreadable
 from musicfs.tags.tags import Role, Tags, read_tags, role_of
@@ -235,6 +236,10 @@ def test_the_original_date_is_used_when_there_is_no_other(tmp_path: Path, ext: s
         ("1-02", 2, None),
         ("1.02/9", 2, 9),
         ("999999", None, None),
+        ("#3", 3, None),
+        ("Track 4", 4, None),
+        ("No. 5 of 9", 5, 9),
+        ("Nothing 5", None, None),
     ],
 )
 def test_track_numbers_may_carry_their_total(tmp_path: Path, track: str, number: int | None, total: int | None) -> None:
@@ -270,6 +275,22 @@ def test_a_track_number_may_carry_its_disc_unless_a_tag_says_otherwise(tmp_path:
 def test_the_single_artists_count_where_a_file_names_them_beside_how_they_are_shown(tmp_path: Path) -> None:
     path = make_audio(tmp_path / "x.flac", tags={"artist": "Ada feat. Bob", "artists": ["Ada", "Bob"]})
     assert (read(path).artist, read(path).artists) == ("Ada feat. Bob", ("Ada", "Bob"))
+
+
+@pytest.mark.parametrize(
+    ("disc", "number", "total"), [("Disc 2", 2, None), ("CD2", 2, None), ("Disk 2 of 3", 2, 3), ("discs", None, None)]
+)
+def test_discs_may_carry_their_word(tmp_path: Path, disc: str, number: int | None, total: int | None) -> None:
+    path = make_audio(tmp_path / "x.flac")
+    flac = FLAC(path)  # type: ignore[no-untyped-call]
+    flac["discnumber"] = disc
+    flac.save()
+    assert (read(path).disc, read(path).disctotal) == (number, total)
+
+
+def test_what_shows_nothing_is_no_value(tmp_path: Path) -> None:
+    tags = read(make_audio(tmp_path / "x.flac", tags={"album": "\u200b\u2060", "artist": ["\u200e", "Ada"]}))
+    assert (tags.album, tags.artist) == (None, "Ada")
 
 
 def test_text_is_cleaned(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from musicfs.tags.names import split_extension
 from musicfs.tags.range_file import RangeFile
 from musicfs.tags.range_file import Unreadable as Unreadable
-from musicfs.texts import normalised
+from musicfs.texts import normalised, without_hidden
 
 if TYPE_CHECKING:
     from musicfs.tags.sources import TagValues
@@ -29,7 +29,7 @@ SIDECAR_EXTENSIONS = frozenset((
     "accurip", "toc", "html", "htm", "rtf", "url", "wvc",
 ))
 # fmt: on
-PARSER_VERSION: int = 2
+PARSER_VERSION: int = 3
 """It is raised when the same bytes give other tags than before. Files that were parsed before it existed have 1."""
 MAX_CHARACTERS = 2000
 """A longer value is cut: no name is so long, and the catalogue holds millions of values."""
@@ -41,7 +41,11 @@ _NO_KIND = frozenset((
     "part", "partial", "filepart", "download", "crdownload", "opdownload", "!qb", "!ut", "!sync", "bts", "bc!", "aria2",
     "ytdl", "tmp", "temp", "swp", "bak", "old", "lnk", "webloc", "db", "ini",
 ))  # fmt: skip
-_NUMBER = re.compile(r"\s*(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"\s*(?:(?:track|dis[ck]|cd|no|nr)\b[.\s]*|(?:track|dis[ck]|cd)(?=\d)|#\s*)?"
+    r"(\d{1,5})(?!\d)(?:\s*(?:/|of)\s*(\d{1,5})(?!\d))?",
+    re.IGNORECASE,
+)
 _DISC_AND_TRACK = re.compile(r"\s*(\d{1,2})\s*[-.]\s*(\d{1,3})(?:\s*(?:/|of)\s*(\d{1,5}))?\s*", re.IGNORECASE)
 _TOTAL = re.compile(r"\s*(?:/|of\b)\s*(\d{1,5})\s*$", re.IGNORECASE)
 _LABEL_END = re.compile(r"[\s.]*$")
@@ -241,7 +245,7 @@ def _clean(raw: Iterable[str]) -> list[str]:
             whole = text.encode("utf-8", "replace").decode() if not text.isascii() else text
             few = _MANY_BLANKS.sub(" ", whole[: MAX_CHARACTERS * 2])
             stripped = normalised(few).strip().strip("\ufeff")[:MAX_CHARACTERS].strip()
-            if stripped:
+            if stripped and (stripped.isascii() or without_hidden(stripped).strip()):
                 texts[stripped] = None
         if len(texts) >= MAX_VALUES:
             break

@@ -33,6 +33,7 @@ _MAX = 4096  # characters
 _DEEPEST = 20  # brackets
 _SEPARATOR = re.compile(r"[\s\-_.,;:~+&|·•–—]+")
 _TOKEN = re.compile(r"\$\$|\$\{[^}/]*\}|\$[A-Za-z_]\w*|[\[\](){}/$]|[^$\[\](){}/]+")
+_PART = re.compile(r"\d+([A-Za-z])")
 _LEADING_NUMBER = re.compile(r"[\[(]?(?:\d{1,2}[-.])?0*(\d{1,4})[\])]?(?:\s*[-._:)]+\s*|\s+)(?=\S)")
 
 
@@ -189,8 +190,14 @@ def _track(tags: Tags, album: Album, disc: int | None) -> str | None:
     if label is None and tags.track is None:
         return None
     width = max(album.track_width, len(str(tags.tracktotal or 0)))
-    number = label if label is not None and tags.track is None else f"{tags.track:0{width}}"
+    number = label if label is not None and tags.track is None else f"{tags.track:0{width}}{_part(tags.track_label)}"
     return number if disc is None else f"{disc:0{album.disc_width}}-{number}"
+
+
+def _part(label: str | None) -> str:
+    """The letter of a track in several parts, as of "3b"."""
+    match = _PART.fullmatch(label) if label else None
+    return match[1] if match else ""
 
 
 def _shows(title: str) -> bool:
