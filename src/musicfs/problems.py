@@ -79,7 +79,7 @@ _TEXTS = {
     Reason.BAD_SIZE: ("file", "can't be shown with such a size"),
     Reason.HIDDEN: ("hidden music file", "left out"),
     Reason.UNKNOWN_KIND: ("file", "of an unknown kind left out"),
-    Reason.UNPLACED: ("file", "left out, with no music beside"),
+    Reason.UNPLACED: ("file", "left out: beside no music, or beside a better picture"),
     Reason.DENIED: ("file", "may not be read"),
     Reason.READ_ERROR: ("file", "can't be read"),
     Reason.ARCHIVED: ("file", "can't be read: archived"),

@@ -56,3 +56,25 @@ def test_a_problem_is_found_by_origin_by_path_and_by_the_file_in_the_mount(user:
     done = user("problems", "nas:Bad")
     assert done.returncode == 1
     assert "nas:Bad is no origin, and lies in none; write ORIGIN or ORIGIN:PATH. Origins: music." in done.stderr
+
+
+def test_what_has_no_place_in_the_tree_is_counted(user: Commands) -> None:
+    music = user.home / "music"
+    (music / "Holiday").mkdir()
+    for path in (
+        "Holiday/beach.JPG",
+        "Holiday/sea.jpg",
+        "Album/cover.jpg",
+        "Album/AlbumArtSmall.jpg",
+        "Holiday/log.txt",
+    ):
+        (music / path).write_bytes(path.encode())
+    assert user("scan").returncode == 0
+    assert user("problems").stdout.splitlines()[2:] == [
+        "music: 3 left out, beside no music or beside a better picture: .jpg",
+        "music: 1 left out, beside no music or beside a better picture: .txt",
+    ]
+    says = "files left out: beside no music, or beside a better picture"
+    counts = {count["subject"]: count for count in user.json("problems")["counts"]}
+    assert (counts[".jpg"]["says"], counts[".jpg"]["note"]) == (f"3 {says}", True)
+    assert "4 files left out" in user("status").stdout

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from musicfs.catalog.rows import FolderFile, ScannedFile
-from musicfs.library.placement import FolderPlacer, folder_of
+from musicfs.catalog.problem_list import count_problems
+from musicfs.catalog.rows import ScannedFile
+from musicfs.library.placement import folder_of
 from musicfs.library.sidecars import is_extras_folder
 from musicfs.model import Fingerprint, Stat
+from musicfs.problems import Reason
 from musicfs.tags.tags import Role, Tags, role_of
-from musicfs.tags.templates import Template
+from tests.support.audio import make_audio
 from tests.support.library import scanned_library
 
 Tree = Callable[..., dict[str, str]]
@@ -123,13 +125,6 @@ def test_a_picture_of_more_than_eight_albums_is_where_all_of_them_are(
     assert tree(tracks, "All/cover.jpg").get("All/cover.jpg") == expected
 
 
-def test_the_placer_says_which_files_it_left_out() -> None:
-    files = [FolderFile(1, "a", "Holiday/beach.jpg", "sidecar", 1, None)]
-    placer = FolderPlacer(Template.parse(DEFAULT), files)
-    assert placer.entries({}, {}, lambda folder: ()) == set()
-    assert placer.unplaced == files
-
-
 @pytest.mark.parametrize(
     ("beside", "expected"),
     [
@@ -162,3 +157,29 @@ def test_a_small_cover_is_left_out_only_beside_another_picture(tree: Tree) -> No
     )
     assert shown["f/AlbumArtSmall.jpg"] == "Ada/One/AlbumArtSmall.jpg"
     assert "g/AlbumArtSmall.jpg" not in shown
+
+
+async def test_files_without_a_place_are_counted_until_music_is_beside_them(tmp_path: Path) -> None:
+    def unplaced() -> list[tuple[str, str, int]]:
+        counts = count_problems(tmp_path / "cache" / "catalog.sqlite")
+        return [(count.origin, count.subject, count.number) for count in counts if count.reason is Reason.UNPLACED]
+
+    for path in ("a/X/cover.jpg", "a/X/SCAN.JPEG", "a/X/Y/log.txt", "b/Z/cover.jpg"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    make_audio(tmp_path / "b/1.flac", seconds=0.1)
+    with scanned_library(tmp_path / "cache") as library:
+        library.configure({"a": tmp_path / "a", "b": tmp_path / "b"})
+        await library.scan()
+        assert unplaced() == [("a", ".jpeg", 1), ("a", ".jpg", 1), ("a", ".txt", 1), ("b", ".jpg", 1)]
+        # Music at one origin places what is in the same folder of the other; a scan of a part suffices.
+        make_audio(tmp_path / "b/X/1.flac", seconds=0.1, seed=1, tags={"title": "Song", "artist": "Ada", "album": "X"})
+        await library.scan("b", under=["X"])
+        assert unplaced() == [("a", ".txt", 1), ("b", ".jpg", 1)]
+        (tmp_path / "a/X/AlbumArtSmall.jpg").write_bytes(b"small")
+        (tmp_path / "b/Z/cover.jpg").unlink()
+        await library.scan("a", under=["X"])
+        await library.scan("b", under=["Z"])
+        assert unplaced() == [("a", ".jpg", 1), ("a", ".txt", 1)]
+        await library.scan("a")
+        assert unplaced() == [("a", ".jpg", 1), ("a", ".txt", 1)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from musicfs.catalog.database import storable
-from musicfs.model import encode_path
+from musicfs.model import decode_path, encode_path
 from musicfs.problems import MAX_DETAIL, Problem, Reason
 
 MAX_PROBLEMS = 100_000
@@ -165,17 +165,36 @@ class ProblemTable:
             self._db.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?)", rows[: max(0, MAX_PROBLEMS - have)])
 
     def replace_counts(self, origin: int, counts: Mapping[tuple[Reason, str], int]) -> None:
-        """Replaces what is counted and not named.
+        """Replaces what a scan counted and did not name.
 
         Args:
             origin: Its number.
             counts: How many files were left out, by reason and subject, such as (Reason.UNKNOWN_KIND, ".dff"). No
                 subject is empty: that stands for problems beyond the most that are named.
         """
-        self._db.execute("DELETE FROM left_out_counts WHERE origin = ? AND subject <> ''", (origin,))
+        self._db.execute(
+            "DELETE FROM left_out_counts WHERE origin = ? AND subject <> '' AND reason <> ?",
+            (origin, Reason.UNPLACED.value),
+        )
+        self._insert_counts((origin, reason, subject, files) for (reason, subject), files in counts.items())
+
+    def count_unplaced(self) -> None:
+        """Counts the files beside music that have no place in the tree, by extension, for all configured origins."""
+        counts: Counter[tuple[int, str]] = Counter()
+        rows = self._db.execute(
+            "SELECT r.origin, r.path FROM replicas r"
+            " JOIN configured o ON o.num = r.origin"
+            " WHERE r.role <> 'audio' AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.replica = r.id)"
+        )
+        for origin, path in rows:
+            counts[origin, f".{decode_path(path).rpartition('.')[2].lower()}"] += 1
+        self._db.execute("DELETE FROM left_out_counts WHERE reason = ?", (Reason.UNPLACED.value,))
+        self._insert_counts((origin, Reason.UNPLACED, kind, files) for (origin, kind), files in counts.items())
+
+    def _insert_counts(self, counts: Iterable[tuple[int, Reason, str, int]]) -> None:
         self._db.executemany(
             "INSERT INTO left_out_counts VALUES (?, ?, ?, ?)",
-            ((origin, reason.value, storable(subject), files) for (reason, subject), files in counts.items()),
+            ((origin, reason.value, storable(subject), files) for origin, reason, subject, files in counts),
         )
 
     def dismiss(

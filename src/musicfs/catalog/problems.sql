@@ -17,6 +17,8 @@ CREATE TABLE left_out_counts (              -- files that are counted and not na
     files   INTEGER NOT NULL,
     PRIMARY KEY (origin, reason, subject)
 ) WITHOUT ROWID;
+-- Those of covers and the like that have no place in the tree are counted again after each scan.
+CREATE INDEX replicas_beside_music ON replicas (id) WHERE role <> 'audio';
 INSERT INTO problems (origin, path, reason, detail, since)
     SELECT r.origin, r.path, 'damaged', substr(c.problem, 1, 200), CAST(strftime('%s', 'now') AS REAL)
     FROM contents c JOIN replicas r ON r.content = c.id WHERE c.problem IS NOT NULL;

@@ -282,6 +282,10 @@ class Catalog:
         """See `ProblemTable.replace_counts`."""
         self._problems.replace_counts(self._origin(origin), counts)
 
+    def count_unplaced(self) -> None:
+        """See `ProblemTable.count_unplaced`."""
+        self._problems.count_unplaced()
+
     def dismiss(self, origin: str, path: str | None, reason: Reason | None, *, dismissed: bool) -> int:
         """See `ProblemTable.dismiss`."""
         return self._problems.dismiss(self._origin(origin), path=path, reason=reason, dismissed=dismissed)

@@ -141,4 +141,7 @@ def _print(view: dict[str, Any], *, everywhere: bool) -> None:
         say(Word("There are no problems." if everywhere else "There are no such problems.", "green"))
 
 
-_NOTED = {"unknown-kind": "left out of the unknown kind", "hidden": "hidden music left out:"}
+_NOTED = {
+    "unknown-kind": "left out of the unknown kind", "hidden": "hidden music left out:",
+    "unplaced": "left out, beside no music or beside a better picture:",
+}  # fmt: skip

@@ -69,7 +69,6 @@ class FolderPlacer:
 
     Attributes:
         placed_once: The contents that one copy places for all copies in all folders: tracks with tags.
-        unplaced: The files that `entries` left out, since no music is near them.
     """
 
     def __init__(self, template: Template, files: Sequence[FolderFile]) -> None:
@@ -77,7 +76,6 @@ class FolderPlacer:
         self._template = template
         self._files = files
         self._tags = _tags_of(files)
-        self.unplaced: list[FolderFile] = []
         self._by_path = template.uses("path")
         self._uses_disc = template.uses("disc")
         self._albums = {} if self._by_path else find_albums(self._tags)
@@ -118,7 +116,6 @@ class FolderPlacer:
         ]
         top = folder_of(sidecars[0].path, "sidecar")
         placed = SidecarPlacer(self._template, top, known, below).entries(sidecars)
-        self.unplaced = [file for file, entries in placed.items() if not entries]
         return {*tracks.values(), *chain.from_iterable(placed.values())}
 
     def _track(self, file: FolderFile) -> TreeEntry:

@@ -156,6 +156,8 @@ class Scanner:
             scan.left_out.keep(scan.under)
             if scan.is_of_everything and not scan.quick:
                 self._catalog.replace_counts(scan.origin.id, scan.selection.counts)
+            if (scan.is_of_everything and not scan.quick) or scan.added or scan.changed or scan.removed:
+                self._catalog.count_unplaced()
             if scan.held:
                 scan.times.forget_all()
             elif scan.is_of_everything:

@@ -107,6 +107,7 @@ class Worker:
                 self._catalog.set_meta("template", naming)
             reached = [self._catalog.set_reachable(id, id not in self._setup.unreachable) for id in priorities]
             changes = self._builder.update(folders, self._catalog.entries.dirs_with_variants() if any(reached) else ())
+            self._catalog.count_unplaced()
         self._announce(changes)
 
     async def carry_out(self, request: Request) -> None:
