@@ -62,14 +62,18 @@ class KnownBlocks:
         self.mark_used = self._contents.move_to_end
         self.clear = self._contents.clear
 
-    async def load(self, content: Content) -> KnownContent:
-        """Brings what the disk has of the content into memory, and returns it. Raises what reading the index raises."""
+    def load(self, content: Content) -> asyncio.Future[KnownContent]:
+        """Brings what the disk has of the content into memory, once for all callers that want it meanwhile.
+
+        Returns:
+            What the disk has. It raises what reading the index raises. A caller may cancel it: the loading goes on.
+        """
         fingerprint = content.fingerprint
         task = self._loading.get(fingerprint)
         if task is None:
             task = self._loading[fingerprint] = asyncio.create_task(self._load(content))
             task.add_done_callback(lambda done: self._loaded(fingerprint, done))
-        return await asyncio.shield(task)
+        return asyncio.shield(task)
 
     async def _load(self, content: Content) -> KnownContent:
         while True:

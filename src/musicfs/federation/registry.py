@@ -56,6 +56,7 @@ class _Registered:
     bandwidth: RateLimit | None
     read_now: ReadNow | None
     trusted: bool
+    latency: LatencyStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,6 @@ class _Ranked:
     position: int
     registered: _Registered
     status: HealthStatus
-    latency: LatencyStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,10 @@ class OriginRegistry:
             raise ValueError(f"origin {origin.id!r} is registered already")
         must_wait = bandwidth is not None and bandwidth.everything
         read_now = origin.read_now if isinstance(origin, ReadsNow) and not must_wait else None
-        self._origins[origin.id] = _Registered(origin, timeout_ms, metered, hedge, bandwidth, read_now, trusted)
         self.router.set_priority(origin.id, priority)
+        self._origins[origin.id] = _Registered(
+            origin, timeout_ms, metered, hedge, bandwidth, read_now, trusted, self.router.latency(origin.id)
+        )
         self.monitor.add_origin(origin)
         self._bus.publish(OriginRegistered(origin.id, priority))
 
@@ -215,7 +217,7 @@ class OriginRegistry:
             if replica not in self.quarantined.held:
                 yield Candidate(
                     its.origin, replica, its.timeout_ms, its.metered, its.hedge, its.bandwidth,
-                    each.status, each.latency,
+                    each.status, its.latency,
                 )  # fmt: skip
 
     def _ranking(self, replicas: Sequence[Replica]) -> _Ranking:
@@ -240,7 +242,7 @@ class OriginRegistry:
 
     def _ranked(self, position: int, id: OriginId) -> _Ranked:
         status = self.monitor.live.states.get(id, NEVER_SEEN).status
-        return _Ranked(position, self._origins[id], status, self.router.latency(id))
+        return _Ranked(position, self._origins[id], status)
 
     def _drop_watches(self, id: OriginId) -> None:
         for handle in self._watches.pop(id, ()):
