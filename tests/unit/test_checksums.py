@@ -17,6 +17,7 @@ from musicfs.content import check_rows, checkloads, checksums
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Checksums
 from musicfs.content.records import DigestMatch, digest_of
+from musicfs.content.vote import Vote
 from musicfs.events import EventBus
 from musicfs.federation.quarantine import Quarantine, SetAside
 from musicfs.model import Content, Fingerprint, OriginId, Replica
@@ -39,7 +40,10 @@ def started(path: Path | None) -> tuple[Checksums, Quarantine]:
 
 
 async def note(made: Checksums, index: int, data: bytes, origin: OriginId, content: Content = SONG) -> DigestMatch:
-    return made.compare_or_record(await made.record(content), index, digest_of(data), data, origin)
+    record, digest = await made.record(content), digest_of(data)
+    match = record.compare(index, digest, data)
+    made.add_witness(record, index, Vote(replica(origin), digest, data), match)
+    return match
 
 
 async def test_a_block_is_recorded_doubted_confirmed_and_then_certain() -> None:

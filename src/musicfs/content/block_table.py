@@ -72,16 +72,9 @@ class BlockTable:
         task.add_done_callback(lambda _: self._land(key, flight))
         return flight
 
-    def keep(self, key: BlockKey, data: bytes, limit: int) -> None:
-        """Puts a block in memory. It stays in flight until its task has ended.
-
-        Args:
-            key: of the block.
-            data: its bytes.
-            limit: how many blocks stay in memory; the oldest beyond that go.
-        """
+    def keep(self, key: BlockKey, data: bytes) -> None:
+        """Puts a block in memory. It stays in flight until its task has ended."""
         self.in_memory[key] = data
-        self.trim(limit)
 
     def drop(self, key: BlockKey) -> None:
         """Cancels the fetch of the block unless a reader waits for it."""

@@ -18,6 +18,7 @@ from musicfs.content.check_rows import CheckRows
 from musicfs.content.checkloads import CheckLoads
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.records import CONFIRMED, DIGEST_SIZE, NO_DIGEST, NO_WITNESS, DigestMatch, Record, record_of
+from musicfs.content.vote import Vote
 from musicfs.content.witnesses import SECRET_SIZE
 from musicfs.federation.quarantine import Quarantine
 from musicfs.model import Content, OriginId
@@ -143,29 +144,25 @@ class Checksums:
         assert record is not None
         return record
 
-    def compare_or_record(
-        self, record: Record, index: int, digest: bytes, data: bytes | memoryview, origin: OriginId
-    ) -> DigestMatch:
-        """Compares a block with what is recorded of it; records it if it is new, and confirms it if it agrees.
+    def add_witness(self, record: Record, index: int, vote: Vote, match: DigestMatch) -> None:
+        """Records a block that is new, and confirms one that is the recorded one. One that differs changes nothing.
 
         Args:
             record: of the content.
             index: the number of the block.
-            digest: `digest_of` its bytes.
-            data: its bytes.
-            origin: returned these bytes, so it is a witness of them.
+            vote: what a replica has returned for it, so its origin is a witness of these bytes.
+            match: what `record.compare` says of them now.
         """
-        answer = record.compare(index, digest, data)
-        if answer is DigestMatch.NEW:
-            self.put(record, index, digest, data, origin)
-        elif answer is DigestMatch.SAME:
+        origin = vote.replica.origin
+        if match is DigestMatch.NEW:
+            self.put(record, index, vote.digest, vote.data, origin)
+        elif match is DigestMatch.SAME:
             witness = self.witness(record, index)
             alone = witness in (origin, REUSED)
             if record.digest(index) is None or witness == REUSED:
-                self.put(record, index, digest, data, origin if alone else None)
+                self.put(record, index, vote.digest, vote.data, origin if alone else None)
             elif not alone and not record.is_confirmed(index):
                 self.set_witness(record, index, None)
-        return answer
 
     def put_checksum(self, record: Record, index: int, data: bytes | memoryview, origin: OriginId) -> None:
         """Records the checksum alone of a block of which nothing is recorded.

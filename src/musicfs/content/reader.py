@@ -216,17 +216,18 @@ class Reader:
     def close(self, opened: OpenContent) -> None:
         """Ends reading ahead for a content that no reader has open any longer."""
         self._ahead.close(opened)
-        self._table.trim(self._max_in_memory)
+        self._trim()
 
     async def _fetch(self, opened: OpenContent, key: BlockKey, demand: Demand, deadline: float | None = None) -> bytes:
         data = await self._find(opened, key[1], demand, deadline)
-        self._table.keep(key, data, self._max_in_memory)
+        self._table.keep(key, data)
+        self._trim()
         return data
 
-    @property
-    def _max_in_memory(self) -> int:
-        """Blocks."""
-        return self._recent_blocks + self._ahead.room // BLOCK_SIZE
+    def _trim(self) -> None:
+        """Forgets the oldest blocks in memory: what is read ahead may take room beside the recent ones."""
+        if len(self._in_memory) > self._recent_blocks:
+            self._table.trim(self._recent_blocks + self._ahead.room // BLOCK_SIZE)
 
     async def _find(self, opened: OpenContent, index: int, demand: Demand, deadline: float | None) -> bytes:
         """Takes the block from the cache on disk if it is there, else from an origin.

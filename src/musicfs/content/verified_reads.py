@@ -36,7 +36,8 @@ class VerifiedBlock(NamedTuple):
 class _BlockCheck:
     """Says whether what a replica has returned of a block may serve.
 
-    guarded: replicas that must repeat what is recorded. digests: of all that was returned.
+    guarded: replicas that must repeat what is recorded. votes: all that was returned, and how it compares with the
+    record.
     """
 
     def __init__(self, quarantined: Quarantine, record: Record, index: int, guarded: Sequence[Replica]) -> None:
@@ -44,16 +45,18 @@ class _BlockCheck:
         self._guarded = guarded
         self._record = record
         self._index = index
-        self.digests: dict[Replica, bytes] = {}
+        self.votes: dict[Replica, tuple[Vote, DigestMatch]] = {}
 
     def __call__(self, replica: Replica, data: bytes) -> bool:
         # A read of another block may have found the replica wrong while this one was under way.
         if self._quarantined.held and self._quarantined.is_wrong(replica):
             return False
-        digest = self.digests[replica] = digest_of(data)
+        digest = digest_of(data)
+        match = self._record.compare(self._index, digest, data)
+        self.votes[replica] = Vote(replica, digest, data), match
         if replica in self._guarded:
             return self._record.digest(self._index) == digest
-        return self._record.compare(self._index, digest, data) is not DigestMatch.WRONG
+        return match is not DigestMatch.WRONG
 
 
 class VerifiedReads:
@@ -209,9 +212,9 @@ class VerifiedReads:
                 break
         if opened.guarded and fetched.replica in opened.guarded:
             return VerifiedBlock(fetched.data, fetched.replica, record.is_known)
-        vote = Vote(fetched.replica, check.digests[fetched.replica], fetched.data)
-        answer = self._checksums.compare_or_record(record, index, vote.digest, vote.data, vote.replica.origin)
-        if answer in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
+        vote, match = check.votes[fetched.replica]
+        self._checksums.add_witness(record, index, vote, match)
+        if match in (DigestMatch.DOUBTFUL, DigestMatch.WRONG):
             until = self._failover.deadline() if until is None else until
             fetched = await self._resolve(opened, record, index, vote, until)
         if fetched.replica is opened.checked_of and record.is_known:

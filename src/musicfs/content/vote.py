@@ -11,7 +11,7 @@ from musicfs.model import OriginId, Replica
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one replica returns for the block now."""
+    """What one replica has returned for a block."""
 
     replica: Replica
     digest: bytes
