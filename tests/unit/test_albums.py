@@ -109,6 +109,29 @@ def test_albums_with_one_title_in_a_folder_of_downloads_are_told_apart_by_their_
     assert set(folders(marked)) == {"Various Artists/Greatest Hits"}
 
 
+def test_a_compilation_of_which_each_track_names_its_own_artist_as_the_albums_is_one_album() -> None:
+    songs = [track(f"Artist {n}", f"T{n}", n, "Hits", albumartist=f"Artist {n}") for n in (1, 2, 3, 4)]
+    assert set(folders(songs)) == {"Various Artists/Hits"}
+    assert len(set(folders(songs[1:]))) == 3
+    assert len(set(folders([*songs, replace(songs[0], albumartist="Bob", artist="Bob")]))) == 5
+    assert len(set(folders([replace(each, artist="Guest") for each in songs]))) == 4
+
+
+@pytest.mark.parametrize(
+    ("artists", "expected"),
+    [
+        (["The Beatles", "Beatles", "The Beatles"], "The Beatles"),
+        (["Ada", "Ada feat. Bob", "Ada"], "Ada"),
+        (["Ada", "Ada", "Ada & Bob"], "Ada"),
+        (["Various Artists", "VA", "Various Artists", "Various"], "Various Artists"),
+        (["Ada\u2019s", "Ada's", "Ada's"], "Ada's"),
+    ],
+)
+def test_guests_and_ways_to_write_the_artist_of_an_album_do_not_split_it(artists: list[str], expected: str) -> None:
+    tracks = [track("x", f"T{n}", n, albumartist=artist) for n, artist in enumerate(artists)]
+    assert set(folders(tracks)) == {f"{expected}/Album"}
+
+
 def test_one_album_in_two_formats_is_no_two_albums() -> None:
     both = [track("Ada", f"T{n}", n, format=format) for n in (1, 2) for format in ("flac", "mp3")]
     guests = [replace(each, artist="Bob") if each.track == 2 else each for each in both]

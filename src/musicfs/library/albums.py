@@ -22,6 +22,8 @@ _JOINT = re.compile(
     r"(?:and|with|w/|vs\.?|x|\u00d7|meets|pres\.|presents|und|mit|et|avec|y|con|e|og|och|en)(?=\s))\s*",
     re.IGNORECASE,
 )
+_VARIOUS = frozenset(("va", "various", "variousartist", "variousartists"))
+_MIN_ARTISTS = 3
 _ARTICLE = re.compile(r"^the |, the$")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -55,9 +57,10 @@ def _releases(contents: Sequence[int], tracks: Mapping[int, Tags]) -> list[list[
     by_id: dict[str, list[int]] = defaultdict(list)
     by_artist: dict[str, list[int]] = defaultdict(list)
     artists: dict[str, set[str]] = defaultdict(set)
+    shorten = _before_known(artist for content in contents if (artist := tracks[content].albumartist))
     for content in contents:
         tags = tracks[content]
-        artist = fold(tags.albumartist or "")
+        artist = _like_artist(shorten(tags.albumartist)) if tags.albumartist else ""
         if tags.musicbrainz_albumid:
             id = tags.musicbrainz_albumid.lower()
             by_id[id].append(content)
@@ -73,7 +76,17 @@ def _releases(contents: Sequence[int], tracks: Mapping[int, Tags]) -> list[list[
     if len(named) == 1 and not by_id and "" in by_artist:
         by_artist[named[0]] += by_artist.pop("")
     unnamed = by_artist.pop("", [])
+    if not by_id and _is_one_compilation([tracks[content] for group in by_artist.values() for content in group]):
+        by_artist = {"": [content for group in by_artist.values() for content in group]}
     return [*by_id.values(), *by_artist.values(), *_by_numbers({content: tracks[content] for content in unnamed})]
+
+
+def _is_one_compilation(tracks: Sequence[Tags]) -> bool:
+    """Whether tracks of different album artists are one album: each has its own artist there, and the next number."""
+    artists = {_like_artist(t.albumartist or "") for t in tracks}
+    if len(artists) < _MIN_ARTISTS or any(fold(t.albumartist or "") != fold(t.artist or "") for t in tracks):
+        return False
+    return {(t.disc or 1, t.track) for t in tracks} == {(1, n) for n in range(1, len(tracks) + 1)}
 
 
 def _by_numbers(tracks: Mapping[int, Tags]) -> list[list[int]]:
@@ -134,14 +147,17 @@ def _album_artist(tracks: Sequence[Tags]) -> str | None:
     """The artist of an album; None: each track's own artist."""
     named = [t.albumartist for t in tracks if t.albumartist]
     if named:
-        return _spelling(named)
+        return _spelling(named) if len(set(map(_like_artist, named))) == 1 else _agreed(named)
     if any(t.compilation for t in tracks):
         return VARIOUS_ARTISTS
     artists = [t.artist for t in tracks if t.artist]
     if not artists:
         return None
-    if len(set(map(fold, artists))) == 1:
-        return _spelling(artists)
+    return _spelling(artists) if len(set(map(fold, artists))) == 1 else _agreed(artists)
+
+
+def _agreed(artists: Sequence[str]) -> str:
+    """The artist that more than half of the tracks share, in one way or another to compare them."""
     before_known = _before_known(artists)
     return (
         _majority(artists, _main)
@@ -172,7 +188,8 @@ def _before_known(artists: Iterable[str]) -> Callable[[str], str]:
 def _like_artist(artist: str) -> str:
     """The form in which `The Beatles` and `Beatles, The`, or `Sigur Rós` and `Sigur Ros`, are one artist."""
     bare = _ARTICLE.sub("", _ACCENTS.sub("", unicodedata.normalize("NFKD", alike(artist))))
-    return "".join(filter(str.isalnum, bare)) or alike(artist)
+    letters = "".join(filter(str.isalnum, bare))
+    return "variousartists" if letters in _VARIOUS else letters or alike(artist)
 
 
 def _majority(artists: Sequence[str], shorten: Callable[[str], str], like: Callable[[str], str] = fold) -> str | None:
