@@ -74,6 +74,7 @@ class EntryTable:
         """The directories of the tree in which some track has several contents."""
         rows = self._db.execute(
             "SELECT DISTINCT dir FROM entries WHERE content IN"
-            " (SELECT i.content FROM names n JOIN inodes i ON i.ino = n.ino WHERE n.hidden > 0)"
+            " (SELECT i.content FROM names n JOIN inodes i ON i.ino = n.ino WHERE n.hidden > 0"
+            " AND NOT EXISTS (SELECT 1 FROM renderings r WHERE r.content = i.content AND r.parent = n.parent))"
         )
         return {row[0] for row in rows}

@@ -10,7 +10,7 @@ from musicfs.catalog.rows import Attributes, NamedFile
 _ATTRIBUTES = "i.size, i.mtime_ns, i.uid, i.gid, i.mode"
 _SHOWN_DIRECTORIES = (
     "SELECT n.ino, n.name FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
-    " WHERE n.parent = ? AND n.hidden = 0 AND i.content IS NULL"
+    " WHERE n.parent = ? AND n.hidden = 0 AND i.content IS NULL AND i.rendering IS NULL"
 )
 
 
@@ -75,7 +75,8 @@ class NameTable:
         """Whether the directory shows a file of this name. It has hidden variants of a name only if it shows one."""
         sql = (
             "SELECT 1 FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
-            " WHERE n.parent = ? AND n.name = ? AND n.hidden = 0 AND i.content IS NOT NULL"
+            " WHERE n.parent = ? AND n.name = ? AND n.hidden = 0"
+            " AND (i.content IS NOT NULL OR i.rendering IS NOT NULL)"
         )
         return self._db.execute(sql, (parent, name)).fetchone() is not None
 
@@ -116,6 +117,18 @@ class NameTable:
         for ino in inodes:
             self.set_attributes(ino, attributes)
         return inodes
+
+    def remove_rendering(self, parent: int, name: str) -> None:
+        """Removes what the name shows instead of a text, if it does; the text stays hidden. Its inode goes, too."""
+        row = self._db.execute(
+            "SELECT n.ino, i.rendering FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
+            " WHERE n.parent = ? AND n.name = ? AND n.hidden = 0 AND i.rendering IS NOT NULL",
+            (parent, name),
+        ).fetchone()
+        if row is not None:
+            self.remove(parent, name, row[0])
+            self._db.execute("DELETE FROM renderings WHERE id = ?", (row[1],))
+            self._db.execute("DELETE FROM inodes WHERE ino = ?", (row[0],))
 
     def set_attributes(self, ino: int, attributes: Attributes) -> None:
         self._db.execute(

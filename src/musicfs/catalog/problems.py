@@ -164,6 +164,18 @@ class ProblemTable:
             have = self._db.execute("SELECT count(*) FROM problems WHERE origin = ?", (origin,)).fetchone()[0]
             self._db.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?)", rows[: max(0, MAX_PROBLEMS - have)])
 
+    def set_unresolved(self, origin: int, path: str, number: int, now: float) -> None:
+        """Records how many names in a playlist or cue sheet stand for no file; 0: all do. now: as in `add`."""
+        reason = Reason.UNRESOLVED_ENTRIES
+        if number:
+            detail = f"{number} of its names"
+            self.add(origin, [Problem(path, reason, detail)], now)
+            sql = "UPDATE problems SET detail = ? WHERE origin = ? AND path = ? AND reason = ?"
+            self._db.execute(sql, (detail, origin, encode_path(path), reason.value))
+        else:
+            sql = "DELETE FROM problems WHERE origin = ? AND path = ? AND reason = ?"
+            self._db.execute(sql, (origin, encode_path(path), reason.value))
+
     def replace_counts(self, origin: int, counts: Mapping[tuple[Reason, str], int]) -> None:
         """Replaces what a scan counted and did not name.
 

@@ -18,32 +18,35 @@ from musicfs.catalog.predecessors import find_predecessors
 from musicfs.model import Content, Fingerprint, OriginId, Replica, decode_path
 
 _OWNER = ", i.uid, i.gid, i.mode"
+_CONTENT = "coalesce(i.content, -i.rendering)"
+"""The id of a content, a rendering's id below 0, or NULL for a directory."""
 
 
 def _lookup(more: str = "") -> str:
     return (
         # CROSS JOIN: SQLite reads the tables in this order.
-        f"SELECT i.ino, i.content, i.size, i.mtime_ns{more} FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
+        f"SELECT i.ino, {_CONTENT}, i.size, i.mtime_ns{more} FROM names n CROSS JOIN inodes i ON i.ino = n.ino"
         " WHERE n.parent = ? AND n.name = ? AND n.hidden = 0"
     )
 
 
 def _children(more: str = "") -> str:
     return (
-        f"SELECT n.ino, n.name, i.content, i.size, i.mtime_ns, n.position{more} FROM names n"
+        f"SELECT n.ino, n.name, {_CONTENT}, i.size, i.mtime_ns, n.position{more} FROM names n"
         " INDEXED BY names_by_position CROSS JOIN inodes i ON i.ino = n.ino"
         " WHERE n.parent = ? AND n.hidden = 0 AND n.position > ? ORDER BY n.position LIMIT ?"
     )
 
 
-_INODE = "SELECT ino, content, size, mtime_ns FROM inodes WHERE ino = ?"
-_OWNED_INODE = "SELECT ino, content, size, mtime_ns, uid, gid, mode FROM inodes WHERE ino = ?"
+_INODE = f"SELECT ino, {_CONTENT}, size, mtime_ns FROM inodes i WHERE ino = ?"
+_OWNED_INODE = f"SELECT ino, {_CONTENT}, size, mtime_ns, uid, gid, mode FROM inodes i WHERE ino = ?"
 _LOOKUP, _OWNED_LOOKUP = _lookup(), _lookup(_OWNER)
 _CHILDREN, _OWNED_CHILDREN = _children(), _children(_OWNER)
 
 
 class Inode(NamedTuple):
-    """What the kernel knows by number. content: its id; None: a directory. size in bytes; mtime_ns since the epoch."""
+    """What the kernel knows by number. content: its id; None: a directory; below 0: a text that is rendered (see
+    `TreeView.generated`). size in bytes; mtime_ns since the epoch."""
 
     ino: int
     content: int | None
@@ -82,6 +85,14 @@ class TreeFile(NamedTuple):
     content: Content
     replicas: list[Replica]
     mtime_ns: int
+
+
+class GeneratedFile(NamedTuple):
+    """A file that no origin has. source: the id of the content that it is made of; mtime_ns since the epoch."""
+
+    data: bytes
+    mtime_ns: int
+    source: int
 
 
 class OriginRow(NamedTuple):
@@ -218,6 +229,15 @@ class TreeView:
             return None
         content, fingerprint, size, mtime_ns = row
         return TreeFile(Content(content, Fingerprint(fingerprint), size), self.replicas(content), mtime_ns)
+
+    def generated(self, ino: int) -> GeneratedFile | None:
+        """The file `ino`, if its bytes are made by MusicFS: a playlist or the like with the tree's names in it."""
+        row = self._execute(
+            "SELECT r.data, i.mtime_ns, r.content FROM inodes i JOIN renderings r ON r.id = i.rendering"
+            " WHERE i.ino = ? AND EXISTS (SELECT 1 FROM names n WHERE n.ino = i.ino)",
+            (ino,),
+        ).fetchone()
+        return GeneratedFile(bytes(row[0]), row[1], row[2]) if row else None
 
     def replicas(self, content: int) -> list[Replica]:
         """Every replica of the content at the origins that are configured now."""

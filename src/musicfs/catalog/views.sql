@@ -24,3 +24,16 @@ CREATE TABLE renderings (
     data    BLOB NOT NULL
 );
 CREATE INDEX renderings_by_content ON renderings (content);
+CREATE INDEX renderings_by_parent ON renderings (parent);
+CREATE INDEX inodes_by_rendering ON inodes (rendering) WHERE rendering IS NOT NULL;
+
+-- Which contents a text names: when one of them gets another name, the text is rendered again.
+CREATE TABLE text_targets (
+    target INTEGER NOT NULL,                -- a content; it may have gone, which is a reason to render the text again
+    text   INTEGER NOT NULL REFERENCES contents (id),
+    PRIMARY KEY (target, text)
+) WITHOUT ROWID;
+CREATE INDEX text_targets_by_text ON text_targets (text);
+CREATE TRIGGER text_targets_end AFTER DELETE ON contents BEGIN
+    DELETE FROM text_targets WHERE text = old.id;
+END;

@@ -32,6 +32,7 @@ from musicfs.catalog.rows import (
     StaleFile,
     Touched,
 )
+from musicfs.catalog.text_table import TextTable
 from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
 from musicfs.system.sqlite import transaction
@@ -54,6 +55,7 @@ class Catalog:
         self._db = db
         self.names = NameTable(db)
         self.entries = EntryTable(db)
+        self.texts = TextTable(db)
         self._contents = ContentTable(db)
         self._problems = ProblemTable(db)
 
@@ -201,6 +203,10 @@ class Catalog:
     def _origin(self, origin: str) -> int:
         return int(self._db.execute("SELECT num FROM origins WHERE id = ?", (origin,)).fetchone()[0])
 
+    def number_of(self, origin: str) -> int:
+        """The number of an origin, by which tables name it."""
+        return self._origin(origin)
+
     def count_replicas(self, origin: str) -> int:
         return int(
             self._db.execute("SELECT count(*) FROM replicas WHERE origin = ?", (self._origin(origin),)).fetchone()[0]
@@ -277,6 +283,10 @@ class Catalog:
     def scan_problems(self, origin: str) -> ScanProblems:
         """Collects the problems of a scan that begins."""
         return ScanProblems(self._db, self._origin(origin))
+
+    def set_unresolved(self, origin: int, path: str, number: int) -> None:
+        """See `ProblemTable.set_unresolved`. origin: its number."""
+        self._problems.set_unresolved(origin, path, number, time.time())
 
     def replace_counts(self, origin: str, counts: Mapping[tuple[Reason, str], int]) -> None:
         """See `ProblemTable.replace_counts`."""

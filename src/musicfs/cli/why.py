@@ -38,6 +38,8 @@ def why(path: Path, as_json: bool) -> None:
     say(Word(view["path"], "bold"))
     pinned = ", pinned" if view["pinned"] else ""
     say(f"{size_text(view['size'])}, content {view['content'][:16]}, {view['cached_percent']} % in the cache{pinned}")
+    if view["generated"]:
+        say("MusicFS made its bytes: the text below, with the names that the tree gives the files in it.")
     if view["unparsed"]:
         say(Word(f"It could not be parsed, so it is listed under its own name: {view['unparsed']}.", "yellow"))
     for variant in view["variants"]:

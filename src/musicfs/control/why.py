@@ -39,14 +39,18 @@ class WhyView:
         node = self._find(path)
         if node.content is None:
             raise UserError(f"{path or 'The mount point'} is a folder: ask about one of the files in it.")
-        contents = [self._tree.content(number) for number in self._tree.variants(node.ino)]
+        generated = self._tree.generated(node.ino)
+        source = node.content if generated is None else generated.source
+        variants = self._tree.variants(node.ino) if generated is None else [source]
+        contents = [self._tree.content(number) for number in variants]
         return {
             "path": path,
             "size": node.size,
-            "content": _fingerprint(self._tree.content(node.content)),
-            "unparsed": self._tree.problem(node.content),
-            **self._cached(node.content),
-            "variants": [self._variant(content, node.content) for content in contents if content is not None],
+            "generated": generated is not None,
+            "content": _fingerprint(self._tree.content(source)),
+            "unparsed": self._tree.problem(source),
+            **self._cached(source),
+            "variants": [self._variant(content, source) for content in contents if content is not None],
         }
 
     def _cached(self, number: int) -> Json:

@@ -44,6 +44,8 @@ class Directories:
         self._changed = changed
         self._known: dict[str, int] = {}
         self._with_files: dict[str, bool] = {}
+        self.renamed = False
+        """Whether a directory has another name now."""
         self.again: set[str] = set()
         """Directories whose files must be named again, because the names of their directories are others now."""
 
@@ -81,6 +83,7 @@ class Directories:
             self._changed(*self._names.remove_directory(found[name]))
         if leader is not None and shown != leader:
             self._give_way(parent, above, leader)
+            self.renamed = True
             self._names.rename_directory(parent, shown, leader)
             self._changed(parent, shown)
             self._changed(parent, leader)
@@ -95,6 +98,7 @@ class Directories:
     def _give_way(self, parent: int, above: str, name: str) -> None:
         """Makes a file of this name, or of one that differs in letters' case, get another one."""
         if self._names.has_file(parent, name):
+            self._names.remove_rendering(parent, name)
             for row in self._names.files(parent):
                 if row.name == name:
                     self._names.remove(parent, name, row.ino)
@@ -108,6 +112,7 @@ class Directories:
 
     def _remove_all_below(self, ino: int) -> None:
         for row in self._names.files(ino):
+            self._names.remove_rendering(ino, row.name)
             self._names.remove(ino, row.name, row.ino)
             if row.shown:
                 self._changed(ino, row.name)

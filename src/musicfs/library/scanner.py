@@ -25,6 +25,7 @@ from musicfs.library.beacon import SignOfLife
 from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.listed_batches import BATCH, ListedBatches
 from musicfs.library.removals import Removals
+from musicfs.library.renderings import TextRenderer
 from musicfs.library.reparsing import Reparsing
 from musicfs.library.scan_observer import LibraryObserver, folder_of_marker
 from musicfs.library.scan_reads import ScanReads
@@ -65,6 +66,7 @@ class Scanner:
         announce: Receives the tree's changes after each commit.
         keep_pace: Waits while the receivers of both are behind.
         marker: The name of a file that only this mount's own folders have; "" if there is no mount.
+        texts: Shows playlists and the like with the tree's names; None: they are shown as they are.
         life: Is told which files are worked on.
     """
 
@@ -78,6 +80,7 @@ class Scanner:
         keep_pace: Callable[[], Awaitable[None]],
         marker: str = "",
         life: SignOfLife | None = None,
+        texts: TextRenderer | None = None,
     ) -> None:
         self._catalog = catalog
         self._builder = builder
@@ -86,6 +89,7 @@ class Scanner:
         self._announce = announce
         self._keep_pace = keep_pace
         self._marker = marker
+        self._texts = texts
         self._life = life or SignOfLife()
         self._removals = Removals(catalog, builder, publish, announce)
         self._reparsing = Reparsing(catalog, builder, analyser, announce)
@@ -137,6 +141,7 @@ class Scanner:
                 scan.error = str(failure)
                 self._flush(scan)
                 scan.times.forget(scan.unfinished)
+            await self._render_texts(origin)
             scan.log_problems(self._logged.get(origin.id, {}))
             self._logged[origin.id] = scan.left_out.counts
             result = scan.result()
@@ -144,6 +149,15 @@ class Scanner:
             if reparse and scan.is_of_everything and scan.error is None:
                 await self._reparsing.run(origin)
             return result
+
+    async def _render_texts(self, origin: Origin) -> None:
+        if self._texts is None:
+            return
+        await self._texts.fetch(origin)
+        with self._catalog.transaction():
+            changes = self._builder.render(self._texts)
+        if changes:
+            self._announce(changes)
 
     async def reparse(self, origin: Origin) -> tuple[int, bool]:
         """Reads some files again whose tags an earlier parser read. Returns how many, and whether none are left."""

@@ -2,6 +2,7 @@
 
 A file that is named like a track follows that track. Any other belongs to the tracks beside it; where there are none,
 to the deepest folder of the tree that holds all the music below its own folder; and scans to the album above them.
+Playlists that belong to no album have a folder of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from musicfs.catalog.rows import FOLLOWS, FolderFile, PlacedTrack, TreeEntry, make_key
+from musicfs.library.references import PLAYLISTS
 from musicfs.tags.discs import disc_from_folder
 from musicfs.tags.names import safe_component, safe_filename, with_ending
 from musicfs.tags.templates import Template
@@ -35,6 +37,8 @@ _MORE_ENDING = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{2,4})?|[A-Za-z0-9+]{2,4
 _NEEDS = {".wvc": ".wv"}
 """Kinds of files that are of use to one kind of track only."""
 _PICTURES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"))
+_PLAYLISTS = "Playlists"
+"""The folder of the tree for playlists that belong to no album."""
 _SMALL = re.compile(r"albumart(?:_\{[^}]*\}_)?small\.jpe?g", re.IGNORECASE)
 
 # Of files that ask for one name in a folder of the tree, the one with the least rank gets it.
@@ -123,6 +127,10 @@ class SidecarPlacer:
             self._places[folder] = self._place(folder)
         place = self._places[folder]
         name = safe_filename(stem, suffix[1:])
+        if suffix[1:].lower() in PLAYLISTS and (place is None or (not folder and not self._beside.get(folder))):
+            key = make_key("path:", [fold(file.path)], ())
+            yield TreeEntry(file.replica, _PLAYLISTS, name, name, False, key, file.content)
+            return
         for dir in place.dirs if place else ():
             where = "/".join(filter(None, (dir, *place.inside))) if place else dir
             disc = folder if place and place.rank == _OF_A_DISC else ""

@@ -19,6 +19,7 @@ from musicfs.library.directories import Directories
 from musicfs.library.loose_folders import LooseFolders
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import FolderPlacer
+from musicfs.library.renderings import TextRenderer
 from musicfs.model import Owner, decode_path, encode_path
 from musicfs.tags.templates import Template
 
@@ -69,6 +70,8 @@ class TreeBuilder:
         self._template = template
         self._copies = catalog.copies()
         self._loose = LooseFolders(catalog.folders_without_music)
+        self._moved = False  # whether a directory has another name
+        self._renamed: set[int] = set()  # contents whose names came, went or are shown in another way
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = (), contents: Collection[int] = ()) -> TreeChanges:
         """Places album folders, and resolves every directory of the tree that this touches.
@@ -107,11 +110,22 @@ class TreeBuilder:
                 self._beat()
                 self._resolve(dir, directories, changes)
             dirty = set(directories.again)
+        self._moved = self._moved or directories.renamed
         self._catalog.entries.spellings.remove_unused()
 
     def count_spellings(self) -> None:
         """Counts how entries spell directories, where another template or version made the entries."""
         self._catalog.entries.spellings.count_again(self._template.folded)
+
+    def render(self, texts: TextRenderer, *, everything: bool = False) -> TreeChanges:
+        """Shows texts with the present names of the files in them. everything: all texts, whatever has changed."""
+        changes = TreeChanges()
+        renamed, self._renamed = self._renamed, set()
+        everything, self._moved = everything or self._moved, False
+        texts.refresh(
+            renamed, functools.partial(self._changed, changes), everything=everything
+        )  # fmt: skip
+        return changes
 
     def _place(
         self, folder: bytes, changes: TreeChanges, below: Callable[[str], Iterable[PlacedTrack]] | None = None
@@ -166,15 +180,24 @@ class TreeBuilder:
     def _write(self, parent: int, names: Sequence[Shown], changes: TreeChanges) -> None:
         rows = {(row.name, row.content): row for row in self._names.files(parent)}
         wanted = {(item.name, content): rank == 0 for item in names for rank, content in enumerate(item.contents)}
+        for name, text in self._catalog.texts.rendered_in(parent).items():
+            if wanted.get((name, text)):
+                wanted[name, text] = False  # its rendering is shown
+            else:
+                self._names.remove_rendering(parent, name)
+                self._changed(changes, parent, name)
         # Rows go and hide before others come and show: a name is shown once at any time.
         for (name, content), row in rows.items():
             if (name, content) not in wanted:
                 self._names.remove(parent, name, row.ino)
+                self._renamed.add(content)
                 if row.shown:
                     self._changed(changes, parent, name)
         for (name, content), shown in sorted(wanted.items(), key=lambda item: item[1]):
             before = rows.get((name, content))
             attributes = _attributes(self._copies.by_owner(content))
+            if before is None or before.shown != shown:
+                self._renamed.add(content)
             if before is None:
                 self._names.add_file(parent, name, content, attributes, shown=shown)
             elif before.attributes != attributes:

@@ -43,6 +43,7 @@ from musicfs.library.protocol import (
     SetReachable,
     Setup,
 )
+from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
@@ -67,12 +68,15 @@ class Worker:
         self._setup = setup
         self._link = link
         self._catalog = catalog
-        self._builder = TreeBuilder(self._catalog, Template.parse(setup.template), beacon.beat)
+        template = Template.parse(setup.template)
+        self._builder = TreeBuilder(self._catalog, template, beacon.beat)
         self._limits: dict[OriginId, RateLimit] = {}
         analyser = Analyser(parsers, self._limits)
+        self._texts = TextRenderer(self._catalog, is_on=not template.uses("path"))
         self._scanner = Scanner(
-            self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker, beacon
-        )
+            self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker, beacon,
+            self._texts,
+        )  # fmt: skip
         self._origins: dict[OriginId, Origin] = {}
         self._scans: set[tuple[OriginId, asyncio.Task[ScanFinished]]] = set()
         self._progress_at: dict[OriginId, float] = {}
@@ -101,14 +105,17 @@ class Worker:
             touched = self._catalog.configure_origins({str(id): priority for id, priority in priorities.items()})
             folders = self._catalog.folders_of(touched)
             naming = naming_of(self._setup.template)
-            if self._catalog.get_meta("template") != naming:
+            is_renamed = self._catalog.get_meta("template") != naming
+            if is_renamed:
                 folders = self._catalog.all_folders()
                 self._builder.count_spellings()
                 self._catalog.set_meta("template", naming)
             reached = [self._catalog.set_reachable(id, id not in self._setup.unreachable) for id in priorities]
             changes = self._builder.update(folders, self._catalog.entries.dirs_with_variants() if any(reached) else ())
             self._catalog.count_unplaced()
+            rendered = self._builder.render(self._texts, everything=is_renamed)
         self._announce(changes)
+        self._announce(rendered)
 
     async def carry_out(self, request: Request) -> None:
         result = None
@@ -134,7 +141,9 @@ class Worker:
                     changed = self._catalog.set_reachable(origin, reachable)
                     dirs = self._catalog.entries.dirs_with_variants() if changed else set()
                     changes = self._builder.update((), dirs)
+                    rendered = self._builder.render(self._texts)
                 self._announce(changes)
+                self._announce(rendered)
             case AcceptRemovals(origin):
                 with self._catalog.transaction():
                     self._catalog.set_accept_removals(origin, True)

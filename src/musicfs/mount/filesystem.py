@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from musicfs.cache.store import BlockStore
 from musicfs.catalog.database import ROOT_INO
@@ -64,6 +64,14 @@ class _File:
     opened: OpenContent
 
 
+@dataclass(frozen=True, slots=True)
+class _Generated:
+    """An open file whose bytes are made by MusicFS. They stay, whatever the tree shows meanwhile."""
+
+    attributes: Attributes
+    data: bytes
+
+
 class Filesystem:
     """The tree as files. It belongs to the thread of the event loop.
 
@@ -101,6 +109,7 @@ class Filesystem:
         self._variants = variants
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
+        self._generated: dict[int, _Generated] = {}
         self._directories: dict[int, _Directory] = {}
         self.totals = TreeTotals(0, 0, 0)
         self.counts = RequestStats()
@@ -110,7 +119,7 @@ class Filesystem:
 
     @property
     def open_files(self) -> int:
-        return len(self._files)
+        return len(self._files) + len(self._generated)
 
     async def drain(self) -> None:
         """Refuses to open files from now on. Returns once no read is running."""
@@ -144,7 +153,8 @@ class Filesystem:
         row = self._inode(ino)
         if row is not None:
             return row[0], row[1] is None, *row[2:]
-        for file in self._files.values():  # it left the tree while it is open
+        open_files: Iterable[_File | _Generated] = chain(self._files.values(), self._generated.values())
+        for file in open_files:  # it left the tree while it is open
             if file.attributes[0] == ino:
                 return file.attributes
         if ino == _MARKER_INO:
@@ -194,8 +204,7 @@ class Filesystem:
             raise OSError(errno.ESHUTDOWN, "the mount is ending")
         opened = self._tree.open_file(ino)
         if opened is None:
-            inode = self._tree.inode(ino)
-            raise OSError(errno.EISDIR if inode is not None and inode.content is None else errno.ESTALE, "not a file")
+            return self._open_generated(ino)
         content, replicas, mtime_ns = opened
         handle = next(self._handles)
         attributes = (ino, False, content.size, mtime_ns)
@@ -204,8 +213,19 @@ class Filesystem:
         self._reader.prepare(file)
         return handle
 
+    def _open_generated(self, ino: int) -> int:
+        found = self._tree.generated(ino)
+        if found is None:
+            inode = self._tree.inode(ino)
+            raise OSError(errno.EISDIR if inode is not None and inode.content is None else errno.ESTALE, "not a file")
+        handle = next(self._handles)
+        self._generated[handle] = _Generated((ino, False, len(found.data), found.mtime_ns), found.data)
+        return handle
+
     def is_certain(self, handle: int) -> bool:
         """Whether the file that has just been opened is the one to read, as far as can be said without waiting."""
+        if handle in self._generated:
+            return True
         file = self._files[handle]
         return self._variants is None or self._variants.is_certain(file.attributes[0], file.opened)
 
@@ -229,11 +249,15 @@ class Filesystem:
 
     def keeps_pages(self, handle: int) -> bool:
         """Whether the kernel may keep what it has cached of the file that has just been opened."""
-        return self._reader.keeps_pages(self._files[handle].opened.content)
+        return handle in self._generated or self._reader.keeps_pages(self._files[handle].opened.content)
 
     def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. The bytes are valid until the next call."""
-        return self._reader.read_now(self._files[handle].opened, offset, size)
+        try:
+            opened = self._files[handle].opened
+        except KeyError:  # costs other files nothing
+            return self._generated[handle].data[offset : offset + size]
+        return self._reader.read_now(opened, offset, size)
 
     async def read(self, handle: int, offset: int, size: int) -> bytes:
         """Returns the bytes from any replica of the handle's content that answers within the deadline."""
@@ -249,6 +273,8 @@ class Filesystem:
         file = self._files.pop(handle, None)
         if file is not None:
             self._reader.close(file.opened)
+        else:
+            self._generated.pop(handle, None)
 
     def _following(self, ino: int) -> OpenContent | None:
         """Returns the next file of the same kind in the folder: most likely the next track of the album."""
@@ -262,7 +288,8 @@ class Filesystem:
         """Returns the extended attributes of a file; a directory has none."""
         opened = self._tree.open_file(ino)
         if opened is None:
-            return {}
+            generated = self._tree.generated(ino)
+            return {XATTR_PREFIX + "generated": "yes"} if generated is not None else {}
         content, replicas, _ = opened
         ranked = self._rank(replicas)
         cached = self._store.share(content) if self._store is not None else 0.0

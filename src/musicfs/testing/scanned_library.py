@@ -17,6 +17,7 @@ from musicfs.events import Event, ScanFinished
 from musicfs.library.analyser import Analyser
 from musicfs.library.disk_files import open_files
 from musicfs.library.parse_process import Fault
+from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import DiskFolder, OriginId, OriginType
@@ -62,7 +63,9 @@ class ScannedLibrary:
     def __init__(self, catalog: Catalog, view: TreeView, template: str = TreeConfig().template) -> None:
         self.catalog = catalog
         self.view = view
-        self.builder = TreeBuilder(self.catalog, Template.parse(template))
+        parsed = Template.parse(template)
+        self.builder = TreeBuilder(self.catalog, parsed)
+        self.texts = TextRenderer(self.catalog, is_on=not parsed.uses("path"))
         self.events: list[Event] = []
         self.changes: list[TreeChanges] = []
         self.scanner = Scanner(
@@ -72,6 +75,7 @@ class ScannedLibrary:
             self.events.append,
             self.changes.append,
             lambda: asyncio.sleep(0),
+            texts=self.texts,
         )
         self.origins: dict[str, Origin] = {}
 
@@ -83,6 +87,7 @@ class ScannedLibrary:
         with self.catalog.transaction():
             touched = self.catalog.configure_origins(ranks)
             self.builder.update(self.catalog.folders_of(touched))
+            self.builder.render(self.texts)
         populated = self.view_now().populated()
         self.origins = {
             id: open_origin(
@@ -128,6 +133,11 @@ class ScannedLibrary:
         opened = self.view.open_file(self.nodes()[path])
         assert opened is not None
         return [(replica.origin, replica.path) for replica in opened[1]]
+
+    def text(self, path: str) -> str | None:
+        """What the tree shows at the path, if MusicFS makes it; None: the origin's own bytes."""
+        found = self.view.generated(self.nodes()[path])
+        return found.data.decode() if found is not None else None
 
     def close(self) -> None:
         self.view.close()
