@@ -11,7 +11,7 @@ from musicfs.config.models import RetryConfig
 from musicfs.errors import OriginFailed, OriginFault
 from musicfs.events import FailedOver, HealthChanged, HedgeWon
 from musicfs.federation import LatencyStats
-from musicfs.federation.hedge import HedgeBudget, hedge_delay
+from musicfs.federation.race import HedgeBudget, hedge_delay
 from musicfs.model import HealthStatus, OriginId, Replica
 from tests.support.fakes import DATA, HANG, PATH, STUBBORN, UNREACHABLE, FakeOrigin, Outcome, fails, slow
 from tests.support.federation import federation, settle

@@ -11,9 +11,8 @@ from musicfs.errors import MusicFSError, NoReplicaAvailable, OriginFailed, Origi
 from musicfs.events import EventBus
 from musicfs.federation.driver_reads import DriverReads
 from musicfs.federation.fetch import URGENT, Check, Demand, Fetched, FetchRequest
-from musicfs.federation.hedge import HedgeBudget
-from musicfs.federation.outcome import DriverFaults
-from musicfs.federation.race import Race, Tools
+from musicfs.federation.outcome import DriverFaults, Outcome
+from musicfs.federation.race import HedgeBudget, Race, Tools
 from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.registry import Candidate, OriginRegistry, ReadNow
 from musicfs.model import Replica
@@ -32,7 +31,9 @@ class FailoverExecutor:
         self.registry = registry
         self.patience = retry.deadline_ms / 1000
         budget = HedgeBudget(retry.hedge_share, retry.hedge_burst)
-        self._tools = Tools(registry, retry, bus, budget, DriverReads(), DriverFaults())
+        self._tools = Tools(registry, retry, budget, DriverReads())
+        self._bus = bus
+        self._faults = DriverFaults()
         self._stats = registry.stats
 
     def configure(self, retry: RetryConfig) -> None:
@@ -86,7 +87,9 @@ class FailoverExecutor:
             candidates = self.registry.route_all(replicas)
         if demand.urgent:
             self._tools.budget.earn()
-        return await Race(self._tools, request, self.deadline() if deadline is None else deadline).run(candidates)
+        outcome = Outcome(self.registry, self._bus, self._faults, request)
+        race = Race(self._tools, request, outcome, self.deadline() if deadline is None else deadline)
+        return await race.run(candidates)
 
     def deadline(self) -> float:
         """When a fetch that starts now has to end, in seconds of the event loop's clock."""
@@ -138,7 +141,7 @@ class FailoverExecutor:
         except MusicFSError:
             return None
         except Exception as error:
-            self._tools.faults.log(replica.origin, error, immediate=True)
+            self._faults.log(replica.origin, error, immediate=True)
             return None
         if data is None or len(data) != (size if size < left else left):
             return None

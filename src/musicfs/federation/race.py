@@ -1,6 +1,7 @@
 """The race of one fetch: rounds over the candidates, in which late ones are hedged and failed ones replaced.
 
-It decides who is asked and when. `outcome.py` judges the answers and keeps the books.
+It decides who is asked and when: to hedge a late read is to ask a second origin too, for which all fetches share a
+budget. `outcome.py` judges the answers and keeps the books.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from musicfs.errors import OriginFailed
-from musicfs.events import EventBus
 from musicfs.federation.driver_reads import DriverReads
 from musicfs.federation.fetch import Fetched, FetchRequest
-from musicfs.federation.hedge import HedgeBudget, hedge_delay
-from musicfs.federation.outcome import Attempt, DriverFaults, Outcome
+from musicfs.federation.outcome import Attempt, Outcome
 from musicfs.federation.registry import Candidate, OriginRegistry
+from musicfs.federation.router import LatencyStats
 from musicfs.model import HealthStatus
 
 if TYPE_CHECKING:
     from musicfs.config.models import RetryConfig
 
+_HEDGE_MARGIN = 1.25
+"""Of an origin's usual time. The usual time alone is the p95, so it would hedge a twentieth of all reads."""
 _LOOK_AGAIN_SECS = 0.05
 """How often a late attempt that could not be hedged asks whether it may be now."""
 _LAST_CHANCE_SECS = 0.8
@@ -30,32 +32,49 @@ _LAST_CHANCE_SECS = 0.8
 _LOST = (HealthStatus.DEGRADED, HealthStatus.UNHEALTHY)
 
 
+class HedgeBudget:
+    """A token bucket: every fetch earns `share` of a token, every hedge costs one. It starts with `burst` tokens."""
+
+    def __init__(self, share: float, burst: int) -> None:
+        self._share = share
+        self._capacity = max(float(burst), 1.0)
+        self._tokens = float(burst)
+
+    def earn(self) -> None:
+        self._tokens = min(self._tokens + self._share, self._capacity)
+
+    def spend(self) -> bool:
+        """Takes a token; returns False where there is none. Ten tenths are less than one in binary."""
+        if self._tokens < 1 - 1e-9:
+            return False
+        self._tokens -= 1
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all fetches of one executor share."""
+    """What the races of one executor share."""
 
     registry: OriginRegistry
     retry: RetryConfig
-    bus: EventBus
     budget: HedgeBudget
     reads: DriverReads
-    faults: DriverFaults
 
 
 class Race:
     """Runs once. It waits for nothing that it started when it ends: losers are cancelled.
 
-    deadline: seconds of the event loop's clock.
+    outcome: judges what the attempts return. deadline: seconds of the event loop's clock.
     """
 
-    def __init__(self, tools: Tools, request: FetchRequest, deadline: float) -> None:
+    def __init__(self, tools: Tools, request: FetchRequest, outcome: Outcome, deadline: float) -> None:
         self._tools = tools
         self._request = request
         self._demand = request.demand
         self._deadline = deadline
         self._halfway = inf
         self._time = asyncio.get_running_loop().time
-        self._outcome = Outcome(tools.registry, tools.bus, tools.faults, request)
+        self._outcome = outcome
         self._attempts: list[Attempt] = []
         self._running: list[Attempt] = []
         self._waiting: list[Candidate] = []
@@ -236,3 +255,18 @@ class Race:
         if attempt.candidate.status in _LOST:
             return False
         return self._tools.registry.monitor.live.status(attempt.candidate.origin.id) in _LOST
+
+
+def hedge_delay(stats: LatencyStats, metered: bool, retry: RetryConfig) -> float:
+    """Returns how many seconds to wait for an origin before asking another.
+
+    That is a quarter more than its usual time, within the limits.
+
+    Args:
+        stats: the measurements of the origin that is late.
+        metered: whether asking the other origin costs money.
+        retry: the limits of the delay.
+    """
+    usual_ms = _HEDGE_MARGIN * stats.p95_ms if stats.count else retry.hedge_max_ms
+    delay_ms = min(max(usual_ms, retry.hedge_min_ms), retry.hedge_max_ms)
+    return (max(delay_ms, retry.hedge_metered_ms) if metered else delay_ms) / 1000
