@@ -284,6 +284,8 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         (ORIGIN + "[retry]\nhedge_min_ms = 400", "musicfs.toml: retry: hedge_min_ms (400) must not exceed"),
         (ORIGIN + "[retry]\ndelays_ms = [-1]", "musicfs.toml: retry.delays_ms[0] is -1: use a list of milliseconds"),
         (ORIGIN + "bandwidth_limit = 'fast'", 'musicfs.toml: origins[0].bandwidth_limit is "fast": use bytes per'),
+        (ORIGIN + "ignore = ['a/', '../x']", "musicfs.toml: origins[0].ignore: '../x' is no pattern: it needs names"),
+        (ORIGIN + "ignore = 'a/'", 'musicfs.toml: origins[0].ignore is "a/": use a list of patterns'),
         (ORIGIN + "[health]\ncheck_interval_secs = inf", "musicfs.toml: health.check_interval_secs is Infinity: use a"),
         (
             "mount_point = '~nobody-here/x'\n" + ORIGIN,

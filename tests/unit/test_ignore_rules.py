@@ -39,6 +39,13 @@ from tests.support.library import ScannedLibrary, scanned_library
         ("[ab]?", "b1", False, True),
         ("\\!x", "!x", False, True),
         ("\\#x", "#x", False, True),
+        ("#x", "#x", False, True),
+        ("\\[live\\]", "a/[live]", True, True),
+        ("[live]", "a/[live]", True, False),
+        ("what\\?", "what?", False, True),
+        ("what\\?", "whats", False, False),
+        ("[z-a]", "b", False, False),
+        ("a\\", "a\\", False, True),
     ],
 )
 def test_a_pattern_matches_as_in_gitignore(pattern: str, path: str, is_folder: bool, matches: bool) -> None:
@@ -56,6 +63,11 @@ def test_the_last_pattern_that_matches_decides_and_a_file_may_have_comments() ->
     assert patterns.decide(["x", "a.flac"], is_folder=False) is True
     assert patterns.decide(["x", "keep.flac"], is_folder=False) is False
     assert patterns.decide(["x", "a.mp3"], is_folder=False) is None
+
+
+def test_a_pattern_of_the_configuration_is_no_comment() -> None:
+    rules = IgnoreRules(["#work", "!#work/keep"])
+    assert [rules.of_folder(path) for path in ("#work", "a/#work", "work")] == [Verdict.IGNORED] * 2 + [Verdict.SHOWN]
 
 
 def test_no_pattern_takes_long_whatever_it_is() -> None:

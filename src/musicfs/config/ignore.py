@@ -10,7 +10,12 @@ from fnmatch import translate
 MAX_PATTERNS = 1000
 _MAX_PATTERN = 500  # characters
 _MAX_PARTS = 20
+_ESCAPED = re.compile(r"\\(.)")
 _Parts = tuple["re.Pattern[str] | None", ...]
+
+
+class BadPattern(ValueError):
+    """A text that is no pattern. The message is a clause that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +36,17 @@ class IgnorePattern:
 
     @classmethod
     def parse(cls, text: str) -> IgnorePattern:
-        """Raises ValueError, with a sentence, for a pattern that can't mean anything."""
+        """Raises `BadPattern` for a text that can't mean anything."""
         rest = text.strip()
         is_exception = rest.startswith("!")
-        rest = rest[1:] if is_exception else rest.removeprefix("\\")
+        rest = rest[1:] if is_exception else rest
         folders_only, rest = rest.endswith("/"), rest.rstrip("/")
         names = rest.removeprefix("/").split("/")
         if not rest or any(name in ("", ".", "..") for name in names):
-            raise ValueError(f'{text!r} is no pattern: it needs names, such as in "*.tmp" or "Podcasts/"')
+            raise BadPattern(f'{text!r} is no pattern: it needs names, such as in "*.tmp" or "Podcasts/"')
         if len(rest) > _MAX_PATTERN or len(names) > _MAX_PARTS:
-            raise ValueError(f"a pattern has at most {_MAX_PATTERN} characters and {_MAX_PARTS} names")
-        parts = tuple(None if name == "**" else re.compile(translate(name), re.IGNORECASE) for name in names)
+            raise BadPattern(f"a pattern has at most {_MAX_PATTERN} characters and {_MAX_PARTS} names")
+        parts = tuple(None if name == "**" else re.compile(translate(_literal(name)), re.IGNORECASE) for name in names)
         return cls(is_exception, "/" in rest, folders_only, parts)
 
     def matches(self, names: Sequence[str], *, is_folder: bool) -> bool:
@@ -52,6 +57,11 @@ class IgnorePattern:
             part = self.parts[0]
             return part is None or part.match(names[-1]) is not None
         return _matches(self.parts, names)
+
+
+def _literal(name: str) -> str:
+    r"""The name with what a backslash makes literal, as in "\[live\]", in fnmatch's way to write it."""
+    return _ESCAPED.sub(lambda found: f"[{found[1]}]" if found[1] in "*?[" else found[1], name)
 
 
 def _matches(parts: _Parts, names: Sequence[str]) -> bool:
@@ -92,7 +102,7 @@ class IgnorePatterns:
             if line.strip() and not line.startswith("#"):
                 try:
                     patterns.append(IgnorePattern.parse(line))
-                except ValueError:
+                except BadPattern:
                     continue
         return cls(patterns)
 
@@ -105,9 +115,9 @@ class IgnorePatterns:
 
 
 def checked_patterns(texts: Sequence[str]) -> tuple[str, ...]:
-    """Returns the patterns as they are. Raises ValueError, with a sentence, for one that is none."""
+    """Returns the patterns as they are. Raises `BadPattern` for one that is none."""
     if len(texts) > MAX_PATTERNS:
-        raise ValueError(f"there are more than {MAX_PATTERNS} patterns")
+        raise BadPattern(f"there are more than {MAX_PATTERNS} patterns")
     for text in texts:
         IgnorePattern.parse(text)
     return tuple(texts)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from musicfs.config.ignore import BadPattern
 from musicfs.errors import ConfigError
 from musicfs.system.ownership import Untrusted, read_trusted
 
@@ -169,8 +170,9 @@ class ConfigTable:
         wanted = next((m.text for m in field.metadata if isinstance(m, Expected)), "") if field else ""
         if found["type"] == "missing":
             return f"{where} is missing: set it to {wanted or 'a value'}."
-        if found["type"] == "value_error" and not wanted:
-            return f"{where}: {found['ctx']['error']}."
+        said = found["ctx"]["error"] if found["type"] == "value_error" else None
+        if said is not None and (not wanted or isinstance(said, BadPattern)):
+            return f"{where}: {said}."
         secret = bool(found["loc"]) and found["loc"][-1] in SECRET_KEYS
         secret |= field is not None and field.annotation is SecretStr
         shown = "not usable" if secret else shown_value(found["input"])

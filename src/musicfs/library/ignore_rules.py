@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-from musicfs.config.ignore import IgnorePatterns
+from musicfs.config.ignore import IgnorePattern, IgnorePatterns
 from musicfs.origins.ignored import is_hidden, is_ignored
 
 MARKERS = (".nomedia", ".ndignore")
@@ -34,7 +34,7 @@ class IgnoreRules:
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         self.marked: dict[str, IgnorePatterns] = {}
         """The folders with marker files, and what these ignore there."""
-        self._patterns = IgnorePatterns.parse(patterns)
+        self._patterns = IgnorePatterns([IgnorePattern.parse(pattern) for pattern in patterns])
         self._has_patterns = bool(patterns)
         self._folders: dict[str, Verdict] = {"": Verdict.SHOWN}
 
