@@ -134,6 +134,16 @@ async def test_a_server_with_few_handles_gets_the_resting_ones_back(music: Path)
         assert await origin.health() is HealthStatus.HEALTHY
 
 
+async def test_a_server_with_one_handle_is_scanned_while_files_rest_open(music: Path) -> None:
+    async with serving(music, Oddities(handles=1)) as origin:
+        file = await replica(origin, "ZZ/03.flac")
+        for _ in range(2):
+            assert await origin.read(file, 0, 5) == b"12345"
+            assert await origin.health() is HealthStatus.HEALTHY
+            assert await origin.read(file, 0, 5) == b"12345"
+            assert set(await observed(origin, RecordingObserver())) == FILES
+
+
 async def test_a_file_that_can_not_be_read_blames_itself_while_the_root_answers(music: Path) -> None:
     async with serving(music, Oddities(breaks=[b"03.flac"])) as origin:
         with pytest.raises(ReplicaFailed) as failed:

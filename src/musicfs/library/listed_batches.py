@@ -61,6 +61,8 @@ class ListedBatches:
                 heard = self._heard()
                 yield batch
                 began = time.monotonic()  # what the caller does meanwhile is no fault of the origin
+            if self._batch:  # the listing has failed, which says nothing about what it listed before
+                yield self._batch
             await listing
         finally:
             listing.cancel()

@@ -20,6 +20,8 @@ _READ_SECS = 30.0
 _CHECK_SECS = 10.0
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the calls of an origin that says that it has too much to do, unless it wants more of them."""
+_ALONE = 2
+"""Attempts alone."""
 _FRESH_SECS = 1.0
 """The files that are read at once fail at once: one check of the origin counts for all of them."""
 
@@ -42,6 +44,8 @@ class ScanReads:
         self._origin = origin
         self._problems: dict[str, Problem] = {}
         self._in_a_row: set[str] = set()
+        self._under_way = self._begun = 0
+        self._alone = asyncio.Lock()
         self._check = asyncio.Lock()
         self._checked_at = 0.0
         self.id, self.kind = origin.id, origin.kind
@@ -80,13 +84,48 @@ class ScanReads:
 
     async def _tried(self, replica: Replica, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            data = await _patiently(call, _READ_SECS)
-        except TimeoutError:
-            raise await self._blamed(replica, self._no_answer(_READ_SECS)) from None
+            data = await self._beside_others(call)
         except (OriginFailed, ReplicaFailed) as failure:
             raise await self._blamed(replica, failure) from failure
         self._in_a_row.clear()
         return data
+
+    async def _beside_others(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Calls, and again, alone, if no answer came while there were other calls.
+
+        Many servers do one thing after the other, and one file that hangs or ends the connection takes the calls
+        beside it along.
+        """
+        if self._alone.locked():
+            async with self._alone:
+                pass
+        self._under_way += 1
+        self._begun += 1
+        begun, is_alone = self._begun, self._under_way == 1
+        try:
+            return await self._answered(call)
+        except OriginFailed as failure:
+            if not _is_silence(failure) or (is_alone and self._begun == begun):
+                raise
+            silence = failure
+        finally:
+            self._under_way -= 1
+        async with self._alone:
+            for _ in range(_ALONE):  # the first may still meet what the others left behind
+                await self._check_origin()
+                try:
+                    return await self._answered(call)
+                except OriginFailed as failure:
+                    if not _is_silence(failure):
+                        raise
+                    silence = failure
+        raise silence
+
+    async def _answered(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await _patiently(call, _READ_SECS)
+        except TimeoutError:
+            raise self._no_answer(_READ_SECS) from None
 
     def take_problem(self, path: str) -> Problem | None:
         """Returns why the file could not be read, once; None: it is gone, or did not fail."""
@@ -123,6 +162,10 @@ class ScanReads:
             if status is HealthStatus.UNHEALTHY:
                 raise OriginFailed(id, OriginFault.UNREACHABLE)
             self._checked_at = loop.time()
+
+
+def _is_silence(failure: OriginFailed) -> bool:
+    return failure.fault in (OriginFault.TIMEOUT, OriginFault.UNREACHABLE)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]], secs: float) -> T:

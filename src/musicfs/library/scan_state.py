@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from musicfs.catalog.folder_times import FolderTimes
@@ -99,6 +99,8 @@ class ScanState:
     commit_secs: float = 0.0
     _met: set[str] = field(default_factory=set)
     """The paths of the first problems, to count each path once."""
+    missed: set[str] = field(default_factory=set)
+    """Listed files that were not there to be read."""
     problems: int = 0
     folders_unlisted: int = 0
     selection: Selection = field(init=False)
@@ -147,6 +149,17 @@ class ScanState:
         self.unreadable += 1
         self.unfinished.add(problem.path.rpartition("/")[0])
         self.add_problem(problem)
+
+    def miss(self, path: str, before: Set[str]) -> None:
+        """Records a file that was listed, and was not there to be read. before: those that the last scan missed.
+
+        One scan may miss a file that was removed meanwhile. Two do because something is wrong with it.
+        """
+        if path in before:
+            self.fail(Problem(path, Reason.READ_ERROR, "it is listed, and not there when it is read"))
+        self.unfinished.add(path.rpartition("/")[0])
+        if len(self.missed) < _MAX_MET:
+            self.missed.add(path)
 
     def take_pending(self) -> tuple[list[ScannedFile], int]:
         """Empties `pending` and returns it, with the number of new files in it."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -94,6 +94,7 @@ class Scanner:
         self._removals = Removals(catalog, builder, publish, announce)
         self._reparsing = Reparsing(catalog, builder, analyser, announce)
         self._turns: defaultdict[OriginId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._missed: dict[OriginId, Set[str]] = {}
         self._logged: dict[OriginId, Mapping[Reason, int]] = {}
 
     async def scan(
@@ -142,6 +143,8 @@ class Scanner:
                 self._flush(scan)
                 scan.times.forget(scan.unfinished)
             await self._render_texts(origin)
+            if scan.is_of_everything:
+                self._missed[origin.id] = scan.missed
             scan.log_problems(self._logged.get(origin.id, {}))
             self._logged[origin.id] = scan.left_out.counts
             result = scan.result()
@@ -278,7 +281,7 @@ class Scanner:
             elif (problem := scan.reads.take_problem(stat.path)) is not None:
                 scan.fail(problem)
             else:
-                scan.unfinished.add(stat.path.rpartition("/")[0])
+                scan.miss(stat.path, self._missed.get(scan.origin.id, frozenset()))
             self._publish(scan.progress())
 
         await self._analyser.analyse_all(scan.reads, fresh.files, take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ class FolderFailures:
         self._observer = observer
         self._check_root = check_root
         self._slow = 0
+        self._alone = asyncio.Lock()
 
     async def list(self, folder: str, attempt: Callable[[], Awaitable[T]]) -> T | None:
         """Returns what `attempt` does; None for a folder that is reported instead.
@@ -51,8 +53,9 @@ class FolderFailures:
             except OriginFailed as failure:
                 if failure.fault not in (OriginFault.UNREACHABLE, OriginFault.REFUSED):
                     raise
-                await self._check_root()
-                found = await attempt()
+                async with self._alone:  # of several folders, one may be what ends the connection
+                    await self._check_root()
+                    found = await attempt()
         except OriginFailed as failure:
             await self.take(folder, failure)
             return None

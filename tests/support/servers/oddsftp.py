@@ -20,8 +20,8 @@ class Oddities:
     neither types nor lines like those of `ls`, and no attributes have types.
 
     hangs: names of folders that are never listed, and of files and links that are never described. breaks: names of
-    folders whose listing fails in the middle, and of files that can't be read. handles: files that it opens at a time.
-    files: those that are open.
+    folders whose listing fails in the middle, and of files that can't be read. handles: files
+    and folders that it opens at a time. files: those that are open.
     """
 
     readlink: bool = True
@@ -47,6 +47,7 @@ def _factory(root: Path, odd: Oddities) -> type[asyncssh.SFTPServer]:
 
         async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
             name = path.rpartition(b"/")[2]
+            self._check_handles()
             await self._hang(name)
             count = 0
             async for each in super().scandir(path):
@@ -69,8 +70,7 @@ def _factory(root: Path, odd: Oddities) -> type[asyncssh.SFTPServer]:
             return about
 
         def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
-            if len(odd.files) >= odd.handles:
-                raise asyncssh.SFTPFailure("Failure")
+            self._check_handles()
             opened = super().open(path, pflags, attrs)
             odd.files.add(opened)
             return opened
@@ -83,6 +83,10 @@ def _factory(root: Path, odd: Oddities) -> type[asyncssh.SFTPServer]:
             if Path(file_obj.name.decode()).name.encode() in odd.breaks:
                 raise asyncssh.SFTPFailure("Failure")
             return super().read(file_obj, offset, size)
+
+        def _check_handles(self) -> None:
+            if len(odd.files) >= odd.handles:
+                raise asyncssh.SFTPFailure("Failure")
 
         async def _hang(self, name: bytes) -> None:
             if name in odd.hangs:

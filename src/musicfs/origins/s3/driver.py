@@ -56,6 +56,8 @@ class S3Origin:
         self._check_empty = EmptyRootCheck(config.id, populated, f"there is nothing in {self._name}/{self._root}")
         self._amazons = settings.endpoint is None
         self._spellings = Spellings()
+        self._knows_second_listing = True
+        """Whether the server has not yet answered that it knows only the first version of ListObjects."""
         self._conditions_fail = False
         """Whether the server refuses its own ETags as conditions."""
         self._credentials = CredentialChain(config, settings)
@@ -99,9 +101,22 @@ class S3Origin:
 
     async def scan_observed(self, observer: ScanObserver, under: str = "") -> AsyncIterator[Stat]:
         """Scans, and reports keys that are left out (origin.ObservesScans)."""
+        folders = Folders()
+        try:
+            async for found in self._in_order_of_keys(observer, under):
+                for stat in folders.add(found):
+                    yield stat
+        except OriginFailed:
+            for stat in folders.rest():  # the pages before the one that failed
+                yield stat
+            raise
+        for stat in folders.rest():
+            yield stat
+
+    async def _in_order_of_keys(self, observer: ScanObserver, under: str) -> AsyncIterator[Stat]:
         if under:
             self._key(under)
-        folders, entered, any_keys, any_entries = Folders(), Entered(observer, under), False, False
+        entered, any_keys, any_entries = Entered(observer, under), False, False
         async for page in self._observed_pages(observer, under):
             if page is None:
                 return
@@ -114,11 +129,8 @@ class S3Origin:
                     continue
                 if isinstance(found, Problem):
                     observer.report(found)
-                    continue
-                for stat in folders.add(found):
-                    yield stat
-        for stat in folders.rest():
-            yield stat
+                else:
+                    yield found
         if under:
             async for stat in self._file(under, any_keys):
                 yield stat
@@ -256,15 +268,17 @@ class S3Origin:
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         query = self._query(prefix, PAGE)
         headers = {"x-amz-optional-object-attributes": "RestoreStatus"} if self._amazons else {}
-        empty = 0
+        empty, places = 0, set[tuple[str, ...]]()
         while True:
             page = await self._next_page(query, headers)
             yield page
             if page.following is None:
                 return
             empty = 0 if page.entries else empty + 1
-            if page.following.items() <= query.items() or empty > _MAX_EMPTY:
+            place = tuple(page.following.values())
+            if place in places or empty > _MAX_EMPTY:
                 raise OriginFailed(self.id, OriginFault.IO, "the listing goes in circles")
+            places.add(place)
             if "marker" in page.following:
                 query.pop("list-type", None)  # the server does not know it
             query |= page.following
@@ -280,15 +294,19 @@ class S3Origin:
                 await asyncio.sleep(max(failure.busy_secs, wait))
         return await self._page(query, headers)
 
-    @staticmethod
-    def _query(prefix: str, most: int) -> dict[str, str]:
-        return {"list-type": "2", "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
+    def _query(self, prefix: str, most: int) -> dict[str, str]:
+        version = {"list-type": "2"} if self._knows_second_listing else {}
+        return {**version, "max-keys": str(most), "prefix": prefix, "encoding-type": "url"}
 
     async def _page(
         self, query: Mapping[str, str], headers: Mapping[str, str] | None = None, most: int = _MAX_PAGE
     ) -> Page:
         """Requests a page of at most `most` bytes. Some servers always send as many keys as they may."""
         answer = await self._bucket.ask("GET", query=query, headers=headers, most=most)
+        if answer.status == 501 and "list-type" in query:
+            self._knows_second_listing = False
+            first = {name: value for name, value in query.items() if name != "list-type"}
+            answer = await self._bucket.ask("GET", query=first, headers=headers, most=most)
         if answer.status != 200:
             raise self._refusal(answer, f"{self._name}/{query['prefix']} can't be listed")
         try:

@@ -22,6 +22,11 @@ _MAX_TOKEN = 8 << 10
 _SIZE = re.compile("[0-9]{1,18}")
 _ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes whose objects must be restored before they can be read."""
+_MARK = "\ufffd"
+_NO_XML = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(?:[0-8]|1[124-9]|2[0-9]|3[01])|[xX]0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]));"
+)
+"""Control characters and references to them."""
 _HELD_MOST = 10_000
 _ALL_HELD_MOST = 50_000
 
@@ -43,13 +48,31 @@ def parse_page(body: bytes, most: int = PAGE) -> Page:
 
     most: keys that the request asked for. Raises ValueError when the answer is no valid listing of so many.
     """
-    listed: list[Element] = []
-    root = read_records(body, "Contents", most, listed.append)
+    try:
+        root, listed = _parsed(body, most)
+    except ValueError:
+        # One key that XML can't hold must not cost all others.
+        if (mended := _mended(body)) == body:
+            raise
+        root, listed = _parsed(mended, most)
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError(f"{root.tag!r} instead of a listing")
     escaped = root.findtext("{*}EncodingType") == "url"
     entries = [_entry(each, escaped) for each in listed]
+    if not entries and root.find("{*}CommonPrefixes") is not None:
+        raise ValueError("it names folders alone, although all keys were asked for")
     return Page(entries, _following(root, entries[-1].path if entries else ""))
+
+
+def _parsed(body: bytes, most: int) -> tuple[Element, Sequence[Element]]:
+    listed: list[Element] = []
+    return read_records(body, "Contents", most, listed.append), listed
+
+
+def _mended(body: bytes) -> bytes:
+    """Returns the document with a mark in the place of whatever no XML may have: some servers write keys as they are,
+    with control characters and bytes that are no UTF-8."""
+    return _NO_XML.sub(_MARK.encode(), body).decode("utf-8", "replace").encode()
 
 
 def _following(root: Element, last: str) -> Mapping[str, str] | None:
@@ -70,6 +93,8 @@ def _entry(each: Element, escaped: bool) -> Stat | Problem:
         name = unescaped(key) if escaped else key
     except UnicodeDecodeError:
         return Problem(key, Reason.BAD_NAME, "it is no text, so no request could name it")
+    if _MARK in key and not escaped:
+        return Problem(name, Reason.BAD_NAME, "the server lists characters that its listing can't hold")
     size = each.findtext("{*}Size") or ""
     if not _SIZE.fullmatch(size):
         return Problem(name, Reason.BAD_SIZE, f"the server gives {size[:40]!r} as its size")

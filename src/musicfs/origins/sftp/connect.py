@@ -183,13 +183,15 @@ class SftpPool:
         self._connecting: asyncio.Task[SftpSession] | None = None
 
     async def take(self) -> SftpSession:
-        """Returns the least busy connection. Raises what connecting raises, to all callers that wait for the
-        attempt."""
+        """Returns the least busy connection, rather one that is not suspected of being dead.
+
+        Raises what connecting raises, to all callers that wait for the attempt.
+        """
         if self.closed:
             raise self._failure_of_closed()
         self._sessions = [session for session in self._sessions if session.alive]
-        best = min(self._sessions, key=lambda session: session.calls, default=None)
-        if best is None:
+        best = min(self._sessions, key=lambda session: (session.is_suspect, session.calls), default=None)
+        if best is None or (best.is_suspect and len(self._sessions) < self._most):
             connecting = self._another()
             await asyncio.wait([connecting])  # others may wait for the attempt too, so it does not end with this caller
             if connecting.cancelled():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +26,7 @@ from musicfs.origins.helpers import (
     size_within,
 )
 from musicfs.origins.sftp.connect import SftpConnector, SftpPool
+from musicfs.origins.sftp.handles import Handles, lacks_handles
 from musicfs.origins.sftp.listing import (
     Listed,
     SftpFolder,
@@ -51,8 +51,6 @@ T = TypeVar("T")
 # not hold up everything. A third adds little.
 _CONNECTIONS = 2
 _FOLDERS_AT_ONCE = 8
-_PAUSES = (0.02, 0.1)
-"""Seconds between the attempts to open something at a server that may have no handles left."""
 
 
 class SftpOrigin:
@@ -73,7 +71,7 @@ class SftpOrigin:
         self._sessions = SftpPool(SftpConnector(config, settings), most, self._closed)
         self._checked = 0.0
         self._alone = asyncio.Lock()
-        self._scarce = asyncio.Lock()
+        self._handles = Handles(self._sessions.make_room)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         async def read(session: SftpSession) -> bytes:
@@ -142,7 +140,7 @@ class SftpOrigin:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-        await self._perform("", self._check_root)
+        await self._check_root_again()
 
     async def health(self) -> HealthStatus:
         """Also closes files if nothing was read since the last check, so that the server's disk can be unmounted."""
@@ -195,7 +193,7 @@ class SftpOrigin:
             SFTPFailure: ReplicaFault.IO,
         }  # fmt: skip
         fault = faults.get(type(error))
-        if fault is None or not session.alive or (fault is ReplicaFault.IO and (not path or _lacks_handles(error))):
+        if fault is None or not session.alive or (fault is ReplicaFault.IO and (not path or lacks_handles(error))):
             return self._origin_failure(session, error)
         try:
             await self._check_root(session)
@@ -232,26 +230,13 @@ class SftpOrigin:
         from asyncssh import SFTPFailure
 
         path, size = self._full(replica.path), size_within(replica, offset, size)
+        await self._handles.wait()
         try:
             return await self._read_from(session, path, replica, offset, size)
         except SFTPFailure:
             # Unspecific: a folder in the place of the file causes it, a broken disk, and too many open files.
             self._check_version(replica, await session.stat(path))
-        return await self._with_room(lambda: self._read_from(session, path, replica, offset, size))
-
-    async def _with_room(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a call that failed perhaps because the server has no handles left: one such call at a time, and after
-        files that are not in use were closed. Calls beside it close theirs as they end."""
-        from asyncssh import SFTPFailure
-
-        async with self._scarce:
-            for pause in _PAUSES:
-                await self._sessions.make_room()
-                try:
-                    return await call()
-                except SFTPFailure:
-                    await asyncio.sleep(pause)
-            return await call()
+        return await self._handles.shared_by(lambda: self._read_from(session, path, replica, offset, size))
 
     async def _read_from(self, session: SftpSession, path: bytes, replica: Replica, offset: int, size: int) -> bytes:
         async with session.file(path, replica) as file:
@@ -294,11 +279,12 @@ class SftpOrigin:
     async def _listed(self, session: SftpSession, walk: Walk, place: SftpFolder, asks: bool) -> Listed:
         from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
+        await self._handles.wait()
         try:
             try:
                 return await walk.list(session, place, asks=asks)
             except SFTPFailure:
-                return await self._with_room(lambda: walk.list(session, place, asks=asks))
+                return await self._handles.shared_by(lambda: walk.list(session, place, asks=asks))
         except SFTPNoSuchFile:  # one folder, or all of them?
             await self._check_vanished(session, place)
             return Listed()
@@ -333,13 +319,16 @@ class SftpOrigin:
 
     async def _check_root(self, session: SftpSession) -> None:
         """Raises OriginFailed when the root is away, or emptied since it was seen with files."""
-        from asyncssh import SFTPNoSuchFile, SFTPPermissionDenied
+        from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
         try:
             about = await session.stat(self._root)
             if not (is_folder(about) or is_unknown(about)):
                 raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
-            empty = await session.is_empty(self._root)
+            try:
+                empty = await session.is_empty(self._root)
+            except SFTPFailure:
+                empty = await self._handles.shared_by(lambda: session.is_empty(self._root))
         except SFTPNoSuchFile:
             detail = (
                 f"there is no folder {self._shown}; is its disk mounted there? For some accounts, paths start elsewhere"
@@ -369,11 +358,6 @@ def _identity_of(host_key: bytes, host: str, path: str, mtime: int | None) -> Fo
             if int(os.stat(path).st_mtime) == mtime:  # noqa: PTH116 (of what may be no UTF-8)
                 names.append(folder_here(path))
     return merged(names)
-
-
-def _lacks_handles(error: Exception) -> bool:
-    """Whether the server has too many files open, as far as it says so."""
-    return re.search("too many|handle|resource", str(error), re.IGNORECASE) is not None
 
 
 def _is_wanted(walk: Walk, place: SftpFolder, observer: ScanObserver) -> bool:

@@ -26,6 +26,7 @@ _Key = tuple[str, int, int]
 
 _OPEN_FILES = 64  # of one connection; OpenSSH allows about a thousand
 _DEFAULT_READ = 32 << 10  # bytes that every server must be able to send, for servers that do not announce a limit
+_DOUBT_SECS = 0.5
 _ENDING_SECS = 1.0
 _PEEKED = 100  # names to read until one counts: a folder begins with two for itself and the one above
 _MAX_PATH = 4096
@@ -106,6 +107,11 @@ class SftpSession:
     @property
     def alive(self) -> bool:
         return not self._aborted and not self._connection.is_closed()
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a call got no answer, and nothing has come since which shows that the connection still works."""
+        return self._probing is not None and self._time() >= self._answered + _DOUBT_SECS
 
     @property
     def host_key(self) -> bytes:
