@@ -27,6 +27,8 @@ from musicfs.origin import Origin, WatchCallback, WatchHandle
 _PACKAGE = Path(musicfs.__file__).parent
 _BLOCK = 256 << 10
 _READ = 128 << 10
+_SETTLED_SECS = 0.2
+"""Until the thread that loads records has loaded all of them, which is no part of a read."""
 
 
 class _Far:
@@ -92,6 +94,7 @@ async def _parts(base: Path) -> AsyncIterator[Components]:
 
 async def _traced(parts: Components, ino: int, read: Callable[[int], Awaitable[bytes | memoryview]]) -> Trace:
     handle, trace = parts.filesystem.open(ino), Trace()
+    await asyncio.sleep(_SETTLED_SECS)
     with trace.running():
         data = await read(handle)
     assert len(data) == _READ

@@ -14,9 +14,9 @@ NEW: Row = (bytes(16), bytes(8), b"\xff", b"")
 def test_a_content_is_known_to_have_no_row_once_all_rows_are_here() -> None:
     rows = CheckRows()
     rows.add([(b"a", OLD)], is_last=False)
-    assert (rows.knows(b"a"), rows.get(b"a"), rows.knows(b"x")) == (True, OLD, False)
+    assert (rows.get(b"a"), rows.get(b"x"), rows.is_whole) == (OLD, None, False)
     rows.add([(b"b", OLD)], is_last=True)
-    assert (rows.knows(b"x"), rows.get(b"x")) == (True, None)
+    assert (rows.get(b"x"), rows.is_whole) == (None, True)
 
 
 def test_what_is_written_replaces_a_row_and_is_not_replaced_by_an_earlier_read() -> None:
@@ -33,15 +33,16 @@ def test_beyond_its_room_it_knows_only_the_rows_it_has(monkeypatch: pytest.Monke
     monkeypatch.setattr(check_rows, "_ROOM", 1000)
     rows = CheckRows()
     rows.add([(b"a", OLD), (b"b", OLD)], is_last=True)
-    assert rows.knows(b"c")
+    assert rows.is_whole
     assert not rows.is_full
     if is_written:
         rows.put(b"c", NEW)
     else:
         rows.add([(b"c", OLD)], is_last=True)
     assert rows.is_full
-    assert [rows.knows(key) for key in (b"a", b"b", b"c", b"x")] == [True, True, False, False]
+    assert [rows.get(key) for key in (b"a", b"b", b"c")] == [OLD, OLD, None]
+    assert not rows.is_whole
     rows.put(b"a", NEW)
     rows.put(b"d", NEW)
     rows.add([], is_last=True)
-    assert (rows.get(b"a"), rows.knows(b"d"), rows.knows(b"x")) == (NEW, False, False)
+    assert (rows.get(b"a"), rows.get(b"d"), rows.is_whole) == (NEW, None, False)

@@ -18,29 +18,23 @@ class CheckRows:
     def __init__(self) -> None:
         self._rows: dict[bytes, Row] = {}
         self._room = _ROOM
-        self._is_whole = False
+        self.is_whole = False
         """Whether these are all rows, so that a content without one has none in the file either."""
-
-    def knows(self, fingerprint: bytes) -> bool:
-        """Whether `get` says what the file has of the content."""
-        return self._is_whole or fingerprint in self._rows
-
-    def get(self, fingerprint: bytes) -> Row | None:
-        return self._rows.get(fingerprint)
+        self.get = self._rows.get
 
     def add(self, page: Iterable[tuple[bytes, Row]], *, is_last: bool) -> None:
         """Adds rows that were read from the file, except those that have been written since. is_last: all are here."""
         for fingerprint, row in page:
             if fingerprint not in self._rows:
                 self.put(fingerprint, row)
-        self._is_whole = is_last and self._room > 0
+        self.is_whole = is_last and self._room > 0
 
     def put(self, fingerprint: bytes, row: Row) -> None:
         """Replaces a row by what is about to be written. A new row is added if there is room."""
         if fingerprint not in self._rows:
             self._room -= _OVERHEAD + sum(map(len, row))
             if self._room <= 0:
-                self._room, self._is_whole = 0, False
+                self._room, self.is_whole = 0, False
                 return
         self._rows[fingerprint] = row
 

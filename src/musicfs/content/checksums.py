@@ -114,7 +114,9 @@ class Checksums:
     def prepare(self, content: Content) -> None:
         """Starts reading the content's record, if it is not in memory: a read is likely to need it soon."""
         fingerprint = content.fingerprint
-        if self._loads is not None and fingerprint not in self._live and not self._rows.knows(fingerprint):
+        if self._loads is None or self._rows.is_whole or fingerprint in self._live:
+            return
+        if self._rows.get(fingerprint) is None:
             self._loads.begin(fingerprint)
 
     def known(self, content: Content) -> Record | None:
@@ -123,8 +125,8 @@ class Checksums:
         if record is None:
             if self._loads is None:
                 record = record_of(content, None)
-            elif self._rows.knows(content.fingerprint):
-                record = record_of(content, self._rows.get(content.fingerprint))
+            elif (row := self._rows.get(content.fingerprint)) is not None or self._rows.is_whole:
+                record = record_of(content, row)
             elif (load := self._loads.take(content.fingerprint)) is None:
                 return None
             else:

@@ -168,7 +168,8 @@ class Reader:
             await self._checked.load(opened)
             if (data := self.read_now(opened, offset, size)) is not None:
                 return bytes(data)
-        opened.routed = self._failover.registry.route_now(opened.replicas)
+        if opened.routed_at is None:  # `read_now`, which was asked just before, has mostly routed it
+            opened.routed = self._failover.registry.route_now(opened.replicas)
         self._ahead.record_read(opened, offset, end, here=False)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         blocks = await asyncio.gather(*[self._block(opened, index) for index in range(first, last + 1)])
