@@ -110,13 +110,16 @@ def _headline(view: dict[str, Any]) -> Word:
             for o in origins
         )
     ):
-        return Word("Your music plays, but something deserves a look.", "bold yellow")
-    if first := [o["id"] for o in origins if o["scan"]["state"] == "scanning" and o["scanned_at"] is None]:
+        plays = "Your music plays, but" if view["files"] else "No music is shown, and"
+        return Word(f"{plays} something deserves a look.", "bold yellow")
+    if first := [o["id"] for o in origins if _is_first_scan(o)]:
         return Word(
             f"Your music appears while {' and '.join(first)} {_are(len(first))} scanned for the first time.", "cyan"
         )
     if any(o["health"] == "unknown" for o in origins):
         return Word("Mounted; some origins have not answered yet.", "bold yellow")
+    if not view["files"]:
+        return Word("No music is shown: there is none where MusicFS looks for it.", "bold yellow")
     return Word("Your music is fine.", "bold green")
 
 
@@ -157,6 +160,8 @@ def _next_step(view: dict[str, Any]) -> str:
         return "`musicfs problems` lists what is left out, and why."
     if view["cache_problem"]:
         return f"see to the disk of {view['cache_dir']}; MusicFS tries it again within minutes."
+    if not view["files"] and origins and not any(_is_first_scan(o) for o in origins):
+        return f"see whether {origins[0]['location']} is where your music is; `musicfs origin add` adds another place."
     return ""
 
 
@@ -199,10 +204,16 @@ def advice(origin: dict[str, Any]) -> list[str]:
             f"{counted(held, 'file')} {_are(held)} gone from {id} but kept in the tree, because that is many at once.",
         ]
         lines.append(f"  If you removed them: `musicfs origin accept-removals {id}`.")
+    if origin["health"] == "healthy" and origin["scanned_at"] and not origin["files"] and not origin["scan"]["error"]:
+        lines += ["", f"{id} holds no music that MusicFS shows: see whether {origin['location']} is the right place."]
     if other := origin["same_place_as"]:
         lines += ["", f"{id} is wholly or partly the same place as {other}: what lies at both has one copy, not two."]
         lines.append(f"  `musicfs origin remove {id}` removes it from the configuration.")
     return lines + left_out(origin)
+
+
+def _is_first_scan(origin: dict[str, Any]) -> bool:
+    return origin["scan"]["state"] == "scanning" and origin["scanned_at"] is None
 
 
 def _is_slow(origin: dict[str, Any]) -> bool:
