@@ -85,8 +85,6 @@ class FailoverExecutor:
         if candidates and candidates[0].bandwidth is not None:
             await self._wait_for_bandwidth(request, candidates[0], candidates[0].bandwidth, deadline)
             candidates = self.registry.route_all(replicas)
-        if demand.urgent:
-            self._tools.budget.earn()
         outcome = Outcome(self.registry, self._bus, self._faults, request)
         race = Race(self._tools, request, outcome, self.deadline() if deadline is None else deadline)
         return await race.run(candidates)

@@ -90,6 +90,8 @@ class Race:
         Raises:
             NoReplicaAvailable: every round failed, no replica is left, or the deadline has come.
         """
+        if self._demand.urgent:
+            self._tools.budget.earn()
         hopeless = all(candidate.status is HealthStatus.UNHEALTHY for candidate in candidates)
         if hopeless:
             self._deadline = min(self._deadline, self._time() + _LAST_CHANCE_SECS)
