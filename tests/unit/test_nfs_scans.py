@@ -196,6 +196,22 @@ async def test_entries_without_attributes_are_asked_about_and_bad_ones_cost_them
         assert Problem("kept", Reason.CLOSED_FOLDER, os.strerror(errno.EACCES)) in observer.problems
 
 
+@pytest.mark.parametrize("status", [10003, 10008], ids=["bad cookie", "jukebox"])
+async def test_a_listing_that_is_to_be_made_later_is_made_later(status: int) -> None:
+    refusals = iter((status, status))
+
+    def listed(call: bytes) -> bytes:
+        if call[4 + len(SUB) + -len(SUB) % 4 :].startswith(bytes(8)):
+            return page(entry(b"one.flac", A, cookie=1), end=False)
+        refusal = next(refusals, None)
+        return page(entry(b"two.flac", A, cookie=2)) if refusal is None else word(refusal) + maybe(None)
+
+    async with serving(with_bad(listed), 5000) as origin:
+        observer = RecordingObserver()
+        assert set(await observed(origin, observer)) == {"a.flac", "sub/one.flac", "sub/two.flac", "zz/b.flac"}
+        assert observer.problems == []
+
+
 @pytest.mark.parametrize(
     ("status", "fault"), [(5, ReplicaFault.IO), (10006, ReplicaFault.IO), (13, ReplicaFault.DENIED)]
 )

@@ -18,6 +18,7 @@ from musicfs.origins import folder_identity
 from musicfs.origins.folder_identity import folder_here
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.system.mounts import Mounted
+from tests.support.fakes import FakeOrigin
 
 
 def local(id: str, path: Path) -> OriginConfig:
@@ -79,6 +80,10 @@ async def test_an_origin_that_shows_the_mount_itself_is_refused(music: Path) -> 
     with pytest.raises(OriginFailed, match="it shows this mount itself"):
         await Places(".marker").health(origin)
     await origin.aclose()
+
+
+async def test_a_server_that_describes_whatever_it_is_asked_for_is_no_mount() -> None:
+    await Places(".marker").health(FakeOrigin("anything"))
 
 
 async def test_what_is_away_counts_as_it_did_and_is_looked_at_again_when_it_is_back(music: Path) -> None:

@@ -52,12 +52,19 @@ class Places:
 
 async def refuse_own_mount(origin: Origin, marker: str) -> None:
     """Raises OriginFailed if the origin shows the mount whose folders have the file `marker`."""
-    try:
-        await origin.stat(marker)
-    except MusicFSError:
+    # Some servers describe whatever they are asked for.
+    if not await _has(origin, marker) or await _has(origin, f"{marker}-elsewhere"):
         return
     detail = "it shows this mount itself, and is no other copy of anything: remove it from the configuration"
     raise OriginFailed(origin.id, OriginFault.DENIED, detail)
+
+
+async def _has(origin: Origin, path: str) -> bool:
+    try:
+        await origin.stat(path)
+    except MusicFSError:
+        return False
+    return True
 
 
 async def _identity(origin: Origin) -> FolderIdentity:

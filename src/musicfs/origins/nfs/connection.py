@@ -31,6 +31,8 @@ T = TypeVar("T")
 _MAX_GROUPS = 16  # RFC 5531
 _NEIGHBOURS = 16 << 10  # bytes of an answer with a part of a folder: about 80 names
 _MIN_READ, _MAX_READ = 4 << 10, 1 << 20  # bytes of one call, whatever size the server announces
+_NAMED = {"BADHANDLE": errno.ESTALE, "JUKEBOX": errno.EAGAIN, "BAD_COOKIE": errno.EAGAIN}
+"""Errors that only NFS has. The last is of a folder that changed between two parts of its listing."""
 _LOOK_SECS = 0.1  # how often a waiting call checks whether its caller still waits
 
 
@@ -308,8 +310,8 @@ class Connection:
         """Returns the server's answer as an error. libnfs reports EFAULT for a failed read as for a lost connection,
         and EINTR when it gave up itself; its text says more."""
         text = self._error_text()
-        if named := re.search(r"NFS3ERR_([A-Z]+)", text):
-            number = errno.ESTALE if named[1] == "BADHANDLE" else getattr(errno, f"E{named[1]}", errno.EIO)
+        if named := re.search(r"NFS3ERR_([A-Z_]+)", text):
+            number = _NAMED.get(named[1]) or getattr(errno, f"E{named[1]}", errno.EIO)
         if "not accepted by the server" in text:  # for example when it serves only privileged ports
             number = errno.EACCES
         if number in (errno.EFAULT, errno.EINTR):

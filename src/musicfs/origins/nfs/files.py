@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
@@ -34,6 +35,9 @@ Ts = TypeVarTuple("Ts")
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = (errno.EACCES, errno.EPERM)
 _BROKEN = (errno.EIO, errno.ENXIO)
+_PAUSES = (0.1, 0.3, 1.0)
+"""Seconds between the attempts of a call that the server wants to be made later: what it asks for changes just now, or
+is brought from an archive."""
 
 
 @dataclass(slots=True)
@@ -70,19 +74,29 @@ class NfsFiles:
         """Returns what `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
         patience.heard()
         try:
-            try:
-                return self._attempt(patience, path, call, args)
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-            # The server forgot a handle, perhaps not the file: find everything again from the export's path on.
-            self._sessions.forget()
-            self._handles.clear()
-            return self._attempt(patience, path, call, args)
+            for pause in _PAUSES:
+                try:
+                    return self._found_again(patience, path, call, args)
+                except OSError as error:
+                    if error.errno != errno.EAGAIN or patience.left() <= pause:
+                        raise
+                time.sleep(pause)
+            return self._found_again(patience, path, call, args)
         except TimeoutError:
             raise
         except OSError as error:
             raise self._failure(error) from error
+
+    def _found_again(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], args: tuple[*Ts]) -> T:
+        """Calls; when the server has forgotten a handle, perhaps not the file, finds all from the export's path on."""
+        try:
+            return self._attempt(patience, path, call, args)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        self._sessions.forget()
+        self._handles.clear()
+        return self._attempt(patience, path, call, args)
 
     def _attempt(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], args: tuple[*Ts]) -> T:
         with self._sessions.one(patience) as session:
