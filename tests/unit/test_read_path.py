@@ -14,8 +14,15 @@ async def traces(tmp_path: Path) -> dict[str, Trace]:
 
 
 async def test_reads_enter_few_modules_and_move_seldom_between_them(traces: dict[str, Trace]) -> None:
-    # What runs in the background meanwhile differs from run to run, so there is room for a module and a few moves.
-    limits = {"a miss": (27, 77), "a hit in memory": (6, 7), "a hit on disk": (13, 38)}
+    # With room for a module and a few moves, because a thread that answers late lets other work run first. A later hit
+    # on disk takes seven modules and six moves where the kernel reads without waiting, which not every disk can.
+    limits = {
+        "a miss": (26, 74),
+        "a hit in memory": (6, 7),
+        "a later miss": (21, 55),
+        "a hit on disk": (12, 37),
+        "a later hit on disk": (12, 37),
+    }
     counted = {kind: (len(set(trace.modules)), trace.moves) for kind, trace in traces.items()}
     assert counted.keys() == limits.keys()
     assert not {
