@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicfs.catalog.rows import Copy, FolderFile
+from musicfs.catalog.rows import Copy, FolderFile, TreeEntry
 from musicfs.config.models import TreeConfig
 from musicfs.library.naming import resolve_names
 from musicfs.library.placement import FolderPlacer
@@ -314,6 +314,9 @@ def test_where_numbers_in_tags_repeat_those_of_names_count_if_there_are_any() ->
         ("Ada - Hits - Disc {n}", "Hits"),
         ("Hits (Disc {n} of 2)", "Hits, Disc {n}"),
         ("Hits/{n}", "Hits"),
+        ("Hits/Part {n}", "Hits"),
+        ("Hits/LP{n}", "Hits"),
+        ("Hits (1999)/Vol. 0{n}", "Hits"),
         ("Ada - Hits (2001)/0{n}", "Hits"),
         ("Hits/disc{n}", "Hits (disc {n}: Rare)"),
     ],
@@ -335,6 +338,8 @@ def test_the_discs_of_an_album_are_one_folder_whichever_name_says_them(folder: s
     ("folder", "tags"),
     [
         ("Adele/25", track("Adele", album="25 (Deluxe)")),
+        ("Hits/Vol. 2 Live", track("Ada", album="Hits")),
+        ("Ada/Season 2", track("Ada", album="Show")),
         ("Chicago/17", track("Chicago", album="Chicago 17")),
         ("Hits/Vol. 2", track("Ada", album="Hits Vol. 2")),
         ("Hits", track("Ada", album="Hits (Disc 2)", disc=1)),
@@ -387,3 +392,16 @@ def test_a_folder_that_sorts_as_it_plays_sorts_so_in_the_tree(
     paths = shown(files)
     assert len(set(paths.values())) == len(files)
     assert sorted(paths.values(), key=str.encode) == [paths[path] for path, _ in files]
+
+
+@pytest.mark.parametrize("other", ["It's  Low...", "IT\u2019S LOW\u2026", "\uff29t's Low..."])
+def test_a_track_that_two_origins_write_in_other_characters_is_one_track(other: str) -> None:
+    entries: list[TreeEntry] = []
+    copies: dict[int, list[Copy]] = {}
+    for number, (origin, title) in enumerate((("a", "It\u2019s Low..."), ("b", other))):
+        tags = json.dumps(track(title, title, album=title).to_json())
+        found = [FolderFile(number, origin, f"{origin}/x.flac", "audio", number, tags)]
+        entries += FolderPlacer(Template.parse("$title.$format"), found).entries({}, {})
+        copies[number] = [Copy(number, origin, f"{origin}/x.flac", number, True, 0)]
+    (shown,) = resolve_names(entries, copies, ())
+    assert sorted(shown.contents) == [0, 1]

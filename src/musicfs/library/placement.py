@@ -22,6 +22,7 @@ from musicfs.tags.discs import album_folder
 from musicfs.tags.names import safe_filename
 from musicfs.tags.tags import Tags
 from musicfs.tags.templates import Album, Template, track_fields
+from musicfs.texts import alike
 from musicfs.texts import fold as fold
 
 _NAMING_RULES = 3
@@ -136,7 +137,7 @@ class FolderPlacer:
         artist = album.artist or tags.albumartist
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
         label = (tags.track_label,) if tags.track is None and tags.track_label else ()
-        key = make_key(BY_TAGS, (fold(str(value or "")) for value in (*identity, *label)), _traits(tags))
+        key = make_key(BY_TAGS, (alike(str(value or "")) for value in (*identity, *label)), _traits(tags))
         discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
         return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ class AlbumTrack:
     tags: Tags
 
 
+_PART = re.compile(r"(?:[^\W\d_]{1,12}[\s._-]{0,3})?0?([1-9]\d?)")
 _Group = Mapping[int, AlbumTrack]
 
 
@@ -56,9 +58,9 @@ def _disc_of_folder(path: str, album: str | None) -> int | None:
     at_end = disc_at_end(name)
     if at_end is not None:
         return at_end.disc
-    # "Box/2" is a disc of the album "Box"; "Adele/25" is an album.
-    is_number = name.isascii() and name.isdigit() and len(name) <= 2
-    return int(name) or None if is_number and fold(album) in fold(above.rpartition("/")[2]) else None
+    # "Box/2" and "Box/Part 2" are discs of the album "Box"; "Adele/25" is an album.
+    part = _PART.fullmatch(name)
+    return int(part[1]) if part is not None and fold(album) in fold(above.rpartition("/")[2]) else None
 
 
 def _numbered(group: _Group) -> _Group:
