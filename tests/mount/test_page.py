@@ -247,11 +247,6 @@ async def test_a_file_that_no_browser_has_used_goes_with_the_page(shown: Shown) 
     assert list(folder.glob("page-*.html")) == []
 
 
-async def test_it_says_when_the_mount_has_ended(shown: Shown) -> None:
-    await asyncio.to_thread(shown.stage.musicfs, "unmount", str(shown.stage.music), capture=True)
-    await shown.says("MusicFS does not answer.")
-
-
 async def test_what_is_left_out_is_said_first_and_at_its_origin(shown: Shown) -> None:
     count = {
         "origin": "disk",
@@ -277,3 +272,8 @@ async def test_what_is_left_out_is_said_first_and_at_its_origin(shown: Shown) ->
     bad.unlink()
     await asyncio.to_thread(shown.stage.ask, "scan", "Music")
     await shown.tab.shows("document.querySelectorAll('.problems li').length === 0")
+
+
+async def test_it_says_when_the_mount_has_ended(shown: Shown) -> None:
+    await asyncio.to_thread(shown.stage.musicfs, "unmount", str(shown.stage.music), capture=True)
+    await shown.says("MusicFS does not answer.")
