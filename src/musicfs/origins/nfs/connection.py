@@ -311,7 +311,7 @@ class Connection:
         and EINTR when it gave up itself; its text says more."""
         text = self._error_text()
         if named := re.search(r"NFS3ERR_([A-Z_]+)", text):
-            number = _NAMED.get(named[1]) or getattr(errno, f"E{named[1]}", errno.EIO)
+            number = _NAMED[named[1]] if named[1] in _NAMED else getattr(errno, f"E{named[1]}", errno.EIO)
         if "not accepted by the server" in text:  # for example when it serves only privileged ports
             number = errno.EACCES
         if number in (errno.EFAULT, errno.EINTR):
