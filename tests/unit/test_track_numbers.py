@@ -169,6 +169,12 @@ def test_other_numbers_of_albums_and_folders_are_no_discs(folder: str, tags: Tag
     assert list(paths.values()) == [f"{tags.album}/x{tags.disc or ''} T"]
 
 
+def test_a_disc_of_number_zero_is_a_disc_if_there_is_another() -> None:
+    every = [(f"Box/{d}{n}.flac", track("Ada", f"T{d}{n}", n, disc=d)) for d in (0, 1) for n in (1, 2)]
+    assert names(every) == ["0-01 - T01.flac", "0-02 - T02.flac", "1-01 - T11.flac", "1-02 - T12.flac"]
+    assert names(every[:2]) == ["01 - T01.flac", "02 - T02.flac"]
+
+
 def test_numbers_are_as_wide_as_the_greatest_of_the_album() -> None:
     book = [(f"Book/{n}.flac", track("Ada", f"Chapter {n}", n)) for n in (9, 11, 100)]
     assert names(book) == ["009 - Chapter 9.flac", "011 - Chapter 11.flac", "100 - Chapter 100.flac"]

@@ -124,6 +124,7 @@ def _album(tracks: Sequence[Tags]) -> Album:
         track_width=max(2, len(str(greatest_track))),
         disc_width=len(str(greatest_disc)),
         label_width=max(map(label_width, labels), default=1),
+        discs=len({t.disc for t in tracks} - {None}),
     )
 
 

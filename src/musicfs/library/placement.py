@@ -138,7 +138,7 @@ class FolderPlacer:
         identity = (artist, tags.album, tags.disc, tags.track, tags.title, tags.artist, tags.format)
         label = (tags.track_label,) if tags.track is None and tags.track_label else ()
         key = make_key(BY_TAGS, (alike(str(value or "")) for value in (*identity, *label)), _traits(tags))
-        discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1
+        discs = (tags.disc or 1) > 1 or (tags.disctotal or 1) > 1 or album.discs > 1
         return TreeEntry(file.replica, "/".join(parts[:-1]), parts[-1], disc_parts[-1], discs, key, file.content)
 
     def _at_path(self, file: FolderFile, tags: Tags | None) -> TreeEntry:

@@ -118,7 +118,7 @@ class Template:
 class Album:
     """What an album's tracks agree on, as most of them write it; None: what this track's tags say.
 
-    track_width, disc_width, label_width: the digits of the album's greatest numbers.
+    track_width, disc_width, label_width: digits of the greatest numbers. discs: how many numbered discs there are.
     """
 
     title: str | None = None
@@ -127,6 +127,7 @@ class Album:
     track_width: int = 2
     disc_width: int = 1
     label_width: int = 1
+    discs: int = 0
 
 
 def track_fields(tags: Tags, path: str, album: Album, *, disc_prefix: bool) -> dict[str, str | None]:
