@@ -123,7 +123,7 @@ async def trace_reads(base: Path) -> dict[str, Trace]:
         # Backwards, so that nothing is read ahead.
         traces["a miss"] = await file.traced(2)
         traces["a hit in memory"] = await file.traced(2)
-        await file.traced(1)  # also loads what the cache has of the file, which it has had since the first
+        await file.traced(1)  # ranks the origins again, now that one has a latency
         traces["a later miss"] = await file.traced(0)
     async with _parts(base) as parts:
         file = _OpenFile(parts)

@@ -18,13 +18,13 @@ from musicfs.cache import breaker
 from musicfs.cache import disk as blockdisk
 from musicfs.cache import store as blocks
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.cache.disk import FOLDER, BlockDisk, Changes, NewBlock
+from musicfs.cache.disk import FOLDER, BlockDisk, Changes, LoadedIndex, NewBlock
 from musicfs.cache.store import BlockStore
 from musicfs.content.open_content import OpenContent
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import CacheResumed, CacheStopped, Event, EventBus
-from musicfs.model import Content
+from musicfs.model import Content, Fingerprint
 from tests.support.blocks import bytes_of, content_of
 from tests.support.fakes import UNREACHABLE, FakeLocal, FakeOrigin
 from tests.support.federation import federation
@@ -86,6 +86,32 @@ async def test_blocks_are_read_back_at_once_and_after_a_restart(tmp_path: Path) 
         assert store.read_now(SONG, 2 * BLOCK_SIZE - 5, 10) is None, "half of it is in a block that is not there"
         stats = await store.stats()
         assert (stats.contents, stats.blocks, stats.hits, stats.misses) == (1, 3, 7, 1)
+
+
+async def test_the_first_blocks_of_a_content_are_here_at_once_when_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Fingerprint] = []
+    load = BlockDisk.load
+
+    def noting(disk: BlockDisk, fingerprint: Fingerprint) -> LoadedIndex:
+        loaded.append(fingerprint)
+        return load(disk, fingerprint)
+
+    monkeypatch.setattr(BlockDisk, "load", noting)
+    async with stored(tmp_path) as made:
+        assert await made.store.read(SONG, 0) is None
+        await made.keep(SONG, 0)
+        await made.keep(SONG, 1)
+        assert [made.store.has(SONG, number) for number in range(3)] == [True, True, False]
+        assert [await made.store.read(SONG, number) for number in (0, 1)] == [bytes_of(SONG, 0), bytes_of(SONG, 1)]
+        assert await made.store.read(SONG, 2) is None
+        assert loaded == [SONG.fingerprint], "the index is read once"
+        await made.store.clear()
+        assert not made.store.has(SONG, 0)
+        await made.keep(SONG, 1)
+        assert await made.store.read(SONG, 1) == bytes_of(SONG, 1)
+        assert await made.store.read(SONG, 0) is None
 
 
 async def test_blocks_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,12 @@ class NewBlock:
 class Changes:
     """What a call changed.
 
-    stored: (content, number, piece checksums). removed: (content, number). ended: contents whose file is gone.
+    stored: (content, number, piece checksums). files: of the contents that these belong to. removed: (content, number).
+    ended: contents whose file is gone.
     """
 
     stored: list[tuple[Fingerprint, int, bytes]] = field(default_factory=list)
+    files: dict[Fingerprint, BlockFile] = field(default_factory=dict)
     removed: list[tuple[Fingerprint, int]] = field(default_factory=list)
     ended: set[Fingerprint] = field(default_factory=set)
 
@@ -309,19 +311,20 @@ class BlockDisk:
 
     def _store(self, index: BlockIndex, fitting: Sequence[NewBlock], changes: Changes) -> None:
         for block in fitting:
-            self._write(block)
+            changes.files[block.content.fingerprint] = self._write(block)
         stored = [(block, piece_checksums(block.data)) for block in fitting]
         with index.transaction():
             for block, sums in stored:
                 index.add(block.content.fingerprint, block.content.size, block.number, sums, time.time())
         changes.stored.extend((block.content.fingerprint, block.number, sums) for block, sums in stored)
 
-    def _write(self, block: NewBlock) -> None:
+    def _write(self, block: NewBlock) -> BlockFile:
         file = BlockFile(open_private(self._path(block.content.fingerprint), os.O_RDWR | os.O_CREAT))
         left, at = memoryview(block.data), block.number * BLOCK_SIZE
         while left:
             done = os.pwrite(file.fd, left, at)
             left, at = left[done:], at + done
+        return file
 
     def _sweep(self, index: BlockIndex) -> None:
         """Removes what the index does not know, after a process that did not end in order."""

@@ -23,17 +23,24 @@ class KnownContent:
     since its time of use was last taken.
     """
 
-    __slots__ = ("file", "lost", "present", "sums", "touched")
+    __slots__ = ("_size", "file", "lost", "present", "sums", "touched")
 
     def __init__(self, size: int, loaded: LoadedIndex) -> None:
-        self.file: BlockFile | None = loaded.file
+        self._size = size
+        self.file: BlockFile | None = None
         self.touched = bool(loaded.blocks)
         self.present = bytearray(max(1, -(-size // BLOCK_SIZE)))
-        self.sums = bytearray(-(-size // PIECE_SIZE) * CHECKSUM_SIZE if loaded.file else 0)
+        self.sums = bytearray()
         self.lost = [] if loaded.file else [number for number, _ in loaded.blocks]
         if loaded.file is not None:
+            self.use(loaded.file)
             for number, sums in loaded.blocks:
                 self.add(number, sums)
+
+    def use(self, file: BlockFile) -> None:
+        """Sets the file, where there was none. What it has is still to be added."""
+        self.file = file
+        self.sums = bytearray(-(-self._size // PIECE_SIZE) * CHECKSUM_SIZE)
 
     def add(self, number: int, sums: bytes) -> None:
         at = number * PIECES * CHECKSUM_SIZE
@@ -111,10 +118,11 @@ class KnownBlocks:
                 known.present[number] = 0
         for fingerprint, number, sums in changes.stored:
             known = self._contents.get(fingerprint)
-            if known is not None and known.file is None:
-                del self._contents[fingerprint]  # it has a file now
-            elif known is not None:
-                known.add(number, sums)
+            if known is None:
+                continue
+            if known.file is None:
+                known.use(changes.files[fingerprint])
+            known.add(number, sums)
 
     def take_used(self) -> dict[Fingerprint, float]:
         """Returns the contents used since the last call, with when they were used, in seconds since the epoch."""
