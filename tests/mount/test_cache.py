@@ -215,7 +215,7 @@ def fetched_of(server: Sshd) -> int:
 
 def test_a_song_with_new_tags_costs_only_its_tags(here: Place, server: Sshd, nas: dict[str, object]) -> None:
     music = here.origins / "nas"
-    song = make_audio(music / "5.flac", seconds=30, seed=5, tags={"title": "Old", "artist": "Artist", "album": "Album"})
+    song = make_audio(music / "a.flac", seconds=30, seed=5, tags={"title": "Old", "artist": "Artist", "album": "Album"})
     with Mount(here, {"nas": music}, nas=nas, health=QUICK) as mount:
         mount.scanned()
         old = mount.path / ALBUM / "Old.flac"
