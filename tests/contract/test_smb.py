@@ -501,5 +501,5 @@ async def test_names_that_samba_shortens_are_reported(tmp_path: Path) -> None:
         await env.aclose()
     assert "a/fine.flac" in found
     assert len(found) == 2
-    assert list(observer.reasons.values()) == [Reason.UNKNOWN_KIND]
+    assert list(observer.reasons.values()) == [Reason.BAD_NAME]
     assert "mangled names = no" in observer.problems[0].detail

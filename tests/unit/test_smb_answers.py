@@ -83,7 +83,7 @@ def test_a_name_that_no_file_can_have_says_so(name: str) -> None:
         ("cold.flac", 0x1020, 0, Reason.ARCHIVED),
         ("cloud.flac", 0x400420, 0x9000001A, Reason.ARCHIVED),
         ("cloud", 0x400410, 0x9000001A, None),
-        ("0K81LF~0", 0x20, 0, Reason.UNKNOWN_KIND),
+        ("0K81LF~0", 0x20, 0, Reason.BAD_NAME),
         ("0K81LF~0", 0x10, 0, None),
         ("0BQTDG~B.MP3", 0x20, 0, None),
     ],

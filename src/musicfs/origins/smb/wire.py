@@ -210,7 +210,7 @@ def _left_out(name: str, attributes: int, tag: int) -> tuple[Reason, str] | None
     if attributes & _AWAY:
         return Reason.ARCHIVED, "it is offline; reading it would bring it back"
     if _SHORTENED.fullmatch(name):
-        return Reason.UNKNOWN_KIND, "the server shortens its name; set `mangled names = no` in its smb.conf"
+        return Reason.BAD_NAME, "the server shortens its name; set `mangled names = no` in its smb.conf"
     return None
 
 
