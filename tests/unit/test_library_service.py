@@ -13,16 +13,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
 from musicfs.catalog.database import prepare_catalog
 from musicfs.catalog.view import TreeView
+from musicfs.catalog.writer import Catalog
 from musicfs.config.models import Config, OriginConfig
 from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
-from musicfs.library import client
+from musicfs.library import client, worker
 from musicfs.library.client import Library
 from musicfs.library.tree import TreeChanges
 from musicfs.model import OriginId, OriginType
@@ -277,3 +279,25 @@ def test_a_worker_that_keeps_ending_on_a_full_disk_is_explained_by_that(
     assert client._why_it_keeps_ending(tmp_path) == "the library worker keeps ending; see the log"
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(full))
     assert client._why_it_keeps_ending(tmp_path).startswith(f"the disk of {tmp_path} is full, so the catalogue can't")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_FULL, "the catalogue can't be written (it says so); check the disk"),
+        (sqlite3.SQLITE_BUSY, "the catalogue is locked by another program"),
+    ],
+)
+def test_a_worker_that_can_not_write_the_catalogue_ends_with_a_sentence(
+    code: int, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failure = sqlite3.OperationalError("it says so")
+    failure.sqlite_errorcode = code
+    parsers = Mock()
+    monkeypatch.setattr(Catalog, "open", Mock(side_effect=failure))
+    with pytest.raises(SystemExit):
+        worker._prepared(Mock(), Mock(), parsers, Mock())
+    parsers.close.assert_called_once()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(told)
+    assert record.exc_info is None

@@ -49,7 +49,7 @@ from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
 from musicfs.origin import Origin
 from musicfs.system import hardening
-from musicfs.system.sqlite import SqliteError
+from musicfs.system.sqlite import SqliteError, is_lock
 from musicfs.system.tasks import Tasks
 from musicfs.tags.templates import Template
 
@@ -125,7 +125,7 @@ class Worker:
         except MusicFSError as failure:
             error = str(failure)
         except SqliteError as failure:
-            error = f"the catalogue can't be written ({failure}); check the disk of the cache folder"
+            error = _unwritable(failure)
         except Exception as failure:
             log.exception("the library worker could not carry out %r", request.command)
             first = first_of(failure)
@@ -226,6 +226,26 @@ def _beat(beacon: Beacon) -> None:
     asyncio.get_running_loop().call_later(_BEAT_SECS, _beat, beacon)
 
 
+def _prepared(setup: Setup, link: Link, parsers: Parsers, beacon: Beacon) -> Worker:
+    """Returns the worker. Ends the process, with a reason in the log, when the catalogue can't be opened or written."""
+    try:
+        catalog = Catalog.open(setup.catalog, setup.metadata_cache_mb)
+        catalog.on_progress(beacon.beat)
+        worker = Worker(setup, catalog, link, parsers, beacon)
+        worker.prepare()
+    except SqliteError as failure:
+        log.critical("%s", _unwritable(failure))
+        parsers.close()
+        raise SystemExit(1) from None
+    return worker
+
+
+def _unwritable(failure: SqliteError) -> str:
+    if is_lock(failure):
+        return "the catalogue is locked by another program, such as a backup of the cache folder: wait for its end"
+    return f"the catalogue can't be written ({failure}); check the disk of the cache folder"
+
+
 async def _serve(end: socket, parsers: Parsers, beacon: Beacon) -> None:
     _beat(beacon)
     inbox: asyncio.Queue[Setup | Request | None] = asyncio.Queue()
@@ -236,10 +256,7 @@ async def _serve(end: socket, parsers: Parsers, beacon: Beacon) -> None:
     if not isinstance(setup, Setup):
         return
     logs.begin(setup.log)
-    catalog = Catalog.open(setup.catalog, setup.metadata_cache_mb)
-    catalog.on_progress(beacon.beat)
-    worker = Worker(setup, catalog, link, parsers, beacon)
-    worker.prepare()
+    worker = _prepared(setup, link, parsers, beacon)
     tasks = Tasks(log)
     try:
         while isinstance(request := await inbox.get(), Request):

@@ -37,6 +37,12 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, UnknownVersion) or (code is not None and code & _PRIMARY in _DAMAGE)
 
 
+def is_lock(error: BaseException) -> bool:
+    """Whether another connection has held a lock for longer than a statement waits."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A database that was unusable, and was replaced by an empty one. kept: where it is now; None: it was removed."""
