@@ -156,6 +156,7 @@ def test_the_discs_of_an_album_are_one_folder_whichever_name_says_them(folder: s
     [
         ("Adele/25", track("Adele", album="25 (Deluxe)")),
         ("Hits/Vol. 2 Live", track("Ada", album="Hits")),
+        ("Santana/Santana 3", track("Santana", album="Santana")),
         ("Ada/Season 2", track("Ada", album="Show")),
         ("Chicago/17", track("Chicago", album="Chicago 17")),
         ("Hits/Vol. 2", track("Ada", album="Hits Vol. 2")),

@@ -58,8 +58,8 @@ def _disc_of_folder(path: str, album: str | None) -> int | None:
     at_end = disc_at_end(name)
     if at_end is not None:
         return at_end.disc
-    # "Box/2" and "Box/Part 2" are discs of the album "Box"; "Adele/25" is an album.
-    part = _PART.fullmatch(name)
+    # "Box/2" and "Box/Part 2" are discs of the album "Box"; "Adele/25" and "Santana/Santana 3" are albums.
+    part = None if fold(name).startswith(fold(album)) else _PART.fullmatch(name)
     return int(part[1]) if part is not None and fold(album) in fold(above.rpartition("/")[2]) else None
 
 
