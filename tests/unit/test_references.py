@@ -183,3 +183,16 @@ def test_no_text_takes_long(extension: str, number: int) -> None:
     started = time.process_time()
     resolve(codecs.BOM_UTF8 + HOSTILE[extension][number][:MAX_TEXT], extension, "Ada", MUSIC)
     assert time.process_time() - started < 5  # linear ones take less than one second here
+
+
+def test_a_text_of_thousands_of_folders_asks_about_some_of_them() -> None:
+    asked: list[str] = []
+
+    class Counted(Files):
+        def in_folder(self, folder: str) -> Iterable[str]:
+            asked.append(folder)
+            return super().in_folder(folder)
+
+    text = "".join(f"folder {number}/song.flac\n" for number in range(5000))
+    assert resolve(text.encode(), "m3u8", "Ada", Counted(*MUSIC.paths)).unresolved == 5000
+    assert len(asked) <= 1000

@@ -219,3 +219,17 @@ async def test_a_playlist_of_a_mebibyte_costs_seconds_and_a_larger_one_is_left_a
     await library.scan()
     assert (library.text(f"{LIVE}/big.m3u") or "").startswith("01 - One.flac\n")
     assert library.text(f"{LIVE}/huge.m3u") is None
+
+
+async def test_a_text_that_was_read_and_not_rendered_is_rendered_later(library: ScannedLibrary, music: Path) -> None:
+    """As after the end of the library worker between the two."""
+    await library.scan()
+    (music / "live/all.m3u").write_text("a.flac\n")
+    await library.scan()
+    with library.catalog.transaction():
+        library.catalog.names.remove_rendering(library.view_now().find(LIVE) or 0, "all.m3u")
+        library.catalog._db.execute("UPDATE names SET hidden = 0 WHERE name = 'all.m3u'")
+        library.catalog._db.execute("UPDATE texts SET is_new = 1")
+    assert library.text(f"{LIVE}/all.m3u") is None
+    await library.scan()
+    assert library.text(f"{LIVE}/all.m3u") == "01 - One.flac\n"

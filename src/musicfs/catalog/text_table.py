@@ -72,10 +72,17 @@ class TextTable:
     def add(self, content: int, data: bytes) -> None:
         known = self._db.execute("SELECT 1 FROM contents WHERE id = ?", (content,)).fetchone()
         if known:  # it may have gone while it was read
-            self._db.execute("INSERT OR REPLACE INTO texts VALUES (?, ?)", (content, data))
+            self._db.execute("INSERT OR REPLACE INTO texts (content, data) VALUES (?, ?)", (content, data))
 
     def data(self, content: int) -> bytes:
         return bytes(self._db.execute("SELECT data FROM texts WHERE content = ?", (content,)).fetchone()[0])
+
+    def new(self) -> set[int]:
+        """The texts that have not been rendered yet."""
+        return {row[0] for row in self._db.execute("SELECT content FROM texts WHERE is_new = 1")}
+
+    def set_rendered(self, text: int) -> None:
+        self._db.execute("UPDATE texts SET is_new = 0 WHERE content = ?", (text,))
 
     def all(self) -> set[int]:
         return {row[0] for row in self._db.execute("SELECT content FROM texts")}

@@ -10,8 +10,10 @@ INSERT INTO views VALUES (1, '', 1, NULL);
 -- The bytes of playlists and cue sheets, up to 1 MiB, so that no origin is asked for them later.
 CREATE TABLE texts (
     content INTEGER PRIMARY KEY REFERENCES contents (id),
-    data    BLOB NOT NULL
+    data    BLOB NOT NULL,
+    is_new  INTEGER NOT NULL DEFAULT 1      -- 1: it has not been rendered yet
 );
+CREATE INDEX texts_new ON texts (content) WHERE is_new = 1;
 CREATE TRIGGER texts_end AFTER DELETE ON contents BEGIN
     DELETE FROM texts WHERE content = old.id;
 END;

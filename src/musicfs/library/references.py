@@ -31,6 +31,7 @@ PLAYLISTS = frozenset(("m3u", "m3u8", "pls", "xspf"))
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}):/{0,3}")
 _DRIVE = re.compile(r"/?[A-Za-z]:[/\\]")
 _MAX_PARTS = 40
+_MAX_FOLDERS = 500
 
 
 class OriginFiles(Protocol):
@@ -120,6 +121,8 @@ class _Search:
         def find(path: str) -> str | None:
             folder, name = posixpath.split(path)
             if folder not in folders:
+                if len(folders) >= _MAX_FOLDERS:  # no album has so many, and each one is a question
+                    return None
                 folders[folder] = self._by_folded_name(folder)
             key = folded(name)
             real = folders[folder].get(key) or folders[folder].get(_stem(key) if self.any_type else key)

@@ -44,7 +44,6 @@ class TextRenderer:
         self._catalog = catalog
         self._table = catalog.texts
         self._is_on = is_on
-        self._new: set[int] = set()
 
     async def fetch(self, origin: Origin) -> None:
         """Reads the texts of an origin that the catalogue does not have. What can't be read now is left for later."""
@@ -67,7 +66,6 @@ class TextRenderer:
                 for content, data in found:
                     if data is not None:
                         self._table.add(content, data)
-                        self._new.add(content)
 
     def refresh(self, renamed: Collection[int], changed: Changed, *, everything: bool = False) -> None:
         """Renders what is new, or names a file that has another name now.
@@ -83,7 +81,7 @@ class TextRenderer:
                 self._table.show_source(parent, name, content)
                 changed(parent, name)
             return
-        wanted, self._new = self._new, set()
+        wanted = self._table.new()
         if everything:
             wanted = self._table.all()
         elif renamed:
@@ -96,6 +94,7 @@ class TextRenderer:
                 its = files.setdefault(place.origin, _Files(self._table, place.origin))
                 targets |= self._render(place, its, changed)
             self._table.set_targets(content, targets)
+            self._table.set_rendered(content)
 
     def _render(self, place: ShownText, files: _Files, changed: Changed) -> set[int]:
         """Renders a text at one place. Returns the contents that it names."""
