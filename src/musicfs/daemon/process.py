@@ -25,7 +25,7 @@ from musicfs.daemon.systemd import Notifier, SystemdService
 from musicfs.errors import ConfigError, MusicFSError, UserError
 from musicfs.mount import mount_points
 from musicfs.mount.fuse import FuseMount
-from musicfs.mount.fuse_loop import FuseEventLoop, FuseWaiter
+from musicfs.mount.session.event_loop import FuseEventLoop
 from musicfs.system import hardening
 from musicfs.system.descriptors import raise_limit
 from musicfs.system.log_file import LogFile
@@ -90,16 +90,8 @@ async def _serve(
 
 
 def _fuse_mount(config: Config, mount_point: Path, parts: Components) -> FuseMount:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, FuseEventLoop)
     settings = config.mount
-    return FuseMount(
-        parts.filesystem,
-        mount_point,
-        FuseWaiter(loop),
-        allow_other=settings.allow_other,
-        file_mode=settings.file_mode,
-    )
+    return FuseMount(parts.filesystem, mount_point, allow_other=settings.allow_other, file_mode=settings.file_mode)
 
 
 async def _serve_mounted(

@@ -1,372 +1,349 @@
-"""The adapter between the kernel and `Filesystem`, and the only place that imports pyfuse3's operations.
-
-Under pyfuse3's asyncio mode a handler that raises anything but `FUSEError` never answers, and the caller hangs until
-the mount ends: `_answered` makes sure that nothing else gets out.
-"""
+"""The adapter between the FUSE session and `Filesystem`: operations by opcode, and the life of one mount."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import functools
 import logging
 import os
-import queue
 import stat
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
-
-from musicfs.mount import trioless  # noqa: F401 — before pyfuse3
-
-# isort: split
-import pyfuse3
-from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext, StatvfsData
+from typing import NoReturn
 
 from musicfs.errors import UserError
 from musicfs.library.tree import TreeChanges
 from musicfs.mount import mount_points
-from musicfs.mount.filesystem import Filesystem, Row, errno_of
-from musicfs.mount.fuse_loop import FuseWaiter
+from musicfs.mount.filesystem import Filesystem, errno_of
 from musicfs.mount.readers import Readers
+from musicfs.mount.session import mounting
+from musicfs.mount.session import protocol as fuse
+from musicfs.mount.session.channel import Payload
+from musicfs.mount.session.forgetter import Forgetter
+from musicfs.mount.session.session import Answer, FuseError, FuseSession, Operation
 
 log = logging.getLogger(__name__)
 
 # The kernel hears of every change, so what it caches need not expire.
-_TIMEOUT_SECS = 3600.0
+_TIMEOUT_SECS = 3600
 # A block of cache/block_checksums.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one
 # reader and for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is
 # fetched in vain.
 _READ_AHEAD_KB = 256
-_SESSION_BEGUN_SECS = 0.2
-_FORGETTING_SECS = 2.0
-_MAX_WORKERS = 10_000
+_BLOCK_SIZE = 128 * 1024
+_NAME = "musicfs"
+_BODY = fuse.BODY
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _answered(
-    handler: Callable[Concatenate[Operations, P], Awaitable[T]],
-) -> Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]:
-    """Turns any exception of a handler into an answer to the kernel, and records how long the answer took."""
-    operation = handler.__name__
-
-    @functools.wraps(handler)
-    async def answer(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        started = time.perf_counter()
-        try:
-            return await handler(self, *args, **kwargs)
-        except FUSEError:
-            raise
-        except BaseException as error:
-            raise self._failure(operation, error) from None
-        finally:
-            self._counts.took[operation].add(time.perf_counter() - started)
-
-    return answer
+_WRITING = (
+    fuse.FUSE_SETATTR, fuse.FUSE_SYMLINK, fuse.FUSE_MKNOD, fuse.FUSE_MKDIR, fuse.FUSE_UNLINK, fuse.FUSE_RMDIR,
+    fuse.FUSE_RENAME, fuse.FUSE_LINK, fuse.FUSE_WRITE, fuse.FUSE_FSYNC, fuse.FUSE_SETXATTR, fuse.FUSE_REMOVEXATTR,
+    fuse.FUSE_FSYNCDIR, fuse.FUSE_CREATE, fuse.FUSE_FALLOCATE, fuse.FUSE_RENAME2,
+)  # fmt: skip
+"""The mount is "ro", so the kernel refuses these itself, unless root remounts it."""
 
 
-class Operations(pyfuse3.Operations):
+class Operations:
     """Answers the kernel's requests from a `Filesystem`.
 
-    The frequent requests re-use one answer object each: an answer is copied out before the next request is taken.
-
-    readers: who may read a file, where other users see the mount; the filesystem then has owners. None: its one user
-    may read all.
+    Args:
+        filesystem: What the mount shows.
+        readers: Who may read a file, where other users see the mount; the filesystem then has owners. None: its one
+            user may read all.
     """
 
-    enable_writeback_cache = False
-
-    def __init__(self, filesystem: Filesystem, waiter: FuseWaiter, readers: Readers | None = None) -> None:
-        super().__init__()
-        # Chosen once: without owners, what answers the frequent requests is to do no more than it has to.
-        self._fill: Callable[..., EntryAttributes] = self._fill_plain
-        self._reply_rows: Callable[[ReaddirToken, Any], int] = self._reply_plain_rows
-        if readers is not None:
-            self._readers = readers
-            self._fill = self._fill_owned
-            self._reply_rows = self._reply_owned_rows
+    def __init__(self, filesystem: Filesystem, readers: Readers | None = None) -> None:
         self._fs = filesystem
         self._counts = filesystem.counts
-        self._reads_took = filesystem.counts.took["read"]
-        self._pass_on = waiter.baton.pass_on
-        self._file = self._template(stat.S_IFREG | 0o444, 1)
-        # One link, not two: programs take two as the promise of a folder without folders. One promises nothing.
-        self._dir = self._template(stat.S_IFDIR | 0o555, 1)
-        self._nothing = EntryAttributes()
-        self._nothing.st_ino = InodeT(0)
-        self._nothing.entry_timeout = _TIMEOUT_SECS
+        self._uid, self._gid = os.getuid(), os.getgid()
+        # Chosen once: without owners, what answers the frequent requests is to do no more than it has to.
+        self._attributes: Callable[..., tuple[int, ...]] = self._plain
+        if readers is not None:
+            self._readers = readers
+            self._attributes = self._owned
 
-    @staticmethod
-    def _template(mode: int, links: int) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_mode = mode
-        entry.st_nlink = links
-        entry.st_uid = os.getuid()
-        entry.st_gid = os.getgid()
-        entry.st_blksize = 128 * 1024
-        entry.attr_timeout = entry.entry_timeout = _TIMEOUT_SECS
-        return entry
+    def by_opcode(self) -> dict[int, Operation]:
+        """Returns how each request is answered. FLUSH is not among them: ENOSYS makes the kernel stop asking."""
+        operations = {
+            fuse.FUSE_LOOKUP: self._operation("lookup", self.lookup),
+            fuse.FUSE_GETATTR: self._operation("getattr", self.getattr),
+            fuse.FUSE_STATFS: self._operation("statfs", self.statfs),
+            fuse.FUSE_OPENDIR: self._operation("opendir", self.opendir, self._undelivered_directory),
+            fuse.FUSE_READDIR: self._operation("readdir", self.readdir),
+            fuse.FUSE_READDIRPLUS: self._operation("readdir", self.readdirplus),
+            fuse.FUSE_RELEASEDIR: self._operation("releasedir", self.releasedir),
+            fuse.FUSE_OPEN: self._operation("open", self.open, self._undelivered_file),
+            fuse.FUSE_READ: self._operation("read", self.read),
+            fuse.FUSE_RELEASE: self._operation("release", self.release),
+            fuse.FUSE_GETXATTR: self._operation("getxattr", self.getxattr),
+            fuse.FUSE_LISTXATTR: self._operation("listxattr", self.listxattr),
+        }
+        refused = self._operation("write", _refuse_writing)
+        return operations | dict.fromkeys(_WRITING, refused)
 
-    def _failure(self, operation: str, error: BaseException) -> FUSEError:
+    def _operation(
+        self, name: str, answer: Callable[[int, bytes], Answer], undelivered: Callable[[Payload], None] | None = None
+    ) -> Operation:
+        return Operation(answer, partial(self._failed, name), self._counts.took[name].add, undelivered)
+
+    def _failed(self, operation: str, error: BaseException) -> int:
         number = errno_of(error)
         self._counts.errors[operation, number] += 1
         if not isinstance(error, OSError) and number == errno.EIO:
             log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
-        return FUSEError(number)
+        return number
 
-    def _fill_plain(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> EntryAttributes:
-        entry = self._dir if is_directory else self._file
-        entry.st_ino = InodeT(ino)
-        entry.st_size = size
-        entry.st_blocks = (size + 511) >> 9
-        entry.st_mtime_ns = mtime_ns
-        entry.st_ctime_ns = mtime_ns
-        entry.st_atime_ns = mtime_ns
-        return entry
+    # Attributes: the fields of a `fuse_attr`.
 
-    def _fill_owned(
-        self, ino: int, is_directory: bool, size: int, mtime_ns: int, *owner: int | None
-    ) -> EntryAttributes:
-        entry = self._fill_plain(ino, is_directory, size, mtime_ns)
-        if not is_directory:
-            entry.st_uid, entry.st_gid, mode = self._readers(*owner)
-            entry.st_mode = stat.S_IFREG | mode
-        return entry
+    def _plain(self, ino: int, is_directory: bool, size: int, mtime_ns: int) -> tuple[int, ...]:
+        mode = stat.S_IFDIR | 0o555 if is_directory else stat.S_IFREG | 0o444
+        secs, ns = divmod(mtime_ns, 1_000_000_000)
+        # One link, also of folders: programs take two as the promise of a folder without folders. One promises nothing.
+        return (
+            ino, size, (size + 511) >> 9, secs, secs, secs, ns, ns, ns, mode, 1, self._uid, self._gid, 0, _BLOCK_SIZE, 0
+        )  # fmt: skip
+
+    def _owned(self, ino: int, is_directory: bool, size: int, mtime_ns: int, *owner: int | None) -> tuple[int, ...]:
+        if is_directory:
+            return self._plain(ino, True, size, mtime_ns)
+        uid, gid, mode = self._readers(*owner)
+        secs, ns = divmod(mtime_ns, 1_000_000_000)
+        return (
+            ino, size, (size + 511) >> 9, secs, secs, secs, ns, ns, ns, stat.S_IFREG | mode, 1, uid, gid, 0,
+            _BLOCK_SIZE, 0,
+        )  # fmt: skip
 
     # names and attributes
 
-    @_answered
-    async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
+    def lookup(self, parent: int, request: bytes) -> bytes:
         self._counts.lookup += 1
-        found = self._fs.lookup(parent_inode, name)
-        if found is None:
-            # An answer without an inode lets the kernel remember that there is nothing.
-            return self._nothing
-        return self._fill(*found)
+        name = request[_BODY:-1]
+        if name == b".":  # These two are for file servers, which know a file by its number alone.
+            found = self._fs.getattr(parent)
+        elif name == b"..":
+            found = self._fs.getattr(self._fs.parent(parent))
+        elif (looked_up := self._fs.lookup(parent, name)) is None:
+            return _NO_ENTRY
+        else:
+            found = looked_up
+        return fuse.ENTRY_OUT.pack(found[0], 0, _TIMEOUT_SECS, _TIMEOUT_SECS, 0, 0, *self._attributes(*found))
 
-    @_answered
-    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+    def getattr(self, ino: int, _: bytes) -> bytes:
         self._counts.getattr += 1
-        return self._fill(*self._fs.getattr(inode))
+        return fuse.ATTR_OUT.pack(_TIMEOUT_SECS, 0, 0, *self._attributes(*self._fs.getattr(ino)))
 
-    async def forget(self, inode_list: Any) -> None:
-        """Nothing is kept per inode."""
-
-    @_answered
-    async def access(self, inode: InodeT, mode: int, ctx: RequestContext) -> bool:
-        return not mode & os.W_OK
-
-    @_answered
-    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+    def statfs(self, *_: object) -> bytes:
         self._counts.statfs += 1
         totals = self._fs.totals
-        answer = StatvfsData()
-        answer.f_bsize = answer.f_frsize = 4096
-        answer.f_blocks = (totals.bytes + 4095) // 4096
-        answer.f_bfree = answer.f_bavail = 0
-        answer.f_files = totals.files + totals.directories
-        answer.f_ffree = answer.f_favail = 0
-        answer.f_namemax = 255
-        return answer
+        blocks = (totals.bytes + 4095) // 4096
+        return fuse.STATFS_OUT.pack(blocks, 0, 0, totals.files + totals.directories, 0, 4096, 255, 4096, 0)
 
     # directories
 
-    @_answered
-    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+    def opendir(self, ino: int, _: bytes) -> bytes:
         self._counts.opendir += 1
-        return FileHandleT(self._fs.opendir(inode))
+        return fuse.OPEN_OUT.pack(self._fs.opendir(ino), 0, 0)
 
-    @_answered
-    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+    def readdir(self, _: int, request: bytes) -> bytes:
+        return self._listed(request, dirent, self._dirent)
+
+    def readdirplus(self, _: int, request: bytes) -> bytes:
+        return self._listed(request, direntplus_without_entry, self._direntplus)
+
+    def _listed(
+        self, request: bytes, link: Callable[[int, bytes, int, int], bytes], record: Callable[..., bytes]
+    ) -> bytes:
+        """Returns the records that fit.
+
+        Args:
+            request: A `fuse_read_in`. Positions: 1 and 2 are "." and "..", an entry's is that in the tree plus 2.
+            link: Makes the record of "." or "..", of which the kernel takes the inode number alone.
+            record: Makes the record of a row.
+        """
         self._counts.readdir += 1
-        # Positions: 1 and 2 are "." and "..", an entry's is that in the tree plus 2.
-        fs, reply = self._fs, pyfuse3.readdir_reply
-        # Of these two the kernel takes the inode number alone.
-        if start_id < 2:
+        fh, offset, room, _ = fuse.READ_IN.unpack_from(request, _BODY)
+        fs = self._fs
+        records: list[bytes] = []
+        if offset < 2:
             ino = fs.directory(fh)
-            if start_id < 1 and not reply(token, b".", self._fill(ino, True, 0, 0), 1):
-                return
-            if not reply(token, b"..", self._fill(fs.parent(ino), True, 0, 0), 2):
-                return
-        after = max(0, start_id - 2)
+            records = [link(ino, b".", 1, stat.S_IFDIR), link(fs.parent(ino), b"..", 2, stat.S_IFDIR)][offset:]
+            room -= sum(map(len, records))
+        after = max(0, offset - 2)
         while rows := fs.readdir(fh, after):
-            count = self._reply_rows(token, rows)
-            fs.advance(fh, count)
-            if count < len(rows):
-                return
+            count = len(records)
+            for row in rows:
+                made = record(*row)
+                room -= len(made)
+                if room < 0:
+                    break
+                records.append(made)
+            used = len(records) - count
+            fs.advance(fh, used)
+            if used < len(rows):
+                break
             after = rows[-1][5]
+        return b"".join(records)
 
-    def _reply_plain_rows(self, token: ReaddirToken, rows: Sequence[tuple[int, str, int | None, int, int, int]]) -> int:
-        """Adds entries to the answer; how many it had room for."""
-        for count, (ino, name, content, size, mtime_ns, position) in enumerate(rows):
-            entry = self._fill_plain(ino, content is None, size, mtime_ns)
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 2):
-                return count
-        return len(rows)
+    def _dirent(
+        self, ino: int, name: str, content: int | None, _size: int, _mtime: int, position: int, *_: object
+    ) -> bytes:
+        return dirent(ino, name.encode(), position + 2, stat.S_IFDIR if content is None else stat.S_IFREG)
 
-    def _reply_owned_rows(self, token: ReaddirToken, rows: Sequence[Row]) -> int:
-        for count, (ino, name, content, size, mtime_ns, position, *owner) in enumerate(rows):
-            entry = self._fill_owned(ino, content is None, size, mtime_ns, *owner)
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 2):
-                return count
-        return len(rows)
+    def _direntplus(
+        self, ino: int, name: str, content: int | None, size: int, mtime_ns: int, position: int, *owner: int | None
+    ) -> bytes:
+        encoded = name.encode()
+        length = len(encoded)
+        attributes = self._attributes(ino, content is None, size, mtime_ns, *owner)
+        entry = fuse.DIRENTPLUS.pack(
+            ino, 0, _TIMEOUT_SECS, _TIMEOUT_SECS, 0, 0, *attributes,
+            ino, position + 2, length, _DT_DIR if content is None else _DT_REG,
+        )  # fmt: skip
+        return entry + encoded + fuse.ALIGNMENT[length & 7]
 
-    @_answered
-    async def releasedir(self, fh: FileHandleT) -> None:
+    def releasedir(self, _: int, request: bytes) -> bytes:
+        (fh,) = fuse.RELEASE_IN.unpack_from(request, _BODY)
         self._fs.releasedir(fh)
+        return b""
+
+    def _undelivered_directory(self, answer: Payload) -> None:
+        self._fs.releasedir(fuse.OPEN_OUT.unpack(answer)[0])
 
     # files
 
-    @_answered
-    async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
+    def open(self, ino: int, request: bytes) -> Answer:
         self._counts.open += 1
+        flags, _ = fuse.OPEN_IN.unpack_from(request, _BODY)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
-            raise FUSEError(errno.EROFS)
+            raise FuseError(errno.EROFS)
+        handle = self._fs.open(ino)
+        return self._opened(handle) if self._fs.is_certain(handle) else self._open_certain(handle)
+
+    async def _open_certain(self, handle: int) -> Payload:
+        await self._fs.make_certain(handle)
+        return self._opened(handle)
+
+    def _opened(self, handle: int) -> bytes:
         # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
         # turned out to be wrong.
-        handle = self._fs.open(inode)
-        if not self._fs.is_certain(handle):
-            self._pass_on()
-            await self._fs.make_certain(handle)
-        return FileInfo(fh=FileHandleT(handle), keep_cache=self._fs.keeps_pages(handle))
+        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE if self._fs.keeps_pages(handle) else 0, 0)
 
-    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+    def _undelivered_file(self, answer: Payload) -> None:
+        self._fs.release(fuse.OPEN_OUT.unpack(answer)[0])
+
+    def read(self, _: int, request: bytes) -> Answer:
         counts = self._counts
         counts.read += 1
-        taken_up = time.perf_counter()
-        try:
-            data = self._fs.read_now(fh, off, size)
-            if data is not None:
-                counts.read_bytes += len(data)
-                return cast(bytes, data)
-            self._pass_on()
-            started = time.perf_counter()
-            data = await self._fs.read(fh, off, size)
-            counts.waited.add(time.perf_counter() - started)
-            counts.read_bytes += len(data)
-            return data
-        except BaseException as error:
-            raise self._failure("read", error) from None
-        finally:
-            self._reads_took.add(time.perf_counter() - taken_up)
+        fh, offset, size, _ = fuse.READ_IN.unpack_from(request, _BODY)
+        data = self._fs.read_now(fh, offset, size)
+        if data is None:
+            return self._read_later(fh, offset, size)
+        counts.read_bytes += len(data)
+        return data
 
-    async def flush(self, fh: FileHandleT) -> None:
-        """Nothing is ever written; this answer makes the kernel stop asking."""
-        raise FUSEError(errno.ENOSYS)
+    async def _read_later(self, fh: int, offset: int, size: int) -> Payload:
+        started = time.perf_counter()
+        data = await self._fs.read(fh, offset, size)
+        self._counts.waited.add(time.perf_counter() - started)
+        self._counts.read_bytes += len(data)
+        return data
 
-    @_answered
-    async def release(self, fh: FileHandleT) -> None:
+    def release(self, _: int, request: bytes) -> bytes:
         self._counts.release += 1
+        (fh,) = fuse.RELEASE_IN.unpack_from(request, _BODY)
         self._fs.release(fh)
+        return b""
 
     # extended attributes
 
-    @_answered
-    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+    def getxattr(self, ino: int, request: bytes) -> bytes:
         self._counts.getxattr += 1
+        size, _ = fuse.GETXATTR_IN.unpack_from(request, _BODY)
+        name = request[_BODY + fuse.GETXATTR_IN.size : -1]
         if not name.startswith(b"user."):
             # Security labels and ACLs. After the answer that this file has none, `ls -l` asks at every file; after the
             # answer that the filesystem has none, it asks once.
-            raise FUSEError(errno.ENOTSUP)
-        value = self._fs.xattrs(inode).get(name.decode("utf-8", "replace"))
+            raise FuseError(errno.ENOTSUP)
+        value = self._fs.xattrs(ino).get(name.decode("utf-8", "replace"))
         if value is None:
-            raise FUSEError(errno.ENODATA)
-        return value.encode()
+            raise FuseError(errno.ENODATA)
+        return _sized(value.encode(), size)
 
-    @_answered
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
+    def listxattr(self, _: int, request: bytes) -> bytes:
         # `user.musicfs.*` answers by name only: what is listed, `cp -a` and `rsync -X` write to their copies.
         self._counts.listxattr += 1
-        return []
+        size, _ = fuse.GETXATTR_IN.unpack_from(request, _BODY)
+        return _sized(b"", size)
 
 
-async def _read_only(*_: object) -> NoReturn:
-    raise FUSEError(errno.EROFS)
+# An answer without an inode lets the kernel remember that there is nothing.
+_NO_ENTRY = fuse.ENTRY_OUT.pack(0, 0, _TIMEOUT_SECS, 0, 0, 0, *(0,) * 16)
+_DT_DIR = stat.S_IFDIR >> 12
+_DT_REG = stat.S_IFREG >> 12
 
 
-# The mount is "ro", so the kernel refuses these itself, unless root remounts it.
-for _name in (
-    "create", "write", "mkdir", "mknod", "unlink", "rmdir", "rename", "link", "symlink", "setattr", "setxattr",
-    "removexattr", "fsync", "fsyncdir",
-):  # fmt: skip
-    setattr(Operations, _name, _read_only)
+def dirent(ino: int, name: bytes, position: int, mode: int) -> bytes:
+    return fuse.DIRENT.pack(ino, position, len(name), mode >> 12) + name + fuse.ALIGNMENT[len(name) & 7]
 
 
-class _Forgetter:
-    """A thread that makes the kernel forget names: it may have to wait for the kernel, which may be waiting for us."""
+def direntplus_without_entry(ino: int, name: bytes, position: int, mode: int) -> bytes:
+    """Returns a `fuse_direntplus` that lets the kernel remember neither the name nor the attributes."""
+    return bytes(fuse.ENTRY_OUT.size) + dirent(ino, name, position, mode)
 
-    def __init__(self) -> None:
-        self._names: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="forgetter", daemon=True)
-        self._ending = False
 
-    def forget(self, names: Iterable[tuple[int, str]]) -> None:
-        if not self._thread.is_alive():
-            self._thread.start()
-        for name in names:
-            self._names.put(name)
+def _sized(value: bytes, size: int) -> bytes:
+    """Returns the value of an attribute, or how long it is if the caller has no room for it yet."""
+    if size == 0:
+        return fuse.GETXATTR_OUT.pack(len(value), 0)
+    if len(value) > size:
+        raise FuseError(errno.ERANGE)
+    return value
 
-    def _run(self) -> None:
-        while (item := self._names.get()) is not None and not self._ending:
-            parent, name = item
-            try:
-                pyfuse3.invalidate_entry(InodeT(parent), name.encode())
-            except OSError as error:
-                # Most names the kernel never heard of; and once the session has ended it hears of none.
-                if error.errno != errno.ENOENT and not self._ending:
-                    log.debug("can't make the kernel forget %r in %d: %s", name, parent, error)
 
-    def end(self) -> bool:
-        """Whether it has ended: while it has not, the session must not be destroyed."""
-        self._ending = True
-        self._names.put(None)
-        if self._thread.is_alive():
-            self._thread.join(_FORGETTING_SECS)
-        return not self._thread.is_alive()
+def _refuse_writing(*_: object) -> NoReturn:
+    raise FuseError(errno.EROFS)
 
 
 class FuseMount:
     """One mounted filesystem: `mount`, `serve` until it is unmounted or `stop` is called, `unmount`.
 
-    allow_other: other users see it; the filesystem has owners then, and the kernel enforces what they may read.
-    file_mode: see `Readers`.
+    Args:
+        filesystem: What it shows.
+        mount_point: An empty folder.
+        allow_other: Whether other users see it; the filesystem has owners then, and the kernel enforces what they may
+            read.
+        file_mode: See `Readers`.
     """
 
-    def __init__(
-        self, filesystem: Filesystem, mount_point: Path, waiter: FuseWaiter, *, allow_other: bool, file_mode: int
-    ) -> None:
+    def __init__(self, filesystem: Filesystem, mount_point: Path, *, allow_other: bool, file_mode: int) -> None:
         self._mount_point = mount_point
-        self._waiter = waiter
-        self._operations = Operations(filesystem, waiter, Readers(file_mode) if allow_other else None)
+        self._operations = Operations(filesystem, Readers(file_mode) if allow_other else None)
         self._allow_other = allow_other
-        self._mounted = False
-        self._forgetter = _Forgetter()
+        self._session: FuseSession | None = None
+        self._forgetter: Forgetter | None = None
 
     def mount(self) -> None:
-        """Makes the filesystem appear. Raises `UserError` when the system refuses."""
-        options = {"default_permissions", "ro", "nosuid", "nodev", "fsname=musicfs", "subtype=musicfs"}
-        if self._allow_other:
-            options.add("allow_other")
-        self._waiter.install()
+        """Makes the filesystem appear.
+
+        Raises:
+            UserError: The system refuses.
+        """
         try:
-            pyfuse3.init(self._operations, str(self._mount_point), options)
-        except RuntimeError as error:
+            fd = mounting.mount(self._mount_point, _NAME, allow_other=self._allow_other)
+            session = FuseSession(fd, self._operations.by_opcode())
+            session.negotiate()
+        except OSError as error:
             hint = " --allow-other needs `user_allow_other` in /etc/fuse.conf." if self._allow_other else ""
             raise UserError(
-                f"Can't mount on {self._mount_point}: the system refused ({error}); is the package fuse3 installed"
-                f" and /dev/fuse there?{hint}"
+                f"Can't mount on {self._mount_point}: the system refused ({error.strerror}); is the package fuse3"
+                f" installed and /dev/fuse there?{hint}"
             ) from error
-        self._mounted = True
+        self._session = session
+        self._forgetter = Forgetter(session.channel)
+        self._raise_read_ahead()
 
     def _raise_read_ahead(self) -> None:
-        """Lets the kernel ask for 256 KiB at a time, which only root may say; without it reads are 128 KiB each.
-
-        To be called once requests are answered: the kernel sets its own value when the session begins.
-        """
+        """Lets the kernel ask for 256 KiB at a time, which only root may say; without it reads are 128 KiB each."""
         here = mount_points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         try:
             if here is not None:
@@ -376,33 +353,36 @@ class FuseMount:
 
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted, by `stop` or from outside."""
-        asyncio.get_running_loop().call_later(_SESSION_BEGUN_SECS, self._raise_read_ahead)
-        await pyfuse3.main(min_tasks=_MAX_WORKERS, max_tasks=_MAX_WORKERS)
+        assert self._session is not None
+        await self._session.serve()
 
     def stop(self) -> None:
         """Makes `serve` return once the requests under way are answered."""
-        if self._mounted:
-            pyfuse3.terminate()
+        if self._session is not None:
+            self._session.stop()
 
     def unmount(self) -> None:
-        if self._mounted:
-            self._mounted = False
-            if self._forgetter.end():
-                pyfuse3.close(unmount=True)
-            elif mount_points.mounted(self._mount_point):
-                mount_points.unmount(self._mount_point, lazy=True)
+        """Unmounts, unless that has happened from outside, and ends the connection."""
+        session, forgetter = self._session, self._forgetter
+        if session is None or forgetter is None:
+            return
+        self._session = self._forgetter = None
+        while not forgetter.end():
+            session.refuse_pending()
+        gone = session.channel.has_ended()
+        # First: what looks at the mount while it is taken away must not wait for an answer.
+        session.close()
+        if not gone:
+            try:
+                mounting.unmount(self._mount_point)
+            except OSError as error:
+                log.warning("can't unmount %s: %s", self._mount_point, error)
 
     def forget(self, changes: TreeChanges) -> None:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
-        if not self._mounted:
-            return
-        for ino in (*changes.directories, *changes.attributes):
-            try:
-                pyfuse3.invalidate_inode(InodeT(ino), attr_only=True)
-            except OSError as error:  # the kernel never heard of it
-                if error.errno != errno.ENOENT:
-                    log.warning("can't make the kernel forget inode %d: %s", ino, error)
-        self._forgetter.forget(changes.entries)
+        if self._forgetter is not None:
+            self._forgetter.forget_attributes((*changes.directories, *changes.attributes))
+            self._forgetter.forget_names((parent, name.encode()) for parent, name in changes.entries)
 
 
 __all__ = ["FuseMount", "Operations"]

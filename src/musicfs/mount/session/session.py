@@ -1,0 +1,276 @@
+"""The session: negotiates with the kernel, takes its requests one by one, and answers every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import struct
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from musicfs.mount.session.channel import Channel, ConnectionEnded, Payload
+from musicfs.mount.session.event_loop import FuseEventLoop, RequestWaiter
+from musicfs.mount.session.protocol import (
+    BODY,
+    FUSE_BATCH_FORGET,
+    FUSE_DESTROY,
+    FUSE_FORGET,
+    FUSE_INIT,
+    FUSE_INTERRUPT,
+    FUSE_KERNEL_MINOR_VERSION,
+    FUSE_KERNEL_VERSION,
+    IN_HEADER,
+    INIT_IN,
+    INIT_OUT,
+    INTERRUPT_IN,
+    OLDEST_MINOR_VERSION,
+    InitFlags,
+)
+
+log = logging.getLogger(__name__)
+
+Answer = Payload | Coroutine[Any, Any, Payload]
+"""What follows the header of the answer, or a coroutine that returns it after a wait."""
+
+_WANTED = (
+    InitFlags.FUSE_ASYNC_READ
+    | InitFlags.FUSE_ATOMIC_O_TRUNC
+    | InitFlags.FUSE_EXPORT_SUPPORT
+    | InitFlags.FUSE_AUTO_INVAL_DATA
+    | InitFlags.FUSE_DO_READDIRPLUS
+    | InitFlags.FUSE_ASYNC_DIO
+    | InitFlags.FUSE_PARALLEL_DIROPS
+    | InitFlags.FUSE_ABORT_ERROR
+    | InitFlags.FUSE_MAX_PAGES
+)
+_MAX_WRITE = 4096  # the least that the kernel knows; nothing is written here
+_MAX_PAGES = 256
+_NANOSECOND = 1
+_NO_REPLY = frozenset((FUSE_FORGET, FUSE_BATCH_FORGET))
+_ENDING_SECS = 10.0
+_OPCODES = 64
+_SIGKILL_PENDING = 1 << 8
+
+
+class FuseError(Exception):
+    """An answer that says no, as the filesystem is made; no failure.
+
+    Attributes:
+        errno: What the caller of the system call gets.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """How requests of one opcode are answered.
+
+    Attributes:
+        answer: Takes the inode number and the whole request, whose structure begins at `BODY`.
+        failed: Takes what `answer` raised, unless it was a `FuseError`; returns the errno.
+        took: Takes how long an answer took, in seconds.
+        undelivered: Takes an answer that did not arrive, and frees what it stands for.
+    """
+
+    answer: Callable[[int, bytes], Answer]
+    failed: Callable[[BaseException], int]
+    took: Callable[[float], None]
+    undelivered: Callable[[Payload], None] | None = None
+
+
+class FuseSession:
+    """Answers the requests of one connection until it is unmounted, or `stop` is called.
+
+    Args:
+        fd: The open /dev/fuse, which `close` closes.
+        operations: By opcode; requests of every other opcode get ENOSYS.
+    """
+
+    def __init__(self, fd: int, operations: Mapping[int, Operation]) -> None:
+        self.channel = Channel(fd)
+        self._operations: list[Operation | None] = [operations.get(opcode) for opcode in range(_OPCODES)]
+        self._waiting: dict[int, tuple[asyncio.Task[Payload], int]] = {}
+        self._ending = False
+
+    def negotiate(self) -> None:
+        """Answers FUSE_INIT, which the kernel sends first, and before it answers who asked for the mount.
+
+        Raises:
+            OSError: The connection ended, or the kernel speaks another protocol.
+        """
+        try:
+            while (request := self.channel.receive()) is None:
+                pass
+            _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
+            if opcode != FUSE_INIT:
+                raise OSError(errno.EPROTO, f"the kernel begins with request {opcode}")
+            self.channel.reply(unique, init_out(request))
+        except (ConnectionEnded, struct.error) as error:
+            raise OSError(errno.EPROTO, "the kernel ended the connection") from error
+
+    async def serve(self) -> None:
+        """Answers requests. Returns once the requests under way are answered, if they are within ten seconds."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, FuseEventLoop)
+        waiter = RequestWaiter(loop, self.channel.fd)
+        try:
+            while not self._ending:
+                if waiter.wait():
+                    request = self.channel.receive()
+                    if request is not None:
+                        self.take(request)
+                else:
+                    await asyncio.sleep(0)
+        except ConnectionEnded:
+            self._ending = True
+        await self._finish()
+
+    async def _finish(self) -> None:
+        tasks = {task for task, _ in self._waiting.values()}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_ENDING_SECS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Makes `serve` return."""
+        self._ending = True
+
+    def refuse_pending(self) -> None:
+        """Answers the requests that are there by ESHUTDOWN, after `serve` has returned."""
+        with contextlib.suppress(ConnectionEnded):
+            while self.channel.is_ready():
+                request = self.channel.receive()
+                if request is not None:
+                    _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
+                    if opcode not in _NO_REPLY and opcode != FUSE_INTERRUPT:
+                        self.channel.refuse(unique, errno.ESHUTDOWN)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.channel.close()
+
+    # requests
+
+    def take(self, request: bytes) -> None:
+        """Answers a request, or begins to.
+
+        Raises:
+            ConnectionEnded: No one waits for answers any more.
+        """
+        if len(request) < BODY:
+            log.warning("the kernel sent %d bytes, which are no request", len(request))
+            return
+        started = time.perf_counter()
+        _, opcode, unique, nodeid, _, _, pid, _, _ = IN_HEADER.unpack_from(request)
+        operation = self._operations[opcode] if opcode < _OPCODES else None
+        if operation is None:
+            self._take_other(opcode, unique, request)
+            return
+        try:
+            answer = operation.answer(nodeid, request)
+        except BaseException as error:
+            self._refuse(unique, operation, error)
+        else:
+            if not isinstance(answer, (bytes, memoryview)):
+                task = asyncio.create_task(answer)
+                self._waiting[unique] = task, pid
+                # Whatever ends the task, even before it begins: this is called.
+                task.add_done_callback(partial(self._answer_later, operation, unique, started))
+                return
+            self._reply(unique, operation, answer)
+        operation.took(time.perf_counter() - started)
+
+    def _answer_later(self, operation: Operation, unique: int, started: float, task: asyncio.Task[Payload]) -> None:
+        del self._waiting[unique]
+        # Its caller is the event loop, which can do nothing about the end of the connection; `receive` says it again.
+        with contextlib.suppress(ConnectionEnded):
+            try:
+                payload = task.result()
+            except BaseException as error:
+                self._refuse(unique, operation, error)
+            else:
+                self._reply(unique, operation, payload)
+        operation.took(time.perf_counter() - started)
+
+    def _take_other(self, opcode: int, unique: int, request: bytes) -> None:
+        if opcode in _NO_REPLY:
+            return
+        if opcode == FUSE_INTERRUPT:
+            self._interrupt(request)
+        elif opcode == FUSE_DESTROY:
+            self.channel.reply(unique, b"")
+        else:
+            self.channel.refuse(unique, errno.ENOSYS)
+
+    def _interrupt(self, request: bytes) -> None:
+        """Ends a wait whose caller is being killed; it gets no answer to any other signal before its answer.
+
+        Programs do not expect EINTR from a regular file, and some send themselves signals all the time.
+        """
+        try:
+            (unique,) = INTERRUPT_IN.unpack_from(request, BODY)
+        except struct.error:
+            return
+        waiting = self._waiting.get(unique)
+        if waiting is not None and _is_being_killed(waiting[1]):
+            waiting[0].cancel()
+
+    def _reply(self, unique: int, operation: Operation, payload: Payload) -> None:
+        try:
+            delivered = self.channel.reply(unique, payload)
+        except OSError as error:
+            log.warning("the kernel does not take an answer of %d bytes: %s", len(payload), error)
+            delivered = False
+            self.channel.refuse(unique, errno.EIO)
+        if not delivered and operation.undelivered is not None:
+            operation.undelivered(payload)
+
+    def _refuse(self, unique: int, operation: Operation, error: BaseException) -> None:
+        if isinstance(error, FuseError):
+            number = error.errno
+        elif isinstance(error, struct.error):
+            number = errno.EINVAL
+        else:
+            number = operation.failed(error)
+        try:
+            self.channel.refuse(unique, number)
+        except OSError as unanswerable:  # a number that is none
+            log.warning("the kernel does not take the error %d: %s", number, unanswerable)
+            self.channel.refuse(unique, errno.EIO)
+
+
+def init_out(request: bytes) -> bytes:
+    """Returns the answer to FUSE_INIT.
+
+    Raises:
+        OSError: EPROTO: The kernel speaks another protocol, or too old a one.
+        struct.error: The request is too short.
+    """
+    major, minor, max_readahead, flags = INIT_IN.unpack_from(request, BODY)
+    if major != FUSE_KERNEL_VERSION or minor < OLDEST_MINOR_VERSION:
+        raise OSError(errno.EPROTO, f"the kernel speaks FUSE {major}.{minor}, which MusicFS doesn't")
+    return INIT_OUT.pack(
+        FUSE_KERNEL_VERSION, min(minor, FUSE_KERNEL_MINOR_VERSION), max_readahead, flags & _WANTED,
+        0, 0, _MAX_WRITE, _NANOSECOND, _MAX_PAGES, 0, 0,
+    )  # fmt: skip
+
+
+def _is_being_killed(thread: int) -> bool:
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+    except OSError:
+        return True
+    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(signals & _SIGKILL_PENDING for signals in pending)
