@@ -11,15 +11,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import cast
 
 import pyfuse3
+import pyfuse3.asyncio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FUSEError, InodeT, ReaddirToken, RequestContext
 
-from musicfs.mount.fuse_loop import FuseEventLoop, FuseWaiter
-
 _TIMEOUT_SECS = 3600.0
-_WORKERS = 10_000
 
 
 class Bare(pyfuse3.Operations):
@@ -96,18 +93,16 @@ class Bare(pyfuse3.Operations):
 
 
 async def _serve(folder: str, mount_point: str) -> None:
-    waiter = FuseWaiter(cast(FuseEventLoop, asyncio.get_running_loop()))
-    waiter.install()
+    pyfuse3.asyncio.enable()
     pyfuse3.init(Bare(folder), mount_point, {"default_permissions", "ro", "fsname=bare"})
     try:
-        await pyfuse3.main(min_tasks=_WORKERS, max_tasks=_WORKERS)
+        await pyfuse3.main(min_tasks=1, max_tasks=1)
     finally:
         pyfuse3.close(unmount=True)
 
 
 def main() -> None:
-    with asyncio.Runner(loop_factory=FuseEventLoop) as runner:
-        runner.run(_serve(*sys.argv[1:3]))
+    asyncio.run(_serve(*sys.argv[1:3]))
 
 
 if __name__ == "__main__":

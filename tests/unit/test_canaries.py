@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from musicfs.mount.fuse_loop import FuseEventLoop
+from musicfs.mount.session.event_loop import FuseEventLoop
 from musicfs.origins.nfs import libnfs
 from musicfs.origins.nfs.connection import Connection, Export, NfsEntry, Patience
 from tests.support.servers.fakenfs import CONTENT, ROOT, TIME, FakeNfs
@@ -31,10 +31,10 @@ def parameters(of: Callable[..., object]) -> list[str]:
     return list(inspect.signature(of).parameters)
 
 
-# asyncio and pyfuse3: musicfs/mount/fuse_loop.py and trioless.py
+# asyncio: musicfs/mount/session/event_loop.py
 
 
-def test_the_event_loop_keeps_its_work_where_the_fuse_loop_looks() -> None:
+def test_the_event_loop_keeps_its_work_where_the_session_looks() -> None:
     loop = FuseEventLoop()
     try:
         assert loop.idle_fd() >= 0, "asyncio's loop has no _selector with a descriptor: adapt FuseEventLoop.idle_fd"
@@ -47,15 +47,6 @@ def test_the_event_loop_keeps_its_work_where_the_fuse_loop_looks() -> None:
     finally:
         loop.close()
     assert issubclass(FuseEventLoop, asyncio.SelectorEventLoop)
-
-
-def test_pyfuse3_looks_up_the_names_that_the_mount_replaces() -> None:
-    import pyfuse3.asyncio
-
-    for name in ("enable", "wait_readable", "notify_closing", "Lock", "ClosedResourceError"):
-        assert hasattr(pyfuse3.asyncio, name), f"pyfuse3.asyncio has no {name}: adapt FuseWaiter.install"
-    assert parameters(pyfuse3.asyncio.wait_readable) == ["fd"], "pyfuse3.asyncio.wait_readable changed"
-    assert parameters(pyfuse3.asyncio.notify_closing) == ["fd"], "pyfuse3.asyncio.notify_closing changed"
 
 
 # smbprotocol: musicfs/origins/smb/session.py and transport.py

@@ -47,7 +47,6 @@ RULES = Rules(
         "inotify_simple": "origins.local.watch",
         "mutagen": "tags",
         "prometheus_client": "control.metrics",
-        "pyfuse3": "mount",
         "pytest": "testing",
         "rich": "cli",
         "smbprotocol": "origins.smb",
@@ -81,10 +80,15 @@ def test_a_name_that_two_classes_share_is_found(tmp_path: Path) -> None:
     assert shared_class_names(Source(tmp_path / "toy")) == {"Entry": ["toy.one", "toy.two"]}
 
 
-def test_only_the_adapter_and_its_loop_know_pyfuse3() -> None:
+def test_the_session_knows_nothing_of_music_and_the_filesystem_nothing_of_fuse() -> None:
     source = Source(Path(musicfs.__file__).parent)
-    who = {each.source for each in source.imports if each.target.split(".")[0] == "pyfuse3"}
-    assert who == {"musicfs.mount.fuse", "musicfs.mount.fuse_loop", "musicfs.mount.trioless"}
+    session = "musicfs.mount.session"
+    known = {each.target for each in source.imports if each.source.startswith(session)}
+    ours = {target for target in known if target.split(".")[0] == "musicfs" and not target.startswith(session)}
+    assert ours <= {"musicfs.system", "musicfs.system.processes"}
+    assert not {each.target for each in source.imports if each.source == "musicfs.mount.filesystem"} & {
+        target for target in known if target.startswith(session)
+    }
 
 
 DOES_IO = {
@@ -105,15 +109,9 @@ def test_constructors_do_no_io() -> None:
     assert found == []
 
 
-def test_the_mount_does_without_trio_and_leaves_it_to_whoever_wants_it() -> None:
-    code = "import musicfs.mount.fuse, sys; print('trio' in sys.modules); import trio; print(trio.run.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["False", "run"]
-
-
 @pytest.mark.parametrize("module", ["musicfs", "musicfs.cli.main"])
 def test_the_program_starts_without_its_heavy_parts(module: str) -> None:
-    heavy = {"aiohttp", "mutagen", "prometheus_client", "pyfuse3", "pytest", "rich", "yaml"}
+    heavy = {"aiohttp", "mutagen", "prometheus_client", "pytest", "rich", "yaml"}
     code = f"import {module}, sys; print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -1,6 +1,6 @@
 """The kernel's FUSE protocol: numbers, flags and structures, named as in include/uapi/linux/fuse.h.
 
-A request is a `fuse_in_header` and what follows it for its opcode; an answer is a `fuse_out_header` and what follows it.
+A request is a `fuse_in_header` and what follows it for its opcode; an answer, a `fuse_out_header` and what follows it.
 The fields of a structure are aligned by their sizes, so each format stands for the structure without padding.
 """
 
