@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -33,11 +34,10 @@ class Kernel:
         self.socket = ours
         self.socket.settimeout(10)
         self.answer: Answer | BaseException = b""
-        lookup = Operation(self._lookup, lambda error: errno.EIO, lambda secs: None)
+        lookup = Operation(self._lookup, lambda error: errno.EIO, lambda secs: None, least=8)
         self.session = FuseSession(its.detach(), {fuse.FUSE_LOOKUP: lookup})
 
-    def _lookup(self, _: int, request: bytes) -> Answer:
-        fuse.OPEN_IN.unpack_from(request, fuse.BODY)
+    def _lookup(self, _: int, __: bytes) -> Answer:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
@@ -98,7 +98,13 @@ def test_a_request_that_is_too_short_is_invalid(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "number"), [(FuseError(errno.EROFS), errno.EROFS), (KeyError(), errno.EIO), (SystemExit(), errno.EIO)]
+    ("failure", "number"),
+    [
+        (FuseError(errno.EROFS), errno.EROFS),
+        (KeyError(), errno.EIO),
+        (SystemExit(), errno.EIO),
+        (struct.error("the answer does not fit its structure"), errno.EIO),
+    ],
 )
 def test_a_request_whose_handler_raises_is_answered(kernel: Kernel, failure: BaseException, number: int) -> None:
     kernel.answer = failure

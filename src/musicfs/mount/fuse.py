@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from musicfs.errors import UserError
+from musicfs.errors import MusicFSError, UserError
 from musicfs.library.tree import TreeChanges
 from musicfs.mount import mount_points
 from musicfs.mount.filesystem import Filesystem, errno_of
@@ -20,7 +21,7 @@ from musicfs.mount.readers import Readers
 from musicfs.mount.session import mounting
 from musicfs.mount.session import protocol as fuse
 from musicfs.mount.session.channel import Payload
-from musicfs.mount.session.forgetter import Forgetter
+from musicfs.mount.session.forgetter import Forgetter, Stale
 from musicfs.mount.session.session import Answer, FuseError, FuseSession, Operation
 
 log = logging.getLogger(__name__)
@@ -64,33 +65,42 @@ class Operations:
 
     def by_opcode(self) -> dict[int, Operation]:
         """Returns how each request is answered. FLUSH is not among them: ENOSYS makes the kernel stop asking."""
+        read, release, getxattr = fuse.READ_IN.size, fuse.RELEASE_IN.size, fuse.GETXATTR_IN.size
         operations = {
             fuse.FUSE_LOOKUP: self._operation("lookup", self.lookup),
             fuse.FUSE_GETATTR: self._operation("getattr", self.getattr),
             fuse.FUSE_STATFS: self._operation("statfs", self.statfs),
-            fuse.FUSE_OPENDIR: self._operation("opendir", self.opendir, self._undelivered_directory),
-            fuse.FUSE_READDIR: self._operation("readdir", self.readdir),
-            fuse.FUSE_READDIRPLUS: self._operation("readdir", self.readdirplus),
-            fuse.FUSE_RELEASEDIR: self._operation("releasedir", self.releasedir),
-            fuse.FUSE_OPEN: self._operation("open", self.open, self._undelivered_file),
-            fuse.FUSE_READ: self._operation("read", self.read),
-            fuse.FUSE_RELEASE: self._operation("release", self.release),
-            fuse.FUSE_GETXATTR: self._operation("getxattr", self.getxattr),
-            fuse.FUSE_LISTXATTR: self._operation("listxattr", self.listxattr),
+            fuse.FUSE_OPENDIR: self._operation("opendir", self.opendir, undelivered=self._undelivered_directory),
+            fuse.FUSE_READDIR: self._operation("readdir", self.readdir, read),
+            fuse.FUSE_READDIRPLUS: self._operation("readdir", self.readdirplus, read),
+            fuse.FUSE_RELEASEDIR: self._operation("releasedir", self.releasedir, release),
+            fuse.FUSE_OPEN: self._operation("open", self.open, fuse.OPEN_IN.size, self._undelivered_file),
+            fuse.FUSE_READ: self._operation("read", self.read, read),
+            fuse.FUSE_RELEASE: self._operation("release", self.release, release),
+            fuse.FUSE_GETXATTR: self._operation("getxattr", self.getxattr, getxattr),
+            fuse.FUSE_LISTXATTR: self._operation("listxattr", self.listxattr, getxattr),
         }
         refused = self._operation("write", _refuse_writing)
         return operations | dict.fromkeys(_WRITING, refused)
 
     def _operation(
-        self, name: str, answer: Callable[[int, bytes], Answer], undelivered: Callable[[Payload], None] | None = None
+        self,
+        name: str,
+        answer: Callable[[int, bytes], Answer],
+        least: int = 0,
+        undelivered: Callable[[Payload], None] | None = None,
     ) -> Operation:
-        return Operation(answer, partial(self._failed, name), self._counts.took[name].add, undelivered)
+        return Operation(answer, partial(self._failed, name), self._counts.took[name].add, least, undelivered)
 
     def _failed(self, operation: str, error: BaseException) -> int:
         number = errno_of(error)
         self._counts.errors[operation, number] += 1
         if not isinstance(error, OSError) and number == errno.EIO:
-            log.debug("%s fails with EIO: %s", operation, error, exc_info=error)
+            # What is raised on purpose is reported where it happens; anything else is a mistake of the programmer's.
+            expected = isinstance(error, (MusicFSError, asyncio.CancelledError))
+            level = logging.DEBUG if expected else logging.ERROR
+            log.log(level, "a request (%s) fails with EIO: %s: %s", operation, type(error).__name__, error)
+            log.debug("this failed", exc_info=error)
         return number
 
     # Attributes: the fields of a `fuse_attr`.
@@ -381,8 +391,8 @@ class FuseMount:
     def forget(self, changes: TreeChanges) -> None:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
         if self._forgetter is not None:
-            self._forgetter.forget_attributes((*changes.directories, *changes.attributes))
-            self._forgetter.forget_names((parent, name.encode()) for parent, name in changes.entries)
+            names = [(parent, name.encode()) for parent, name in changes.entries]
+            self._forgetter.forget(Stale(changes.directories, changes.attributes, names))
 
 
 __all__ = ["FuseMount", "Operations"]

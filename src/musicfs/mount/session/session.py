@@ -79,12 +79,14 @@ class Operation:
         answer: Takes the inode number and the whole request, whose structure begins at `BODY`.
         failed: Takes what `answer` raised, unless it was a `FuseError`; returns the errno.
         took: Takes how long an answer took, in seconds.
+        least: The size of the structure that follows the header, in bytes; a shorter request gets EINVAL.
         undelivered: Takes an answer that did not arrive, and frees what it stands for.
     """
 
     answer: Callable[[int, bytes], Answer]
     failed: Callable[[BaseException], int]
     took: Callable[[float], None]
+    least: int = 0
     undelivered: Callable[[Payload], None] | None = None
 
 
@@ -178,6 +180,9 @@ class FuseSession:
         if operation is None:
             self._take_other(opcode, unique, request)
             return
+        if len(request) < BODY + operation.least:
+            self.channel.refuse(unique, errno.EINVAL)
+            return
         try:
             answer = operation.answer(nodeid, request)
         except BaseException as error:
@@ -238,12 +243,7 @@ class FuseSession:
             operation.undelivered(payload)
 
     def _refuse(self, unique: int, operation: Operation, error: BaseException) -> None:
-        if isinstance(error, FuseError):
-            number = error.errno
-        elif isinstance(error, struct.error):
-            number = errno.EINVAL
-        else:
-            number = operation.failed(error)
+        number = error.errno if isinstance(error, FuseError) else operation.failed(error)
         try:
             self.channel.refuse(unique, number)
         except OSError as unanswerable:  # a number that is none
