@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contenders import MusicFS
-from bench.local import make_folders, measure_round
+from bench.local import Round, make_folders
 from bench.tables import Table
 
 _BIG = 1 << 27  # bytes
@@ -26,7 +26,7 @@ _BIG = 1 << 27  # bytes
 class _Checkout(MusicFS):
     """The MusicFS of one checkout."""
 
-    checkout: Path
+    checkout: Path = Path()
 
     @property
     def title(self) -> str:
@@ -38,7 +38,7 @@ class _Checkout(MusicFS):
 
 def _contenders(checkouts: Sequence[Path], folders: Sequence[Path], base: Path) -> list[_Checkout]:
     return [
-        _Checkout(folders, base / f"mnt-checkout-{number}", base / f"cache-checkout-{number}", checkout)
+        _Checkout(folders, base / f"mnt-checkout-{number}", base / f"cache-checkout-{number}", checkout=checkout)
         for number, checkout in enumerate(checkouts)
     ]
 
@@ -64,7 +64,7 @@ def measure_checkouts(checkouts: Sequence[Path], base: Path, tracks: int, rounds
         for contender in contenders[:: 1 if number % 2 == 0 else -1]:
             print(f"round {number + 1} of {rounds}: {contender.title}", file=sys.stderr, flush=True)
             rows = Table("")
-            measure_round(contender, folders, base, tracks, rows)
+            Round(contender, folders, base, tracks, rows).measure()
             for row in rows.rows.values():
                 table.add(row.name, contender.title, row.median(contender.name))
             _measure_start(contender, table)

@@ -30,7 +30,8 @@ def wait_mounted(path: Path, running: Callable[[], bool] = lambda: True, log: Pa
 
 
 def unmount(path: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    command = ["umount", "--lazy"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
+    subprocess.run([*command, str(path)], check=True)
 
 
 def output_of(command: Sequence[str]) -> str:
@@ -138,6 +139,11 @@ class MusicFS:
 
     def forget(self) -> None:
         shutil.rmtree(self.cache_dir, ignore_errors=True)
+
+    def forget_checksums(self) -> None:
+        """Makes the next reads the first ones: no block of any file has a checksum."""
+        for path in self.cache_dir.glob("checksums.sqlite*"):
+            path.unlink()
 
     def start(self) -> None:
         """Returns when the mount can be seen."""

@@ -32,55 +32,89 @@ def make_folders(base: Path, tracks: int, big: int) -> list[Path]:
     first, second = base / f"library-{tracks}" / "a", base / f"library-{tracks}" / "b"
     make_library(first, range(tracks * 6 // 10))
     make_library(second, range(tracks * 4 // 10, tracks))
-    for name, share in (("big.wav", 1), ("random.wav", 4), *((name, 8) for name in _EIGHT)):
+    for name, share in (("big.wav", 1), ("random.wav", 4), ("again.wav", 4), *((name, 8) for name in _EIGHT)):
         make_big_file(first / name, big // share)
     return [first, second]
 
 
-def measure_round(contender: Contender, folders: Sequence[Path], base: Path, tracks: int, table: Table) -> None:
-    plain = Plain(folders)
-    # Only what every contender has: the plain folder is the first of the two.
-    step = max(1, tracks * 6 // 10 // _SMALL_FILES)
-    small = [Track(number) for number in range(0, step * _SMALL_FILES, step)]
+class Round:
+    """What one contender does in a round, and where the figures go.
 
-    def listing(name: str, paths: Iterable[str]) -> str:
-        path = base / f"{name}.list"
+    folders: what is shown. tracks: how many they have. table: takes seconds.
+    """
+
+    def __init__(self, contender: Contender, folders: Sequence[Path], base: Path, tracks: int, table: Table) -> None:
+        self._contender = contender
+        self._folders = folders
+        self._base = base
+        self._table = table
+        # Only what every contender has: the plain folder is the first of the two.
+        step = max(1, tracks * 6 // 10 // _SMALL_FILES)
+        self._small = [Track(number) for number in range(0, step * _SMALL_FILES, step)]
+
+    def measure(self) -> None:
+        for title, work in (("`find`", "find"), ("`ls -lR`", "list_all"), ("stat of all", "stat_tree")):
+            with self._contender.mounted() as folder:
+                self._take(folder, title, work, warm=True)
+        if isinstance(self._contender, MusicFS):
+            self._contender.forget_checksums()
+            with self._contender.mounted() as folder:
+                self._measure_reads(folder, ", first time ever")
+        with self._contender.mounted() as folder:
+            self._measure_reads(folder)
+        with self._contender.mounted() as folder:
+            self._take(folder, "2,000 random 128 KiB", "random_128k_often", *self._file("big.wav"))
+
+    def _measure_reads(self, folder: Path, when: str = "") -> None:
+        """Each work has files of its own, so that it finds them cold."""
+        self._take(folder, f"2,000 small files{when}", "small_files", *self._small_files(), warm=True)
+        self._take(folder, f"in sequence{when}", "sequential", *self._file("big.wav"), warm=True)
+        eight = self._listing("eight", map(self._contender.file, _EIGHT))
+        self._take(folder, f"eight readers at once{when}", "eight_readers", eight, self._listing("plain", _EIGHT))
+        self._take(folder, f"10,000 random 4 KiB{when}", "random_4k", *self._file("random.wav"))
+        self._take(
+            folder, f"10,000 random 4 KiB of a file just read{when}", "random_4k_again", *self._file("again.wav")
+        )
+
+    def _file(self, name: str) -> tuple[str, str]:
+        return self._contender.file(name), name
+
+    def _small_files(self) -> tuple[str, str]:
+        plain = Plain(self._folders)
+        theirs = self._listing("small", map(self._contender.path, self._small))
+        return theirs, self._listing("small-plain", map(plain.path, self._small))
+
+    def _listing(self, name: str, paths: Iterable[str]) -> str:
+        path = self._base / f"{name}.list"
         path.write_text("\n".join(paths))
         return str(path)
 
-    def both(title: str, work: str, argument: str = "", source: str = "", *, warm: bool = False) -> None:
-        for each in folders if not source else folders[:1]:
+    def _take(
+        self, folder: Path, title: str, work: str, argument: str = "", source: str = "", *, warm: bool = False
+    ) -> None:
+        for each in self._folders if not source else self._folders[:1]:
             timed(work, each, source)
-        table.add(f"{title}, cold", contender.name, timed(work, folder, argument))
+        name = self._contender.name
+        self._table.add(f"{title}, cold", name, timed(work, folder, argument))
         if warm:
-            table.add(f"{title}, warm", contender.name, timed(work, folder, argument))
-
-    for title, work in (("`find`", "find"), ("`ls -lR`", "list_all")):
-        with contender.mounted() as folder:
-            both(title, work, warm=True)
-    with contender.mounted() as folder:  # each work has files of its own, so that it finds them cold
-        theirs, ours = listing("small", map(contender.path, small)), listing("small-plain", map(plain.path, small))
-        both("2,000 small files", "small_files", theirs, ours, warm=True)
-        both("in sequence", "sequential", contender.file("big.wav"), "big.wav", warm=True)
-        eight = listing("eight", map(contender.file, _EIGHT))
-        both("eight readers at once", "eight_readers", eight, listing("eight-plain", _EIGHT))
-        both("10,000 random 4 KiB", "random_4k", contender.file("random.wav"), "random.wav")
-    with contender.mounted() as folder:
-        both("2,000 random 128 KiB", "random_128k_often", contender.file("big.wav"), "big.wav")
+            self._table.add(f"{title}, warm", name, timed(work, folder, argument))
 
 
-def measure_local(base: Path, tracks: int, rounds: int, big: int) -> Table:
-    """Seconds, by contender."""
-    folders = make_folders(base, tracks, big)
-    ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
-    contenders: list[Contender] = [Plain(folders), bare(folders, base), *unions(folders, base), ours]
-    ours.scan()
-    table = Table(f"seconds, {tracks:,} tracks")
-    for number in range(rounds):
-        for contender in contenders:
-            print(f"local, round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
-            measure_round(contender, folders, base, tracks, table)
-    return table
+def measure_local(base: Path, sizes: Sequence[int], rounds: int, big: int) -> list[Table]:
+    """Seconds, by contender; a table for each size in tracks. The contenders take turns within each round."""
+    tables = []
+    for tracks in sizes:
+        folders = make_folders(base, tracks, big)
+        ours = MusicFS(folders, base / "mnt-musicfs", base / f"cache-{tracks}")
+        contenders: list[Contender] = [Plain(folders), bare(folders, base), *unions(folders, base), ours]
+        ours.scan()
+        table = Table(f"seconds, {tracks:,} tracks")
+        for number in range(rounds):
+            for contender in contenders:
+                print(f"local, round {number + 1} of {rounds}: {contender.name}", file=sys.stderr, flush=True)
+                Round(contender, folders, base, tracks, table).measure()
+        tables.append(table)
+    return tables
 
 
 def measure_start(base: Path, sizes: tuple[int, ...], rounds: int, big: int) -> dict[int, float]:

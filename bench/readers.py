@@ -36,6 +36,23 @@ def random_4k(folder: str, big: str) -> None:
     os.close(descriptor)
 
 
+def random_4k_again(folder: str, big: str) -> float:
+    """10,000 reads of 4 KiB of a file that was read whole since it was opened, and that the kernel no longer holds."""
+    descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
+    while os.read(descriptor, 128 * 1024):
+        pass
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    blocks = os.fstat(descriptor).st_size // 4096
+    chance = random.Random(0)
+    started = time.perf_counter()
+    for _ in range(10_000):
+        os.pread(descriptor, 4096, chance.randrange(blocks) * 4096)
+    taken = time.perf_counter() - started
+    os.close(descriptor)
+    return taken
+
+
 def random_128k(folder: str, big: str, count: int = 200) -> None:
     """200 reads of 128 KiB anywhere in the big file, as by a player whose user seeks."""
     descriptor = os.open(f"{folder}/{big}", os.O_RDONLY)
@@ -111,6 +128,13 @@ def list_all(folder: str, _: str) -> None:
     subprocess.run(["ls", "-lR", folder], check=True, stdout=subprocess.DEVNULL)
 
 
+def stat_tree(folder: str, _: str) -> None:
+    """Everything below the folder, and its attributes, as a program asks for them: all names of a folder first."""
+    for path, _folders, names in os.walk(folder):
+        for name in names:
+            os.stat(f"{path}/{name}")  # noqa: PTH116 — what is timed is the system call
+
+
 def stat_all(folder: str, name: str) -> None:
     """Every name of one folder, and its attributes."""
     with os.scandir(f"{folder}/{name}") as entries:
@@ -153,8 +177,8 @@ def eight_readers(folder: str, listing: str) -> None:
 
 
 _ALL = (
-    sequential, player, random_4k, random_128k, random_128k_often, first_bytes, heads, small_files, find, list_all,
-    stat_all, lookups, resolving, eight_readers,
+    sequential, player, random_4k, random_4k_again, random_128k, random_128k_often, first_bytes, heads, small_files,
+    find, list_all, stat_tree, stat_all, lookups, resolving, eight_readers,
 )  # fmt: skip
 WORK: dict[str, Callable[[str, str], float | None]] = {work.__name__: work for work in _ALL}
 
