@@ -14,7 +14,7 @@ from musicfs.cache.block_checksums import BLOCK_SIZE
 from musicfs.cache.store import BlockStore
 from musicfs.config.models import RetryConfig
 from musicfs.content.open_content import OpenContent
-from musicfs.content.readahead import IN_ALL, JUMPS, MAX, MAX_GATHERED, ReadAhead
+from musicfs.content.readahead import BY_BLOCK, IN_ALL, JUMPS, MAX_GATHERED, ReadAhead
 from musicfs.content.reader import Reader
 from musicfs.errors import NoReplicaAvailable
 from musicfs.events import EventBus, HealthChanged
@@ -35,10 +35,12 @@ class FarOrigin(FakeOrigin):
     """A round trip of 20 ms, and 20 MB/s for all that it sends."""
 
     free_at = 0.0
+    round_trip = ROUND_TRIP
+    rate = RATE
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         now = asyncio.get_running_loop().time()
-        self.free_at = max(self.free_at, now + ROUND_TRIP) + size / RATE
+        self.free_at = max(self.free_at, now + self.round_trip) + size / self.rate
         self.read_outcome = slow(self.free_at - now)
         return await super().read(replica, offset, size)
 
@@ -57,9 +59,9 @@ class FarStream(FarOrigin):
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
         self.asked.append(list(sizes))
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(ROUND_TRIP)
+        await asyncio.sleep(self.round_trip)
         for number, size in enumerate(sizes):
-            self.free_at = max(self.free_at, loop.time()) + size / RATE
+            self.free_at = max(self.free_at, loop.time()) + size / self.rate
             await asyncio.sleep(self.free_at - loop.time())
             hand_out(number, self.data[offset : offset + size])
             offset += size
@@ -346,7 +348,7 @@ async def test_what_is_ahead_of_all_readers_is_bounded_however_many_they_are(rea
             total = sum(max(0, end - -(-at[id] // BLOCK_SIZE)) * BLOCK_SIZE for id, end in begun.blocks.items())
             assert total <= IN_ALL
     assert total > IN_ALL // 4 - (1 << 20)
-    assert ahead.room == min(IN_ALL, readers * MAX)
+    assert ahead.room == min(IN_ALL, readers * BY_BLOCK.ahead)
 
 
 @virtual_time
@@ -478,19 +480,51 @@ async def test_where_reads_cost_money_whoever_stops_jumping_about_ends_the_fetch
         assert len(begun) == (3 * (jump + 1) if jump + 1 >= JUMPS + 1 else 0)
 
 
-@virtual_time
-async def test_requests_grow_with_what_was_read_to_4_mib() -> None:
-    origin = FarStream("a", data=DATA * 3)
+async def read_whole(origin: FarStream) -> float:
+    """Reads the origin's file from its beginning to its end; the seconds that takes."""
     async with federation(origin) as made:
-        reader = Reader(made.executor)
+        reader, loop = Reader(made.executor), asyncio.get_running_loop()
         file = OpenContent(Content(1, Fingerprint(bytes(32)), len(origin.data)), made.replicas)
-        for piece in range(BLOCKS * 6):
-            at = piece * PIECE
+        began = loop.time()
+        for at in range(0, len(origin.data), PIECE):
             assert await read_piece(reader, file, at) == origin.data[at : at + PIECE]
-        sizes = [sum(sizes) for sizes in origin.asked]
-        assert len(sizes) < 20
-        assert max(sizes) == 4 << 20
-        assert sum(sizes) == len(origin.data), "and no byte was fetched twice"
+        return loop.time() - began
+
+
+@virtual_time
+async def test_requests_of_a_stream_grow_with_what_was_read_to_8_mib() -> None:
+    origin = FarStream("a", data=DATA * 5)
+    await read_whole(origin)
+    sizes = [sum(sizes) for sizes in origin.asked]
+    assert len(sizes) <= 20
+    assert max(sizes) == 8 << 20
+    assert sum(sizes) == len(origin.data), "and no byte was fetched twice"
+
+
+@virtual_time
+async def test_a_fast_link_to_a_slow_server_is_used_for_the_most_part() -> None:
+    """Three long requests are under way, so that 35 ms until an answer begins cost little."""
+    origin = FarStream("a", data=DATA * 8)
+    origin.round_trip, origin.rate = 0.035, 300e6
+    ideal = 0.035 + len(origin.data) / 300e6
+    assert ideal / await read_whole(origin) > 0.6
+
+
+@virtual_time
+async def test_who_stops_reading_a_stream_early_has_had_at_most_twice_as_much_fetched_ahead() -> None:
+    for pieces in (1, 3, 8, 40, 150):
+        origin = FarStream("a", data=DATA * 4)
+        async with federation(origin) as made:
+            reader = Reader(made.executor)
+            content = Content(1, Fingerprint(bytes(32)), len(origin.data))
+            file = OpenContent(content, made.replicas)
+            for piece in range(pieces):
+                await read_piece(reader, file, piece * PIECE)
+            await asyncio.sleep(5)
+            reader.close(file)
+            fetched = sum(map(sum, origin.asked))
+            assert fetched <= 3 * pieces * PIECE + BLOCK_SIZE
+            assert pieces <= 3 or fetched > 2 * pieces * PIECE - (2 << 20)
 
 
 @virtual_time

@@ -1,9 +1,10 @@
 """Reads ahead for readers of remote files, so that after the beginning of a file no reader waits for a network.
 
-A reader that has read some bytes in sequence gets as many bytes ahead, up to 8 MiB. So a reader that stops early has
-caused little traffic in vain, and after a seek reading ahead starts again. How many requests are under way follows from
-how fast they return: on a slow link, many requests at once only delay each other. The next requests start once half of
-what may be ahead is missing, so requests grow with what was read. Near the end of a track the next track starts.
+A reader that has read some bytes in sequence gets as many bytes ahead, up to 8 MiB; or twice as many, up to 24 MiB,
+where few long requests carry them. So a reader that stops early has caused little traffic in vain, and after a seek
+reading ahead starts again. How many requests are under way follows from how fast they return: on a slow link, many
+requests at once only delay each other. The next requests start once half of what may be ahead is missing, so requests
+grow with what was read. Near the end of a track the next track starts.
 
 A reader that jumps about in a file, as a listener who searches for a passage does, soon gets the whole file into the
 cache on disk: after eight jumps to blocks that are not here, the rest is fetched, starting at the last jump. A program
@@ -15,14 +16,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from musicfs.content.open_content import OpenContent
 
-MAX = 8 << 20
-"""Bytes ahead of one reader, at most."""
 IN_ALL = 32 << 20
 """Bytes ahead of all readers together, at most."""
 NEXT_WITHIN = 1 << 20
@@ -32,17 +32,36 @@ MAX_GATHERED = 128 << 20
 JUMPS = 8
 """Jumps to blocks that are not here, after which the whole file is fetched."""
 _GATHERING_LANES = 16
+"""Of a file that is fetched whole, at first."""
 _NEXT_BLOCKS = 2
 _AT_A_TIME = 2
 """Requests start when a half of what may be ahead, or under way, can be asked for at once."""
 _FIRST_LANES = 2
-_MAX_LANES = 32
 _QUICK_SECS = 0.5
 _SLOW_SECS = 1.0
 _MAX_RUNS = 1024
 _OUT_OF_ORDER = 2 << 20
 """Bytes within which reads may be out of order: the kernel's own read-ahead has several requests under way, in any
 order, of 256 KiB each, or more where the user has raised that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far one reader is read ahead of.
+
+    ahead: bytes, at most. growth: bytes ahead for each byte that was read in sequence. lanes: blocks under way,
+    at most; half of them for a file that is fetched whole.
+    """
+
+    ahead: int
+    growth: int
+    lanes: int
+
+
+BY_BLOCK = Reach(8 << 20, 1, 32)
+"""For origins whose requests are short."""
+STREAMED = Reach(24 << 20, 2, 96)
+"""For origins that hand out the blocks of a long request as they arrive: three of them are under way at a time."""
 
 
 class Blocks(Protocol):
@@ -67,12 +86,13 @@ class _SequentialRead:
     """
 
     __slots__ = (
-        "asked", "at", "flying", "gathered", "jumps", "lanes", "missing", "more", "next_started", "opened", "read",
-        "start", "target",
+        "asked", "at", "flying", "gathered", "jumps", "lanes", "missing", "more", "next_started", "opened", "reach",
+        "read", "start", "target",
     )  # fmt: skip
 
-    def __init__(self, opened: OpenContent, start: int) -> None:
+    def __init__(self, opened: OpenContent, start: int, reach: Reach) -> None:
         self.opened = opened
+        self.reach = reach
         self.lanes = _FIRST_LANES
         self.flying: set[int] = set()
         self.next_started = False
@@ -86,6 +106,10 @@ class _SequentialRead:
     def restart_at(self, start: int) -> None:
         self.start = self.at = start
         self.asked = self.target = 0
+
+    @property
+    def max_lanes(self) -> int:
+        return self.reach.lanes if self.missing is None else self.reach.lanes // 2
 
     def gather(self, blocks: int, more: float) -> None:
         self.missing = bytearray(b"\1") * blocks
@@ -128,7 +152,7 @@ class ReadAhead:
     """Follows the reads of remote files. All methods belong to the event loop's thread.
 
     gathering: returns how many blocks of a file may be fetched for each block that is read, once the reader jumps about
-    in it; 0: none.
+    in it; 0: none. reach: returns how far a reader of a file is read ahead of.
     """
 
     def __init__(
@@ -136,16 +160,18 @@ class ReadAhead:
         blocks: Blocks,
         block_size: int,
         gathering: Callable[[OpenContent], float] = lambda opened: 0,
+        reach: Callable[[OpenContent], Reach] = lambda opened: BY_BLOCK,
     ) -> None:
         self._blocks = blocks
         self._size = block_size
         self._gathering = gathering
+        self._reach = reach
         self._runs: dict[int, _SequentialRead] = {}
 
     @property
     def room(self) -> int:
         """Bytes of memory that blocks ahead of all readers may take now."""
-        return min(IN_ALL, MAX * sum(run.asked > 0 for run in self._runs.values()))
+        return min(IN_ALL, sum(run.reach.ahead for run in self._runs.values() if run.asked))
 
     def _room_for(self, run: _SequentialRead) -> int:
         """Returns the share of one reader in bytes, as far as the others have left it."""
@@ -192,7 +218,7 @@ class ReadAhead:
             return None
         if len(self._runs) >= _MAX_RUNS:
             self.close(next(iter(self._runs.values())).opened)
-        run = self._runs[id(opened)] = _SequentialRead(opened, start)
+        run = self._runs[id(opened)] = _SequentialRead(opened, start, self._reach(opened))
         return run
 
     def _jump(self, run: _SequentialRead, offset: int) -> None:
@@ -210,7 +236,7 @@ class ReadAhead:
         size, block = run.opened.content.size, (run.at - 1) // self._size
         # The kernel reads past what the reader wants, so a read of the second block need not mean that more follow.
         if block >= run.start // self._size + 2:
-            window = min(run.at - run.start, MAX, self._room_for(run))
+            window = min(run.reach.growth * (run.at - run.start), run.reach.ahead, self._room_for(run))
             run.target = min(block + 1 + window // self._size, -(-size // self._size))
             if run.target > block + 1:
                 run.asked = max(run.asked, block + 1)
@@ -246,7 +272,7 @@ class ReadAhead:
         if task.exception() is not None or took > _SLOW_SECS:
             run.lanes = max(1, run.lanes // 2)
         elif took < _QUICK_SECS:
-            run.lanes = min(run.lanes + 1, _MAX_LANES if run.missing is None else _GATHERING_LANES)
+            run.lanes = min(run.lanes + run.reach.growth, run.max_lanes)
         if task.exception() is not None:
             run.target = run.asked  # nothing before the reader has read further
             run.give_up_the_rest()

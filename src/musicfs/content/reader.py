@@ -16,7 +16,7 @@ from musicfs.content.block_table import BlockKey, BlockTable
 from musicfs.content.checksums import Checksums
 from musicfs.content.circles import Circles
 from musicfs.content.open_content import OpenContent
-from musicfs.content.readahead import ReadAhead
+from musicfs.content.readahead import BY_BLOCK, STREAMED, Reach, ReadAhead
 from musicfs.content.replica_lookup import ReplicaLookup
 from musicfs.content.retag import Reuse
 from musicfs.content.verified_reads import VerifiedReads
@@ -24,6 +24,7 @@ from musicfs.errors import NoReplicaAvailable
 from musicfs.federation.failover import FailoverExecutor
 from musicfs.federation.fetch import URGENT, Demand
 from musicfs.model import Content, OriginId, Replica
+from musicfs.origin import Streams
 
 __all__ = ["BLOCK_SIZE", "OpenContent", "Reader"]
 
@@ -72,7 +73,7 @@ class Reader:
         self._reuse = Reuse(failover, store, checksums, before, self._forget) if store is not None else None
         self._table = BlockTable()
         self._in_memory = self._table.in_memory
-        self._ahead = ReadAhead(self, BLOCK_SIZE, self._gathering)
+        self._ahead = ReadAhead(self, BLOCK_SIZE, self._gathering, self._reach)
 
     @property
     def bytes_held(self) -> int:
@@ -291,6 +292,10 @@ class Reader:
         if size * _FAIR_PART > self._store.disk.limit:
             return 0
         return _FAIR_PART - 1 if best.metered else inf
+
+    def _reach(self, opened: OpenContent) -> Reach:
+        best = self._failover.registry.route(opened.replicas)
+        return STREAMED if best is not None and isinstance(best.origin, Streams) else BY_BLOCK
 
     def _forget(self, content: Content, index: int) -> None:
         """Forgets the bytes of a block that turned out to be wrong."""

@@ -17,7 +17,7 @@ from musicfs.system.tasks import retrieve
 
 MAX = 1 << 20
 """Bytes of one request; drivers split larger ones."""
-MAX_STREAMED = 4 << 20
+MAX_STREAMED = 8 << 20
 """The same for drivers that deliver each part when it arrives."""
 CLOSING_SECS = 1.0
 
