@@ -81,16 +81,24 @@ class OriginFailed(MusicFSError):
     """The origin did not answer as a working one would; its health goes down.
 
     busy_secs: how long it wants to be left alone, in seconds, if it said that it has too much to do; 0: some time.
+    interrupted: the machine has slept meanwhile, which says nothing about the origin: the call can be made again.
     """
 
     def __init__(
-        self, origin: OriginId, fault: OriginFault, detail: str = "", *, busy_secs: float | None = None
+        self,
+        origin: OriginId,
+        fault: OriginFault,
+        detail: str = "",
+        *,
+        busy_secs: float | None = None,
+        interrupted: bool = False,
     ) -> None:
         super().__init__(f"origin {origin!r} {fault.value}" + (f": {said(detail, _DETAIL_MOST)}" if detail else ""))
         self.origin = origin
         self.fault = fault
         self.detail = said(detail, _DETAIL_MOST)
         self.busy_secs = busy_secs
+        self.interrupted = interrupted
 
 
 class ReplicaFailed(MusicFSError):

@@ -115,6 +115,16 @@ class ReadsRanges(Protocol):
 
 
 @runtime_checkable
+class DropsConnections(Protocol):
+    """Optional, for an origin that keeps connections to a server."""
+
+    def drop_connections(self) -> None:
+        """Ends all connections at once, without waiting: the machine has slept, and they may be dead. Calls under way
+        fail with UNREACHABLE; the next call makes a new connection."""
+        ...
+
+
+@runtime_checkable
 class OnDisk(Protocol):
     """Optional, for an origin in a folder of this machine: other processes may read its files themselves."""
 

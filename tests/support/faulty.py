@@ -12,7 +12,7 @@ from pathlib import Path
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
-from musicfs.origin import Origin, WatchCallback, WatchHandle
+from musicfs.origin import DropsConnections, Origin, WatchCallback, WatchHandle
 
 FAULTS = ("error", "hang", "slow", "short", "wrong", "vanish")
 SLOW_SECS = 1.0
@@ -84,6 +84,10 @@ class FaultyOrigin:
 
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
         return await self._origin.watch(path, callback)
+
+    def drop_connections(self) -> None:
+        if isinstance(self._origin, DropsConnections):
+            self._origin.drop_connections()
 
     async def aclose(self) -> None:
         await self._origin.aclose()

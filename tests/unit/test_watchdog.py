@@ -50,6 +50,10 @@ def test_only_a_worker_with_work_and_without_beats_is_stuck() -> None:
     now = 200.0
     assert not watchdog.is_stuck(has_work=False)
     assert not watchdog.is_stuck(has_work=True)
+    now = 229.0
+    assert not watchdog.is_stuck(has_work=True)
+    now = 258.0
+    assert not watchdog.is_stuck(has_work=True)
     now = 260.0
     assert watchdog.is_stuck(has_work=True)
     beacon.close()

@@ -65,6 +65,7 @@ from musicfs.mount.filesystem import Filesystem
 from musicfs.mount.variants import Variants
 from musicfs.origin import Origin
 from musicfs.system.runtime import lock_cache
+from musicfs.system.wakes import Wakes
 from musicfs.tags.fingerprint import SMALL
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ async def running(
     """
     config = settle_links(config)
     catalog = config.cache_dir / CATALOG
+    wakes = Wakes()
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_cache(config.cache_dir, config.mount_point))
         if warning := prepare_catalog(catalog):
@@ -107,6 +109,9 @@ async def running(
         stack.callback(tree.close)
         parts = _build(config, tree, open_origin, source)
         await _start(parts, stack)
+        _follow(wakes, parts)
+        wakes.start()
+        stack.callback(wakes.stop)
         yield parts
 
 
@@ -238,6 +243,13 @@ async def _start(parts: Components, stack: AsyncExitStack) -> None:
     stack.push_async_callback(parts.reader.aclose)
     stack.push_async_callback(parts.background.aclose)
     _connect(parts)
+
+
+def _follow(wakes: Wakes, parts: Components) -> None:
+    """After a sleep of the machine: first new connections, then what was under way again, over them."""
+    wakes.listen(parts.registry.drop_connections)
+    wakes.listen(parts.failover.interrupt)
+    wakes.listen(parts.registry.monitor.interrupt)
 
 
 async def _start_cache(parts: Components, cache_dir: Path, stack: AsyncExitStack) -> None:

@@ -55,9 +55,13 @@ class _Whole:
 
 
 class DriverReads:
-    """Starts reads and owns their tasks. Belongs to the event loop's thread."""
+    """Starts reads and owns their tasks. Belongs to the event loop's thread.
+
+    interruptions: how often `interrupt` was called.
+    """
 
     def __init__(self) -> None:
+        self.interruptions = 0
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._forming: dict[tuple[int, Replica], list[_Part]] = {}
 
@@ -74,6 +78,12 @@ class DriverReads:
         if alone and not isinstance(origin, Streams):
             return self._spawn(origin.read(replica, offset, size), origin)
         return self._spawn(self._read_with_neighbours(origin, replica, offset, size), origin)
+
+    def interrupt(self) -> None:
+        """Cancels all reads, because the machine has slept: what becomes of them says nothing about their origins."""
+        self.interruptions += 1
+        for task in self._tasks:
+            task.cancel()
 
     async def aclose(self) -> None:
         """Cancels all reads and waits for them for a moment, but not for a driver that ignores its cancellation."""

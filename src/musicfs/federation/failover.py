@@ -148,6 +148,10 @@ class FailoverExecutor:
         stats.bytes += len(data)
         return data
 
+    def interrupt(self) -> None:
+        """Starts all reads under way again, with all of their time, because the machine has slept."""
+        self._tools.reads.interrupt()
+
     async def aclose(self) -> None:
         """Cancels the reads under way; waits a moment for them, but not for a driver that ignores that."""
         await self._tools.reads.aclose()

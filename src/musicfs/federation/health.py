@@ -120,6 +120,11 @@ class HealthMonitor:
             watched.threshold = config.threshold_for(watched.kind)
             watched.prober.configure(config)
 
+    def interrupt(self) -> None:
+        """Probes all origins now, because the machine has slept. Probes under way do not count."""
+        for watched in self._watched.values():
+            watched.prober.interrupt()
+
     def add_origin(self, origin: Origin) -> None:
         """Watches the origin, whose state is unknown first. Probing starts now, or with `start`."""
         watched = _Watched(origin.id, origin.kind, self._config.threshold_for(origin.kind))

@@ -61,6 +61,7 @@ class Prober:
         self._recheck = asyncio.Event()
         self._checking = asyncio.Lock()
         self._denials = 0
+        self._interrupted = False
         self._logged: set[type[BaseException]] = set()
         self._call: asyncio.Task[HealthStatus] | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -79,6 +80,13 @@ class Prober:
         """Probes now, because reads found the origin worse than it was; an unhealthy one is probed soon in any case."""
         self._recheck.set()
 
+    def interrupt(self) -> None:
+        """Probes now, because the machine has slept: a probe under way starts again."""
+        self._interrupted = True
+        if self._call is not None:
+            self._call.cancel()
+        self._recheck.set()
+
     def stop(self) -> set[asyncio.Task[None] | asyncio.Task[HealthStatus]]:
         """Cancels everything; returns the tasks that the caller must wait for."""
         tasks = {task for task in (self._loop, self._call) if task is not None and not task.done()}
@@ -89,7 +97,10 @@ class Prober:
     async def check(self) -> None:
         """Probes once and reports the result. While a driver ignores its cancellation, it gets no second call."""
         async with self._checking:
+            self._interrupted = False
             answer = await self._ask()
+            if self._interrupted:
+                answer = await self._ask()
             self._denials = self._denials + 1 if answer.denied else 0
             self._report(answer)
 

@@ -74,6 +74,8 @@ class Race:
         self._deadline = deadline
         self._halfway = inf
         self._time = asyncio.get_running_loop().time
+        self._patience = deadline - self._time()
+        self._sleeps = tools.reads.interruptions
         self._outcome = outcome
         self._attempts: list[Attempt] = []
         self._running: list[Attempt] = []
@@ -113,6 +115,7 @@ class Race:
         given_up = self._outcome.given_up
         if given_up.issuperset(self._request.replicas):
             raise self._outcome.error()
+        self._renew_after_sleep()
         if self._time() + delay >= self._deadline:
             raise self._outcome.error(timed_out=True)
         await asyncio.sleep(delay)
@@ -124,10 +127,13 @@ class Race:
         if not candidates:
             raise self._outcome.error()
         self._waiting = list(candidates)
+        self._renew_after_sleep()
         self._check_deadline()
         self._start(self._waiting[0])
         while self._running:
             await self._wait_for_news()
+            if self._renew_after_sleep():
+                self._begin_again(candidates)
             running = len(self._running)
             if (fetched := self._collect()) is not None:
                 return fetched
@@ -143,6 +149,25 @@ class Race:
         turn = min(self._deadline, self._hedge_at(), self._ask_all_at(), *(each.expires for each in self._running))
         tasks = [attempt.task for attempt in self._running]
         await asyncio.wait(tasks, timeout=max(0.0, turn - self._time()), return_when=asyncio.FIRST_COMPLETED)
+
+    # After a sleep of the machine
+
+    def _renew_after_sleep(self) -> bool:
+        """Gives the read all the time of a new one if the machine has slept since; returns whether it has."""
+        sleeps, self._sleeps = self._sleeps, self._tools.reads.interruptions
+        if self._sleeps == sleeps:
+            return False
+        self._deadline = self._time() + self._patience
+        self._halfway = self._time() + self._patience / 2
+        return True
+
+    def _begin_again(self, candidates: Sequence[Candidate]) -> None:
+        """Asks the first candidate again: what became of attempts during a sleep says nothing about their origins."""
+        for attempt in self._running:
+            attempt.task.cancel()
+        self._running.clear()
+        self._waiting = [each for each in candidates if each.replica not in self._outcome.given_up]
+        self._start(self._waiting[0])
 
     def _check_deadline(self) -> None:
         if self._time() >= self._deadline:

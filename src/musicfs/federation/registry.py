@@ -16,7 +16,7 @@ from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.router import LatencyStats, Router
 from musicfs.federation.stats import ReadStats
 from musicfs.model import HealthStatus, OriginId, Replica
-from musicfs.origin import Origin, ReadsNow, WatchHandle
+from musicfs.origin import DropsConnections, Origin, ReadsNow, WatchHandle
 from musicfs.system.tasks import retrieve
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,12 @@ class OriginRegistry:
         self._bus.publish(OriginUnregistered(id))
         await self.monitor.remove_origin(id)
         await _close(registered.origin)
+
+    def drop_connections(self) -> None:
+        """Makes all origins connect again, because the machine has slept."""
+        for registered in self._origins.values():
+            if isinstance(registered.origin, DropsConnections):
+                registered.origin.drop_connections()
 
     async def aclose(self) -> None:
         """Drops all watches and closes all origins. They stay registered: a shutdown removes no music from the tree."""

@@ -95,11 +95,15 @@ class Watchdog:
         self._stuck_secs = stuck_secs
         self._clock = clock
         self._beats = beacon.beats()
-        self._since = clock()
+        self._since = self._asked = clock()
 
     def is_stuck(self, *, has_work: bool) -> bool:
-        """Whether the worker has work and has made no progress for too long. It must be asked every few seconds."""
-        beats = self.beacon.beats()
-        if beats != self._beats or not has_work:
-            self._beats, self._since = beats, self._clock()
-        return self._clock() - self._since >= self._stuck_secs
+        """Whether the worker has work and has made no progress for too long. It must be asked every few seconds.
+
+        Time in which it was not asked does not count: this process was stopped then, and perhaps the worker too.
+        """
+        beats, now = self.beacon.beats(), self._clock()
+        asked, self._asked = self._asked, now
+        if beats != self._beats or not has_work or now - asked >= self._stuck_secs / 2:
+            self._beats, self._since = beats, now
+        return now - self._since >= self._stuck_secs

@@ -10,6 +10,7 @@ from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFaul
 from musicfs.model import DiskFolder, HealthStatus, Replica, Stat
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.problems import Problem, Reason
+from musicfs.system.wakes import STOPPED_SECS
 
 T = TypeVar("T")
 
@@ -173,11 +174,25 @@ async def _patiently(call: Callable[[], Awaitable[T]], secs: float) -> T:
     TimeoutError, and as the call does."""
     for wait in _WAITS:
         try:
-            async with asyncio.timeout(secs):
-                return await call()
+            return await _uninterrupted(call, secs)
         except OriginFailed as failure:
             if failure.busy_secs is None:
                 raise
             await asyncio.sleep(max(failure.busy_secs, wait))
-    async with asyncio.timeout(secs):
-        return await call()
+    return await _uninterrupted(call, secs)
+
+
+async def _uninterrupted(call: Callable[[], Awaitable[T]], secs: float) -> T:
+    """Calls, and again after each sleep of the machine, or of this process alone, which shows in a late timeout."""
+    time = asyncio.get_running_loop().time
+    while True:
+        began = time()
+        try:
+            async with asyncio.timeout(secs):
+                return await call()
+        except OriginFailed as failure:
+            if not failure.interrupted:
+                raise
+        except TimeoutError:
+            if time() - began < secs + STOPPED_SECS:
+                raise

@@ -47,10 +47,11 @@ from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
 from musicfs.library.tree import TreeBuilder, TreeChanges
 from musicfs.model import OriginId
-from musicfs.origin import Origin
+from musicfs.origin import DropsConnections, Origin
 from musicfs.system import hardening
 from musicfs.system.sqlite import SqliteError, is_lock
 from musicfs.system.tasks import Tasks
+from musicfs.system.wakes import Wakes
 from musicfs.tags.templates import Template
 
 log = logging.getLogger(__name__)
@@ -207,6 +208,12 @@ class Worker:
                 self._limits[origin] = limit
         return self._origins[origin]
 
+    def drop_connections(self) -> None:
+        """Makes all origins connect again, because the machine has slept."""
+        for origin in self._origins.values():
+            if isinstance(origin, DropsConnections):
+                origin.drop_connections()
+
     async def aclose(self) -> None:
         for origin in self._origins.values():
             await self._close(origin)
@@ -258,6 +265,9 @@ async def _serve(end: socket, parsers: Parsers, beacon: Beacon) -> None:
     logs.begin(setup.log)
     worker = _prepared(setup, link, parsers, beacon)
     tasks = Tasks(log)
+    wakes = Wakes()
+    wakes.listen(worker.drop_connections)
+    wakes.start()
     try:
         while isinstance(request := await inbox.get(), Request):
             tasks.spawn(worker.carry_out(request), "a command of the library")

@@ -63,11 +63,11 @@ class FolderFailures:
         return found
 
     async def take(self, folder: str, failure: OriginFailed) -> None:
-        """Reports the folder. Raises OriginFailed as `list` does."""
+        """Reports the folder. Raises OriginFailed as `list` does, and when the machine has slept."""
         if isinstance(failure, FolderTooBig):
             self._observer.report(Problem(folder, Reason.BIG_FOLDER, failure.detail))
             return
-        if not folder:
+        if not folder or failure.interrupted:
             raise failure
         await self._check_root()
         self._slow = self._slow + 1 if failure.fault is OriginFault.TIMEOUT else 0

@@ -19,6 +19,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from math import inf
 from typing import Any, Literal, TypeVar
+from weakref import WeakSet
 
 from musicfs.testing.ports import HOST, free_port
 
@@ -58,6 +59,8 @@ class FaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._links: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._ways: WeakSet[_Way] = WeakSet()
+        self._abandoned: WeakSet[_Way] = WeakSet()
         self._cut_at = inf
         self._cut_how: How = "reset"
         self._flip_at = inf
@@ -89,6 +92,11 @@ class FaultProxy:
     def resume(self) -> None:
         """Ends `stall`; what was under way arrives."""
         self._call(self._resume())
+
+    def abandon(self) -> None:
+        """Present connections stay, but no byte moves on them ever again; new ones are fine. So it is after a machine
+        has slept, when its server or a router has forgotten it."""
+        self._call(self._abandon())
 
     def cut(self, how: How = "reset") -> None:
         """Ends all connections now. New ones are welcome."""
@@ -139,6 +147,9 @@ class FaultProxy:
     async def _resume(self) -> None:
         self._flowing.set()
 
+    async def _abandon(self) -> None:
+        self._abandoned.update(self._ways)
+
     async def _cut(self, how: How) -> None:
         links = dict(self._links)
         for task, client in links.items():
@@ -174,7 +185,7 @@ class FaultProxy:
 
     async def _carry(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         """Until either end closes. A client's end counts at once, a server's when all it sent has been delivered."""
-        upwards: _Way = asyncio.Queue(_IN_FLIGHT)
+        upwards = self._new_way()
         tasks = [
             asyncio.create_task(self._take(reader, upwards)),
             asyncio.create_task(self._exchange(upwards, client)),
@@ -186,6 +197,11 @@ class FaultProxy:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _new_way(self) -> _Way:
+        way: _Way = asyncio.Queue(_IN_FLIGHT)
+        self._ways.add(way)
+        return way
+
     async def _exchange(self, upwards: _Way, client: asyncio.StreamWriter) -> None:
         """Connects to the server, then delivers both ways until it closes."""
         try:
@@ -193,7 +209,7 @@ class FaultProxy:
         except OSError:
             _end(client, "reset")
             return
-        downwards: _Way = asyncio.Queue(_IN_FLIGHT)
+        downwards = self._new_way()
         beside = [asyncio.create_task(self._take(reader, downwards)), asyncio.create_task(self._up(upwards, server))]
         try:
             await self._down(downwards, client)
@@ -227,6 +243,8 @@ class FaultProxy:
         due, data = await way.get()
         await asyncio.sleep(max(0.0, due - self._loop.time()))
         await self._flowing.wait()
+        if way in self._abandoned:
+            await asyncio.Event().wait()
         return data
 
     async def _up(self, way: _Way, server: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
 from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
+from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.nfs.connection import Export, Patience
 from musicfs.origins.nfs.files import NfsFiles
 from musicfs.origins.nfs.pool import NfsSession
@@ -35,6 +36,8 @@ class NfsOrigin:
         self._threads = WorkerThreads(f"origin-{config.id}", config.pool_size)
         export = Export(settings.host or "", settings.export or "", settings.port, settings.mount_port)
         self._files = NfsFiles(config.id, export, populated)
+        self._waiting: set[Patience] = set()
+        self._interruptions = Interruptions(config.id)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, self._files.read, replica, offset, size)
@@ -82,6 +85,13 @@ class NfsOrigin:
     async def watch(self, path: str, callback: WatchCallback) -> None:
         """Returns None: version 3 of NFS reports no changes."""
 
+    def drop_connections(self) -> None:
+        """Ends all connections (origin.DropsConnections)."""
+        self._interruptions.record()
+        for patience in self._waiting:
+            patience.ended = True
+        self._files.drop()
+
     async def aclose(self) -> None:
         self._threads.close()
         self._files.close()
@@ -90,12 +100,15 @@ class NfsOrigin:
         """Runs a blocking call in a thread. renewed: the call may last as long as answers keep coming."""
         check_inside(self.id, path)
         patience = Patience(self._timeout, renewed=renewed)
-        try:
-            async with asyncio.timeout(None if renewed else self._timeout):
-                return await self._threads.run(self._files.call, patience, path, call, *args)
-        except TimeoutError:
-            raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
-        except WorkersUnavailable as error:
-            raise OriginFailed(self.id, error.fault, str(error)) from None
-        finally:
-            patience.ended = True
+        self._waiting.add(patience)
+        with self._interruptions.named():
+            try:
+                async with asyncio.timeout(None if renewed else self._timeout):
+                    return await self._threads.run(self._files.call, patience, path, call, *args)
+            except TimeoutError:
+                raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
+            except WorkersUnavailable as error:
+                raise OriginFailed(self.id, error.fault, str(error)) from None
+            finally:
+                patience.ended = True
+                self._waiting.discard(patience)

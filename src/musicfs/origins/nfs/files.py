@@ -70,6 +70,10 @@ class NfsFiles:
     def close(self) -> None:
         self._sessions.close()
 
+    def drop(self) -> None:
+        """Closes the connections that are not in use. The others end with the patience of their calls."""
+        self._sessions.forget()
+
     def call(self, patience: Patience, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts) -> T:
         """Returns what `call` returns. Raises TimeoutError when `patience` ends, else OriginFailed or ReplicaFailed."""
         patience.heard()

@@ -15,6 +15,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 
 from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
+from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.s3.credentials import CredentialChain
 from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
@@ -71,6 +72,8 @@ class Bucket:
         self._patience = patience
         self._threads = WorkerThreads(f"origin-{origin}", 2)
         self._session: ClientSession | None = None
+        self._dropping: asyncio.Task[None] | None = None
+        self._interruptions = Interruptions(origin)
         self._trusted: ssl.SSLContext | None = None
         self._proxies = getproxies_environment()
         self._closed = False
@@ -93,6 +96,13 @@ class Bucket:
         Raises:
             OriginFailed: there is no complete answer.
         """
+        with self._interruptions.named():
+            return await self._ask(method, key, query or {}, headers or {}, most, begin)
+
+    async def _ask(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str],
+        most: int, begin: Callable[[S3Response], Take] | None,
+    ) -> S3Response:  # fmt: skip
         import aiohttp
 
         if self._closed:
@@ -102,7 +112,7 @@ class Bucket:
                 signer = await self._chain.get(self._threads)
                 if self._session is None:
                     self._trusted = await self._threads.run(self._chain.authorities)
-                async with self._request(signer, method, key, query or {}, headers or {}) as response:
+                async with self._request(signer, method, key, query, headers) as response:
                     head = S3Response(response.status, _headers(response), b"")
                     if begin is not None and response.status == 206:
                         await self._pass_on(response, most, patience, begin(head))
@@ -113,8 +123,9 @@ class Bucket:
         except asyncio.CancelledError:
             # Closing the session cancels requests that wait for one of its connections.
             task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():
-                raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
+            if task is not None and not task.cancelling():
+                what = "it has been closed" if self._closed else "the connection was dropped"
+                raise self._failure(OriginFault.UNREACHABLE, what) from None
             raise
         except UserError as error:
             raise self._failure(OriginFault.DENIED, str(error)) from error
@@ -126,6 +137,13 @@ class Bucket:
             if isinstance(error, RuntimeError):
                 raise
             raise self._failure(*_reason(error)) from error
+
+    def drop(self) -> None:
+        """Ends all connections at once: requests under way fail, and the next one makes a new connection."""
+        self._interruptions.record()
+        session, self._session = self._session, None
+        if session is not None:
+            self._dropping = asyncio.create_task(session.close(), name=f"dropping connections of {self._origin}")
 
     async def aclose(self) -> None:
         self._closed = True

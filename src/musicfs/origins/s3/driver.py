@@ -177,6 +177,10 @@ class S3Origin:
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
         return None
 
+    def drop_connections(self) -> None:
+        """Ends all connections (origin.DropsConnections)."""
+        self._bucket.drop()
+
     async def aclose(self) -> None:
         self._parsing.close()
         await self._bucket.aclose()

@@ -228,6 +228,13 @@ class SftpPool:
         if not task.cancelled():
             task.exception()  # callers that wait get it; there may be none
 
+    def drop(self) -> None:
+        """Ends all connections, and the attempt to make one, which fail what waits for them."""
+        for session in self._sessions:
+            session.abort()
+        if self._connecting is not None:
+            self._connecting.cancel()
+
     async def aclose(self) -> None:
         self.closed = True
         sessions, self._sessions = self._sessions, []

@@ -25,6 +25,7 @@ from musicfs.origins.helpers import (
     check_version,
     size_within,
 )
+from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.sftp.connect import SftpConnector, SftpPool
 from musicfs.origins.sftp.handles import Handles, lacks_handles
 from musicfs.origins.sftp.listing import (
@@ -72,6 +73,7 @@ class SftpOrigin:
         self._checked = 0.0
         self._alone = asyncio.Lock()
         self._handles = Handles(self._sessions.make_room)
+        self._interruptions = Interruptions(config.id)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         async def read(session: SftpSession) -> bytes:
@@ -153,6 +155,11 @@ class SftpOrigin:
     async def watch(self, path: str, callback: WatchCallback) -> WatchHandle | None:
         return None
 
+    def drop_connections(self) -> None:
+        """Ends all connections (origin.DropsConnections)."""
+        self._interruptions.record()
+        self._sessions.drop()
+
     async def aclose(self) -> None:
         await self._sessions.aclose()
 
@@ -164,15 +171,16 @@ class SftpOrigin:
         waits: for a free slot, when many calls are under way. patient: the call limits its own requests.
         """
         check_inside(self.id, path)
-        try:
-            async with asyncio.timeout(None if patient else self._timeout):
-                if not waits:
-                    return await self._translated(path, call)
-                async with self._turns:
-                    return await self._translated(path, call)
-        except TimeoutError as error:
-            detail = f"no answer from {self._shown} within {self._timeout:g} s"
-            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from error
+        with self._interruptions.named():
+            try:
+                async with asyncio.timeout(None if patient else self._timeout):
+                    if not waits:
+                        return await self._translated(path, call)
+                    async with self._turns:
+                        return await self._translated(path, call)
+            except TimeoutError as error:
+                detail = f"no answer from {self._shown} within {self._timeout:g} s"
+                raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from error
 
     async def _translated(self, path: str, call: Callable[[SftpSession], Awaitable[T]]) -> T:
         session = await self._sessions.take()

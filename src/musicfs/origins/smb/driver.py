@@ -23,6 +23,7 @@ from musicfs.origins.helpers import (
     StrictObserver,
     name_problem,
 )
+from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.smb.errors import Login
 from musicfs.origins.smb.files import SmbFiles, SmbListing, is_addressable
 from musicfs.origins.smb.session import Deadline, Share
@@ -58,6 +59,7 @@ class SmbOrigin:
         self._connecting: asyncio.Task[SmbFiles] | None = None
         self._leaving = Tasks(log, quiet=(Exception,))
         self._closed = False
+        self._interruptions = Interruptions(config.id)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, SmbFiles.read, replica, offset, size)
@@ -146,6 +148,12 @@ class SmbOrigin:
     async def watch(self, path: str, callback: WatchCallback) -> None:
         return None
 
+    def drop_connections(self) -> None:
+        """Ends the connection (origin.DropsConnections)."""
+        self._interruptions.record()
+        if self._files is not None:
+            self._files.close()
+
     async def aclose(self) -> None:
         self._closed = True
         self._threads.close()
@@ -163,17 +171,18 @@ class SmbOrigin:
     async def _on(self, files: SmbFiles | None, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
         """Runs a blocking call over `files`, or over the present connection."""
         deadline = Deadline(self._patience)
-        try:
-            async with asyncio.timeout(self._timeout):
-                files = files or await self._connected()
-                return await self._threads.run(call, files, *args, deadline)
-        except TimeoutError:
-            detail = f"no answer within {self._config.timeout_ms} ms"
-            raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
-        except WorkersUnavailable as error:
-            raise OriginFailed(self.id, error.fault, str(error)) from None
-        finally:
-            deadline.cancelled = True
+        with self._interruptions.named():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    files = files or await self._connected()
+                    return await self._threads.run(call, files, *args, deadline)
+            except TimeoutError:
+                detail = f"no answer within {self._config.timeout_ms} ms"
+                raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from None
+            except WorkersUnavailable as error:
+                raise OriginFailed(self.id, error.fault, str(error)) from None
+            finally:
+                deadline.cancelled = True
 
     @property
     def _patience(self) -> float:
