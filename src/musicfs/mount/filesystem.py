@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
+from typing import NoReturn, TypeVar
 
 from musicfs.cache.store import BlockStore
 from musicfs.catalog.database import ROOT_INO
@@ -34,6 +35,8 @@ Row = tuple[int, str, int | None, int, int, int, *tuple[int | None, ...]]
 """An entry of a listing: inode number, name, content, size, mtime_ns, position; and the owner, if there is one."""
 
 _InodeRow = tuple[int, int | None, int, int, *tuple[int | None, ...]]
+
+T = TypeVar("T")
 
 _PAGE = 1024
 _MAX_NAME = 255  # bytes, as statfs says
@@ -70,6 +73,13 @@ class _Generated:
 
     attributes: Attributes
     data: bytes
+
+
+class _Opened(dict[int, T]):
+    """What is open, by its handle."""
+
+    def __missing__(self, handle: int) -> NoReturn:
+        raise OSError(errno.EBADF, "no such handle")
 
 
 class Filesystem:
@@ -109,8 +119,8 @@ class Filesystem:
         self._variants = variants
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
-        self._generated: dict[int, _Generated] = {}
-        self._directories: dict[int, _Directory] = {}
+        self._generated: _Opened[_Generated] = _Opened()
+        self._directories: _Opened[_Directory] = _Opened()
         self.totals = TreeTotals(0, 0, 0)
         self.counts = RequestStats()
         self._ending = False

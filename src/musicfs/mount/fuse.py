@@ -22,7 +22,7 @@ from musicfs.mount.session import mounting
 from musicfs.mount.session import protocol as fuse
 from musicfs.mount.session.channel import Payload
 from musicfs.mount.session.forgetter import Forgetter, Stale
-from musicfs.mount.session.session import Answer, FuseError, FuseSession, Operation
+from musicfs.mount.session.session import MAX_ANSWER, Answer, FuseError, FuseSession, Operation
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ _READ_AHEAD_KB = 256
 _BLOCK_SIZE = 128 * 1024
 _NAME = "musicfs"
 _BODY = fuse.BODY
+_MAX_OFFSET = 2**63 - 1
 
 _WRITING = (
     fuse.FUSE_SETATTR, fuse.FUSE_SYMLINK, fuse.FUSE_MKNOD, fuse.FUSE_MKDIR, fuse.FUSE_UNLINK, fuse.FUSE_RMDIR,
@@ -67,7 +68,7 @@ class Operations:
         """Returns how each request is answered. FLUSH is not among them: ENOSYS makes the kernel stop asking."""
         read, release, getxattr = fuse.READ_IN.size, fuse.RELEASE_IN.size, fuse.GETXATTR_IN.size
         operations = {
-            fuse.FUSE_LOOKUP: self._operation("lookup", self.lookup),
+            fuse.FUSE_LOOKUP: self._operation("lookup", self.lookup, 1),
             fuse.FUSE_GETATTR: self._operation("getattr", self.getattr),
             fuse.FUSE_STATFS: self._operation("statfs", self.statfs),
             fuse.FUSE_OPENDIR: self._operation("opendir", self.opendir, undelivered=self._undelivered_directory),
@@ -77,7 +78,7 @@ class Operations:
             fuse.FUSE_OPEN: self._operation("open", self.open, fuse.OPEN_IN.size, self._undelivered_file),
             fuse.FUSE_READ: self._operation("read", self.read, read),
             fuse.FUSE_RELEASE: self._operation("release", self.release, release),
-            fuse.FUSE_GETXATTR: self._operation("getxattr", self.getxattr, getxattr),
+            fuse.FUSE_GETXATTR: self._operation("getxattr", self.getxattr, getxattr + 1),
             fuse.FUSE_LISTXATTR: self._operation("listxattr", self.listxattr, getxattr),
         }
         refused = self._operation("write", _refuse_writing)
@@ -127,7 +128,7 @@ class Operations:
 
     def lookup(self, parent: int, request: bytes) -> bytes:
         self._counts.lookup += 1
-        name = request[_BODY:-1]
+        name = _name(request, _BODY)
         if name == b".":  # These two are for file servers, which know a file by its number alone.
             found = self._fs.getattr(parent)
         elif name == b"..":
@@ -172,6 +173,8 @@ class Operations:
         """
         self._counts.readdir += 1
         fh, offset, room, _ = fuse.READ_IN.unpack_from(request, _BODY)
+        if room > MAX_ANSWER or offset > _MAX_OFFSET:
+            raise FuseError(errno.EINVAL)
         fs = self._fs
         records: list[bytes] = []
         if offset < 2:
@@ -245,6 +248,8 @@ class Operations:
         counts = self._counts
         counts.read += 1
         fh, offset, size, _ = fuse.READ_IN.unpack_from(request, _BODY)
+        if size > MAX_ANSWER or offset > _MAX_OFFSET:
+            raise FuseError(errno.EINVAL)
         data = self._fs.read_now(fh, offset, size)
         if data is None:
             return self._read_later(fh, offset, size)
@@ -269,7 +274,7 @@ class Operations:
     def getxattr(self, ino: int, request: bytes) -> bytes:
         self._counts.getxattr += 1
         size, _ = fuse.GETXATTR_IN.unpack_from(request, _BODY)
-        name = request[_BODY + fuse.GETXATTR_IN.size : -1]
+        name = _name(request, _BODY + fuse.GETXATTR_IN.size)
         if not name.startswith(b"user."):
             # Security labels and ACLs. After the answer that this file has none, `ls -l` asks at every file; after the
             # answer that the filesystem has none, it asks once.
@@ -299,6 +304,14 @@ def dirent(ino: int, name: bytes, position: int, mode: int) -> bytes:
 def direntplus_without_entry(ino: int, name: bytes, position: int, mode: int) -> bytes:
     """Returns a `fuse_direntplus` that lets the kernel remember neither the name nor the attributes."""
     return bytes(fuse.ENTRY_OUT.size) + dirent(ino, name, position, mode)
+
+
+def _name(request: bytes, start: int) -> bytes:
+    """Returns the name that a request ends with."""
+    end = len(request) - 1
+    if request[end]:
+        raise FuseError(errno.EINVAL)
+    return request[start:end]
 
 
 def _sized(value: bytes, size: int) -> bytes:

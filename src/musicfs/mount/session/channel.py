@@ -35,12 +35,15 @@ class Channel:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        # A caller that is killed withdraws its request, also between the poll(2) that announced it and the read(2).
+        os.set_blocking(fd, False)
 
     def receive(self) -> bytes | None:
-        """Waits for a request; None if the request was withdrawn while it was read.
+        """Returns the next request; None if there is none, or if it was withdrawn while it was read.
 
         Raises:
             ConnectionEnded: There will be none.
+            OSError: The system has no memory for it, say.
         """
         try:
             # Enough for every request that a read-only filesystem answers otherwise than by an error: `max_write` is
@@ -104,18 +107,18 @@ class Channel:
     def _notify(self, code: int, payload: bytes) -> None:
         os.write(self.fd, OUT_HEADER.pack(_HEADER_SIZE + len(payload), code, 0) + payload)
 
-    def is_ready(self) -> bool:
+    def is_ready(self, wait_secs: float = 0) -> bool:
         """Whether a request is there, or the connection has ended."""
-        return bool(self._events())
+        return bool(self._events(wait_secs))
 
     def has_ended(self) -> bool:
         """Whether it is unmounted or aborted."""
         return bool(self._events() & select.POLLERR)
 
-    def _events(self) -> int:
+    def _events(self, wait_secs: float = 0) -> int:
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        found = poll.poll(0)
+        found = poll.poll(wait_secs * 1000)
         return found[0][1] if found else 0
 
     def close(self) -> None:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from musicfs.mount.session import callers
 from musicfs.mount.session.channel import Channel, ConnectionEnded, Payload
 from musicfs.mount.session.event_loop import FuseEventLoop, RequestWaiter
 from musicfs.mount.session.protocol import (
@@ -52,11 +52,18 @@ _WANTED = (
 )
 _MAX_WRITE = 4096  # the least that the kernel knows; nothing is written here
 _MAX_PAGES = 256
+MAX_ANSWER = _MAX_PAGES * os.sysconf("SC_PAGE_SIZE")
+"""Bytes that a request may ask for."""
 _NANOSECOND = 1
 _NO_REPLY = frozenset((FUSE_FORGET, FUSE_BATCH_FORGET))
+_NEGOTIATING_SECS = 10.0
 _ENDING_SECS = 10.0
+_RETRY_SECS = 0.1
 _OPCODES = 64
-_SIGKILL_PENDING = 1 << 8
+_MAX_INO = 2**63 - 1
+_AGAIN_SECS = 0.25
+"""How long until the kernel is to say again that a caller wants to end its wait: it says so only for the first signal,
+which may be one that does not end the caller."""
 
 
 class FuseError(Exception):
@@ -112,7 +119,8 @@ class FuseSession:
         """
         try:
             while (request := self.channel.receive()) is None:
-                pass
+                if not self.channel.is_ready(_NEGOTIATING_SECS):
+                    raise OSError(errno.ETIMEDOUT, "the kernel sends no request")
             _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
             if opcode != FUSE_INIT:
                 raise OSError(errno.EPROTO, f"the kernel begins with request {opcode}")
@@ -128,7 +136,12 @@ class FuseSession:
         try:
             while not self._ending:
                 if waiter.wait():
-                    request = self.channel.receive()
+                    try:
+                        request = self.channel.receive()
+                    except OSError as error:
+                        log.warning("no request can be read: %s", error)
+                        await asyncio.sleep(_RETRY_SECS)
+                        continue
                     if request is not None:
                         self.take(request)
                 else:
@@ -145,6 +158,11 @@ class FuseSession:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    @property
+    def waits(self) -> bool:
+        """Whether an answer is under way."""
+        return bool(self._waiting)
+
     def stop(self) -> None:
         """Makes `serve` return."""
         self._ending = True
@@ -157,7 +175,7 @@ class FuseSession:
                 if request is not None:
                     _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
                     if opcode not in _NO_REPLY and opcode != FUSE_INTERRUPT:
-                        self.channel.refuse(unique, errno.ESHUTDOWN)
+                        self._say_no(unique, errno.ESHUTDOWN)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -175,13 +193,13 @@ class FuseSession:
             log.warning("the kernel sent %d bytes, which are no request", len(request))
             return
         started = time.perf_counter()
-        _, opcode, unique, nodeid, _, _, pid, _, _ = IN_HEADER.unpack_from(request)
+        size, opcode, unique, nodeid, _, _, pid, _, _ = IN_HEADER.unpack_from(request)
         operation = self._operations[opcode] if opcode < _OPCODES else None
         if operation is None:
             self._take_other(opcode, unique, request)
             return
-        if len(request) < BODY + operation.least:
-            self.channel.refuse(unique, errno.EINVAL)
+        if size != len(request) or size < BODY + operation.least or nodeid > _MAX_INO:
+            self._say_no(unique, errno.EINVAL)
             return
         try:
             answer = operation.answer(nodeid, request)
@@ -213,24 +231,32 @@ class FuseSession:
         if opcode in _NO_REPLY:
             return
         if opcode == FUSE_INTERRUPT:
-            self._interrupt(request)
-        elif opcode == FUSE_DESTROY:
-            self.channel.reply(unique, b"")
+            self._interrupt(unique, request)
         else:
-            self.channel.refuse(unique, errno.ENOSYS)
+            self._say_no(unique, 0 if opcode == FUSE_DESTROY else errno.ENOSYS)
 
-    def _interrupt(self, request: bytes) -> None:
-        """Ends a wait whose caller is being killed; it gets no answer to any other signal before its answer.
+    def _interrupt(self, unique: int, request: bytes) -> None:
+        """Ends a wait whose caller is about to end; it gets no answer to any other signal before its answer.
 
         Programs do not expect EINTR from a regular file, and some send themselves signals all the time.
         """
         try:
-            (unique,) = INTERRUPT_IN.unpack_from(request, BODY)
+            (interrupted,) = INTERRUPT_IN.unpack_from(request, BODY)
         except struct.error:
             return
-        waiting = self._waiting.get(unique)
-        if waiting is not None and _is_being_killed(waiting[1]):
+        waiting = self._waiting.get(interrupted)
+        if waiting is None:
+            return
+        if callers.is_ending(waiting[1]):
             waiting[0].cancel()
+        else:
+            asyncio.get_running_loop().call_later(_AGAIN_SECS, self._ask_again, unique, interrupted)
+
+    def _ask_again(self, unique: int, interrupted: int) -> None:
+        """Makes the kernel send an interrupt again."""
+        if interrupted in self._waiting:
+            with contextlib.suppress(ConnectionEnded):
+                self._say_no(unique, errno.EAGAIN)
 
     def _reply(self, unique: int, operation: Operation, payload: Payload) -> None:
         try:
@@ -238,17 +264,36 @@ class FuseSession:
         except OSError as error:
             log.warning("the kernel does not take an answer of %d bytes: %s", len(payload), error)
             delivered = False
-            self.channel.refuse(unique, errno.EIO)
+            self._say_no(unique, errno.EIO)
         if not delivered and operation.undelivered is not None:
-            operation.undelivered(payload)
+            try:
+                operation.undelivered(payload)
+            except Exception:
+                log.exception("what an answer that did not arrive stands for can't be freed")
 
     def _refuse(self, unique: int, operation: Operation, error: BaseException) -> None:
-        number = error.errno if isinstance(error, FuseError) else operation.failed(error)
+        if isinstance(error, FuseError):
+            number = error.errno
+        else:
+            try:
+                number = operation.failed(error)
+            except Exception:
+                log.exception("a failure can't be told")
+                number = errno.EIO
+        self._say_no(unique, number)
+
+    def _say_no(self, unique: int, number: int) -> None:
+        """Answers with an error, or with none if it is 0.
+
+        Raises:
+            ConnectionEnded: No one waits for answers any more.
+        """
         try:
             self.channel.refuse(unique, number)
-        except OSError as unanswerable:  # a number that is none
-            log.warning("the kernel does not take the error %d: %s", number, unanswerable)
-            self.channel.refuse(unique, errno.EIO)
+        except OSError as error:
+            log.warning("the kernel does not take the error %d: %s", number, error)
+            if number != errno.EIO:  # or it is a number that is none
+                self._say_no(unique, errno.EIO)
 
 
 def init_out(request: bytes) -> bytes:
@@ -265,12 +310,3 @@ def init_out(request: bytes) -> bytes:
         FUSE_KERNEL_VERSION, min(minor, FUSE_KERNEL_MINOR_VERSION), max_readahead, flags & _WANTED,
         0, 0, _MAX_WRITE, _NANOSECOND, _MAX_PAGES, 0, 0,
     )  # fmt: skip
-
-
-def _is_being_killed(thread: int) -> bool:
-    try:
-        status = Path(f"/proc/{thread}/status").read_text()
-    except OSError:
-        return True
-    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
-    return any(signals & _SIGKILL_PENDING for signals in pending)
