@@ -14,6 +14,7 @@ from musicfs.library import scan_reads
 from musicfs.model import HealthStatus, OriginId, Replica, Stat
 from musicfs.origins.s3 import driver
 from musicfs.origins.s3.driver import S3Origin
+from musicfs.origins.s3.spans import GAP, spans_of
 from musicfs.problems import Reason
 from musicfs.testing.observed_contract import RecordingObserver, observed
 from tests.support.audio import make_album
@@ -43,7 +44,8 @@ async def contents(origin: S3Origin, found: dict[str, Stat]) -> set[bytes]:
     data = set()
     for stat in found.values():
         file, parts = Replica.of(OriginId("cloud"), stat), list[bytes]()
-        data.add(await origin.read(file, 0, stat.size))
+        data.add(whole := await origin.read(file, 0, stat.size))
+        assert await origin.read(file, 1, 3) == whole[1:4]
         await origin.read_parts(file, 0, [2, 3], lambda _, part, parts=parts: parts.append(part))  # type: ignore[misc]
         assert b"".join(parts) in data
         assert (await origin.stat(stat.path)).etag == stat.etag
@@ -61,8 +63,9 @@ async def contents(origin: S3Origin, found: dict[str, Stat]) -> set[bytes]:
         OddBucket(FILES, weak=True),
         OddBucket(FILES, weak=True, conditions=False),
         OddBucket(FILES, old=1),
+        OddBucket(FILES, range_status=200),
     ],
-    ids=["amazon", "plus", "unsaid", "plain", "if-match", "weak", "weak if-match", "old"],
+    ids=["amazon", "plus", "unsaid", "plain", "if-match", "weak", "weak if-match", "old", "rclone"],
 )
 async def test_every_dialect_gives_every_file(bucket: OddBucket) -> None:
     async with serving(bucket) as origin:
@@ -80,6 +83,27 @@ async def test_a_condition_that_failed_once_is_not_sent_again() -> None:
         for stat in found:
             await origin.read(Replica.of(OriginId("cloud"), stat), 0, 5)
         assert sum("If-Match" in request.headers for request in bucket.requests) == 1
+
+
+async def test_ranges_that_lie_close_together_are_one_request() -> None:
+    track = bytes(range(250)) * 8000
+    bucket = OddBucket({"track.flac": track, "other.flac": b""})
+    async with serving(bucket) as origin:
+        stat = (await observed(origin, RecordingObserver()))["track.flac"]
+        bucket.requests.clear()
+        file = Replica.of(OriginId("cloud"), stat)
+        wanted = [(0, 65536), (100_000, 5), (65536 + GAP, 10), (len(track) - 500, 900), (len(track) - 600, 10)]
+        assert await origin.read_ranges(file, wanted) == [track[at : at + size] for at, size in wanted]
+        assert len(bucket.requests) == 2
+        bucket.files = {"other.flac": b""}
+        with pytest.raises(ReplicaFailed):
+            await origin.read_ranges(file, wanted)
+
+
+def test_ranges_with_much_between_them_are_read_apart() -> None:
+    assert spans_of([(GAP + 6, 1), (0, 5)]) == [(0, 5), (GAP + 6, 1)]
+    assert spans_of([(GAP + 5, 1), (0, 5)]) == [(0, GAP + 6)]
+    assert spans_of([(0, 100), (10, 20), (500, 0)]) == [(0, 500)]
 
 
 async def test_another_version_is_refused_with_and_without_conditions() -> None:

@@ -23,7 +23,7 @@ class OddBucket:
     safe: signs that its listings do not escape. announces: whether they say that they are escaped. conditions: whether
     it knows its own ETags. weak: its answers have weak ETags. cold: the keys in an archive. busy: how many of the next
     requests it refuses; busy_every: it always refuses one in so many. old: it knows only the first version of listing,
-    with so many keys in a page. requests: what it was asked.
+    with so many keys in a page. range_status: of an answer that is a range. requests: what it was asked.
     """
 
     files: Mapping[str, bytes]
@@ -36,6 +36,7 @@ class OddBucket:
     busy_status: int = 503
     busy_every: int = 0
     old: int = 0
+    range_status: int = 206
     requests: list[web.Request] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -58,7 +59,8 @@ class OddBucket:
             return web.Response(body=data, headers=headers)
         start, end = map(int, wanted.removeprefix("bytes=").split("-"))
         place = f"bytes {start}-{min(end, len(data) - 1)}/{len(data)}"
-        return web.Response(status=206, body=data[start : end + 1], headers={**headers, "Content-Range": place})
+        headers["Content-Range"] = place
+        return web.Response(status=self.range_status, body=data[start : end + 1], headers=headers)
 
     def _list(self, request: web.Request) -> web.Response:
         keys = sorted(key for key in self.files if key.startswith(request.query.get("prefix", "")))

@@ -113,8 +113,8 @@ class Bucket:
                 if self._session is None:
                     self._trusted = await self._threads.run(self._chain.authorities)
                 async with self._request(signer, method, key, query, headers) as response:
-                    head = S3Response(response.status, _headers(response), b"")
-                    if begin is not None and response.status == 206:
+                    head = _head(response)
+                    if begin is not None and head.status == 206:
                         await self._pass_on(response, most, patience, begin(head))
                         return head
                     pieces: list[bytes] = []
@@ -210,8 +210,11 @@ class Bucket:
         return OriginFailed(self._origin, fault, detail)
 
 
-def _headers(response: ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+def _head(response: ClientResponse) -> S3Response:
+    """Returns the answer without its body. Some servers give a range the status of a whole file, but name its place."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    is_range = response.status == 200 and "content-range" in headers
+    return S3Response(206 if is_range else response.status, headers, b"")
 
 
 def _reason(error: Exception) -> tuple[OriginFault, str]:

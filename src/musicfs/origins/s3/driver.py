@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from musicfs.config.kinds import OriginKind, missing_extra
 from musicfs.config.models import OriginConfig
-from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, first_of
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import FolderIdentity, HandOut, ScanObserver, WatchCallback, WatchHandle
 from musicfs.origins.folder_identity import folder_on_server
@@ -28,6 +28,7 @@ from musicfs.origins.s3.listing import (
 )
 from musicfs.origins.s3.parts import Parts
 from musicfs.origins.s3.settings import S3Settings, from_url, server_of
+from musicfs.origins.s3.spans import spans_of
 from musicfs.origins.s3.spellings import Spellings
 from musicfs.problems import Problem, Reason
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
@@ -66,6 +67,22 @@ class S3Origin:
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._read(replica, offset, size_within(replica, offset, size))
+
+    async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Reads ranges at once, with one request for those that lie close together (origin.ReadsRanges)."""
+        spans = spans_of((offset, size_within(replica, offset, size)) for offset, size in ranges)
+        try:
+            async with asyncio.TaskGroup() as group:
+                reads = {span: group.create_task(self._read(replica, *span)) for span in spans}
+        except* MusicFSError as failures:
+            raise first_of(failures) from None
+        whole = {start: read.result() for (start, _), read in reads.items()}
+
+        def cut(offset: int, size: int) -> bytes:
+            start = max(start for start in whole if start <= offset)
+            return whole[start][offset - start : offset - start + size]
+
+        return [cut(offset, size) for offset, size in ranges]
 
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
         """Reads parts as one request, and hands out each as soon as it has arrived (origin.Streams)."""
