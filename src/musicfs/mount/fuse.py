@@ -358,8 +358,7 @@ class FuseMount:
         except OSError as error:
             hint = " --allow-other needs `user_allow_other` in /etc/fuse.conf." if self._allow_other else ""
             raise UserError(
-                f"Can't mount on {self._mount_point}: the system refused ({error.strerror}); is the package fuse3"
-                f" installed and /dev/fuse there?{hint}"
+                f"Can't mount on {self._mount_point}: the system refused ({error.strerror}).{hint}"
             ) from error
         self._session = session
         self._forgetter = Forgetter(session.channel)
@@ -397,7 +396,7 @@ class FuseMount:
         session.close()
         if not gone:
             try:
-                mounting.unmount(self._mount_point)
+                mounting.unmount(self._mount_point, lazy=True)
             except OSError as error:
                 log.warning("can't unmount %s: %s", self._mount_point, error)
 

@@ -6,12 +6,11 @@ import errno
 import os
 import pwd
 import queue
-import subprocess
 import threading
 from pathlib import Path
 
 from musicfs.errors import UserError
-from musicfs.system import processes
+from musicfs.mount.session import mounting
 from musicfs.system.mounts import Mounted, mounts
 
 _TYPE = "fuse.musicfs"
@@ -109,22 +108,13 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     Raises:
         UserError: the system refuses, as it does while files are open (unless `lazy`).
     """
-    if os.getuid() == 0:
-        command = ["umount", *(["--lazy"] if lazy else []), str(path)]
-    else:
-        command = ["fusermount3", "-u", *(["-z"] if lazy else []), str(path)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=30,
-            cwd=processes.WORKING_FOLDER, env=processes.environment(),
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise UserError(f"{command[0]} isn't installed; `apt install fuse3` brings it.") from error
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"Unmounting {path} takes too long; run `{' '.join(command)}` by hand, which may say why."
-        ) from error
-    if done.returncode != 0 and mounted(path):
-        if "busy" in done.stderr:
-            raise UserError(f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`.")
-        raise UserError(f"{path} can't be unmounted: {done.stderr.strip()}.")
+        mounting.unmount(path, lazy=lazy)
+    except OSError as error:
+        if mounted(path) is None:
+            return
+        if error.errno == errno.EBUSY:
+            raise UserError(
+                f"{path} is in use; close what plays or browses it, or use `musicfs unmount --lazy`."
+            ) from error
+        raise UserError(f"{path} can't be unmounted: {error.strerror}.") from error

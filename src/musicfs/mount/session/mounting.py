@@ -18,8 +18,10 @@ _MS_RDONLY = 1
 _MS_NOSUID = 2
 _MS_NODEV = 4
 _MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 
 _COMMFD = "_FUSE_COMMFD"
+_DEVICE = "/dev/fuse"
 _FUSERMOUNT = "fusermount3"
 _MAX_SECS = 30.0
 
@@ -59,7 +61,10 @@ def mount(path: Path, name: str, *, allow_other: bool) -> int:
 
 
 def _mount_directly(path: Path, name: str, options: Sequence[str]) -> int:
-    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fd = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise OSError(errno.ENOENT, f"{_DEVICE} is missing; `modprobe fuse` makes it") from error
     try:
         data = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
         _check(
@@ -84,25 +89,7 @@ def _mount_by_fusermount(path: Path, name: str, options: Sequence[str]) -> int:
     ours, its = socket.socketpair()
     with ours, its:
         ours.settimeout(_MAX_SECS)
-        try:
-            done = subprocess.run(
-                [_FUSERMOUNT, "-o", wanted, "--", str(path)],
-                env=processes.environment() | {_COMMFD: str(its.fileno())},
-                pass_fds=[its.fileno()],
-                cwd=processes.WORKING_FOLDER,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=_MAX_SECS,
-            )
-        except FileNotFoundError as error:
-            raise OSError(errno.ENOENT, f"{_FUSERMOUNT} is not installed") from error
-        except subprocess.TimeoutExpired as error:
-            raise OSError(errno.ETIMEDOUT, f"{_FUSERMOUNT} does not end") from error
-        if done.returncode != 0:
-            raise OSError(errno.EPERM, done.stderr.strip() or f"{_FUSERMOUNT} fails with {done.returncode}")
+        _run_fusermount(["-o", wanted, "--", str(path)], its.fileno())
         _, received, _, _ = socket.recv_fds(ours, 1, 1)
     if not received:
         raise OSError(errno.EPROTO, f"{_FUSERMOUNT} sends no descriptor")
@@ -110,23 +97,37 @@ def _mount_by_fusermount(path: Path, name: str, options: Sequence[str]) -> int:
     return received[0]
 
 
-def unmount(path: Path) -> None:
-    """Takes the mount off its folder at once; what is open of it is served as long as the connection lives.
+def unmount(path: Path, *, lazy: bool) -> None:
+    """Takes the mount off its folder. With `lazy` it does so also while files are open, and they are served on.
 
     Raises:
-        OSError: The system refuses.
+        OSError: The system refuses; with EBUSY, because files are open.
     """
     if os.geteuid() == 0:
         try:
-            _check(_libc().umount2(os.fsencode(path), _MNT_DETACH), path)
+            _check(_libc().umount2(os.fsencode(path), _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)), path)
         except PermissionError:
             pass
         else:
             return
+    _run_fusermount(["-u", *(["-z"] if lazy else []), "--", str(path)])
+
+
+def _run_fusermount(arguments: Sequence[str], its_end: int | None = None) -> None:
+    """Runs fusermount3 to its end.
+
+    Args:
+        arguments: Its command line.
+        its_end: The socket to which it sends the open /dev/fuse.
+    """
+    environment = processes.environment()
+    if its_end is not None:
+        environment[_COMMFD] = str(its_end)
     try:
         done = subprocess.run(
-            [_FUSERMOUNT, "-u", "-z", "--", str(path)],
-            env=processes.environment(),
+            [_FUSERMOUNT, *arguments],
+            env=environment,
+            pass_fds=[] if its_end is None else [its_end],
             cwd=processes.WORKING_FOLDER,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -135,7 +136,10 @@ def unmount(path: Path) -> None:
             check=False,
             timeout=_MAX_SECS,
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise OSError(errno.EPERM, f"{_FUSERMOUNT} can't unmount: {error}") from error
+    except (FileNotFoundError, PermissionError) as error:  # the latter if a folder of PATH can't be searched
+        raise OSError(errno.ENOENT, f"{_FUSERMOUNT} is missing; `apt install fuse3` installs it") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError(errno.ETIMEDOUT, f"{_FUSERMOUNT} does not end") from error
     if done.returncode != 0:
-        raise OSError(errno.EPERM, done.stderr.strip() or f"{_FUSERMOUNT} fails with {done.returncode}")
+        number = errno.EBUSY if "busy" in done.stderr else errno.EPERM
+        raise OSError(number, done.stderr.strip() or f"{_FUSERMOUNT} fails with {done.returncode}")
