@@ -26,7 +26,7 @@ from musicfs.errors import MusicFSError
 from musicfs.events import Event, EventBus, ScanFinished
 from musicfs.library import client, worker
 from musicfs.library.client import Library
-from musicfs.library.tree import TreeChanges
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import OriginId, OriginType
 from tests.support.audio import make_album
 

@@ -55,7 +55,7 @@ from musicfs.federation.places import Places
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.router import Router
 from musicfs.library.client import Library
-from musicfs.library.tree import TreeChanges
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.maintenance.cache_check import CacheCheck
 from musicfs.maintenance.pins import Pins
 from musicfs.maintenance.scrub import Scrub, ScrubQueries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from musicfs.catalog.view import TreeView
-from musicfs.library.tree import TreeChanges
+from musicfs.library.tree_changes import TreeChanges
 
 
 class TreeUpdates:

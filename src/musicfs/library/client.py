@@ -32,7 +32,7 @@ from musicfs.library.protocol import (
     SetReachable,
     Setup,
 )
-from musicfs.library.tree import TreeChanges
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import OriginId
 from musicfs.problems import Reason
 from musicfs.system import processes

@@ -9,7 +9,8 @@ from musicfs.catalog.writer import Catalog
 from musicfs.events import Event, FilesChanged
 from musicfs.library.ignore_rules import Verdict
 from musicfs.library.scan_state import ScanState
-from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.tree import TreeBuilder
+from musicfs.library.tree_changes import TreeChanges
 
 log = logging.getLogger(__name__)
 

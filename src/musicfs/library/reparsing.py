@@ -10,7 +10,8 @@ from musicfs.catalog.writer import Catalog
 from musicfs.errors import MusicFSError
 from musicfs.library.analyser import Analyser
 from musicfs.library.scan_reads import ScanReads
-from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.tree import TreeBuilder
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import OriginId, Stat
 from musicfs.origin import Origin
 from musicfs.tags.tags import Role

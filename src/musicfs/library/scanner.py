@@ -30,7 +30,8 @@ from musicfs.library.reparsing import Reparsing
 from musicfs.library.scan_observer import LibraryObserver, folder_of_marker
 from musicfs.library.scan_reads import ScanReads
 from musicfs.library.scan_state import ScanState, SeenReplicas
-from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.tree import TreeBuilder
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import HealthStatus, OriginId, Stat
 from musicfs.origin import ObservesScans, Origin, outermost
 from musicfs.problems import Problem, Reason

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
 from musicfs.catalog.rows import ALSO_WITHOUT_OWNER, Attributes, Copies, Copy, PlacedTrack, Touched, TreeEntry
@@ -20,28 +19,9 @@ from musicfs.library.loose_folders import LooseFolders
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import FolderPlacer
 from musicfs.library.renderings import TextRenderer
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import Owner, decode_path, encode_path
 from musicfs.tags.templates import Template
-
-
-@dataclass(slots=True)
-class TreeChanges:
-    """What the kernel may have cached and must forget."""
-
-    entries: set[tuple[int, str]] = field(default_factory=set)
-    """(parent's inode number, name) of every file or directory that came, went or changed."""
-
-    directories: set[int] = field(default_factory=set)
-    """Directories whose own attributes (the time of change) are new."""
-
-    attributes: set[int] = field(default_factory=set)
-    """Files with another time of change, owner or mode."""
-
-    placed: int = 0
-    """How many files were placed for these changes: what they cost."""
-
-    def __bool__(self) -> bool:
-        return bool(self.entries or self.attributes)
 
 
 def _attributes(copies: Sequence[Copies]) -> Attributes:

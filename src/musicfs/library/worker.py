@@ -45,7 +45,8 @@ from musicfs.library.protocol import (
 )
 from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
-from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.tree import TreeBuilder
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import OriginId
 from musicfs.origin import DropsConnections, Origin
 from musicfs.system import hardening

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from musicfs.errors import MusicFSError, UserError
-from musicfs.library.tree import TreeChanges
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.mount import mount_points
 from musicfs.mount.filesystem import Filesystem, errno_of
 from musicfs.mount.readers import Readers

@@ -19,7 +19,8 @@ from musicfs.library.disk_files import open_files
 from musicfs.library.parse_process import Fault
 from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
-from musicfs.library.tree import TreeBuilder, TreeChanges
+from musicfs.library.tree import TreeBuilder
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import DiskFolder, OriginId, OriginType
 from musicfs.origin import Origin
 from musicfs.tags.parse_messages import FileToParse
