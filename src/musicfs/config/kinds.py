@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -57,8 +58,12 @@ class OriginKind:
     interface: int = 1
 
 
-def kind_entry_points() -> dict[str, EntryPoint]:
-    """Returns the installed kinds of origin by name; `load_kind` imports one."""
+@cache
+def kind_entry_points() -> Mapping[str, EntryPoint]:
+    """Returns the kinds of origin by name, as they were installed at the first call; `load_kind` imports one.
+
+    It reads a file of each installed package.
+    """
     return {entry.name: entry for entry in entry_points(group="musicfs.origins")}
 
 
