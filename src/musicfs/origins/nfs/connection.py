@@ -175,18 +175,27 @@ class Connection:
     def get_attributes(self, file: bytes) -> NfsAttributes:
         return self._granted([rpc.get_attributes(file)])[0]
 
-    def read(self, file: bytes, offset: int, size: int) -> Sequence[Piece]:
-        """Returns pieces without a gap, from `offset` on; the server may send fewer bytes than the call asks for.
+    def read_ranges(self, file: bytes, ranges: Sequence[tuple[int, int]]) -> list[Sequence[Piece]]:
+        """Returns, for each (offset, size), pieces without a gap from its offset on; the server may send fewer bytes
+        than the call asks for.
 
-        The call asks for all of them at once, each as large as the server allows."""
+        The call asks for all of them at once, each piece as large as the server allows."""
         most = self._read_size
-        sizes = [min(most, size - start) for start in range(0, size, most)]
-        calls = [rpc.read(file, offset + number * most, wanted) for number, wanted in enumerate(sizes)]
-        found = self._granted(calls)
-        if any(len(piece.data) > wanted for piece, wanted in zip(found, sizes, strict=True)):
-            raise ConnectionError(errno.EBADMSG, "the server gave more than it was asked for")
-        short = (number for number, piece in enumerate(found) if len(piece.data) < sizes[number])
-        return found[: next(short, len(found)) + 1]
+        wanted = [
+            (number, at, min(most, offset + size - at))
+            for number, (offset, size) in enumerate(ranges)
+            for at in range(offset, offset + size, most)
+        ]
+        found: list[list[Piece]] = [[] for _ in ranges]
+        is_short = [False] * len(ranges)
+        pieces = self._granted([rpc.read(file, at, size) for _, at, size in wanted])
+        for piece, (number, _, size) in zip(pieces, wanted, strict=True):
+            if len(piece.data) > size:
+                raise ConnectionError(errno.EBADMSG, "the server gave more than it was asked for")
+            if not is_short[number]:
+                found[number].append(piece)
+                is_short[number] = len(piece.data) < size
+        return list(found)
 
     def list(self, path: str) -> list[NfsEntry]:
         """Returns everything in a folder, in no order."""

@@ -12,10 +12,11 @@ from musicfs.errors import OriginFailed, OriginFault
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
 from musicfs.origins.bounds import MAX_FOLDERS
+from musicfs.origins.folder_queue import FolderQueue
 from musicfs.origins.helpers import FolderFailures, StrictObserver, check_inside
 from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.nfs.connection import Export, Patience
-from musicfs.origins.nfs.files import NfsFiles
+from musicfs.origins.nfs.files import NfsFiles, NfsListing
 from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
@@ -43,7 +44,7 @@ class NfsOrigin:
         return await self._run(replica.path, self._files.read, replica, offset, size)
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Reads the ranges one after the other in one call of a thread (origin.ReadsRanges)."""
+        """Requests all ranges at once, in one call of a thread (origin.ReadsRanges)."""
         return await self._run(replica.path, self._files.read_ranges, replica, ranges, renewed=True)
 
     async def identify_folder(self) -> FolderIdentity:
@@ -63,19 +64,21 @@ class NfsOrigin:
             yield file
             return
         failures = FolderFailures(observer, lambda: self._run("", self._files.check_same, root))
-        waiting = [under]
-        while waiting:
-            folder = waiting.pop()
-            found = await failures.list(folder, partial(self._run, "", self._files.list, root, folder, renewed=True))
-            if found is None:
-                continue
-            for problem in found.problems:
-                observer.report(problem)
-            for each in found.files:
-                yield each
-            waiting += (path for path, mtime_ns in reversed(found.folders) if observer.enters(path, mtime_ns))
-            if len(waiting) > MAX_FOLDERS:
-                raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
+
+        async def list(folder: str) -> NfsListing | None:
+            return await failures.list(folder, partial(self._run, "", self._files.list, root, folder, renewed=True))
+
+        async with FolderQueue(list, [under]).closing() as folders:
+            while (listed := await folders.next()) is not None:
+                if (found := listed[1]) is None:
+                    continue
+                for problem in found.problems:
+                    observer.report(problem)
+                for each in found.files:
+                    yield each
+                folders.add(path for path, mtime_ns in found.folders if observer.enters(path, mtime_ns))
+                if len(folders) > MAX_FOLDERS:
+                    raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", self._files.check_same, root)
 
     async def health(self) -> HealthStatus:

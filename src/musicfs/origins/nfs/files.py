@@ -165,16 +165,17 @@ class NfsFiles:
         by_handle = FolderIdentity(frozenset((f"nfs:{handle}",)))
         return merged((by_handle, folder_at_host("nfs", export.host, export.path)))
 
-    def read_ranges(self, session: NfsSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Reads each (offset, size) as `read` does."""
-        return [self.read(session, replica, offset, size) for offset, size in ranges]
-
     def read(self, session: NfsSession, replica: Replica, offset: int, size: int) -> bytes:
-        connection, size = session.connection, size_within(replica, offset, size)
+        return self.read_ranges(session, replica, [(offset, size)])[0]
+
+    def read_ranges(self, session: NfsSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Reads each (offset, size). Requests all of them at once."""
+        connection = session.connection
+        within = [(offset, size_within(replica, offset, size)) for offset, size in ranges]
         certain = True
         try:
             handle, certain = self._handles.find(connection, replica.path)
-            return self._read_at(connection, handle, replica, offset, size)
+            return self._read_at(connection, handle, replica, within)
         except (ConnectionError, TimeoutError):
             raise
         except (OSError, ReplicaFailed):
@@ -183,25 +184,29 @@ class NfsFiles:
                 raise
         # The known handle led elsewhere, for example because a folder was replaced: walk the path from the root.
         handle, _ = self._handles.find(connection, replica.path, afresh=True)
-        return self._read_at(connection, handle, replica, offset, size)
+        return self._read_at(connection, handle, replica, within)
 
-    def _read_at(self, connection: Connection, handle: bytes, replica: Replica, offset: int, size: int) -> bytes:
+    def _read_at(
+        self, connection: Connection, handle: bytes, replica: Replica, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes]:
         try:
-            pieces = _read_exactly(connection, handle, offset, size)
+            found = _read_exactly(connection, handle, ranges)
         except (ConnectionError, TimeoutError):
             raise
         except OSError:
             self._check_version(replica, connection.get_attributes(handle))  # there may be a folder now
             raise
         # Each piece has the attributes of its own time, so all of them are of that version.
+        pieces = [piece for several in found for piece in several]
         if not pieces or any(piece.about is None for piece in pieces):
             self._check_version(replica, connection.get_attributes(handle))
         for piece in pieces:
             if piece.about is not None:
                 self._check_version(replica, piece.about)
-        data = pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
-        check_length(replica, data, size)
-        return data
+        read = [_joined(several) for several in found]
+        for data, (_, size) in zip(read, ranges, strict=True):
+            check_length(replica, data, size)
+        return read
 
     def _check_version(self, replica: Replica, about: NfsAttributes) -> None:
         now = Stat(replica.path, about.size, about.mtime_ns) if stat.S_ISREG(about.mode) else None
@@ -277,14 +282,18 @@ def _fault_of_file(error: OSError) -> ReplicaFault | None:
     return next((fault for numbers, fault in faults if error.errno in numbers), None)
 
 
-def _read_exactly(connection: Connection, handle: bytes, offset: int, size: int) -> list[Piece]:
-    """Reads all `size` bytes, fewer only at the end of the file."""
-    found: list[Piece] = []
-    done = 1
-    while size > 0 and done:
-        pieces = connection.read(handle, offset, size)
-        done = sum(len(piece.data) for piece in pieces)
-        found += pieces
-        offset += done
-        size -= done
+def _read_exactly(connection: Connection, handle: bytes, ranges: Sequence[tuple[int, int]]) -> list[list[Piece]]:
+    """Reads all bytes of the ranges, fewer only at the end of the file."""
+    found = [list(pieces) for pieces in connection.read_ranges(handle, ranges)]
+    for pieces, (offset, size) in zip(found, ranges, strict=True):
+        done = total = sum(len(piece.data) for piece in pieces)
+        while total < size and done:  # the server sends less at a time than it announces, or the file has ended
+            more = connection.read_ranges(handle, [(offset + total, size - total)])[0]
+            done = sum(len(piece.data) for piece in more)
+            total += done
+            pieces += more
     return found
+
+
+def _joined(pieces: Sequence[Piece]) -> bytes:
+    return pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
