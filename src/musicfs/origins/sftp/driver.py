@@ -15,6 +15,7 @@ from musicfs.errors import MusicFSError, OriginFailed, OriginFault, ReplicaFaile
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat, decode_path, encode_path
 from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback, WatchHandle, server_name
 from musicfs.origins.folder_identity import folder_at_host, folder_here, folder_on_server, is_this_machine, merged
+from musicfs.origins.folder_queue import FolderQueue
 from musicfs.origins.helpers import (
     MAX_FOLDERS,
     EmptyRootCheck,
@@ -39,7 +40,7 @@ from musicfs.origins.sftp.listing import (
     is_unknown,
     version_of,
 )
-from musicfs.origins.sftp.session import SftpSession, all_of
+from musicfs.origins.sftp.session import SftpSession
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
 from musicfs.texts import said
 
@@ -51,7 +52,6 @@ T = TypeVar("T")
 # A second connection doubles what a link with much latency carries, as each has a window; and one slow request does
 # not hold up everything. A third adds little.
 _CONNECTIONS = 2
-_FOLDERS_AT_ONCE = 8
 
 
 class SftpOrigin:
@@ -76,16 +76,13 @@ class SftpOrigin:
         self._interruptions = Interruptions(config.id)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
-        async def read(session: SftpSession) -> bytes:
-            return await self._read(session, replica, offset, size)
-
-        return await self._perform(replica.path, read)
+        return (await self.read_ranges(replica, [(offset, size)]))[0]
 
     async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Requests all ranges at once, as one call (origin.ReadsRanges)."""
 
         async def read(session: SftpSession) -> list[bytes]:
-            return await all_of(self._read(session, replica, offset, size) for offset, size in ranges)
+            return await self._read(session, replica, ranges)
 
         return await self._perform(replica.path, read)
 
@@ -119,29 +116,26 @@ class SftpOrigin:
             return
         walk, place = start
         failures = FolderFailures(observer, self._check_root_again)
-        waiting, linked = [place], deque[SftpFolder]()
-        running: deque[asyncio.Task[Listed | None]] = deque()
-        try:
-            while waiting or running or linked:
-                while waiting and len(running) < _FOLDERS_AT_ONCE:
-                    running.append(asyncio.create_task(self._list(walk, waiting.pop(), failures)))
-                if not running:
-                    waiting.append(linked.popleft())
+        linked = deque[SftpFolder]()
+
+        async def list(place: SftpFolder) -> Listed | None:
+            return await self._list(walk, place, failures)
+
+        async with FolderQueue(list, [place]).closing() as folders:
+            while (listed := await folders.next()) is not None or linked:
+                if listed is None:
+                    folders.add([linked.popleft()])
                     continue
-                found = await running.popleft() or Listed()
+                found = listed[1] or Listed()
                 for problem in found.problems:
                     observer.report(problem)
                 for file in found.files:
                     yield file
-                waiting += (each for each in reversed(found.folders) if _is_wanted(walk, each, observer))
+                folders.add(each for each in found.folders if _is_wanted(walk, each, observer))
                 linked += (each for each in found.linked if _is_wanted(walk, each, observer))
-                if len(waiting) + len(linked) > MAX_FOLDERS:
+                if len(folders) + len(linked) > MAX_FOLDERS:
                     detail = f"{self._shown} has more folders than can be listed"
                     raise OriginFailed(self.id, OriginFault.IO, detail)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
         await self._check_root_again()
 
     async def health(self) -> HealthStatus:
@@ -234,24 +228,28 @@ class SftpOrigin:
 
     # Calls
 
-    async def _read(self, session: SftpSession, replica: Replica, offset: int, size: int) -> bytes:
+    async def _read(self, session: SftpSession, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         from asyncssh import SFTPFailure
 
-        path, size = self._full(replica.path), size_within(replica, offset, size)
+        path = self._full(replica.path)
+        within = [(offset, size_within(replica, offset, size)) for offset, size in ranges]
         await self._handles.wait()
         try:
-            return await self._read_from(session, path, replica, offset, size)
+            return await self._read_from(session, path, replica, within)
         except SFTPFailure:
             # Unspecific: a folder in the place of the file causes it, a broken disk, and too many open files.
             self._check_version(replica, await session.stat(path))
-        return await self._handles.shared_by(lambda: self._read_from(session, path, replica, offset, size))
+        return await self._handles.shared_by(lambda: self._read_from(session, path, replica, within))
 
-    async def _read_from(self, session: SftpSession, path: bytes, replica: Replica, offset: int, size: int) -> bytes:
+    async def _read_from(
+        self, session: SftpSession, path: bytes, replica: Replica, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes]:
         async with session.file(path, replica) as file:
-            data, about = await session.read(file, offset, size)
+            read, about = await session.read_ranges(file, ranges)
             self._check_version(replica, about)
-            check_length(replica, data, size)
-            return data
+            for data, (_, size) in zip(read, ranges, strict=True):
+                check_length(replica, data, size)
+            return read
 
     def _check_version(self, replica: Replica, about: SFTPAttrs) -> None:
         now = Stat(replica.path, *version_of(about)) if is_file(about) or is_unknown(about) else None

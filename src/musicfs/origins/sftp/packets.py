@@ -1,7 +1,12 @@
-"""Limits the packets of an SFTP server. asyncssh accepts up to 4 MiB of any kind, all on the event loop."""
+"""The packets of an SFTP connection: what the server sends is limited, and what it is sent goes out together.
+
+asyncssh accepts packets of up to 4 MiB of any kind, all on the event loop. It sends each request in an SSH packet of
+its own, behind an empty one, with a system call for either: more work than all the rest of a request.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +27,33 @@ def bound(client: SFTPClient) -> None:
     """Makes a packet that is larger than an honest server needs end the connection."""
     handler: Any = client._handler  # asyncssh offers no other way
     handler._reader = _BoundedReader(handler._reader)
+
+
+def gather(client: SFTPClient) -> None:
+    """Makes requests that are made in one turn of the event loop leave in one packet."""
+    handler: Any = client._handler
+    handler._writer = _GatheringWriter(handler._writer)
+
+
+class _GatheringWriter:
+    """Replaces an SSHWriter."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._pending: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._pending.append(data)
+
+    def _flush(self) -> None:
+        data, self._pending = b"".join(self._pending), []
+        if not self._writer.channel.is_closing():
+            self._writer.write(data)
 
 
 class _BoundedReader:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from musicfs.model import Replica, encode_path
 from musicfs.origins.bounds import MAX_FOLDER_SECS, MAX_LISTING, MAX_NAMES
-from musicfs.origins.sftp.packets import MAX_READ, bound
+from musicfs.origins.sftp.packets import MAX_READ, bound, gather
 from musicfs.problems import Reason
 from musicfs.system.tasks import Tasks
 
@@ -103,6 +103,7 @@ class SftpSession:
         self._used = self._answered
         self._aborted = False
         bound(client)
+        gather(client)
 
     @property
     def alive(self) -> bool:
@@ -226,19 +227,25 @@ class SftpSession:
             file.users -= 1
             self._close_unused(file)
 
-    async def read(self, file: RemoteFile, offset: int, size: int) -> tuple[bytes, SFTPAttrs]:
-        """Returns the bytes, fewer only at the end of the file, and the file's attributes from after the read."""
+    async def read_ranges(self, file: RemoteFile, ranges: Sequence[tuple[int, int]]) -> tuple[list[bytes], SFTPAttrs]:
+        """Returns the bytes of each (offset, size), fewer only at the end of the file, and the file's attributes from
+        after the reads. Requests all of it at once."""
         limit = min(max(self._client.limits.max_read_len, _DEFAULT_READ), MAX_READ)
-        pieces = [(at, min(limit, offset + size - at)) for at in range(offset, offset + size, limit)]
+        pieces = [
+            (at, min(limit, offset + size - at))
+            for offset, size in ranges
+            for at in range(offset, offset + size, limit)
+        ]
         # Servers answer in order, so attributes that are requested last are no older than the bytes.
         asked = [self._piece(file, at, length) for at, length in pieces]
         *parts, about = await all_of([*asked, self._attributes(file)])
-        short = [n for n, (_, length) in enumerate(pieces) if len(parts[n]) < length]
-        if short and offset + sum(map(len, parts)) < min(offset + size, about.size or 0):
-            for n in short:  # the server sends less at a time than it announces
-                parts[n] = await self._exactly(file, parts[n], *pieces[n])
+        short = [n for n, (at, length) in enumerate(pieces) if len(parts[n]) < min(length, (about.size or 0) - at)]
+        for n in short:  # the server sends less at a time than it announces
+            parts[n] = await self._exactly(file, parts[n], *pieces[n])
+        if short:
             about = await self._attributes(file)
-        return (parts[0] if len(parts) == 1 else b"".join(parts)), about
+        left = iter(parts)
+        return [_joined([next(left) for _ in range(offset, offset + size, limit)]) for offset, size in ranges], about
 
     async def _piece(self, file: RemoteFile, offset: int, size: int) -> bytes:
         data = self._heard(cast(bytes, await file.opening.result().read(size, offset)))
@@ -353,6 +360,10 @@ async def all_of(requests: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return answers
+
+
+def _joined(parts: Sequence[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _child(each: SFTPName) -> Child:
