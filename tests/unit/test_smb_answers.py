@@ -246,7 +246,7 @@ def read_answer(data: bytes) -> bytes:
 
 
 def test_what_is_asked_for_is_taken() -> None:
-    data, before, after = Answering(OPENED, read_answer(b"12345"), VERSION, b"").read("a", 0, 5, Deadline(5))
+    (data,), before, after = Answering(OPENED, read_answer(b"12345"), VERSION, b"").read("a", [(0, 5)], Deadline(5))
     assert data == b"12345"
     assert before == after
 
@@ -264,7 +264,7 @@ def test_what_is_asked_for_is_taken() -> None:
 def test_what_was_not_asked_for_ends_the_connection(answers: tuple[bytes, ...]) -> None:
     share = Answering(*answers)
     with pytest.raises(ShareLost) as lost:
-        share.read("a", 0, 5, Deadline(5))
+        share.read("a", [(0, 5)], Deadline(5))
     assert lost.value.fault is OriginFault.IO
     assert share.closed
 

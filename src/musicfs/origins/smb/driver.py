@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar, TypeVarTuple
@@ -63,6 +63,10 @@ class SmbOrigin:
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._run(replica.path, SmbFiles.read, replica, offset, size)
+
+    async def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Requests the ranges together, in one call of a thread (origin.ReadsRanges)."""
+        return await self._run(replica.path, SmbFiles.read_ranges, replica, ranges)
 
     async def identify_folder(self) -> FolderIdentity:
         """Names the folder by the server's own id, the share and the prefix (origin.KnowsItsFolder)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smbprotocol.header import NtStatus
@@ -85,18 +86,37 @@ class SmbFiles:
     # Reading
 
     def read(self, replica: Replica, offset: int, size: int, deadline: Deadline) -> bytes:
-        def read_some(offset: int, size: int) -> bytes:
-            data, before, after = self._share.read(self._full(replica.path), offset, size, deadline)
-            check_version(replica, _stat(replica.path, before) if before == after else None)
-            return data
+        return self.read_ranges(replica, [(offset, size)], deadline)[0]
 
-        size = size_within(replica, offset, size)
+    def read_ranges(self, replica: Replica, ranges: Sequence[tuple[int, int]], deadline: Deadline) -> list[bytes]:
+        """Reads each (offset, size), several in one round trip."""
+        left = [(offset, size_within(replica, offset, size)) for offset, size in ranges]
+        found: list[bytes] = []
         try:
-            data = read_exactly(read_some, offset, size)
-            check_length(replica, data, size)
-            return data
+            while left:
+                some = self._share.together([size for _, size in left])
+                for (offset, size), data in zip(left, self._read_once(replica, left[:some], deadline), strict=False):
+                    found.append(self._completed(replica, offset, size, data, deadline))
+                left = left[some:]
         except (StatusRefused, ShareLost) as error:
             raise self._failure(replica.path, error, deadline) from error
+        return found
+
+    def _read_once(self, replica: Replica, ranges: Sequence[tuple[int, int]], deadline: Deadline) -> list[bytes]:
+        read, before, after = self._share.read(self._full(replica.path), ranges, deadline)
+        check_version(replica, _stat(replica.path, before) if before == after else None)
+        return read
+
+    def _completed(self, replica: Replica, offset: int, size: int, data: bytes, deadline: Deadline) -> bytes:
+        """Returns all of a range of which the server has sent the beginning."""
+
+        def read_some(offset: int, size: int) -> bytes:
+            return self._read_once(replica, [(offset, size)], deadline)[0]
+
+        if data and len(data) < size:
+            data += read_exactly(read_some, offset + len(data), size - len(data))
+        check_length(replica, data, size)
+        return data
 
     # Attributes
 

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 _CHUNK = 1 << 20  # bytes of one read; larger ones gained nothing
 _PAGE = 256 << 10  # bytes of a listing asked for at once
 _PEEK = 8 << 10  # bytes of a listing; they hold more than the two entries that every folder has
+_MAX_READS = 8  # in one compound
 _BESIDE = 3  # credits that a read takes to open, to close, and to query the version
 _LOOK_SECS = 0.25
 
@@ -147,24 +148,46 @@ class Share:
         wire.open_message."""
         return self._visit(wire.open_message(name, folder=folder, only_look=True), [], deadline)[0]
 
-    def read(self, name: str, offset: int, size: int, deadline: Deadline) -> tuple[bytes, wire.Version, wire.Version]:
-        """Returns at most `size` bytes, and the file's version before and after the read.
+    def together(self, sizes: Sequence[int]) -> int:
+        """Returns how many of the reads of these sizes one call of `read` does: at least the first, perhaps not all of
+        it."""
+        left = self._chunk // wire.CREDIT
+        for number, size in enumerate(sizes[:_MAX_READS]):
+            left -= max(1, -(-size // wire.CREDIT))
+            if left < 0:
+                return max(1, number)
+        return min(len(sizes), _MAX_READS)
 
-        Each read opens the file, in the same round trip: while it is open, Samba does not show that another program on
+    def read(
+        self, name: str, ranges: Sequence[tuple[int, int]], deadline: Deadline
+    ) -> tuple[list[bytes], wire.Version, wire.Version]:
+        """Returns at most `size` bytes of each (offset, size), and the file's version before and after the reads.
+
+        Each call opens the file, in the same round trip: while it is open, Samba does not show that another program on
         the server writes to it, and Windows does not free its name when it is deleted.
+
+        Args:
+            name: Of the file, below the share, with backslashes.
+            ranges: At most so many as `together` says.
+            deadline: Of the caller.
         """
-        wanted = min(size, self._chunk)
-        questions = [wire.version_message(wire.RELATED)]
-        if wanted:
-            questions.insert(0, wire.read_message(wire.RELATED, offset, wanted))
+        wanted = [(offset, min(size, self._chunk)) for offset, size in ranges]
+        questions = [wire.read_message(wire.RELATED, offset, size) for offset, size in wanted if size]
+        questions.append(wire.version_message(wire.RELATED))
         about, answers = self._visit(wire.open_message(name, folder=False), questions, deadline)
-        got = answers[0] if wanted else (NtStatus.STATUS_END_OF_FILE, b"")
-        data = b"" if got[0] == NtStatus.STATUS_END_OF_FILE else self._understood(wire.bytes_read, _good(got))
+        got = iter(answers)
+        read = [self._bytes(next(got), size) if size else b"" for _, size in wanted]
+        return read, about.version, self._understood(wire.version, _good(answers[-1]))
+
+    def _bytes(self, answer: Answer, wanted: int) -> bytes:
+        if answer[0] == NtStatus.STATUS_END_OF_FILE:
+            return b""
+        data = self._understood(wire.bytes_read, _good(answer))
         if len(data) > wanted:
             self.close()
             detail = f"{self.login.host} gave {len(data)} bytes where {wanted} were asked for"
             raise ShareLost(OriginFault.IO, detail)
-        return data, about.version, self._understood(wire.version, _good(answers[-1]))
+        return data
 
     def peek(self, name: str, deadline: Deadline) -> tuple[wire.SmbAttributes, list[wire.SmbEntry]]:
         """Returns a folder and the beginning of its listing: more than its own two entries if there are more."""
