@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_IN_FLIGHT = 16
+_IN_HAND = 96
+"""Files of one origin that are read, or wait for a parser: their bytes are in memory."""
 
 Take = Callable[[Stat, "ScannedFile | None"], None]
 """Receives what a file is; None: it is gone or has changed since it was listed, and the next scan finds out."""
@@ -63,7 +64,7 @@ class Analyser:
         self._parsers = parsers
         self._limits = {} if limits is None else limits
         # For each origin: one whose reads hang must not hold up the others.
-        self._slots: defaultdict[OriginId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_IN_FLIGHT))
+        self._in_hand: defaultdict[OriginId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_IN_HAND))
 
     async def analyse_all(self, origin: Origin, files: Sequence[tuple[Stat, str]], take: Take) -> None:
         """Calls `take` with what each of the files is, in any order.
@@ -83,7 +84,7 @@ class Analyser:
             through_origin = await self._analyse_on_disk(folder, files, take)
 
         async def analyse(stat: Stat, role: str, fault: Fault | None) -> None:
-            async with self._slots[origin.id]:
+            async with self._in_hand[origin.id]:
                 take(stat, await self.analyse(origin, stat, role, fault))
 
         try:

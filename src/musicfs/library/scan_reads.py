@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault
+from musicfs.library.flight_limit import FlightLimit
 from musicfs.model import DiskFolder, HealthStatus, Replica, Stat
 from musicfs.origin import OnDisk, Origin, ReadsRanges
 from musicfs.problems import Problem, Reason
@@ -36,7 +37,8 @@ _REASONS = {
 
 
 class ScanReads:
-    """Reads as the origin does, except that a failure that is not the whole origin's is a ReplicaFailed.
+    """Reads as the origin does, as many files at once as its link takes, except that a failure that is not the whole
+    origin's is a ReplicaFailed.
 
     It has the capabilities of the origin that a scan uses.
     """
@@ -46,6 +48,7 @@ class ScanReads:
         self._problems: dict[str, Problem] = {}
         self._in_a_row: set[str] = set()
         self._under_way = self._begun = 0
+        self._flight = FlightLimit()
         self._alone = asyncio.Lock()
         self._check = asyncio.Lock()
         self._checked_at = 0.0
@@ -100,17 +103,19 @@ class ScanReads:
         if self._alone.locked():
             async with self._alone:
                 pass
-        self._under_way += 1
-        self._begun += 1
-        begun, is_alone = self._begun, self._under_way == 1
-        try:
-            return await self._answered(call)
-        except OriginFailed as failure:
-            if not _is_silence(failure) or (is_alone and self._begun == begun):
-                raise
-            silence = failure
-        finally:
-            self._under_way -= 1
+        async with self._flight.read():
+            self._under_way += 1
+            self._begun += 1
+            begun, is_alone = self._begun, self._under_way == 1
+            try:
+                return await self._answered(call)
+            except OriginFailed as failure:
+                if not _is_silence(failure) or (is_alone and self._begun == begun):
+                    raise
+                silence = failure
+                self._flight.slow_down()
+            finally:
+                self._under_way -= 1
         async with self._alone:
             for _ in range(_ALONE):  # the first may still meet what the others left behind
                 await self._check_origin()
@@ -124,7 +129,7 @@ class ScanReads:
 
     async def _answered(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await _patiently(call, _READ_SECS)
+            return await _patiently(call, _READ_SECS, self._flight.slow_down)
         except TimeoutError:
             raise self._no_answer(_READ_SECS) from None
 
@@ -169,7 +174,7 @@ def _is_silence(failure: OriginFailed) -> bool:
     return failure.fault in (OriginFault.TIMEOUT, OriginFault.UNREACHABLE)
 
 
-async def _patiently(call: Callable[[], Awaitable[T]], secs: float) -> T:
+async def _patiently(call: Callable[[], Awaitable[T]], secs: float, on_busy: Callable[[], None] = lambda: None) -> T:
     """Calls, and again while the origin says that it has too much to do. secs: that one call may take. Raises
     TimeoutError, and as the call does."""
     for wait in _WAITS:
@@ -178,6 +183,7 @@ async def _patiently(call: Callable[[], Awaitable[T]], secs: float) -> T:
         except OriginFailed as failure:
             if failure.busy_secs is None:
                 raise
+            on_busy()
             await asyncio.sleep(max(failure.busy_secs, wait))
     return await _uninterrupted(call, secs)
 

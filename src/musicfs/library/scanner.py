@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from musicfs.events import Event, FilesChanged, ScanFinished
 from musicfs.federation.places import refuse_own_mount
 from musicfs.library.analyser import Analyser
 from musicfs.library.beacon import SignOfLife
+from musicfs.library.concurrent_batches import ConcurrentBatches
 from musicfs.library.ignore_rules import IgnoreRules
 from musicfs.library.listed_batches import BATCH, ListedBatches
 from musicfs.library.removals import Removals
@@ -41,8 +42,9 @@ log = logging.getLogger(__name__)
 _PLACED_PER_FILE = 4
 """A commit waits for one new file for so many that the commit before had to place: what placing costs stays in
 proportion to the new files, also in a folder of thousands, which every commit places as a whole."""
-_SHOWN_SECS = 5.0
+_SHOWN_SECS = 2.0
 """So long may files wait for a commit while the origin is slow."""
+_LOOK_SECS = 0.5
 _REST_PER_COMMIT = 10
 
 
@@ -207,42 +209,34 @@ class Scanner:
                 observer.report(Problem(under, reason, str(failure)))
 
     async def _take_all(self, scan: ScanState, batches: AsyncIterator[list[Stat]]) -> None:
-        """Reads what is new or changed. While one batch is read, the one before is committed and another is listed."""
-        reading: deque[asyncio.Task[None]] = deque()
-        fresh = _Fresh([], set())
-
-        def start() -> None:
-            if fresh.files:
-                reading.append(asyncio.create_task(self._read(scan, fresh)))
-
+        """Reads what is new or changed. While files are read, others are listed, parsed and committed."""
+        reading = ConcurrentBatches()
         try:
             async for batch in batches:
                 await self._keep_pace()
                 if batch:
-                    self._pick(scan, batch, fresh)
-                    start()
                     fresh = _Fresh([], set())
-                while len(reading) > 1 or (reading and reading[0].done()):
-                    await self._finish(scan, reading)
-                if self._is_due(scan):
-                    self._flush(scan)
-            while reading:
-                await self._finish(scan, reading)
+                    self._pick(scan, batch, fresh)
+                    if fresh.files:
+                        reading.start(self._read(scan, fresh), len(fresh.files))
+                await self._commit_while(scan, reading, BATCH)
+            await self._commit_while(scan, reading, 0)
         except (OriginFailed, ReplicaFailed):
-            await asyncio.gather(*reading, return_exceptions=True)  # what was listed may still be read
+            await reading.finish()  # what was listed may still be read
             raise
         finally:
-            for task in reading:
-                task.cancel()
-            await asyncio.gather(*reading, return_exceptions=True)
+            await reading.aclose()
 
-    async def _finish(self, scan: ScanState, reading: deque[asyncio.Task[None]]) -> None:
-        """Waits for the first batch, and commits once that is worth it."""
-        await reading[0]
-        reading.popleft()
-        if len(scan.pending) >= max(BATCH, scan.placed // _PLACED_PER_FILE) or self._is_due(scan):
-            await asyncio.sleep(0)  # the next batch starts before a commit keeps this thread
-            self._flush(scan)
+    async def _commit_while(self, scan: ScanState, reading: ConcurrentBatches, most: int) -> None:
+        """Commits what is worth it, until at most so many files are under way."""
+        while True:
+            reading.clear_ended()
+            if len(scan.pending) >= max(BATCH, scan.placed // _PLACED_PER_FILE) or self._is_due(scan):
+                await asyncio.sleep(0)  # the next reads start before a commit keeps this thread
+                self._flush(scan)
+            if reading.files <= most:
+                return
+            await reading.wait(_LOOK_SECS)
 
     def _is_due(self, scan: ScanState) -> bool:
         """Whether a commit is due though there is little to commit: the origin is slow, and commits are not."""
