@@ -1,25 +1,34 @@
 """The reads that drivers have under way. Adjacent ones that start together become one request.
 
-A request costs something beside its bytes, and one request pays that once.
+A request costs something beside its bytes, and one request pays that once. An origin that says that it is busy is asked
+again after a pause, in which no other read of it starts either.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
-from musicfs.model import Replica
+from musicfs.errors import OriginFailed
+from musicfs.model import OriginId, Replica
 from musicfs.origin import Origin, Streams
 from musicfs.system.tasks import retrieve
+
+T = TypeVar("T")
 
 MAX = 1 << 20
 """Bytes of one request; drivers split larger ones."""
 MAX_STREAMED = 8 << 20
 """The same for drivers that deliver each part when it arrives."""
 CLOSING_SECS = 1.0
+_WAITS = (0.1, 0.2, 0.4)
+"""Seconds before each further call, unless the origin wants more of them."""
+_MAX_WAIT = 1.0
+"""An origin that wants to be left alone for longer has failed, as far as this read is concerned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +63,34 @@ class _Whole:
             part.bytes.set_result(data)
 
 
+class _Backoff:
+    """The pauses of one origin. While one lasts, no read of the origin starts. Belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    async def call(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Calls `read`, and again while the origin is busy. Raises as it does in the end."""
+        for wait in _WAITS:
+            await self._pause()
+            try:
+                return await read()
+            except OriginFailed as failure:
+                if failure.busy_secs is None or failure.busy_secs > _MAX_WAIT:
+                    raise
+                self._extend(max(failure.busy_secs, wait))
+        await self._pause()
+        return await read()
+
+    async def _pause(self) -> None:
+        left = self._until - asyncio.get_running_loop().time()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    def _extend(self, secs: float) -> None:
+        self._until = max(self._until, asyncio.get_running_loop().time() + secs)
+
+
 class DriverReads:
     """Starts reads and owns their tasks. Belongs to the event loop's thread.
 
@@ -63,6 +100,7 @@ class DriverReads:
     def __init__(self) -> None:
         self.interruptions = 0
         self._tasks: set[asyncio.Task[bytes]] = set()
+        self._backoffs: defaultdict[OriginId, _Backoff] = defaultdict(_Backoff)
         self._forming: dict[tuple[int, Replica], list[_Part]] = {}
 
     def start(self, origin: Origin, replica: Replica, offset: int, size: int, *, alone: bool) -> asyncio.Task[bytes]:
@@ -76,7 +114,7 @@ class DriverReads:
                 coalesced in any case.
         """
         if alone and not isinstance(origin, Streams):
-            return self._spawn(origin.read(replica, offset, size), origin)
+            return self._call(origin, lambda: origin.read(replica, offset, size))
         return self._spawn(self._read_with_neighbours(origin, replica, offset, size), origin)
 
     def interrupt(self) -> None:
@@ -92,7 +130,10 @@ class DriverReads:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING_SECS)
 
-    def _spawn(self, read: Coroutine[Any, Any, bytes], origin: Origin) -> asyncio.Task[bytes]:
+    def _call(self, origin: Origin, read: Callable[[], Awaitable[bytes]]) -> asyncio.Task[bytes]:
+        return self._spawn(self._backoffs[origin.id].call(read), origin)
+
+    def _spawn(self, read: Coroutine[None, None, bytes], origin: Origin) -> asyncio.Task[bytes]:
         task = asyncio.create_task(read, name=f"read of {origin.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,7 +162,7 @@ class DriverReads:
                 wholes.append(_Whole(limit))
             wholes[-1].parts.append(part)
         for whole in wholes:
-            task = self._spawn(whole.read(origin, key[1]), origin)
+            task = self._call(origin, partial(whole.read, origin, key[1]))
             task.add_done_callback(partial(_deliver, whole))
             for part in whole.parts:
                 part.bytes.add_done_callback(partial(_end_unwanted, whole, task))

@@ -71,6 +71,12 @@ class Outcome:
     def error(self, *, timed_out: bool = False) -> NoReplicaAvailable:
         return NoReplicaAvailable(tuple(self.causes.values()), timed_out=timed_out)
 
+    @property
+    def busy_secs(self) -> float:
+        """Seconds after which the first origin may be asked again: 0, unless all of them want to be left alone."""
+        asked_for = (cause.busy_secs if isinstance(cause, OriginFailed) else None for cause in self.causes.values())
+        return min((secs or 0.0 for secs in asked_for), default=0.0)
+
     def judge(self, attempt: Attempt, now: float) -> bytes | None:
         """Takes an attempt that has ended: returns its bytes if they are good, else reports its failure.
 
@@ -98,7 +104,10 @@ class Outcome:
         self.fail(attempt, OriginFailed(attempt.candidate.origin.id, OriginFault.TIMEOUT, detail))
 
     def fail(self, attempt: Attempt, error: OriginFailed | ReplicaFailed) -> None:
-        """Reports the failure of an attempt to its origin's health, or that of its file to the library."""
+        """Reports the failure of an attempt to its origin's health, or that of its file to the library.
+
+        An origin that has too much to do is not away: a probe decides about its health.
+        """
         replica = attempt.candidate.replica
         self.causes[replica] = error
         self._registry.stats[replica.origin].errors[error.fault.value] += 1
@@ -109,7 +118,7 @@ class Outcome:
         if isinstance(error, ReplicaFailed):
             self._bus.publish(ReplicaSuspect(replica.origin, replica.path, error.fault.value))
         elif self._takes_part(attempt):
-            if self._request.demand.urgent:
+            if self._request.demand.urgent and error.busy_secs is None:
                 self._registry.monitor.record_failure(replica.origin, error)
             else:
                 self._registry.monitor.suspect(replica.origin, reason_of(error))

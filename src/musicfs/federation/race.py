@@ -111,8 +111,9 @@ class Race:
         raise self._outcome.error()
 
     async def _next_candidates(self, delay: float) -> list[Candidate]:
-        """Waits so many seconds for the next round; returns whom it may ask."""
+        """Waits so many seconds for the next round, or as long as busy origins want; returns whom it may ask."""
         given_up = self._outcome.given_up
+        delay = max(delay, self._outcome.busy_secs)
         if given_up.issuperset(self._request.replicas):
             raise self._outcome.error()
         self._renew_after_sleep()
