@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from musicfs.catalog.problem_list import find_problems
+from musicfs.catalog.text_table import TextTable
 from musicfs.library.renderings import TextRenderer
 from musicfs.model import OriginId
 from musicfs.problems import Reason
@@ -136,6 +137,42 @@ async def test_what_was_missing_is_found_once_it_comes(library: ScannedLibrary, 
     await library.scan()
     assert library.text(f"{LIVE}/all.m3u") == "01 - One.flac\n03 - Three.flac\n"
     assert unresolved(library, tmp_path) == {}
+
+
+async def test_what_was_missing_is_found_as_a_copy_of_what_the_tree_shows_already(
+    library: ScannedLibrary, music: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(music, other)
+    (music / "live/b.flac").rename(tmp_path / "b.flac")
+    (music / "live/all.m3u").write_text("b.flac\n")
+    library.configure({"disk": music, "other": other})
+    await library.scan()
+    assert library.text(f"{LIVE}/all.m3u") is None
+    (tmp_path / "b.flac").rename(music / "live/b.flac")
+    await library.scan()
+    assert library.text(f"{LIVE}/all.m3u") == "02 - Two.flac\n"
+
+
+async def test_a_file_that_no_text_misses_costs_no_search_for_names(
+    library: ScannedLibrary, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (music / "live/wrong.m3u").write_text("gone.flac\n")
+    await library.scan()
+    searched: list[int] = []
+    paths_of = TextTable.paths_of
+
+    def counting(self: TextTable, origin: int) -> Iterator[str]:
+        searched.append(origin)
+        return paths_of(self, origin)
+
+    monkeypatch.setattr(TextTable, "paths_of", counting)
+    song(music / "live/c.flac", "Three", 3)
+    await library.scan()
+    assert searched == []
+    song(music / "elsewhere/Gone.mp3", "Four", 4, "Gone")  # a cue sheet could mean it
+    await library.scan()
+    assert len(searched) == 1
 
 
 async def test_two_places_show_the_text_of_the_better_one_and_the_other_when_that_leaves(

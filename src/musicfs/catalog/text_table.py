@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from musicfs.catalog.database import storable
 from musicfs.catalog.paths import find_path
 from musicfs.catalog.rows import Attributes
 from musicfs.model import Owner, Stat, decode_path, encode_path
@@ -103,10 +104,23 @@ class TextTable:
         self._db.execute("DELETE FROM text_targets WHERE text = ?", (text,))
         self._db.executemany("INSERT OR IGNORE INTO text_targets VALUES (?, ?)", ((each, text) for each in targets))
 
-    def unresolved(self, reason: str) -> set[int]:
-        """The texts with a problem of this reason."""
-        sql = "SELECT r.content FROM problems p JOIN replicas r ON r.origin = p.origin AND r.path = p.path"
-        return {row[0] for row in self._db.execute(f"{sql} WHERE p.reason = ?", (reason,))}
+    def missing_any(self, stem_of: Callable[[str], str], contents: Iterable[int]) -> set[int]:
+        """The texts that miss a file, where a file of such a name has one of these contents now."""
+        if self._db.execute("SELECT 1 FROM missing_files LIMIT 1").fetchone() is None:
+            return set()
+        stems = set()
+        for some in _chunks(contents):
+            sql = f"SELECT path FROM replicas WHERE content IN ({','.join('?' * len(some))})"
+            stems |= {stem_of(decode_path(path)) for (path,) in self._db.execute(sql, some)}
+        found = set()
+        for some in _chunks(map(storable, stems)):
+            sql = f"SELECT text FROM missing_files WHERE stem IN ({','.join('?' * len(some))})"
+            found |= {row[0] for row in self._db.execute(sql, some)}
+        return found
+
+    def set_missing(self, text: int, stems: Iterable[str]) -> None:
+        self._db.execute("DELETE FROM missing_files WHERE text = ?", (text,))
+        self._db.executemany("INSERT OR IGNORE INTO missing_files VALUES (?, ?)", ((storable(s), text) for s in stems))
 
     def places(self, content: int) -> list[ShownText]:
         """Where the tree shows a text. A place that no replica asks for any longer is left out."""

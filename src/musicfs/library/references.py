@@ -11,7 +11,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -55,16 +55,23 @@ class ResolvedText:
     """A text and what its names stand for.
 
     paths: of the files, by name. unresolved: how many of its names stand for no file; URLs elsewhere don't count.
+    missing: the stems of the files that these names may mean, in every encoding that the text may be in.
     """
 
     pieces: Pieces
     paths: Mapping[str, str]
     unresolved: int
+    missing: frozenset[str] = frozenset()
 
 
 def folded(name: str) -> str:
     """Returns a name without what filesystems and systems change in it: letters' case and the form of accents."""
     return unicodedata.normalize("NFC", name.casefold())
+
+
+def stem(path: str) -> str:
+    """Returns the folded name of a file without its extension: what names that mean it have in common."""
+    return _stem(folded(posixpath.basename(path)))
 
 
 def resolve(data: bytes, extension: str, folder: str, files: OriginFiles) -> ResolvedText:
@@ -77,6 +84,7 @@ def resolve(data: bytes, extension: str, folder: str, files: OriginFiles) -> Res
         files: Of its origin.
     """
     best = None
+    missing: frozenset[str] = frozenset()
     tried = set()
     for encoding in encodings_of(data):
         text = decoded(data, encoding)
@@ -84,11 +92,13 @@ def resolve(data: bytes, extension: str, folder: str, files: OriginFiles) -> Res
             continue
         tried.add(text)
         found = _resolve(PARSERS[extension](text), folder, files, any_type=extension == "cue")
+        missing |= found.missing
         if best is None or found.unresolved < best.unresolved:
             best = found
         if best.unresolved == 0:
-            break
-    return best or ResolvedText((data.decode("utf-8", "surrogateescape"),), {}, 0)
+            return best
+    best = best or ResolvedText((data.decode("utf-8", "surrogateescape"),), {}, 0)
+    return replace(best, missing=missing)
 
 
 def _resolve(pieces: Pieces, folder: str, files: OriginFiles, *, any_type: bool) -> ResolvedText:
@@ -98,7 +108,8 @@ def _resolve(pieces: Pieces, folder: str, files: OriginFiles, *, any_type: bool)
     for step in (search.by_path, search.in_folders, search.by_name):
         step({target: paths for target, paths in wanted.items() if target not in search.found})
     unresolved = sum(each.target in wanted and each.target not in search.found for each in references(pieces))
-    return ResolvedText(pieces, search.found, unresolved)
+    missing = (path for target, paths in wanted.items() if target not in search.found for path in paths)
+    return ResolvedText(pieces, search.found, unresolved, frozenset(map(stem, missing)))
 
 
 @dataclass(slots=True)

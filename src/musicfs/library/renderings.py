@@ -15,10 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from musicfs.catalog.text_table import ShownText, TextSource, TextTable
 from musicfs.catalog.writer import Catalog
 from musicfs.errors import MusicFSError
-from musicfs.library.references import PARSERS, PLAYLISTS, ResolvedText, folded, resolve
+from musicfs.library.references import PARSERS, PLAYLISTS, ResolvedText, folded, resolve, stem
 from musicfs.model import Replica
 from musicfs.origin import Origin
-from musicfs.problems import Reason
 from musicfs.tags.text_files import MAX_TEXT, Reference, rendered
 
 log = logging.getLogger(__name__)
@@ -85,22 +84,25 @@ class TextRenderer:
         if everything:
             wanted = self._table.all()
         elif renamed:
-            wanted |= self._table.naming(renamed)
-            wanted |= self._table.unresolved(Reason.UNRESOLVED_ENTRIES.value)
+            wanted |= self._table.naming(renamed) | self._table.missing_any(stem, renamed)
         files: dict[int, _Files] = {}
         for content in sorted(wanted):
             targets: set[int] = set()
+            missing: set[str] = set()
             for place in self._table.places(content):
                 its = files.setdefault(place.origin, _Files(self._table, place.origin))
-                targets |= self._render(place, its, changed)
+                named, missed = self._render(place, its, changed)
+                targets |= named
+                missing |= missed
             self._table.set_targets(content, targets)
+            self._table.set_missing(content, missing)
             self._table.set_rendered(content)
 
-    def _render(self, place: ShownText, files: _Files, changed: Changed) -> set[int]:
-        """Renders a text at one place. Returns the contents that it names."""
+    def _render(self, place: ShownText, files: _Files, changed: Changed) -> tuple[set[int], frozenset[str]]:
+        """Renders a text at one place. Returns the contents that it names, and the stems of what it misses."""
         shown = self._table.rendering(place.parent, place.name)
         if place.is_hidden and (shown is None or shown.content != place.content):
-            return set()  # another variant is shown
+            return set(), frozenset()  # another variant is shown
         extension = place.path.rpartition(".")[2].lower()
         source = self._table.data(place.content)
         text = resolve(source, extension, posixpath.dirname(place.path), files)
@@ -117,7 +119,7 @@ class TextRenderer:
                 first = self._table.attributes(place.ino).mtime_ns
                 self._table.show_rendering(place, wanted, first if shown is None else time.time_ns())
             changed(place.parent, place.name)
-        return set(contents.values())
+        return set(contents.values()), text.missing
 
     def _rendered(self, text: ResolvedText, place: ShownText, contents: Mapping[str, int]) -> bytes | None:
         """The text with the tree's names in it; None: it names no file of the tree."""

@@ -51,7 +51,7 @@ class TreeBuilder:
         self._copies = catalog.copies()
         self._loose = LooseFolders(catalog.folders_without_music)
         self._moved = False  # whether a directory has another name
-        self._renamed: set[int] = set()  # contents whose names came, went or are shown in another way
+        self._renamed: set[int] = set()  # contents whose names or copies came, went or are shown in another way
 
     def update(self, folders: Iterable[bytes], dirs: Iterable[str] = (), contents: Collection[int] = ()) -> TreeChanges:
         """Places album folders, and resolves every directory of the tree that this touches.
@@ -77,6 +77,7 @@ class TreeBuilder:
             self._beat()
             spelled |= self._place(encode_path(loose), changes, self._catalog.tracks_below).dirs
         self._refresh(contents, changes)
+        self._renamed.update(contents)  # a text may name the new copy, and not the one that was there
         self._resolve_all(set(map(self._template.folded, spelled)), changes)
         return changes
 
