@@ -451,7 +451,7 @@ async def test_reads_go_on_while_the_disk_with_the_records_hangs_and_are_checked
     async with federation(disk) as made:
         await made.probe_all()
         checksums = await kept_records(made, tmp_path / "checksums")
-        hanging = HangingDisk(monkeypatch, "load", "page")
+        hanging = HangingDisk(monkeypatch, "load")
         store = BlockStore(tmp_path, 10**8, EventBus())
         await store.start()
         reader, file = Reader(made.executor, recent_blocks=0, store=store, checksums=checksums), opened(made)
@@ -482,7 +482,7 @@ async def test_a_first_read_whose_record_comes_late_is_answered_as_soon_as_it_is
     async with federation(disk) as made:
         await made.probe_all()
         checksums = await kept_records(made, tmp_path / "checksums")
-        hanging = HangingDisk(monkeypatch, "load", "page")
+        hanging = HangingDisk(monkeypatch, "load")
         try:
             reader, file = reader_of(made, checksums), opened(made)
             reader.prepare(file)
@@ -520,7 +520,7 @@ async def test_bytes_that_were_not_checked_are_not_cached_though_the_record_arri
     async with federation(origin) as made:
         await made.probe_all()
         checksums = await kept_records(made, tmp_path / "checksums")
-        hanging = HangingDisk(monkeypatch, "load", "page")
+        hanging = HangingDisk(monkeypatch, "load")
         store = BlockStore(tmp_path, 10**8, EventBus())
         await store.start()
         reader, file = Reader(made.executor, recent_blocks=0, store=store, checksums=checksums), opened(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
-from musicfs.content import check_rows, checkloads, checksums
+from musicfs.content import checkloads, checksums
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.checksums import Checksums
 from musicfs.content.records import DigestMatch, digest_of
@@ -217,9 +218,9 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
     await recorded(tmp_path / "checksums")
     monkeypatch.setattr(checkloads, "_WAIT_SECS", 0.05)
     made, _ = started(tmp_path / "checksums")
-    hanging = HangingDisk(monkeypatch, "load", "page")
+    hanging = HangingDisk(monkeypatch, "load")
     try:
-        made.prepare(SONG)
+        made.prepare([SONG])
         assert made.known(SONG) is None
         assert not (await made.record(SONG)).is_known
         assert await note(made, 0, BAD, B) is DigestMatch.NEW
@@ -236,39 +237,38 @@ async def test_while_the_disk_hangs_nothing_is_known_and_nothing_recorded_is_ove
     await made.aclose()
 
 
-@pytest.mark.parametrize("room", [8_000_000, 2000])
-async def test_after_the_first_read_rows_are_in_memory_and_stay_as_they_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+async def test_what_is_expected_together_is_read_by_one_question_and_stays_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_rows, "_ROOM", room)
     monkeypatch.setattr(checksums, "_CONTENTS_IN_MEMORY", 1)
     monkeypatch.setattr(checksums, "_FLUSH_SECS", 0.0)
-    others = [Content(number, Fingerprint(number.to_bytes(32, "little")), 100) for number in range(2, 500)]
+    several = [Content(number, Fingerprint(number.to_bytes(32, "little")), 100) for number in range(2, 130)]
     made, _ = started(tmp_path / "checksums")
-    for each in others:
+    for each in several:
         made.put_checksum(await made.record(each), 0, GOOD, A)
     await made.aclose()
     made, _ = started(tmp_path / "checksums")
-    await note(made, 0, GOOD, A)
-    while not (made._rows.is_full or made._rows.is_whole):
-        await asyncio.sleep(0.001)
-    hanging = HangingDisk(monkeypatch, "load", "page")
+    made.prepare([SONG, *several])
+    assert not (await made.record(SONG)).has_checksum(0, GOOD)
+    hanging = HangingDisk(monkeypatch, "load")
     try:
-        in_memory = [each for each in others if made.known(each) is not None]
-        assert (len(in_memory) == len(others)) == (room > 2000)
-        assert len(in_memory) > 3
-        for each in in_memory:
-            assert (await made.record(each)).has_checksum(0, GOOD)
-        made.set_witness(await made.record(in_memory[0]), 0, B)
-        while made._changed:
+        made.prepare([SONG, *several])
+        records = [made.known(each) for each in several]
+        assert all(record is not None and record.has_checksum(0, GOOD) for record in records)
+        record = made.known(several[0])
+        assert record is not None
+        made.set_witness(record, 0, B)
+        while made._changed or made._flushing is not None:
             await asyncio.sleep(0.001)
-        await made.record(in_memory[1])
-        record = await made.record(in_memory[0])
-        assert made.witness(record, 0) == B
+        made.known(several[1])
+        del record, records
+        gc.collect()
+        made.prepare(several[:1])  # its record is in memory no longer
+        assert made.known(several[0]) is None
     finally:
         hanging.answer.set()
-    for each in others:
-        assert made.witness(await made.record(each), 0) == (B if each is in_memory[0] else A)
+    for each in several:
+        assert made.witness(await made.record(each), 0) == (B if each is several[0] else A)
     await made.aclose()
 
 
@@ -277,10 +277,10 @@ async def test_many_contents_that_are_asked_for_while_the_disk_hangs_take_little
 ) -> None:
     await recorded(tmp_path / "checksums")
     made, _ = started(tmp_path / "checksums")
-    hanging = HangingDisk(monkeypatch, "load", "page")
+    hanging = HangingDisk(monkeypatch, "load")
     try:
         for number in range(5000):
-            made.prepare(Content(number, Fingerprint(number.to_bytes(32, "little")), 100))
+            made.prepare([Content(number, Fingerprint(number.to_bytes(32, "little")), 100)])
         assert made._loads is not None
         assert len(made._loads._loads) <= 100
     finally:
@@ -288,6 +288,18 @@ async def test_many_contents_that_are_asked_for_while_the_disk_hangs_take_little
     while not (record := await made.record(SONG)).is_known:
         await asyncio.sleep(0.001)
     assert record.has_checksum(0, GOOD)
+    await made.aclose()
+
+
+async def test_what_waits_to_be_written_while_the_disk_hangs_takes_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "_MAX_CHANGED", 10)
+    several = [Content(number, Fingerprint(number.to_bytes(32, "little")), 100) for number in range(2, 40)]
+    made, _ = started(tmp_path / "checksums")
+    for each in several:
+        made.put_checksum(await made.record(each), 0, GOOD, A)
+    assert list(made._changed) == [each.fingerprint for each in several[-10:]]
     await made.aclose()
 
 

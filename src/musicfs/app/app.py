@@ -148,6 +148,7 @@ def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: Conf
     reader = Reader(
         failover, store=store, kept=kept, checksums=checksums, before=tree.predecessors, lookup=lookup, circles=circles
     )
+    tree.files.on_read = reader.expect
     applier = ConfigApplier(current, membership, registry.monitor, failover, tree)
     return Components(
         started_at=time.time(),

@@ -12,6 +12,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from musicfs.catalog.database import ROOT_INO, connect
+from musicfs.catalog.folder_files import FolderFiles
 from musicfs.catalog.lineages import first_seen
 from musicfs.catalog.paths import NAMES_OF, find_inode, find_name, find_path
 from musicfs.catalog.predecessors import find_predecessors
@@ -79,14 +80,6 @@ OwnedInodeRow = tuple[int, int | None, int, int, int | None, int | None, int | N
 """The fields of an `OwnedInode`."""
 
 
-class TreeFile(NamedTuple):
-    """A file of the tree: its content, the replicas of that, and its time of change in nanoseconds since the epoch."""
-
-    content: Content
-    replicas: list[Replica]
-    mtime_ns: int
-
-
 class GeneratedFile(NamedTuple):
     """A file that no origin has. source: the id of the content that it is made of; mtime_ns since the epoch."""
 
@@ -128,13 +121,16 @@ class TreeView:
     It shows the catalogue as it was at the last `refresh`, which must follow every commit: a transaction stays open in
     between, since one for every query would double the cost of a lookup.
 
-    has_variants: whether some track has several contents.
+    has_variants: whether some track has several contents. open_file: returns a file by its inode number, see
+    `FolderFiles.find`.
     """
 
     def __init__(self, db: Connection) -> None:
         """db: inside a transaction; this closes it."""
         self._db = db
         self._execute = db.execute
+        self.files = FolderFiles(db)
+        self.open_file = self.files.find
         self.has_variants = False
 
     @classmethod
@@ -154,6 +150,7 @@ class TreeView:
         """Shows what is committed by now."""
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
+        self.files.forget()
         self.has_variants = self._any_hidden()
 
     def _any_hidden(self) -> bool:
@@ -214,21 +211,6 @@ class TreeView:
             (parent, name, dot + extension, dot + extension),
         ).fetchone()
         return row[0] if row else None
-
-    def open_file(self, ino: int) -> TreeFile | None:
-        """The file `ino`; None: the tree has no such file.
-
-        A file has no replicas while none of its origins is configured.
-        """
-        row = self._execute(
-            "SELECT i.content, c.fingerprint, i.size, i.mtime_ns FROM inodes i JOIN contents c ON c.id = i.content"
-            " WHERE i.ino = ? AND EXISTS (SELECT 1 FROM names n WHERE n.ino = i.ino)",
-            (ino,),
-        ).fetchone()
-        if row is None:
-            return None
-        content, fingerprint, size, mtime_ns = row
-        return TreeFile(Content(content, Fingerprint(fingerprint), size), self.replicas(content), mtime_ns)
 
     def generated(self, ino: int) -> GeneratedFile | None:
         """The file `ino`, if its bytes are made by MusicFS: a playlist or the like with the tree's names in it."""

@@ -6,15 +6,16 @@ import contextlib
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from musicfs.content.check_rows import Row
 from musicfs.content.witnesses import SECRET_SIZE
 from musicfs.federation.quarantine import SetAside
 from musicfs.model import OriginId, Replica, decode_path, encode_path
 from musicfs.system.sqlite import Database, SqliteError, is_damage, transaction
+
+Row = tuple[bytes, bytes, bytes, bytes]
+"""A content's digests, block checksums and witnesses of its blocks, and the witnesses of its copies (witnesses.py)."""
 
 _CLOSING_SECS = 1.0
 _SCHEMA = """
@@ -57,7 +58,7 @@ _COLUMNS = "coalesce(c.digests, x''), coalesce(c.seals, x''), coalesce(c.voucher
 class CheckStore:
     """Reads and writes the file. All methods block.
 
-    `write` may be called from any thread, one at a time, and so may `load` and `page`; everything else belongs to the
+    `write` may be called from any thread, one at a time, and so may `load`; everything else belongs to the
     thread that called `open`. All methods raise `SqliteError` when the file is damaged or its disk fails.
     """
 
@@ -94,28 +95,17 @@ class CheckStore:
         if is_damage(error):
             self._database.remove()
 
-    def load(self, fingerprint: bytes) -> Row | None:
-        """Returns what is recorded of a content; None where nothing is."""
+    def load(self, fingerprints: Sequence[bytes]) -> dict[bytes, Row]:
+        """Returns what is recorded of these contents; those of which nothing is recorded are left out."""
         query = (
-            f"SELECT {_COLUMNS} FROM (SELECT ? AS key) LEFT JOIN contents c ON c.fingerprint = key"
-            " LEFT JOIN witnesses w ON w.fingerprint = key WHERE c.fingerprint IS NOT NULL OR w.fingerprint IS NOT NULL"
+            f"WITH wanted (key) AS (VALUES {', '.join(['(?)'] * len(fingerprints))}) SELECT key, {_COLUMNS} FROM wanted"
+            " LEFT JOIN contents c ON c.fingerprint = key LEFT JOIN witnesses w ON w.fingerprint = key"
+            " WHERE c.fingerprint IS NOT NULL OR w.fingerprint IS NOT NULL"
         )
-        return next(iter(self._read(query, fingerprint)), None)
-
-    def page(self, after: bytes, count: int) -> list[tuple[bytes, Row]]:
-        """Returns the first `count` fingerprints above `after`, in their order, with their rows."""
-        query = (
-            f"SELECT key, {_COLUMNS} FROM (SELECT fingerprint AS key FROM contents WHERE fingerprint > ?"
-            " UNION SELECT fingerprint FROM witnesses WHERE fingerprint > ? ORDER BY 1 LIMIT ?)"
-            " LEFT JOIN contents c ON c.fingerprint = key LEFT JOIN witnesses w ON w.fingerprint = key ORDER BY key"
-        )
-        return [(row[0], row[1:]) for row in self._read(query, after, after, count)]
-
-    def _read(self, query: str, *values: object) -> list[Any]:
         with self._loading:
             if self._reading is None:
                 raise sqlite3.OperationalError("the file is closed")
-            return self._reading.execute(query, values).fetchall()
+            return {row[0]: row[1:] for row in self._reading.execute(query, fingerprints)}
 
     def origins(self) -> list[str]:
         """Returns the origins in the order of their numbers, which start at 1."""
@@ -142,7 +132,7 @@ class CheckStore:
 
     def write(
         self,
-        contents: Iterable[tuple[bytes, Row]],
+        contents: Collection[tuple[bytes, Row]],
         origins: Iterable[str],
         quarantine: Sequence[SetAside] | None,
     ) -> None:
@@ -156,13 +146,12 @@ class CheckStore:
         assert self._writing is not None
         with transaction(self._writing):
             self._writing.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", enumerate(origins, 1))
-            for key, (*blocks, shown) in contents:
-                if blocks[2]:
-                    self._writing.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", (key, *blocks))
-                else:
-                    self._writing.execute("DELETE FROM contents WHERE fingerprint = ?", (key,))
-                if shown:
-                    self._writing.execute("INSERT OR REPLACE INTO witnesses VALUES (?, ?)", (key, shown))
+            known = [(key, *blocks) for key, (*blocks, _) in contents if blocks[2]]
+            self._writing.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", known)
+            unknown = [(key,) for key, row in contents if not row[2]]
+            self._writing.executemany("DELETE FROM contents WHERE fingerprint = ?", unknown)
+            shown = [(key, row[3]) for key, row in contents if row[3]]
+            self._writing.executemany("INSERT OR REPLACE INTO witnesses VALUES (?, ?)", shown)
             if quarantine is not None:
                 self._writing.execute("DELETE FROM quarantine")
                 rows = [

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from musicfs.cache.block_checksums import CHECKSUM_SIZE, block_checksum
-from musicfs.content.check_rows import CheckRows
 from musicfs.content.checkloads import CheckLoads
 from musicfs.content.checkstore import CheckStore
 from musicfs.content.records import CONFIRMED, DIGEST_SIZE, NO_DIGEST, NO_WITNESS, DigestMatch, Record, record_of
@@ -28,10 +27,11 @@ from musicfs.system.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
-_CONTENTS_IN_MEMORY = 1024
+_CONTENTS_IN_MEMORY = 2048
 _FLUSH_SECS = 1.0
 _TRY_AGAIN_SECS = 10.0
 _CLOSING_SECS = 3.0
+_MAX_CHANGED = 8192
 _MAX_ORIGINS = 254
 _MAX_SHOWN = 32
 """Versions of copies whose witness is kept, for each content: the latest."""
@@ -52,7 +52,6 @@ class Checksums:
     def __init__(self, path: Path | None = None) -> None:
         self._store = CheckStore(path) if path is not None else None
         self._loads: CheckLoads | None = None
-        self._rows = CheckRows()
         self._writer = WorkerThreads("checksums", 1)
         self._origins: list[OriginId] = []
         self._numbers: dict[OriginId, int] = {}
@@ -85,7 +84,7 @@ class Checksums:
         except SqliteError as error:
             self._give_up(error)
             return
-        self._loads = CheckLoads(self._store, self._rows)
+        self._loads = CheckLoads(self._store)
         self._quarantine = quarantine
         quarantine.on_change = self._write_quarantine_soon
 
@@ -111,13 +110,10 @@ class Checksums:
         if self._timer is not None:
             self._timer.cancel()
 
-    def prepare(self, content: Content) -> None:
-        """Starts reading the content's record, if it is not in memory: a read is likely to need it soon."""
-        fingerprint = content.fingerprint
-        if self._loads is None or self._rows.is_whole or fingerprint in self._live:
-            return
-        if self._rows.get(fingerprint) is None:
-            self._loads.begin(fingerprint)
+    def prepare(self, contents: Iterable[Content]) -> None:
+        """Starts reading the records that are not in memory: reads are likely to need them soon."""
+        if self._loads is not None:
+            self._loads.begin([each.fingerprint for each in contents if each.fingerprint not in self._live])
 
     def known(self, content: Content) -> Record | None:
         """Returns the content's record, empty if nothing is recorded; None: it is not in memory yet. Never waits."""
@@ -125,14 +121,12 @@ class Checksums:
         if record is None:
             if self._loads is None:
                 record = record_of(content, None)
-            elif (row := self._rows.get(content.fingerprint)) is not None or self._rows.is_whole:
-                record = record_of(content, row)
             elif (load := self._loads.take(content.fingerprint)) is None:
                 return None
             else:
                 if load.error is not None:
                     self._give_up(load.error)
-                record = record_of(content, load.row)
+                record = record_of(content, load.rows.get(content.fingerprint))
             self._live[content.fingerprint] = record
         self._recent.put(content.fingerprint, record)
         return record
@@ -140,7 +134,7 @@ class Checksums:
     async def record(self, content: Content) -> Record:
         """Returns the content's record. After a second's wait for the disk, it is empty, with `is_known` False."""
         while (record := self.known(content)) is None and self._loads is not None:
-            self._loads.begin(content.fingerprint)
+            self._loads.begin([content.fingerprint])
             if not await self._loads.wait(content.fingerprint):
                 return record_of(content, None, is_known=False)
         assert record is not None
@@ -235,6 +229,8 @@ class Checksums:
     def _write_soon(self, record: Record) -> None:
         if self._store is not None and record.is_known:
             self._changed[record.fingerprint] = record
+            if len(self._changed) > _MAX_CHANGED:  # the disk hangs: what is forgotten is recorded again
+                del self._changed[next(iter(self._changed))]
             self._flush_soon()
 
     def witness(self, record: Record, index: int) -> OriginId | None:
@@ -277,16 +273,14 @@ class Checksums:
         if self._store is None or not (self._changed or self._quarantine_changed):
             return
         changed, self._changed = self._changed, {}
-        rows = {key: record.row() for key, record in changed.items()}
-        for key, row in rows.items():
-            self._rows.put(key, row)
+        rows = [(key, record.row()) for key, record in changed.items()]
         aside = None
         if self._quarantine is not None and self._quarantine_changed:
             aside = tuple(self._quarantine.held.values())
         self._quarantine_changed = False
         origins: Iterable[str] = tuple(self._origins)
         try:
-            await self._writer.run(self._store.write, rows.items(), origins, aside)
+            await self._writer.run(self._store.write, rows, origins, aside)
         except SqliteError as error:
             if is_damage(error):
                 self._give_up(error)

@@ -59,7 +59,7 @@ class Circles:
     def admit(self, opened: OpenContent) -> None:
         """Takes up a content that has just been opened with all of its replicas. Waits for nothing."""
         opened.admitted = True
-        if len({replica.origin for replica in opened.replicas}) < 2:
+        if len(opened.replicas) < 2 or len({replica.origin for replica in opened.replicas}) < 2:
             return
         self._quarantined.review(opened.replicas)
         opened.replicas, opened.guarded = self._apart(opened.replicas)

@@ -7,7 +7,7 @@ checked against the checksum recorded when it was first seen, so reading finds r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from musicfs.cache.block_checksums import BLOCK_SIZE
@@ -63,7 +63,7 @@ class Reader:
         self._store = store
         self._kept = kept
         self._recent_blocks = recent_blocks
-        checksums = checksums or Checksums()
+        self._checksums = checksums = checksums or Checksums()
         self.circles = circles
         if circles is not None:
             circles.on_replaced = self._forget
@@ -114,7 +114,11 @@ class Reader:
         """Prepares for reads of a content that has just been opened."""
         if self.circles is not None:
             self.circles.admit(opened)
-        self._checked.prepare(opened)
+        self.expect((opened.content,))
+
+    def expect(self, contents: Iterable[Content]) -> None:
+        """Prepares for reads of contents that are likely to be opened soon."""
+        self._checksums.prepare(contents)
 
     def keeps_pages(self, content: Content) -> bool:
         """Whether what the kernel has cached of the content is right, as far as is known. Asks once after a change."""

@@ -7,7 +7,7 @@ from enum import Enum
 from blake3 import blake3
 
 from musicfs.cache.block_checksums import BLOCK_SIZE, CHECKSUM_SIZE, block_checksum
-from musicfs.content.check_rows import Row
+from musicfs.content.checkstore import Row
 from musicfs.content.witnesses import pack, unpack
 from musicfs.model import Content
 

@@ -119,10 +119,6 @@ class VerifiedReads:
         opened.checked = bytearray(blocks_of(opened.content))
         opened.checked_of = replica
 
-    def prepare(self, opened: OpenContent) -> None:
-        """Starts reading the content's record, because the content is likely to be read soon."""
-        self._checksums.prepare(opened.content)
-
     async def load(self, opened: OpenContent) -> Record:
         """Returns the record of the content; sets `opened.record` to it, if it could be read."""
         if opened.record is None:

@@ -201,7 +201,7 @@ class OriginRegistry:
         if ranking.now is None:
             return None
         replica = replicas[ranking.order[0].position]
-        if replica in self.quarantined.held:
+        if self.quarantined.held and replica in self.quarantined.held:  # which computes the hash of all its fields
             return None
         return ranking.now, replica
 

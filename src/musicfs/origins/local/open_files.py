@@ -52,8 +52,7 @@ class OpenFiles:
             return file
 
     def __contains__(self, key: Key) -> bool:
-        with self._lock:
-            return key in self._files
+        return key in self._files
 
     def add(self, key: Key, fd: int, now: bool) -> tuple[OpenFile, list[int]]:
         """Adds a file. Returns it, already taken, and the descriptors to close because of it."""
