@@ -125,6 +125,15 @@ class DropsConnections(Protocol):
 
 
 @runtime_checkable
+class PlansRequests(Protocol):
+    """Optional, for an origin whose `read_ranges` does not make one request of each range."""
+
+    def plan_requests(self, ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Returns the (offset, size) of the requests that reading the ranges takes."""
+        ...
+
+
+@runtime_checkable
 class OnDisk(Protocol):
     """Optional, for an origin in a folder of this machine: other processes may read its files themselves."""
 

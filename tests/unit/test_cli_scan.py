@@ -42,6 +42,27 @@ def _result(**counts: int | str | None) -> dict[str, int | str | None]:
     return dict.fromkeys(names, 0) | {"error": None} | counts
 
 
+def test_an_estimate_says_what_a_first_scan_takes_and_scans_nothing(user: Commands, config: Path) -> None:
+    by_origin = {each["origin"]: each for each in user.json("scan", "--estimate", "--config", config)["estimates"]}
+    assert (by_origin["laptop"]["files"], by_origin["nas"]["files"]) == (3, 4)
+    assert by_origin["laptop"]["requests"] == 3
+    assert by_origin["laptop"]["read_bytes"] == by_origin["laptop"]["bytes"]
+    assert user.json("scan", "--config", config)["scans"][0]["added"] == 3
+    (user.home / "nas").rename(user.home / "away")
+    done = user("scan", "--estimate", "--config", config)
+    assert done.returncode == 1
+    header, *rows = (line.split() for line in done.stdout.splitlines())
+    assert header == ["ORIGIN", "FILES", "SIZE", "REQUESTS", "TO", "READ", "RESULT"]
+    assert [row[0] for row in rows[:2]] == ["laptop", "nas"]
+    assert f"{user.home}/nas" in done.stdout
+
+
+def test_an_estimate_of_a_mount_names_what_it_needs(user: Commands) -> None:
+    done = user("scan", "--estimate")
+    assert done.returncode == 2
+    assert "give --config FILE, or --origin for each" in done.stderr
+
+
 def test_a_scan_tells_what_it_found_and_the_next_that_nothing_is_new(user: Commands, config: Path) -> None:
     assert user.json("scan", "--config", config) == {
         "scans": [

@@ -46,6 +46,7 @@ _REPARSING_SECS = 600.0
 @settings_options
 @click.option("--allow-other", is_flag=True, help="Scan as for a mount with this option, which follows fewer links.")
 @click.option("--reparse", is_flag=True, help="Read again what an earlier version read, also where reads cost money.")
+@click.option("--estimate", "estimated", is_flag=True, help="Scan nothing; say what a first scan takes of each origin.")
 @click.option("--explain", "explained", type=PATH, metavar="FILE", help="Scan nothing; explain what becomes of FILE.")
 @click.option(
     "--bundle", type=PATH, metavar="OUT", help="With --explain: write what was used of FILE, for a bug report."
@@ -57,6 +58,7 @@ def scan(
     /,
     mount_point: Path | None,
     reparse: bool,
+    estimated: bool,
     explained: Path | None,
     bundle: Path | None,
     as_json: bool,
@@ -74,6 +76,7 @@ def scan(
       musicfs scan ~/Tunes
       musicfs scan --config ~/.config/musicfs.toml
       musicfs scan ~/Tunes --origin ~/Music --origin /mnt/nas/music
+      musicfs scan --origin s3://bucket/music --estimate
       musicfs scan --explain ~/Music/odd.mp3 --bundle odd.bundle
     """
     from musicfs.control.client import find_mount
@@ -88,6 +91,8 @@ def scan(
         return
     if bundle is not None:
         raise UsageError("--bundle needs --explain FILE.")
+    if estimated and not (configured(config_file) or settings["origins"]):
+        raise UsageError("--estimate needs to know the origins: give --config FILE, or --origin for each.")
     if not (configured(config_file) or settings["origins"]):
         with _progress({}) as show:
             results = scan_by_mount(find_mount(mount_point), None, show)
@@ -95,6 +100,10 @@ def scan(
         loaded = load(mount_point=mount_point, config_file=config_file, **settings)
         for warning in loaded.warnings:
             warn(f"warning: {warning}")
+        if estimated:
+            from musicfs.cli.estimate import print_estimates
+
+            context.exit(0 if print_estimates(loaded.config, as_json=as_json) else 1)
         results = _scan_configured(loaded.config)
     print_results(results, as_json)
     if any(result["error"] for result in results):
@@ -129,7 +138,12 @@ def scan_here_or_by_mount(config: Config, ids: Sequence[str], *, accept_removals
     from musicfs.events import ScanFinished, ScanProgress
     from musicfs.model import OriginId
 
-    with _progress({row.id: row.files for row in catalogued(config).values()}) as show:
+    known: dict[str, int] = {row.id: row.files for row in catalogued(config).values()}
+    if sys.stderr.isatty() and any(origin.metered and not known.get(origin.id) for origin in config.origins):
+        from musicfs.cli.estimate import warn_of_cost
+
+        warn_of_cost(config, [OriginId(id) for id in ids if not known.get(id)])
+    with _progress(known) as show:
 
         def listen(event: Event) -> None:
             if isinstance(event, ScanProgress):

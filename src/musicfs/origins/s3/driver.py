@@ -84,6 +84,10 @@ class S3Origin:
 
         return [cut(offset, size) for offset, size in ranges]
 
+    def plan_requests(self, ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Returns the requests that `read_ranges` makes (origin.PlansRequests)."""
+        return spans_of(ranges)
+
     async def read_parts(self, replica: Replica, offset: int, sizes: Sequence[int], hand_out: HandOut) -> None:
         """Reads parts as one request, and hands out each as soon as it has arrived (origin.Streams)."""
         total = sum(sizes)
