@@ -330,7 +330,7 @@ async def read_slowly(gap: float, piece: int = 10_000) -> bytes:
     config = OriginConfig.model_validate({"id": "cloud", "origin_type": "s3", "bucket": "music", "timeout_ms": 5000})
     origin = S3Origin(config)
     keys = KnownKeys(config, S3Settings(bucket="music"))
-    origin._bucket = Bucket(config.id, lambda region: "http://nas/music", keys, 8, 5.0)
+    origin._bucket = Bucket(config.id, S3Settings(bucket="music", endpoint="http://nas"), keys, 8, 5.0)
     pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
     origin._bucket._session = cast(Any, Answering(pieces, gap))
     return await origin.read(Replica(config.id, "a.flac", len(data), 10**9), 0, len(data))

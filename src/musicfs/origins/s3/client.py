@@ -17,6 +17,7 @@ from musicfs.errors import OriginFailed, OriginFault, UserError
 from musicfs.model import OriginId
 from musicfs.origins.interruptions import Interruptions
 from musicfs.origins.s3.credentials import CredentialChain
+from musicfs.origins.s3.settings import S3Settings
 from musicfs.origins.s3.signing import Signer, escaped_path, escaped_query
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
@@ -33,6 +34,8 @@ _MIN_RATE = 16 << 10
 _BUFFER = 512 << 10
 """About how many bytes of an answer may wait to be read; with aiohttp's own 64 KiB the connection pauses again and
 again."""
+
+_LOST = "the connection was lost"
 
 Take = Callable[[bytes], None]
 
@@ -54,7 +57,7 @@ class Bucket:
 
     Args:
         origin: the origin.
-        url_in: returns the bucket's address in a region.
+        settings: the bucket's address, and what all requests to it have.
         chain: finds the credentials.
         connections: requests at a time.
         patience: seconds that a request may wait for its answer to begin, and then for each next piece of it, so that
@@ -63,10 +66,10 @@ class Bucket:
     """
 
     def __init__(
-        self, origin: OriginId, url_in: Callable[[str], str], chain: CredentialChain, connections: int, patience: float
+        self, origin: OriginId, settings: S3Settings, chain: CredentialChain, connections: int, patience: float
     ) -> None:
         self._origin = origin
-        self._url_in = url_in
+        self._settings = settings
         self._chain = chain
         self._connections = connections
         self._patience = patience
@@ -77,6 +80,7 @@ class Bucket:
         self._trusted: ssl.SSLContext | None = None
         self._proxies = getproxies_environment()
         self._closed = False
+        self._has_answered = False
 
     async def ask(
         self, method: str, key: str = "", query: Mapping[str, str] | None = None,
@@ -97,7 +101,7 @@ class Bucket:
             OriginFailed: there is no complete answer.
         """
         with self._interruptions.named():
-            return await self._ask(method, key, query or {}, headers or {}, most, begin)
+            return await self._ask(method, key, query or {}, {**self._settings.headers, **(headers or {})}, most, begin)
 
     async def _ask(
         self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str],
@@ -107,12 +111,14 @@ class Bucket:
 
         if self._closed:
             raise self._failure(OriginFault.UNREACHABLE, "it has been closed")
+        signer: Signer | None = None
         try:
             async with asyncio.timeout(self._patience) as patience:
                 signer = await self._chain.get(self._threads)
                 if self._session is None:
                     self._trusted = await self._threads.run(self._chain.authorities)
                 async with self._request(signer, method, key, query, headers) as response:
+                    self._has_answered = True
                     head = _head(response)
                     if begin is not None and head.status == 206:
                         await self._pass_on(response, most, patience, begin(head))
@@ -130,13 +136,17 @@ class Bucket:
         except UserError as error:
             raise self._failure(OriginFault.DENIED, str(error)) from error
         except TimeoutError:
-            raise self._failure(OriginFault.TIMEOUT, f"no answer for {self._patience:g} s") from None
+            what = "answer" if signer else "access key from its source, such as a credential_process, came"
+            raise self._failure(OriginFault.TIMEOUT, f"no {what} for {self._patience:g} s") from None
         except (aiohttp.ClientError, OSError, RuntimeError, WorkersUnavailable) as error:
             if self._closed:
                 raise self._failure(OriginFault.UNREACHABLE, "it has been closed") from None
             if isinstance(error, RuntimeError):
                 raise
-            raise self._failure(*_reason(error)) from error
+            fault, detail = _reason(error)
+            if detail == _LOST and not self._has_answered and self._speaks_plainly(signer):
+                detail += "; if the server speaks TLS, write https:// in the endpoint"
+            raise self._failure(fault, detail) from error
 
     def drop(self) -> None:
         """Ends all connections at once: requests under way fail, and the next one makes a new connection."""
@@ -158,7 +168,7 @@ class Bucket:
     ) -> _RequestContextManager:
         from yarl import URL
 
-        url = urlsplit(self._url_in(signer.region))
+        url = urlsplit(self._settings.url_in(signer.region))
         path = url.path.rstrip("/") + ("/" + escaped_path(key) if key else "") or "/"
         whole = f"{url.scheme}://{url.netloc}{path}?{escaped_query(query)}".rstrip("?")
         # The stored bytes must arrive as they are, without any content encoding.
@@ -168,6 +178,9 @@ class Bucket:
             method, URL(whole, encoded=True), headers=complete, allow_redirects=False,
             proxy=None if bypassed else self._proxies.get(url.scheme),
         )  # fmt: skip
+
+    def _speaks_plainly(self, signer: Signer | None) -> bool:
+        return signer is not None and self._settings.url_in(signer.region).startswith("http:")
 
     def _opened(self) -> ClientSession:
         import aiohttp
@@ -229,13 +242,16 @@ def _reason(error: Exception) -> tuple[OriginFault, str]:
         return OriginFault.UNREACHABLE, f"nothing answers at the proxy of the environment, {error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return OriginFault.UNREACHABLE, f"{error.host} is not to be trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        what = "does not speak TLS as this machine does; is the endpoint one of http://?"
+        return OriginFault.UNREACHABLE, f"{error.host}:{error.port} {what} ({error.os_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         if cause.errno == errno.ECONNREFUSED:
             return OriginFault.REFUSED, f"nothing listens at {error.host}:{error.port}"
         return OriginFault.UNREACHABLE, f"{error.host}: {cause.strerror or cause}"
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
-        return OriginFault.UNREACHABLE, "the connection was lost"
+        return OriginFault.UNREACHABLE, _LOST
     return OriginFault.IO, f"the answer makes no sense ({type(error).__name__})"
 
 

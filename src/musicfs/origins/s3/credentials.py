@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -72,8 +73,10 @@ class CredentialChain:
             signer = _signer_of(*found)
         except HTTPClientError as error:
             raise OSError(f"no credentials were issued: {type(error).__name__}") from None
+        except JSONDecodeError:
+            raise UserError("the access key can't be loaded: its credential_process prints no JSON") from None
         except (BotoCoreError, OSError, ValueError) as error:
-            raise UserError(f"the access key can't be loaded: {error}") from None
+            raise UserError(f"the access key can't be loaded: {' '.join(str(error).split())}") from None
         self._found = found
         return signer
 

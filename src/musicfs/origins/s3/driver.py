@@ -63,7 +63,7 @@ class S3Origin:
         """Whether the server refuses its own ETags as conditions."""
         self._credentials = CredentialChain(config, settings)
         self._parsing = WorkerThreads(f"origin-{config.id}-listings", 1)
-        self._bucket = Bucket(config.id, settings.url_in, self._credentials, config.pool_size, config.timeout_ms / 1000)
+        self._bucket = Bucket(config.id, settings, self._credentials, config.pool_size, config.timeout_ms / 1000)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
         return await self._read(replica, offset, size_within(replica, offset, size))

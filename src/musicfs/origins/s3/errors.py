@@ -12,8 +12,10 @@ _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefre
 _REMEDIES = {
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy on the way changes the host or the path",
     "InvalidAccessKeyId": "the access key is not known there",
+    "AccessDenied": "AccessDenied: the access key may not do that; is it a bucket for which the requester pays?",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
+_WANTS_TLS = (b"sent to HTTPS port", b"HTTP request to an HTTPS server", b"to an SSL-enabled server port")
 _BUSY = (429, 500, 502, 503, 504)
 _MAX_WAIT = 30.0
 _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,80})</Code>")
@@ -47,6 +49,8 @@ def refusal(
     code = error_code(body)
     if is_of_access(status, body):
         return OriginFailed(origin, OriginFault.DENIED, f"{what}: {_REMEDIES.get(code, code) or status}")
+    if status == 400 and any(sign in body for sign in _WANTS_TLS):
+        return OriginFailed(origin, OriginFault.UNREACHABLE, f"{what}: the server wants https:// in the endpoint")
     in_body = _REGION.search(body)
     region = headers.get("x-amz-bucket-region") or (in_body[1].decode() if in_body else "")
     if status in (301, 307, 308, 400) and region:

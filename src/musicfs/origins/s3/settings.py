@@ -15,7 +15,7 @@ from musicfs.config.sources import SECRET_KEYS, Expected
 from musicfs.origin import server_name
 from musicfs.origins.s3.listing import is_name
 
-_IN_URLS = ("endpoint", "region", "profile", "path_style", "anonymous")
+_IN_URLS = ("endpoint", "region", "profile", "path_style", "anonymous", "requester_pays")
 
 
 def _bucket(value: str) -> str:
@@ -47,7 +47,8 @@ class S3Settings(BaseModel):
 
     path_style: whether the bucket is named in the path and not in the host; by default for all but Amazon's.
     anonymous: whether requests are not signed, for a bucket that is open to all. ca_bundle: the authorities that the
-    server's certificate may be signed by.
+    server's certificate may be signed by. requester_pays: whether requests say that the user pays for them, as buckets
+    of some owners demand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,7 @@ class S3Settings(BaseModel):
     profile: str | None = None
     path_style: Bool | None = None
     anonymous: Bool = False
+    requester_pays: Bool = False
     ca_bundle: Annotated[Path | None, Expected("a file of certificates")] = None
     access_key_id: SecretStr | None = None
     access_key_id_file: str | None = None
@@ -66,6 +68,11 @@ class S3Settings(BaseModel):
     secret_access_key_file: str | None = None
     session_token: SecretStr | None = None
     session_token_file: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that every request has."""
+        return {"x-amz-request-payer": "requester"} if self.requester_pays else {}
 
     def url_in(self, region: str) -> str:
         """Returns the address of the bucket."""
