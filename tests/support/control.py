@@ -15,6 +15,7 @@ from musicfs.app.components import Components
 from musicfs.app.live_config import ConfigSource
 from musicfs.config.models import Config, OriginConfig
 from musicfs.control.client import Answer, ControlClient
+from musicfs.control.observations import Observations
 from musicfs.control.server import ControlServer
 from musicfs.control.unix_socket import ControlSocket
 from musicfs.model import OriginType
@@ -75,7 +76,9 @@ async def running_app(
     stopped: list[float] = []
     path = folder / "run" / "x.sock"
     async with running(config, source=source) as parts:
-        server = ControlServer(parts, path, lambda secs: stopped.append(secs))
+        observations = Observations(parts.bus, parts.registry)
+        observations.start()
+        server = ControlServer(parts, path, lambda secs: stopped.append(secs), observations)
         endpoint = ControlSocket(path)
         await server.start(opened(endpoint))
         begin(parts)
@@ -84,3 +87,4 @@ async def running_app(
         finally:
             endpoint.remove()
             await server.aclose()
+            observations.stop()

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from musicfs.mount import mount_points
 from tests.support.commands import Commands, commands, kill, make_album
+from tests.support.mounting import eventually
 
 SONG = Path("Artist/Album (2001) [FLAC]/01 - Song 1.flac")
 
@@ -63,6 +65,27 @@ def test_a_day_with_a_mount(user: Commands) -> None:
     assert (done.returncode, done.stdout) == (0, f"Unmounted {mount_point}.\n")
     assert not mount_points.mounted(mount_point)
     assert user("status").returncode == 1
+
+
+def test_the_control_api_is_loaded_for_its_first_client(user: Commands) -> None:
+    """It takes a third of the memory, and most mounts are seldom asked. It knows what was before its time."""
+
+    def with_api() -> list[int]:
+        return [pid for pid in user.processes() if "/aiohttp/" in Path(f"/proc/{pid}/maps").read_text()]
+
+    mount_point = _mount(user)
+    eventually(lambda: (mount_point / SONG).is_file(), "the scan")
+    assert user.processes()
+    assert with_api() == []
+    (path,) = (user.home / "musicfs").glob("*.sock")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        metrics = client.makefile("rb").read()
+    assert b'musicfs_scans_total{origin="laptop",result="completed"} 1.0' in metrics
+    assert len(with_api()) == 1
+    assert user("unmount").returncode == 0
+    assert user.processes() == []
 
 
 def test_the_next_mount_can_follow_at_once_and_knows_the_music(user: Commands) -> None:

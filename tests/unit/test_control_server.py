@@ -19,6 +19,7 @@ import pytest
 import musicfs
 from musicfs.config.models import CacheConfig, OriginConfig
 from musicfs.control.client import ControlClient, NotRunning
+from musicfs.control.observations import Observations
 from musicfs.control.server import ControlServer
 from musicfs.control.unix_socket import ControlSocket
 from musicfs.control.views import location
@@ -129,7 +130,8 @@ async def test_whoever_asks_before_the_server_is_there_waits_for_it(tmp_path: Pa
         asking = asyncio.create_task(asyncio.to_thread(ControlClient(endpoint.path).get, "/status"))
         await asyncio.sleep(0.2)
         assert not asking.done()
-        server = ControlServer(running.parts, endpoint.path, lambda secs: None)
+        parts = running.parts
+        server = ControlServer(parts, endpoint.path, lambda secs: None, Observations(parts.bus, parts.registry))
         await server.start(listening)
         assert (await asking)["pid"] == os.getpid()
         await server.aclose()

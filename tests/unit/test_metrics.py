@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from musicfs.control.metrics import EventCounts, Metrics
+from musicfs.control.event_counts import EventCounts
+from musicfs.control.metrics import Metrics
 from musicfs.events import FailedOver, HealthChanged, HedgeWon, ReplicaQuarantined, ScanFinished, ScanProgress
 from musicfs.model import HealthStatus, OriginId
 from tests.support.commands import make_album
@@ -24,7 +25,9 @@ A, B = OriginId("a"), OriginId("b")
 
 def _metrics(of: Running) -> Metrics:
     parts = of.parts
-    return Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
+    counts = EventCounts()
+    parts.bus.listen(counts.count)
+    return Metrics(counts, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
 
 
 @pytest.fixture

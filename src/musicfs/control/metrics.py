@@ -13,16 +13,7 @@ import musicfs
 from musicfs.cache.store import BlockStore, CacheStats
 from musicfs.catalog.problem_list import ProblemCount, count_problems
 from musicfs.catalog.view import TreeView
-from musicfs.events import (
-    Event,
-    EventBus,
-    FailedOver,
-    HealthChanged,
-    HedgeWon,
-    ReplicaQuarantined,
-    ScanFinished,
-    ScanProgress,
-)
+from musicfs.control.event_counts import EventCounts, Labels
 from musicfs.federation.registry import OriginRegistry
 from musicfs.federation.stats import Histogram
 from musicfs.model import HealthStatus
@@ -31,51 +22,7 @@ from musicfs.mount.filesystem import Filesystem
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-Labels = tuple[str, ...]
 L = TypeVar("L", bound=Labels)
-
-
-class EventCounts:
-    """Counts events, by labels."""
-
-    def __init__(self) -> None:
-        self.failovers: Counter[Labels] = Counter()
-        self.hedges: Counter[Labels] = Counter()
-        self.quarantines: Counter[Labels] = Counter()
-        self.health: Counter[Labels] = Counter()
-        self.scans: Counter[Labels] = Counter()
-        self.scanned: Counter[Labels] = Counter()
-        self._under_way: dict[str, tuple[int, int, int]] = {}
-
-    def count(self, event: Event) -> None:
-        """For `EventBus.listen`."""
-        match event:
-            case FailedOver(source=source, target=target):
-                self.failovers[source, target] += 1
-            case HedgeWon(late=late, winner=winner):
-                self.hedges[late, winner] += 1
-            case ReplicaQuarantined(origin=origin):
-                self.quarantines[origin,] += 1
-            case HealthChanged(origin=origin, after=after):
-                self.health[origin, after.value] += 1
-            case ScanProgress():
-                self._scanned(event)
-            case ScanFinished(origin=origin):
-                self._scanned(event)
-                del self._under_way[origin]
-                self.scans[origin, "failed" if event.error else "completed"] += 1
-                for what in ("added", "changed", "removed"):
-                    self.scanned[origin, what] += getattr(event, what)
-
-    def _scanned(self, event: ScanProgress | ScanFinished) -> None:
-        """Counts what is new since the last event of this scan, so that the rate of a long scan is visible."""
-        origin, now = event.origin, (event.listed, event.read, event.unreadable)
-        before = self._under_way.get(origin, (0, 0, 0))
-        if now[0] < before[0]:  # another scan: the worker died in the one before
-            before = (0, 0, 0)
-        for what, old, new in zip(("listed", "read", "unreadable"), before, now, strict=True):
-            self.scanned[origin, what] += max(new - old, 0)
-        self._under_way[origin] = now
 
 
 class Metrics:
@@ -83,7 +30,7 @@ class Metrics:
 
     def __init__(
         self,
-        bus: EventBus,
+        events: EventCounts,
         filesystem: Filesystem,
         tree: TreeView,
         registry: OriginRegistry,
@@ -96,8 +43,7 @@ class Metrics:
         self._tree = tree
         self._registry = registry
         self._store = store
-        self._events = EventCounts()
-        bus.listen(self._events.count)
+        self._events = events
         self._cache: CacheStats | None = None
 
     async def text(self) -> tuple[bytes, str]:

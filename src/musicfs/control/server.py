@@ -19,8 +19,8 @@ from musicfs.config.models import ControlConfig, host_and_port
 from musicfs.control.audit import audited
 from musicfs.control.auth import TokenFile, Tokens, by_socket, enforce_rights, require_token
 from musicfs.control.connections import Listener, limits_within, runner_of, within_limits
-from musicfs.control.latency_history import LatencyHistory
 from musicfs.control.metrics import Metrics
+from musicfs.control.observations import Observations
 from musicfs.control.responses import KnownOrigins, errors_as_json
 from musicfs.control.routes.cache import CacheRoutes
 from musicfs.control.routes.events import EventRoutes
@@ -73,6 +73,7 @@ class ControlServer:
         parts: The mount.
         path: The path of the Unix socket.
         stop: Ends the mount, after its reads under way or the given seconds; called after the response is sent.
+        observations: Of the mount since its start.
         is_mounted: Whether the mount table still has the mount.
     """
 
@@ -81,6 +82,7 @@ class ControlServer:
         parts: Components,
         path: Path,
         stop: Callable[[float], None],
+        observations: Observations,
         is_mounted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = parts.config.value.control
@@ -92,7 +94,7 @@ class ControlServer:
         self.address: str | None = None
         """The address over TCP, such as "127.0.0.1:8383"; None: there is none."""
         self._events = EventRoutes(parts.bus, parts.history)
-        self._latencies = LatencyHistory(parts.registry)
+        self._observations = observations
         self._counter = LibraryCounter(parts.catalog, parts.config, parts.registry, parts.tree, parts.store)
         groups = [*self._mount_groups(parts, stop, is_mounted), *_music_groups(parts), self._events, OpenApiRoutes()]
         self.routes = [route for group in groups for route in group.routes()]
@@ -105,10 +107,11 @@ class ControlServer:
         status = StatusView(
             parts.config, parts.filesystem, views, self._counter, parts.started_at, parts.store, is_mounted
         )
-        metrics = Metrics(parts.bus, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
+        counts = self._observations.events
+        metrics = Metrics(counts, parts.filesystem, parts.tree, parts.registry, parts.store, parts.catalog)
         return [
             MountRoutes(status, parts.live_config, stop, lambda: self.address),
-            OriginRoutes(known, views, self._counter, self._latencies, parts.registry.monitor),
+            OriginRoutes(known, views, self._counter, self._observations.latencies, parts.registry.monitor),
             OriginChangeRoutes(parts.live_config),
             ScanRoutes(known, views, parts.membership, parts.tree, parts.library),
             ProblemRoutes(parts.catalog, parts.library, known),
@@ -118,7 +121,6 @@ class ControlServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Starts serving the API on the socket, which the server owns from now on."""
-        self._latencies.start()
         runner = await self._runner(by_socket, audited, errors_as_json)
         self._listen(Listener(listening, runner, self._limits, trusted=True))
         if self._config.listen is not None:
@@ -176,7 +178,6 @@ class ControlServer:
         """Stops serving, and removes the files of the tokens."""
         self._full_token.remove()
         self._read_token.remove()
-        self._latencies.stop()
         self._counter.close()
         self.address = None
         listeners, self._listeners = self._listeners, []

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
-import socket
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from importlib import import_module
 from pathlib import Path
 
 from musicfs import logs
-from musicfs.app.app import begin, open_driver, running
+from musicfs.app.app import open_driver, running
 from musicfs.app.components import DRAIN_SECS, Components
 from musicfs.app.live_config import ConfigSource, LiveConfig
 from musicfs.app.membership import OpenOrigin
 from musicfs.config.models import Config
 from musicfs.control.unix_socket import ControlSocket
+from musicfs.daemon.services import Services
 from musicfs.daemon.systemd import Notifier, SystemdService
 from musicfs.errors import ConfigError, MusicFSError, UserError
 from musicfs.mount import mount_points
@@ -38,8 +35,6 @@ log = logging.getLogger(__name__)
 LOG_FILE = "musicfs.log"
 
 _MOUNTED = "mounted: "
-_ALLOCATIONS = 700
-_LOADING_SWITCH_SECS = 0.0002
 
 
 class _Ending:
@@ -117,76 +112,13 @@ async def _serve_mounted(
     service.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reloads.aclose)
-        starting = loop.create_task(_start_services(parts, endpoint.path, listening, ending.ask, stack, started))
+        services = Services(parts, endpoint.path, ending.ask)
+        starting = loop.create_task(services.run(listening, stack, started))
         await fuse.serve()
         service.stopping()
         endpoint.remove()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-
-
-async def _start_services(
-    parts: Components,
-    path: Path,
-    listening: socket.socket | None,
-    stop: Callable[[float], None],
-    stack: AsyncExitStack,
-    started: asyncio.Event,
-) -> None:
-    """Starts what the tree can be read without: the control server, webhooks, then the work that they report.
-
-    Args:
-        parts: The mount.
-        path: The path of the control socket.
-        listening: The control socket; None when it could not be made.
-        stop: Ends the mount, after the reads under way or the given seconds.
-        stack: Ends what starts here.
-        started: Is set when all of it runs.
-    """
-    try:
-        await _load_control()
-        from musicfs.control.server import ControlServer
-
-        config = parts.config.value
-        mount_point = config.mount_point
-        assert mount_point is not None
-        server = ControlServer(parts, path, stop, lambda: mount_points.mounted(mount_point) is not None)
-        stack.push_async_callback(server.aclose)
-        if config.webhooks:
-            from musicfs.control.webhooks import Webhooks
-
-            webhooks = Webhooks(config.webhooks, parts.bus, mount_point)
-            stack.push_async_callback(webhooks.aclose)
-            webhooks.start()
-        begin(parts)
-        if listening is not None:
-            await server.start(listening)
-        _freeze_memory()
-        started.set()
-    except Exception:
-        log.exception("the mount could not start its services, so it ends")
-        stop(0)
-
-
-async def _load_control() -> None:
-    """Loads the control server in a thread, since that takes long.
-
-    The loop serves the kernel meanwhile, and gets its turn at once instead of after the interpreter's 5 ms.
-    """
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(_LOADING_SWITCH_SECS)
-    try:
-        await asyncio.get_running_loop().run_in_executor(None, import_module, "musicfs.control.server")
-    finally:
-        sys.setswitchinterval(usual)
-
-
-def _freeze_memory() -> None:
-    """Exempts what is loaded by now from later garbage collections, which are frequent again from here on: the command
-    `musicfs` makes them rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
 async def _reload(live_config: LiveConfig, service: SystemdService, started: asyncio.Event) -> None:
