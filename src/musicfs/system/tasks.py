@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -58,6 +58,21 @@ class Tasks:
         error = task.exception()
         if error is not None and not isinstance(error, self._quiet):
             self._log.error("%s died", task.get_name(), exc_info=error)
+
+
+class SharedCall:
+    """A call that several callers may wait for at once, and that goes on when they have gone."""
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._call = call
+        self._task: asyncio.Task[Any] | None = None
+
+    async def __call__(self) -> None:
+        """Joins the call under way, or starts one; returns when it has ended. Raises what it raises."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._call())
+            self._task.add_done_callback(retrieve)
+        await asyncio.shield(self._task)
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

@@ -41,11 +41,13 @@ class Sshd(Server):
     """One that lets in `user`, who has `key`, and shows itself by the host key in `known_hosts`.
 
     home: an empty folder, for its keys, settings and log. user: an account bound by the modes of files, also where
-    the superuser runs the tests; folders on the way to the music must be open to it.
+    the superuser runs the tests; folders on the way to the music must be open to it. settings: lines of sshd_config
+    that go before the others.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, settings: str = "") -> None:
         self.home = home
+        self._settings = settings
         self.user = _account()
         self.key = home / "key"
         self.known_hosts = home / "known_hosts"
@@ -84,7 +86,8 @@ class Sshd(Server):
         shutil.copy(f"{self.key}.pub", self.home / "authorized_keys")
         (self.home / "authorized_keys").chmod(0o644)
         self.known_as(self.port).rename(self.known_hosts)
-        (self.home / "config").write_text(_CONFIG.format(host=HOST, port=self.port, home=self.home, user=self.user))
+        config = _CONFIG.format(host=HOST, port=self.port, home=self.home, user=self.user)
+        (self.home / "config").write_text(self._settings + config)
 
     def _greets(self) -> bool:
         try:

@@ -73,6 +73,10 @@ class Patience:
         """Returns the seconds that are left; 0 when the caller no longer waits."""
         return 0.0 if self.ended else max(0.0, min(self._until, self._end) - time.monotonic())
 
+    def of_login(self) -> Patience:
+        """Returns that of a login: each answer renews it, and it goes on when the caller no longer waits."""
+        return Patience(self._secs, renewed=True)
+
     def heard(self) -> None:
         if self._renewed:
             self._until = time.monotonic() + self._secs

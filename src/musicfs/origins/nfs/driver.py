@@ -19,6 +19,7 @@ from musicfs.origins.nfs.connection import Export, Patience
 from musicfs.origins.nfs.files import NfsFiles, NfsListing
 from musicfs.origins.nfs.pool import NfsSession
 from musicfs.origins.nfs.settings import NfsSettings
+from musicfs.system.tasks import SharedCall
 from musicfs.system.threads import WorkersUnavailable, WorkerThreads
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ class NfsOrigin:
         export = Export(settings.host or "", settings.export or "", settings.port, settings.mount_port)
         self._files = NfsFiles(config.id, export, populated)
         self._waiting: set[Patience] = set()
+        self._connecting = SharedCall(self._connected)
+        self._checking = SharedCall(partial(self._run, "", self._files.check_root))
         self._interruptions = Interruptions(config.id)
 
     async def read(self, replica: Replica, offset: int, size: int) -> bytes:
@@ -82,7 +85,8 @@ class NfsOrigin:
         await self._run("", self._files.check_same, root)
 
     async def health(self) -> HealthStatus:
-        await self._run("", self._files.check_root)
+        # On a slow link it takes longer than a probe waits: the next probe gets the answer then.
+        await self._checking()
         return HealthStatus.HEALTHY
 
     async def watch(self, path: str, callback: WatchCallback) -> None:
@@ -102,12 +106,29 @@ class NfsOrigin:
     async def _run(self, path: str, call: Callable[[NfsSession, *Ts], T], *args: *Ts, renewed: bool = False) -> T:
         """Runs a blocking call in a thread. renewed: the call may last as long as answers keep coming."""
         check_inside(self.id, path)
+        if not self._files.connected:
+            await self._connecting()
         patience = Patience(self._timeout, renewed=renewed)
         self._waiting.add(patience)
         with self._interruptions.named():
             try:
                 async with asyncio.timeout(None if renewed else self._timeout):
                     return await self._threads.run(self._files.call, patience, path, call, *args)
+            except TimeoutError:
+                raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
+            except WorkersUnavailable as error:
+                raise OriginFailed(self.id, error.fault, str(error)) from None
+            finally:
+                patience.ended = True
+                self._waiting.discard(patience)
+
+    async def _connected(self) -> None:
+        """Makes a connection."""
+        patience = Patience(self._timeout).of_login()
+        self._waiting.add(patience)
+        with self._interruptions.named():
+            try:
+                await self._threads.run(self._files.connect, patience)
             except TimeoutError:
                 raise OriginFailed(self.id, OriginFault.TIMEOUT, f"no answer within {self._timeout:g} s") from None
             except WorkersUnavailable as error:

@@ -70,6 +70,19 @@ class NfsFiles:
     def close(self) -> None:
         self._sessions.close()
 
+    @property
+    def connected(self) -> bool:
+        return self._sessions.connected
+
+    def connect(self, patience: Patience) -> None:
+        """Makes a connection, which takes up to ten round trips. Raises as `call` does."""
+        try:
+            self._sessions.connect(patience)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from error
+
     def drop(self) -> None:
         """Closes the connections that are not in use. The others end with the patience of their calls."""
         self._sessions.forget()

@@ -27,9 +27,13 @@ class NfsSession:
 
 
 class NfsPool:
-    """The sessions of one export. For any thread."""
+    """The sessions of one export. For any thread.
+
+    connected: whether a connection was made, and none has failed since.
+    """
 
     def __init__(self, export: Export) -> None:
+        self.connected = False
         self._export = export
         self._idle: list[NfsSession] = []
         self._closed = False
@@ -54,11 +58,16 @@ class NfsPool:
 
     def forget(self) -> None:
         """Closes the connections that are not in use."""
+        self.connected = False
         while self._idle:
             try:
                 self._idle.pop().connection.close()
             except IndexError:  # another thread was faster
                 return
+
+    def connect(self, patience: Patience) -> None:
+        """Makes sure that there is a connection. Raises as a call of `one` does."""
+        self._put(self._take(patience))
 
     def close(self) -> None:
         """Closes the pool. Connections in use are closed when they are returned."""
@@ -78,7 +87,8 @@ class NfsPool:
         return self._mount(patience)
 
     def _mount(self, patience: Patience) -> NfsSession:
-        connection = Connection(self._export, patience)
+        # It takes up to ten round trips: each has its own time, and the connection serves others if the caller goes.
+        connection = Connection(self._export, patience.of_login())
         try:
             connection.mount()
         except (ConnectionError, TimeoutError):
@@ -87,7 +97,13 @@ class NfsPool:
         except OSError as error:
             connection.close()
             raise ExportRefused(error.errno, error.strerror) from error
-        return NfsSession(connection)
+        self.connected = True
+        connection.patience = patience
+        session = NfsSession(connection)
+        if not patience.left():
+            self._put(session)
+            raise TimeoutError(errno.ETIMEDOUT, "the caller no longer waits")
+        return session
 
     def _put(self, session: NfsSession, fit: bool = True) -> None:
         if not fit:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musicfs.config.models import OriginConfig
 from musicfs.config.secret_variables import variable_of
@@ -18,48 +18,131 @@ from musicfs.origins.sftp.session import SftpSession
 from musicfs.origins.sftp.settings import SftpSettings
 from musicfs.texts import said
 
+if TYPE_CHECKING:
+    from asyncssh import SSHClient, SSHClientConnection
+
 KEEPALIVE_SECS = 5
 KEEPALIVE_LOSSES = 2  # in a row, until an idle connection counts as lost
 BUSY_CALLS = 4  # on one connection, above which another one is worth its cost
 _WINDOW = 8 << 20
 """Bytes that a server may send before it hears that more are welcome: as many as one reader has ahead. asyncssh's own
 limit of 2 MiB lets no more than 100 MB/s through a link of 20 ms."""
+LOGIN_SECS = 30.0
+"""So long may a login take at a server that has greeted."""
+_PAUSES = (0.2, 0.5, 1.0)
+"""Seconds between the attempts at a server that turns new connections away (MaxStartups)."""
+_ROUND_TRIPS = 12
+"""That a call may take."""
+_MAX_LONGER = 3
+"""Times `timeout_ms`."""
+_TO_START = 3
+"""Round trips that it takes to start SFTP: the channel, the subsystem, the version."""
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
+class SshAttempt:
+    """An attempt to connect: how far it has come."""
+
+    def __init__(self) -> None:
+        self._connection: SSHClientConnection | None = None
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has sent its first line."""
+        return self._connection is not None and bool(self._connection.get_extra_info("server_version"))
+
+    def client(self) -> SSHClient:
+        from asyncssh import SSHClient
+
+        attempt = self
+
+        class Client(SSHClient):
+            def connection_made(self, conn: SSHClientConnection) -> None:
+                attempt._connection = conn
+
+        return Client()
+
+
+def _is_turned_away(error: Exception) -> bool:
+    """Whether the server ended the connection before it said anything."""
+    from asyncssh import ConnectionLost
+
+    return isinstance(error, ConnectionLost | ConnectionResetError)
+
+
+def _abort(connecting: asyncio.Task[SftpSession]) -> None:
+    """Ends a connection that was made for a caller that has gone."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().abort()
+
+
 class SftpConnector:
-    """Makes connections to one origin's server, each within `timeout` seconds."""
+    """Makes connections to one origin's server.
+
+    A server must show within the origin's `timeout_ms` that it is there. The login may take longer: it takes ten round
+    trips, and some servers look names up, or ask others about the user.
+    """
 
     def __init__(self, config: OriginConfig, settings: SftpSettings) -> None:
         self._config = config
         self._settings = settings
         self._timeout = config.timeout_ms / 1000
         self._proxy: object = None
+        self._jumps = False
 
     async def __call__(self) -> SftpSession:
         """Returns a new connection. Raises OriginFailed, with what to do about it."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._connect()
-        except TimeoutError as error:
-            detail = f"no SSH connection to {self._settings.host} within {self._timeout:g} s"
-            raise OriginFailed(self._config.id, OriginFault.TIMEOUT, detail) from error
-        except UserError as error:
-            raise OriginFailed(self._config.id, OriginFault.DENIED, str(error)) from error
-        except Exception as error:
-            raise self._failure(error) from error
+        for pause in (*_PAUSES, None):
+            attempt = SshAttempt()
+            try:
+                return await self._within_limits(attempt)
+            except OriginFailed:
+                raise
+            except Exception as error:
+                if attempt.greeted or not _is_turned_away(error):
+                    raise self._failure(error) from error
+                if pause is None:
+                    raise OriginFailed(self._config.id, OriginFault.UNREACHABLE, self._turned_away()) from error
+            await asyncio.sleep(pause)
+        raise AssertionError
 
-    async def _connect(self) -> SftpSession:
+    async def _within_limits(self, attempt: SshAttempt) -> SftpSession:
+        connecting = asyncio.create_task(self._connect(attempt), name=f"login of {self._config.id}")
+        try:
+            await asyncio.wait({connecting}, timeout=self._timeout)
+            if not connecting.done() and (attempt.greeted or self._jumps):
+                await asyncio.wait({connecting}, timeout=LOGIN_SECS)
+            if connecting.done():
+                return connecting.result()
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_abort)
+            raise
+        finally:
+            connecting.cancel()
+        host, secs = self._settings.host, self._timeout
+        detail = f"no SSH connection to {host} within {secs:g} s"
+        if attempt.greeted:
+            detail = f"the login at {host} took longer than {LOGIN_SECS:g} s"
+        raise OriginFailed(self._config.id, OriginFault.TIMEOUT, detail)
+
+    async def _connect(self, attempt: SshAttempt) -> SftpSession:
         # In a thread: loading the library, parsing files and asking a keyring take time.
         options = await asyncio.to_thread(self._options)
         from asyncssh import connect
 
-        connection = await connect(**options)
+        connection = await connect(**options, client_factory=attempt.client)
         try:
-            return SftpSession(connection, await connection.start_sftp_client(path_encoding=None), self._timeout)
+            time = asyncio.get_running_loop().time
+            began = time()
+            client = await connection.start_sftp_client(path_encoding=None)
+            return SftpSession(connection, client, self._patience((time() - began) / _TO_START))
         except BaseException:
             connection.abort()
             raise
+
+    def _patience(self, round_trip: float) -> float:
+        """Returns how long a call may take, in seconds: on a slow link longer than `timeout_ms`."""
+        return min(max(self._timeout, _ROUND_TRIPS * round_trip), _MAX_LONGER * self._timeout)
 
     def _options(self) -> dict[str, Any]:
         import asyncssh
@@ -78,6 +161,7 @@ class SftpConnector:
         said = asyncssh.SSHClientConnectionOptions(**options, config=(), client_keys=None)
         options["known_hosts"] = self._known_hosts(said.known_hosts)
         self._proxy = said.config.get("ProxyCommand")
+        self._jumps = self._proxy is not None or said.config.get("ProxyJump") is not None
         if said.encryption_algs == get_default_encryption_algs():
             # ChaCha20 comes first, and costs an interpreter half as much again as AES, which is one call of OpenSSL.
             names = [name.decode() for name in said.encryption_algs]
@@ -92,7 +176,7 @@ class SftpConnector:
         return options | {
             "keepalive_interval": KEEPALIVE_SECS,
             "keepalive_count_max": KEEPALIVE_LOSSES,
-            "login_timeout": self._timeout,
+            "login_timeout": LOGIN_SECS,
             "compression_algs": ["none"],  # music does not get smaller
             "window": _WINDOW,
         }
@@ -106,6 +190,10 @@ class SftpConnector:
             raise UserError(f"there is no file {own}; correct known_hosts, or create the file")
         files = [*([str(own)] if own else []), *usual]
         return [file for file in files if Path(file).is_file()]
+
+    def _turned_away(self) -> str:
+        advice = "it may have too many of them (MaxStartups in its sshd_config), or block this machine's address"
+        return f"{self._settings.host} ends new connections at once: {advice}"
 
     def _failure(self, error: Exception) -> OriginFailed:
         return OriginFailed(self._config.id, *self._described(error))
@@ -204,6 +292,13 @@ class SftpPool:
         if best.calls >= BUSY_CALLS and len(self._sessions) < self._most:
             self._another()
         return best
+
+    async def ready(self) -> float:
+        """Returns how long a call may take, in seconds, once there is a connection: waits for the first. Raises what
+        connecting raises."""
+        living = self.living
+        session = living[0] if living else await self.take()
+        return session.patience
 
     @property
     def living(self) -> list[SftpSession]:

@@ -42,6 +42,7 @@ from musicfs.origins.sftp.listing import (
 )
 from musicfs.origins.sftp.session import SftpSession
 from musicfs.origins.sftp.settings import SftpSettings, from_url, remote_path
+from musicfs.system.tasks import retrieve
 from musicfs.texts import said
 
 if TYPE_CHECKING:
@@ -166,14 +167,15 @@ class SftpOrigin:
         """
         check_inside(self.id, path)
         with self._interruptions.named():
+            secs = await self._sessions.ready()
             try:
-                async with asyncio.timeout(None if patient else self._timeout):
+                async with asyncio.timeout(None if patient else secs):
                     if not waits:
                         return await self._translated(path, call)
                     async with self._turns:
                         return await self._translated(path, call)
             except TimeoutError as error:
-                detail = f"no answer from {self._shown} within {self._timeout:g} s"
+                detail = f"no answer from {self._shown} within {secs:g} s"
                 raise OriginFailed(self.id, OriginFault.TIMEOUT, detail) from error
 
     async def _translated(self, path: str, call: Callable[[SftpSession], Awaitable[T]]) -> T:
@@ -328,11 +330,14 @@ class SftpOrigin:
         from asyncssh import SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
         try:
+            # Both at once, since each takes round trips.
+            listing = asyncio.create_task(session.is_empty(self._root))
+            listing.add_done_callback(retrieve)
             about = await session.stat(self._root)
             if not (is_folder(about) or is_unknown(about)):
                 raise OriginFailed(self.id, OriginFault.UNREACHABLE, f"{self._shown} is not a folder")
             try:
-                empty = await session.is_empty(self._root)
+                empty = await listing
             except SFTPFailure:
                 empty = await self._handles.shared_by(lambda: session.is_empty(self._root))
         except SFTPNoSuchFile:

@@ -174,11 +174,11 @@ class SmbOrigin:
 
     async def _on(self, files: SmbFiles | None, call: Callable[[SmbFiles, *Ts, Deadline], T], *args: *Ts) -> T:
         """Runs a blocking call over `files`, or over the present connection."""
-        deadline = Deadline(self._patience)
         with self._interruptions.named():
+            files = files or await self._connection()
+            deadline = Deadline(self._patience)
             try:
                 async with asyncio.timeout(self._timeout):
-                    files = files or await self._connected()
                     return await self._threads.run(call, files, *args, deadline)
             except TimeoutError:
                 detail = f"no answer within {self._config.timeout_ms} ms"
@@ -187,6 +187,13 @@ class SmbOrigin:
                 raise OriginFailed(self.id, error.fault, str(error)) from None
             finally:
                 deadline.cancelled = True
+
+    async def _connection(self) -> SmbFiles:
+        """Waits for the login, which ends by itself, for longer than a call may take."""
+        try:
+            return await self._connected()
+        except WorkersUnavailable as error:
+            raise OriginFailed(self.id, error.fault, str(error)) from None
 
     @property
     def _patience(self) -> float:

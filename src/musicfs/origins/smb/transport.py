@@ -14,6 +14,7 @@ _MAX = 2 << 20  # bytes of one packet; no request asks for so much
 _HEADER = 64
 _ENCRYPTED = b"\xfdSMB"
 _ECHO = b"\x0d\0"  # in a header: the command whose answer contains nothing
+_LOGIN_SECS = 30.0
 _MAX_TOGETHER = 16  # answers in one packet; we send at most four requests in one
 
 
@@ -27,7 +28,9 @@ class Transport:
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self.connected = False
         self.deadline: float | None = time.monotonic() + timeout
-        """While set, the connection ends at this time: for calls of the library without a timeout."""
+        """While set, the connection ends at this time: for calls of the library without a timeout. Each answer puts it
+        off, as a login takes seven round trips, but for 30 s at most."""
+        self._latest = time.monotonic() + max(timeout, _LOGIN_SECS)
         self.heard = 0.0
         """When bytes last arrived."""
         self.sealed = False
@@ -112,6 +115,8 @@ class Transport:
                 return b""
             done += got
             self.heard = time.monotonic()
+            if self.deadline is not None:
+                self.deadline = min(self.heard + self._timeout, self._latest)
         return bytes(data)
 
     def _readable(self, idle: float | None) -> bool:
