@@ -14,7 +14,7 @@ from musicfs.config.kinds import open_origin
 from musicfs.config.models import OriginConfig
 from musicfs.content.reader import Reader
 from musicfs.mount.filesystem import Filesystem
-from musicfs.mount.fuse import Operations
+from musicfs.mount.operations import Operations
 from musicfs.mount.session import protocol as fuse
 from musicfs.mount.session.event_loop import FuseEventLoop
 from musicfs.mount.session.session import FuseSession, Operation

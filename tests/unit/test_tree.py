@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicfs.catalog.rows import Copy, TreeEntry, make_key
-from musicfs.library import naming, tree
+from musicfs.library import naming
 from musicfs.library.directories import Directories
 from musicfs.library.naming import Shown, resolve_names
 from musicfs.library.placement import fold
+from musicfs.library.tree_changes import TreeChanges
 from musicfs.tags.names import with_suffix_tag
 from tests.support.library import scanned_library
 
@@ -216,7 +217,7 @@ def test_many_files_that_give_way_to_directories_are_settled_together(
     with scanned_library(tmp_path / "library", template="$path") as library:
         settle = library.builder._resolve
 
-        def counted(dir: str, directories: Directories, changes: tree.TreeChanges) -> None:
+        def counted(dir: str, directories: Directories, changes: TreeChanges) -> None:
             settled.append(dir)
             settle(dir, directories, changes)
 

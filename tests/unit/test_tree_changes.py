@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.rows import ScannedFile
 from musicfs.library.placement import folder_of
 from musicfs.model import Fingerprint, Stat
@@ -71,6 +72,11 @@ class Changing:
             touched = catalog.configure_origins({id: ORIGINS[id] for id in origins})
             self._library.builder.update(catalog.folders_of(touched))
 
+    def time_of_root(self) -> int:
+        root = self._library.view_now().inode(ROOT_INO)
+        assert root is not None
+        return root.mtime_ns
+
     def tree(self) -> dict[str, list[tuple[str, str]]]:
         """The path of each file in the tree, with where its bytes lie."""
         return {path: sorted(self._library.replicas(path)) for path in self._library.paths()}
@@ -113,3 +119,18 @@ def test_changes_one_by_one_give_the_tree_of_one_scan(changing: Changing, tmp_pa
             at = [(chance.choice("ab"), path) for path in chance.sample(PATHS, chance.choice((1, 1, 3)))]
             changing.put({where: chance.randrange(len(CONTENTS)) for where in at})
         assert changing.tree() == fresh(tmp_path / str(step), changing.files), changing.files
+
+
+def test_each_change_of_a_listing_gives_its_folder_a_later_time_whatever_the_clock_says(
+    changing: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes a listing that it has cached for the present one while the folder's time is the same."""
+    now = iter(range(1000, 0, -1))
+    monkeypatch.setattr("time.time_ns", lambda: next(now))
+    times = [changing.time_of_root()]
+    for artist in (0, 1, 2):
+        changing.put({("a", f"{artist}/x.flac"): artist})
+        times.append(changing.time_of_root())
+    changing.remove("a", "0/x.flac")
+    times.append(changing.time_of_root())
+    assert times == sorted(set(times))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from musicfs.catalog.database import ROOT_INO
 from musicfs.catalog.paths import find_inode
 from musicfs.catalog.rows import Attributes, NamedFile
 
@@ -52,11 +53,20 @@ class NameTable:
         self._db.execute("DELETE FROM inodes WHERE ino = ?", (ino,))
         return parent, name
 
-    def touch_directory(self, ino: int, mtime_ns: int) -> None:
-        self._db.execute("UPDATE inodes SET mtime_ns = ? WHERE ino = ?", (mtime_ns, ino))
+    def touch_directory(self, ino: int, now_ns: int) -> None:
+        """Gives a directory a later time of change than it had, whatever the clock says.
+
+        The kernel takes its cached listing for the present one as long as the time is the same.
+        """
+        self._db.execute("UPDATE inodes SET mtime_ns = max(?, mtime_ns + 1) WHERE ino = ?", (now_ns, ino))
 
     def is_empty(self, ino: int) -> bool:
         return self._db.execute("SELECT 1 FROM names WHERE parent = ? LIMIT 1", (ino,)).fetchone() is None
+
+    def parent(self, ino: int) -> int:
+        """The inode number of the directory that a directory is in; the root's, if it is in none or gone."""
+        row = self._db.execute("SELECT parent FROM names WHERE ino = ? LIMIT 1", (ino,)).fetchone()
+        return row[0] if row else ROOT_INO
 
     # files
 
@@ -134,6 +144,10 @@ class NameTable:
         self._db.execute(
             "UPDATE inodes SET size = ?, mtime_ns = ?, uid = ?, gid = ?, mode = ? WHERE ino = ?", (*attributes, ino)
         )
+
+    def places(self, ino: int) -> set[tuple[int, int]]:
+        """The inode numbers of each directory that shows the inode, and its own."""
+        return set(self._db.execute("SELECT parent, ino FROM names WHERE ino = ? AND hidden = 0", (ino,)))
 
     def _insert_inode(self, content: int | None, attributes: Attributes) -> int:
         cursor = self._db.execute(

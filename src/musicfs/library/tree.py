@@ -139,7 +139,8 @@ class TreeBuilder:
         self._copies.load_owners(contents)
         for content in contents:
             if copies := self._copies.by_owner(content):
-                changes.attributes |= self._names.refresh(content, _attributes(copies))
+                for ino in self._names.refresh(content, _attributes(copies)):
+                    changes.attributes |= self._names.places(ino)
 
     def _resolve(self, dir: str, directories: Directories, changes: TreeChanges) -> None:
         entries = self._catalog.entries.of_dir(dir)
@@ -183,7 +184,7 @@ class TreeBuilder:
                 self._names.add_file(parent, name, content, attributes, shown=shown)
             elif before.attributes != attributes:
                 self._names.set_attributes(before.ino, attributes)
-                changes.attributes.add(before.ino)
+                changes.attributes |= self._names.places(before.ino)
             if before is not None and before.shown != shown:
                 self._names.show(parent, name, before.ino, shown)
             if shown != (before is not None and before.shown):
@@ -192,5 +193,5 @@ class TreeBuilder:
     def _changed(self, changes: TreeChanges, parent: int, name: str) -> None:
         changes.entries.add((parent, name))
         if parent not in changes.directories:
-            changes.directories.add(parent)
+            changes.directories[parent] = self._names.parent(parent)
             self._names.touch_directory(parent, time.time_ns())

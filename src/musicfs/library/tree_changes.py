@@ -15,11 +15,11 @@ class TreeChanges:
     entries: set[tuple[int, str]] = field(default_factory=set)
     """(parent's inode number, name) of every file or directory that came, went or changed."""
 
-    directories: set[int] = field(default_factory=set)
-    """Directories whose own attributes (the time of change) are new."""
+    directories: dict[int, int] = field(default_factory=dict)
+    """Directories whose own attributes (the time of change) are new, and their parents."""
 
-    attributes: set[int] = field(default_factory=set)
-    """Files with another time of change, owner or mode."""
+    attributes: set[tuple[int, int]] = field(default_factory=set)
+    """(parent's inode number, inode number) of every file with another time of change, owner or mode."""
 
     placed: int = 0
     """How many files were placed for these changes: what they cost."""

@@ -93,12 +93,13 @@ class Worker:
 
     def _announce(self, changes: TreeChanges) -> None:
         """Sends the changes in messages that take the parent a few milliseconds each."""
-        entries, directories, attributes = list(changes.entries), list(changes.directories), list(changes.attributes)
+        entries, attributes = list(changes.entries), list(changes.attributes)
+        directories = list(changes.directories.items())
         # Sent even if nothing changed in the tree: readers see the commit only once they know of it.
         pieces = max(1, -(-max(len(entries), len(attributes)) // _AT_ONCE))
         for piece in range(pieces):
             some = slice(piece, None, pieces)
-            self._link.send(TreeChanges(set(entries[some]), set(directories[some]), set(attributes[some])))
+            self._link.send(TreeChanges(set(entries[some]), dict(directories[some]), set(attributes[some])))
 
     def prepare(self) -> None:
         """Makes the catalogue and the tree agree with the configuration."""

@@ -1,4 +1,4 @@
-"""The filesystem: inodes, handles and directories, over the tree and the reader. It knows no FUSE.
+"""The filesystem: names, inodes and open files, over the tree and the reader. It knows no FUSE.
 
 Every method except `read`, `make_certain` and `drain` is a plain synchronous call of some microseconds. Failures are
 `OSError`s with the errno for the caller of the system call.
@@ -10,7 +10,7 @@ import asyncio
 import errno
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from typing import NoReturn, TypeVar
@@ -24,8 +24,8 @@ from musicfs.model import OriginId, Replica
 from musicfs.mount.stats import RequestStats
 from musicfs.mount.variants import Variants
 
-Attributes = tuple[int, bool, int, int, *tuple[int | None, ...]]
-"""Inode number, whether it is a directory, size in bytes, modification time in nanoseconds since the epoch.
+Attributes = tuple[int, int | None, int, int, *tuple[int | None, ...]]
+"""Inode number, content (None: a folder), size in bytes, modification time in nanoseconds since the epoch.
 
 A filesystem with owners adds uid, gid and mode as in a row of the tree (see ownership.sql), unless the file left the
 tree.
@@ -34,12 +34,10 @@ tree.
 Row = tuple[int, str, int | None, int, int, int, *tuple[int | None, ...]]
 """An entry of a listing: inode number, name, content, size, mtime_ns, position; and the owner, if there is one."""
 
-_InodeRow = tuple[int, int | None, int, int, *tuple[int | None, ...]]
-
 T = TypeVar("T")
 
-_PAGE = 1024
 _MAX_NAME = 255  # bytes, as statfs says
+_NO_CONTENT = 0  # of a file that no origin has
 _MARKER_INO = 2**53 - 1  # the last number that a double holds; the catalogue's begin at 1
 XATTR_PREFIX = "user.musicfs."
 
@@ -49,16 +47,6 @@ def errno_of(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     return errno.EIO
-
-
-@dataclass(slots=True)
-class _Directory:
-    ino: int
-    rows: Sequence[Row] = field(default_factory=list)
-    """Rows after the position `start` that were read from the tree but not requested yet."""
-    start: int = -1
-    complete: bool = False
-    """No row comes after `rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +73,9 @@ class _Opened(dict[int, T]):
 class Filesystem:
     """The tree as files. It belongs to the thread of the event loop.
 
+    Attributes:
+        children: Returns at most so many entries of a folder at positions above one, in that order.
+
     Args:
         tree: Answers lookups and listings.
         reader: Reads contents.
@@ -109,10 +100,9 @@ class Filesystem:
     ) -> None:
         self._tree = tree
         self._marker = marker.encode()
-        self._owners = owners
-        self._lookup: Callable[[int, str], _InodeRow | None] = tree.owned_lookup if owners else tree.lookup
-        self._inode: Callable[[int], _InodeRow | None] = tree.owned_inode if owners else tree.inode
-        self._children: Callable[[int, int, int], Sequence[Row]] = tree.owned_children if owners else tree.children
+        self._lookup: Callable[[int, str], Attributes | None] = tree.owned_lookup if owners else tree.lookup
+        self._inode: Callable[[int], Attributes | None] = tree.owned_inode if owners else tree.inode
+        self.children: Callable[[int, int, int], Sequence[Row]] = tree.owned_children if owners else tree.children
         self._reader = reader
         self._rank = rank
         self._store = store
@@ -120,7 +110,6 @@ class Filesystem:
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
         self._generated: _Opened[_Generated] = _Opened()
-        self._directories: _Opened[_Directory] = _Opened()
         self.totals = TreeTotals(0, 0, 0)
         self.counts = RequestStats()
         self._ending = False
@@ -153,58 +142,22 @@ class Filesystem:
             row = self._lookup(parent, name.decode("utf-8"))
         except UnicodeDecodeError:
             return None
-        if row is None:
-            return (_MARKER_INO, False, 0, 0) if name == self._marker else None
-        if self._owners:
-            return row[0], row[1] is None, *row[2:]
-        return row[0], row[1] is None, row[2], row[3]  # a slice would cost a tenth of the lookup
+        return (_MARKER_INO, _NO_CONTENT, 0, 0) if row is None and name == self._marker else row
 
     def getattr(self, ino: int) -> Attributes:
         row = self._inode(ino)
         if row is not None:
-            return row[0], row[1] is None, *row[2:]
+            return row
         open_files: Iterable[_File | _Generated] = chain(self._files.values(), self._generated.values())
         for file in open_files:  # it left the tree while it is open
             if file.attributes[0] == ino:
                 return file.attributes
         if ino == _MARKER_INO:
-            return ino, False, 0, 0
+            return ino, _NO_CONTENT, 0, 0
         raise OSError(errno.ENOENT, "no such inode")
 
     def parent(self, ino: int) -> int:
         return self._tree.parent(ino)
-
-    # directories
-
-    def opendir(self, ino: int) -> int:
-        handle = next(self._handles)
-        self._directories[handle] = _Directory(ino)
-        return handle
-
-    def directory(self, handle: int) -> int:
-        return self._directories[handle].ino
-
-    def readdir(self, handle: int, after: int) -> Sequence[Row]:
-        """Returns entries of the directory at positions above `after`, in that order; none at the end.
-
-        At the start (`after` is 0) it reads the directory again; later entries mostly come from that read.
-        """
-        directory = self._directories[handle]
-        if after == 0 or directory.start != after or not (directory.rows or directory.complete):
-            directory.rows = self._children(directory.ino, after, _PAGE)
-            directory.start = after
-            directory.complete = len(directory.rows) < _PAGE
-        return directory.rows
-
-    def advance(self, handle: int, count: int) -> None:
-        """Records that the caller used the first `count` entries of the last `readdir`."""
-        directory = self._directories[handle]
-        if count:
-            directory.start = directory.rows[count - 1][5]
-            directory.rows = directory.rows[count:]
-
-    def releasedir(self, handle: int) -> None:
-        self._directories.pop(handle, None)
 
     # files
 
@@ -217,7 +170,7 @@ class Filesystem:
             return self._open_generated(ino)
         content, replicas, mtime_ns = opened
         handle = next(self._handles)
-        attributes = (ino, False, content.size, mtime_ns)
+        attributes = (ino, content.id, content.size, mtime_ns)
         file = OpenContent(content, replicas, partial(self._following, ino))
         self._files[handle] = _File(attributes, file)
         self._reader.prepare(file)
@@ -229,7 +182,7 @@ class Filesystem:
             inode = self._tree.inode(ino)
             raise OSError(errno.EISDIR if inode is not None and inode.content is None else errno.ESTALE, "not a file")
         handle = next(self._handles)
-        self._generated[handle] = _Generated((ino, False, len(found.data), found.mtime_ns), found.data)
+        self._generated[handle] = _Generated((ino, _NO_CONTENT, len(found.data), found.mtime_ns), found.data)
         return handle
 
     def is_certain(self, handle: int) -> bool:

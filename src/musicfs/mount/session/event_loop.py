@@ -1,28 +1,55 @@
-"""How requests reach the session without a tour through the event loop for each of them.
+"""How requests reach the sessions without a tour through the event loop for each of them.
 
 A descriptor that asyncio's loop watches costs an epoll_wait and two changes of task a request, more than the work
-itself. Here the task that waits for requests waits in poll(2), on the FUSE descriptor and on the loop's own epoll
-descriptor at once, and goes back to the loop only when the loop has something to do. That halves the time of a lookup
-(measured by bench/).
+itself. Here one task waits in poll(2), on the FUSE descriptors and on the loop's own epoll descriptor at once, and goes
+back to the loop only when the loop has something to do. That halves the time of a lookup (measured by bench/).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import select
 import time
+from collections import deque
+from typing import Protocol
 
-# Requests served in a row while the loop has other work, before it gets a turn.
+from musicfs.mount.session.channel import Channel, ConnectionEnded
+
+log = logging.getLogger(__name__)
+
+# After so many requests in a row the loop gets a turn if it has work.
 _BURST = 16
 _NEVER = -1
 # How long to look for the next request after one was answered, before going to sleep.
 _SPIN_SECS = 100e-6
+_RETRY_SECS = 0.1
+
+
+class Connected(Protocol):
+    """Whose requests a `RequestLoop` takes."""
+
+    channel: Channel
+
+    def take(self, request: bytes) -> None:
+        """Answers a request, or begins to; raises ConnectionEnded."""
+
+    def stop(self) -> None:
+        """Is called when there will be no further request."""
 
 
 class FuseEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop, telling when it would have nothing to do."""
+    """asyncio's own loop, telling when it would have nothing to do.
+
+    Attributes:
+        requests: Takes the requests of all sessions that the loop serves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = RequestLoop(self)
 
     def idle_fd(self) -> int:
         """A descriptor that is readable when the loop has I/O to handle."""
@@ -37,55 +64,99 @@ class FuseEventLoop(asyncio.SelectorEventLoop):
             return max(0, math.ceil((due - self.time()) * 1000))
         return _NEVER
 
+    def is_ready(self) -> bool:
+        """Whether callbacks wait to be called."""
+        return bool(self._ready)  # type: ignore[attr-defined]
 
-class RequestWaiter:
-    """Waits for requests on behalf of the event loop that runs it.
+
+class RequestLoop:
+    """Passes requests to their sessions as they come, and gives the event loop its turns.
 
     Args:
-        loop: The loop that waits meanwhile.
-        fd: The open /dev/fuse.
+        loop: The loop that runs it.
     """
 
-    def __init__(self, loop: FuseEventLoop, fd: int) -> None:
+    def __init__(self, loop: FuseEventLoop) -> None:
         self._loop = loop
-        self._fd = fd
-        self._poll = select.poll()
-        self._poll.register(loop.idle_fd(), select.POLLIN)
-        self._poll.register(fd, select.POLLIN)
-        self._burst = 0
+        self._sessions: deque[Connected] = deque()
+        self._paused: dict[Connected, asyncio.TimerHandle] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._io = select.poll()
+        self._io.register(loop.idle_fd(), select.POLLIN)
+        self._all = select.poll()
+        self._all.register(loop.idle_fd(), select.POLLIN)
         # With one processor it would only keep the other side from running.
         self._spin_secs = _SPIN_SECS if len(os.sched_getaffinity(0)) > 1 else 0.0
-        self._answered = False
 
-    def wait(self) -> bool:
-        """Waits for a request, or until the loop has work; whether a request is there, or the connection ended.
+    def add(self, session: Connected) -> None:
+        """Takes the session's requests from now on."""
+        self._sessions.append(session)
+        self._all.register(session.channel.fd, select.POLLIN)
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._run())
 
-        After False the caller gives the loop a turn.
-        """
-        wait_ms = self._loop.idle_ms()
-        request, loop_has_work = False, wait_ms == 0
-        for ready, _ in self._next_events(wait_ms):
-            if ready == self._fd:
-                request = True
-            else:
-                loop_has_work = True
-        if not request or (loop_has_work and self._burst >= _BURST):
-            self._burst = 0
-            return False
-        self._answered = True
-        self._burst += 1
-        return True
+    def remove(self, session: Connected) -> None:
+        """Takes no more of them. The session's channel must still be open."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+            self._all.unregister(session.channel.fd)
+        else:
+            self._paused.pop(session).cancel()
 
-    def _next_events(self, wait_ms: int) -> list[tuple[int, int]]:
-        """As poll(2), but looks again and again for a moment before it sleeps.
+    def _pause(self, session: Connected) -> None:
+        """Takes no request of the session for a moment."""
+        self.remove(session)
+        self._paused[session] = self._loop.call_later(_RETRY_SECS, self._resume, session)
+
+    def _resume(self, session: Connected) -> None:
+        del self._paused[session]
+        self.add(session)
+
+    async def _run(self) -> None:
+        while self._sessions:
+            self._serve()
+            await asyncio.sleep(0)
+            self._sessions.rotate()
+
+    def _serve(self) -> None:
+        """Answers requests until the loop has work."""
+        while not self._has_work():
+            if not self._answer_some():
+                self._all.poll(self._loop.idle_ms())
+
+    def _has_work(self) -> bool:
+        return self._loop.idle_ms() == 0 or bool(self._io.poll(0))
+
+    def _answer_some(self) -> int:
+        """Answers requests for as long as one follows upon the other. Returns how many."""
+        for number in range(_BURST):
+            if not (self._answer_one() or (number and self._spin())):
+                return number
+        return _BURST
+
+    def _answer_one(self) -> bool:
+        """Answers a request; whether there was one."""
+        for session in self._sessions:
+            try:
+                if (request := session.channel.receive()) is None:
+                    continue
+                session.take(request)
+            except ConnectionEnded:
+                session.stop()
+            except OSError as error:
+                log.warning("no request can be read: %s", error)
+                self._pause(session)
+            return True
+        return False
+
+    def _spin(self) -> bool:
+        """Looks again and again for a moment, as long as the loop has nothing to do.
 
         Who has just been answered mostly asks again at once, and waking a sleeping processor takes longer than the
         answer did. Halves the time of a listing (measured by bench/).
         """
-        if wait_ms and self._answered:
-            self._answered = False
-            until = time.perf_counter() + self._spin_secs
-            while time.perf_counter() < until:
-                if events := self._poll.poll(0):
-                    return events
-        return self._poll.poll(wait_ms)
+        until = time.perf_counter() + self._spin_secs
+        while time.perf_counter() < until and not self._loop.is_ready():
+            if self._answer_one():
+                return True
+        return False

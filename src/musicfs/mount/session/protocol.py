@@ -81,6 +81,7 @@ class InitFlags(IntFlag):
 # fuse_open_out.open_flags
 
 FOPEN_KEEP_CACHE = 1 << 1
+FOPEN_CACHE_DIR = 1 << 3
 
 # Structures
 
@@ -95,13 +96,19 @@ INIT_OUT = Struct("=IIIIHHIIHHI28x")
 """major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, max_pages,
 map_alignment, flags2."""
 
-_ATTR = "QQQqqqIIIIIIIIII"
-"""fuse_attr: ino, size, blocks, atime, mtime, ctime, atimensec, mtimensec, ctimensec, mode, nlink, uid, gid, rdev,
-blksize, flags. The times before 1970 are negative, which the kernel reads so, too."""
-_ENTRY_OUT = "QQQQII" + _ATTR
-"""fuse_entry_out: nodeid, generation, entry_valid, attr_valid, entry_valid_nsec, attr_valid_nsec, attr."""
+_ATTR = "QQQqqqIII28s"
+"""fuse_attr: ino, size, blocks, atime, mtime, ctime, atimensec, mtimensec, ctimensec, and an `ATTR_REST`. The times
+before 1970 are negative, which the kernel reads so, too."""
+_ENTRY_OUT = "Q32s" + _ATTR
+"""fuse_entry_out: nodeid, an `ENTRY_VALIDITY`, attr."""
 _DIRENT = "QQII"
 """fuse_dirent: ino, off, namelen, type; the name follows."""
+
+# What most answers have in common is packed once.
+ENTRY_VALIDITY = Struct("=QQQII")
+"""generation, entry_valid, attr_valid, entry_valid_nsec, attr_valid_nsec."""
+ATTR_REST = Struct("=IIIIIII")
+"""mode, nlink, uid, gid, rdev, blksize, flags."""
 
 ENTRY_OUT = Struct("=" + _ENTRY_OUT)
 ATTR_OUT = Struct("=QII" + _ATTR)
@@ -129,6 +136,8 @@ NOTIFY_INVAL_INODE_OUT = Struct("=Qqq")
 NOTIFY_INVAL_ENTRY_OUT = Struct("=QII")
 """parent, namelen, flags; the name and a zero follow."""
 
+IN_HEADER_START = Struct("=IIQQ8xI")
+"""len, opcode, unique, nodeid, pid: what there is to know of most requests."""
 BODY = IN_HEADER.size
 """Where in a request the structure of its opcode begins."""
 

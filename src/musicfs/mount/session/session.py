@@ -16,7 +16,7 @@ from typing import Any
 
 from musicfs.mount.session import callers
 from musicfs.mount.session.channel import Channel, ConnectionEnded, Payload
-from musicfs.mount.session.event_loop import FuseEventLoop, RequestWaiter
+from musicfs.mount.session.event_loop import FuseEventLoop
 from musicfs.mount.session.protocol import (
     BODY,
     FUSE_BATCH_FORGET,
@@ -26,7 +26,9 @@ from musicfs.mount.session.protocol import (
     FUSE_INTERRUPT,
     FUSE_KERNEL_MINOR_VERSION,
     FUSE_KERNEL_VERSION,
+    FUSE_OPENDIR,
     IN_HEADER,
+    IN_HEADER_START,
     INIT_IN,
     INIT_OUT,
     INTERRUPT_IN,
@@ -49,17 +51,17 @@ _WANTED = (
     | InitFlags.FUSE_PARALLEL_DIROPS
     | InitFlags.FUSE_ABORT_ERROR
     | InitFlags.FUSE_MAX_PAGES
+    | InitFlags.FUSE_NO_OPENDIR_SUPPORT
 )
 _MAX_WRITE = 4096  # the least that the kernel knows; nothing is written here
 _MAX_PAGES = 256
 MAX_ANSWER = _MAX_PAGES * os.sysconf("SC_PAGE_SIZE")
 """Bytes that a request may ask for."""
+MAX_OFFSET = 2**63 - 1
 _NANOSECOND = 1
 _NO_REPLY = frozenset((FUSE_FORGET, FUSE_BATCH_FORGET))
 _NEGOTIATING_SECS = 10.0
 _ENDING_SECS = 10.0
-_RETRY_SECS = 0.1
-_OPCODES = 64
 _MAX_INO = 2**63 - 1
 _AGAIN_SECS = 0.25
 """How long until the kernel is to say again that a caller wants to end its wait: it says so only for the first signal,
@@ -107,8 +109,9 @@ class FuseSession:
 
     def __init__(self, fd: int, operations: Mapping[int, Operation]) -> None:
         self.channel = Channel(fd)
-        self._operations: list[Operation | None] = [operations.get(opcode) for opcode in range(_OPCODES)]
+        self._operations = dict(operations)
         self._waiting: dict[int, tuple[asyncio.Task[Payload], int]] = {}
+        self._ended: asyncio.Future[None] | None = None
         self._ending = False
 
     def negotiate(self) -> None:
@@ -124,30 +127,25 @@ class FuseSession:
             _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
             if opcode != FUSE_INIT:
                 raise OSError(errno.EPROTO, f"the kernel begins with request {opcode}")
-            self.channel.reply(unique, init_out(request))
+            answer = init_out(request)
+            self.channel.reply(unique, answer)
         except (ConnectionEnded, struct.error) as error:
             raise OSError(errno.EPROTO, "the kernel ended the connection") from error
+        if INIT_OUT.unpack(answer)[3] & InitFlags.FUSE_NO_OPENDIR_SUPPORT:
+            # It gets ENOSYS, and the kernel asks for no folder to be opened again. It caches all listings from then on.
+            self._operations.pop(FUSE_OPENDIR, None)
 
     async def serve(self) -> None:
         """Answers requests. Returns once the requests under way are answered, if they are within ten seconds."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, FuseEventLoop)
-        waiter = RequestWaiter(loop, self.channel.fd)
-        try:
-            while not self._ending:
-                if waiter.wait():
-                    try:
-                        request = self.channel.receive()
-                    except OSError as error:
-                        log.warning("no request can be read: %s", error)
-                        await asyncio.sleep(_RETRY_SECS)
-                        continue
-                    if request is not None:
-                        self.take(request)
-                else:
-                    await asyncio.sleep(0)
-        except ConnectionEnded:
-            self._ending = True
+        self._ended = loop.create_future()
+        if not self._ending:
+            loop.requests.add(self)
+            try:
+                await self._ended
+            finally:
+                loop.requests.remove(self)
         await self._finish()
 
     async def _finish(self) -> None:
@@ -166,6 +164,8 @@ class FuseSession:
     def stop(self) -> None:
         """Makes `serve` return."""
         self._ending = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def refuse_pending(self) -> None:
         """Answers the requests that are there by ESHUTDOWN, after `serve` has returned."""
@@ -189,12 +189,12 @@ class FuseSession:
         Raises:
             ConnectionEnded: No one waits for answers any more.
         """
+        started = time.perf_counter()
         if len(request) < BODY:
             log.warning("the kernel sent %d bytes, which are no request", len(request))
             return
-        started = time.perf_counter()
-        size, opcode, unique, nodeid, _, _, pid, _, _ = IN_HEADER.unpack_from(request)
-        operation = self._operations[opcode] if opcode < _OPCODES else None
+        size, opcode, unique, nodeid, pid = IN_HEADER_START.unpack_from(request)
+        operation = self._operations.get(opcode)
         if operation is None:
             self._take_other(opcode, unique, request)
             return
