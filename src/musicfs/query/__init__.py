@@ -1,0 +1,1 @@
+"""Queries in beets' syntax: their text becomes a tree of conditions, which the catalogue turns into SQL."""
