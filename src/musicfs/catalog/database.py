@@ -17,7 +17,7 @@ CATALOG = "catalog.sqlite"
 STEPS = (
     "schema.sql", "counts.sql", "folder_times.sql", "predecessors.sql", "ownership.sql",
     "names.sql", "origins_here.sql", "lineages.sql", "problems.sql", "views.sql",
-    "spellings.sql", "missing_files.sql",
+    "spellings.sql", "missing_files.sql", "search_pending.sql",
 )  # fmt: skip
 """From an empty file to version 1, from version 1 to 2, and so on: inode numbers outlive new versions."""
 _BUSY_SECS = 10.0

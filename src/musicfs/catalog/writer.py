@@ -32,6 +32,7 @@ from musicfs.catalog.rows import (
     StaleFile,
     Touched,
 )
+from musicfs.catalog.search_pending import SearchPending
 from musicfs.catalog.text_table import TextTable
 from musicfs.model import OriginId, Replica, Stat, decode_path, encode_path
 from musicfs.problems import Problem, Reason
@@ -56,6 +57,7 @@ class Catalog:
         self.names = NameTable(db)
         self.entries = EntryTable(db)
         self.texts = TextTable(db)
+        self.search = SearchPending(db)
         self._contents = ContentTable(db)
         self._problems = ProblemTable(db)
 

@@ -29,6 +29,7 @@ from musicfs.cli.problems import problems
 from musicfs.cli.quarantine import quarantine
 from musicfs.cli.redundancy import redundancy
 from musicfs.cli.scan import scan
+from musicfs.cli.search import search
 from musicfs.cli.status import status
 from musicfs.cli.verify import verify
 from musicfs.cli.why import why
@@ -78,7 +79,7 @@ def cli() -> None:
 
 for _command in (
     mount, unmount, shutdown, reload, status, problems, page, events, scan, origin, why, pin, unpin, pins, cache,
-    redundancy, verify, quarantine, config, completion,
+    search, redundancy, verify, quarantine, config, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

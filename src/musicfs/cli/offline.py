@@ -114,7 +114,9 @@ async def _scan(
     config: Config, ids: Sequence[OriginId], listen: Callable[[Event], None], accept_removals: bool
 ) -> list[dict[str, Any]]:
     async with _library(config, listen) as library:
-        return await asyncio.gather(*(_scan_one(library, id, listen, accept_removals) for id in ids))
+        results = await asyncio.gather(*(_scan_one(library, id, listen, accept_removals) for id in ids))
+        await library.finish_index()  # nothing else would, before the next mount
+        return results
 
 
 async def _scan_one(

@@ -93,6 +93,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def spreadsheet_cell(text: str) -> str:
+    """Returns a cell that no spreadsheet takes for a formula: it puts a quote before such text, as people do."""
+    return f"'{printable(text)}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(text)
+
+
 def size_text(size: float) -> str:
     """Returns a size in bytes as people write it: 1.2 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from musicfs.cli.options import PATH, complete_origin, json_option
-from musicfs.cli.output import Word, counted, say, say_json, size_text, table, warn
+from musicfs.cli.output import Word, counted, say, say_json, size_text, spreadsheet_cell, table, warn
 from musicfs.errors import UsageError
-from musicfs.texts import printable
 
 _MAX_ALBUMS = 100_000
 _COUNTING_SECS = 120.0
@@ -136,9 +135,4 @@ def _print_csv(view: dict[str, Any], origin: str | None) -> None:
         for each in view["differing"]
     ]
     for row in rows:
-        writer.writerow([_cell(value) if isinstance(value, str) else value for value in row])
-
-
-def _cell(text: str) -> str:
-    """Returns a cell that no spreadsheet takes for a formula: it puts a quote before such text, as people do."""
-    return f"'{printable(text)}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(text)
+        writer.writerow([spreadsheet_cell(value) if isinstance(value, str) else value for value in row])

@@ -24,6 +24,7 @@ from musicfs.library.protocol import (
     Command,
     Configure,
     Dismiss,
+    FinishIndex,
     Reparse,
     Reparsed,
     Reply,
@@ -131,6 +132,10 @@ class Library:
 
     async def accept_removals(self, origin: OriginId) -> None:
         await self._ask(AcceptRemovals(origin))
+
+    async def finish_index(self) -> None:
+        """Waits until searches find everything that has been scanned."""
+        await self._ask(FinishIndex())
 
     async def dismiss(self, origin: OriginId, path: str, reason: Reason | None, *, dismissed: bool = True) -> int:
         """Dismisses problems at and below the path, of the reason (None: all), or takes that back.

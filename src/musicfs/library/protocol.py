@@ -92,7 +92,12 @@ class Reparsed:
     is_done: bool
 
 
-Command = Scan | SetReachable | AcceptRemovals | Configure | Dismiss | Reparse
+@dataclass(frozen=True, slots=True)
+class FinishIndex:
+    """Waits until the search index has everything that the catalogue has now, or can't be written."""
+
+
+Command = Scan | SetReachable | AcceptRemovals | Configure | Dismiss | Reparse | FinishIndex
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import replace
 from socket import socket
 
 from musicfs import logs
+from musicfs.catalog.search_index import SEARCH
 from musicfs.catalog.writer import Catalog
 from musicfs.config.kinds import open_origin
 from musicfs.config.models import OriginConfig
@@ -35,6 +36,7 @@ from musicfs.library.protocol import (
     Command,
     Configure,
     Dismiss,
+    FinishIndex,
     Reparse,
     Reparsed,
     Reply,
@@ -45,6 +47,7 @@ from musicfs.library.protocol import (
 )
 from musicfs.library.renderings import TextRenderer
 from musicfs.library.scanner import Scanner
+from musicfs.library.search_indexer import SearchIndexer
 from musicfs.library.tree import TreeBuilder
 from musicfs.library.tree_changes import TreeChanges
 from musicfs.model import OriginId
@@ -74,6 +77,7 @@ class Worker:
         self._builder = TreeBuilder(self._catalog, template, beacon.beat)
         self._limits: dict[OriginId, RateLimit] = {}
         analyser = Analyser(parsers, self._limits)
+        self._indexer = SearchIndexer(catalog, setup.catalog.with_name(SEARCH))
         self._texts = TextRenderer(self._catalog, is_on=not template.uses("path"))
         self._scanner = Scanner(
             self._catalog, self._builder, analyser, self._publish, self._announce, link.drained, setup.marker, beacon,
@@ -93,6 +97,7 @@ class Worker:
 
     def _announce(self, changes: TreeChanges) -> None:
         """Sends the changes in messages that take the parent a few milliseconds each."""
+        self._indexer.changed()
         entries, attributes = list(changes.entries), list(changes.attributes)
         directories = list(changes.directories.items())
         # Sent even if nothing changed in the tree: readers see the commit only once they know of it.
@@ -155,6 +160,8 @@ class Worker:
                     return self._catalog.dismiss(origin, path, reason, dismissed=dismissed)
             case Reparse(origin):
                 return Reparsed(*await self._scanner.reparse(self._origin(origin)))
+            case FinishIndex():
+                await self._indexer.finish()
             case Configure(origins, unreachable):
                 await self._configure(origins, unreachable)
         return None
@@ -216,9 +223,14 @@ class Worker:
             if isinstance(origin, DropsConnections):
                 origin.drop_connections()
 
+    def start(self) -> None:
+        """Starts what runs in the background."""
+        self._indexer.start()
+
     async def aclose(self) -> None:
         for origin in self._origins.values():
             await self._close(origin)
+        await self._indexer.aclose()
         self._catalog.close()
 
     async def _close(self, origin: Origin) -> None:
@@ -266,6 +278,7 @@ async def _serve(end: socket, parsers: Parsers, beacon: Beacon) -> None:
         return
     logs.begin(setup.log)
     worker = _prepared(setup, link, parsers, beacon)
+    worker.start()
     tasks = Tasks(log)
     wakes = Wakes()
     wakes.listen(worker.drop_connections)
