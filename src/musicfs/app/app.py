@@ -124,7 +124,9 @@ def begin(parts: Components) -> None:
         parts.background.keep_running(parts.pins.run, "the fetching of pins")
     parts.background.keep_running(parts.scrub.work, "the scrub")
     parts.background.keep_running(parts.witness_sweep.work, "the comparison of copies")
-    parts.background.keep_running(partial(return_memory, parts.filesystem, parts.reader), "the return of memory")
+    parts.background.keep_running(
+        partial(return_memory, parts.filesystem, parts.reader, parts.tree), "the return of memory"
+    )
 
 
 def _build(config: Config, tree: TreeView, open_origin: OpenOrigin, source: ConfigSource | None) -> Components:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from musicfs.catalog.view import TreeView
 from musicfs.content.reader import Reader
 from musicfs.mount.filesystem import Filesystem
 from musicfs.system.linux import give_memory_back
@@ -18,7 +19,8 @@ T = TypeVar("T")
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 _RESTART_SECS = 5.0
-_MEMORY_SECS = 60.0
+_MEMORY_SECS = 10.0
+_LOOKS_BETWEEN_REQUESTS = 6
 
 
 class BackgroundTasks:
@@ -48,15 +50,23 @@ async def _keep_running(run: Run, name: str) -> None:
         await asyncio.sleep(_RESTART_SECS)
 
 
-async def return_memory(filesystem: Filesystem, reader: Reader) -> None:
-    """Returns unused memory to the system, once a minute, while no read waits. Never ends.
+async def return_memory(filesystem: Filesystem, reader: Reader, tree: TreeView) -> None:
+    """Returns unused memory to the system while no read waits: soon after the last request, and once a minute between
+    requests. Never ends.
 
-    Blocks come and go while music plays; after a while the C library keeps tens of megabytes of them.
+    Blocks come and go while music plays; after a while the C library keeps tens of megabytes of them. The start of a
+    mount leaves some megabytes, too, and a walk through the tree fills the memory for the catalogue's pages.
     """
-    before = 0
+    returned, before, looks = -1, filesystem.counts.total(), 0
     while True:
         await asyncio.sleep(_MEMORY_SECS)
-        read = filesystem.counts.read_bytes
-        if read != before and not reader.busy:
-            before = read
-            await asyncio.to_thread(give_memory_back)
+        looks += 1
+        now = filesystem.counts.total()
+        at_rest = now == before
+        before = now
+        if now == returned or reader.busy or not (at_rest or looks % _LOOKS_BETWEEN_REQUESTS == 0):
+            continue
+        if at_rest:
+            returned = now
+            tree.release_memory()
+        await asyncio.to_thread(give_memory_back)

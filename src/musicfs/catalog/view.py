@@ -146,6 +146,10 @@ class TreeView:
     def close(self) -> None:
         self._db.close()
 
+    def release_memory(self) -> None:
+        """Frees the memory for the catalogue's pages. The next queries read them again, mostly from the page cache."""
+        self._db.execute("PRAGMA shrink_memory")
+
     def refresh(self) -> None:
         """Shows what is committed by now."""
         self._db.execute("COMMIT")

@@ -44,3 +44,7 @@ class RequestStats:
         """Returns the numbers of requests by operation."""
         others = ("errors", "read_bytes", "took", "waited")
         return {name: getattr(self, name) for name in self.__slots__ if name not in others}
+
+    def total(self) -> int:
+        """Returns the number of all requests."""
+        return sum(self.requests().values())
