@@ -28,9 +28,9 @@ LONG = "Artist/Album [WAV]/09 - Long.wav"
 QUICK = {"unhealthy_threshold": 1, "check_interval_secs": 1}
 
 
-@pytest.fixture(scope="module")
-def who() -> Account:
-    return account("ordinary")
+@pytest.fixture(scope="module", params=["ordinary"])
+def who(request: pytest.FixtureRequest) -> Account:
+    return account(request.param)
 
 
 @pytest.fixture
@@ -83,6 +83,13 @@ def read_at(path: Path, offset: int) -> bytes | str:
             return os.pread(file.fileno(), 10, offset)
         except OSError as error:
             return errno.errorcode[error.errno or 0]
+
+
+def read_in_pieces(path: Path, size: int) -> None:
+    """Reads the beginning of a file as `head` does."""
+    with path.open("rb", buffering=0) as file:
+        while size > 0:
+            size -= len(file.read(min(8192, size)))
 
 
 def cache_stats(here: Place) -> dict[str, Any]:
@@ -233,3 +240,14 @@ def test_a_song_with_new_tags_costs_only_its_tags(here: Place, server: Sshd, nas
         assert here.call(digest, new) == hashlib.sha256(song.read_bytes()).hexdigest()
         assert fetched_of(server) - before < song.stat().st_size / 10
         eventually(lambda: attribute(here, new) == "100%", "it is cached under its new name")
+
+
+@pytest.mark.parametrize("who", ["ordinary", "root"], indirect=True)
+def test_the_beginning_of_a_track_costs_one_block(here: Place, nas: dict[str, object]) -> None:
+    """`head -c 100000`, also where root has the kernel read further ahead in local files."""
+    with Mount(here, {"nas": here.origins / "nas"}, nas=nas) as mount:
+        mount.scanned()
+        before = cache_stats(here)["blocks"]
+        here.call(read_in_pieces, mount.path / LONG, 100_000)
+        eventually(lambda: cache_stats(here)["blocks"] > before, "what was read is cached")
+        assert cache_stats(here)["blocks"] == before + 1

@@ -127,6 +127,12 @@ class Reader:
         self._replaced.discard(content.id)
         return False
 
+    def is_near(self, opened: OpenContent) -> bool:
+        """Whether the content comes from a disk of this machine: from a healthy origin's, or the cache's."""
+        if self._store is not None and self._store.has(opened.content, 0):
+            return True
+        return self._checked.is_near(opened)
+
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. A memoryview is valid until the next call.
 

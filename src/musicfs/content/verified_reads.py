@@ -115,6 +115,12 @@ class VerifiedReads:
             return self._failover.read_now(routed, offset, size)
         return self._check_now(opened, routed, offset, size)
 
+    def is_near(self, opened: OpenContent) -> bool:
+        """Whether the best replica is at a healthy origin on a disk of this machine."""
+        if opened.routed_at != (generations := self._generations()):
+            opened.routed, opened.routed_at = self._route_now(opened.replicas), generations
+        return opened.routed is not None
+
     def _begin_checking(self, opened: OpenContent, replica: Replica) -> None:
         opened.checked = bytearray(blocks_of(opened.content))
         opened.checked_of = replica

@@ -214,6 +214,10 @@ class Filesystem:
         """Whether the kernel may keep what it has cached of the file that has just been opened."""
         return handle in self._generated or self._reader.keeps_pages(self._files[handle].opened.content)
 
+    def is_near(self, handle: int) -> bool:
+        """Whether a disk of this machine serves the file that has just been opened, as far as is known."""
+        return handle in self._generated or self._reader.is_near(self._files[handle].opened)
+
     def read_now(self, handle: int, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. The bytes are valid until the next call."""
         try:

@@ -9,6 +9,7 @@ from musicfs.errors import UserError
 from musicfs.library.tree_changes import TreeChanges
 from musicfs.mount import mount_points
 from musicfs.mount.filesystem import Filesystem
+from musicfs.mount.kernel_read_ahead import KernelReadAhead
 from musicfs.mount.operations import Operations
 from musicfs.mount.readers import Readers
 from musicfs.mount.session import mounting
@@ -17,10 +18,6 @@ from musicfs.mount.session.session import FuseSession
 
 log = logging.getLogger(__name__)
 
-# A block of cache/block_checksums.py. Of 128, 256, 512 and 1024 it was the fastest by a seventh to a third, for one
-# reader and for eight: so much is yet in the processor's own cache on its way. And of a file's beginning less is
-# fetched in vain.
-_READ_AHEAD_KB = 256
 _NAME = "musicfs"
 
 
@@ -41,6 +38,7 @@ class FuseMount:
         self._allow_other = allow_other
         self._session: FuseSession | None = None
         self._forgetter: Forgetter | None = None
+        self._read_ahead: KernelReadAhead | None = None
 
     def mount(self) -> None:
         """Makes the filesystem appear.
@@ -59,16 +57,11 @@ class FuseMount:
             ) from error
         self._session = session
         self._forgetter = Forgetter(session.channel)
-        self._raise_read_ahead()
-
-    def _raise_read_ahead(self) -> None:
-        """Lets the kernel ask for 256 KiB at a time, which only root may say; without it reads are 128 KiB each."""
         here = mount_points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
-        try:
-            if here is not None:
-                Path(f"/sys/class/bdi/{here.device}/read_ahead_kb").write_text(str(_READ_AHEAD_KB))
-        except OSError as error:
-            log.debug("the read-ahead stays as it is: %s", error)
+        if here is not None:
+            self._read_ahead = KernelReadAhead(here.device)
+            self._read_ahead.open()
+            self._operations.on_open = self._read_ahead.choose
 
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted, by `stop` or from outside."""
@@ -89,6 +82,8 @@ class FuseMount:
         while not forgetter.end():
             session.refuse_pending()
         gone = session.channel.has_ended()
+        if self._read_ahead is not None:
+            self._read_ahead.close()
         # First: what looks at the mount while it is taken away must not wait for an answer.
         session.close()
         if not gone:

@@ -48,6 +48,8 @@ class Operations:
         self._counts = filesystem.counts
         self._entries = EntryPacker(readers)
         self._listings = Listings(filesystem, self._entries)
+        self.on_open: Callable[[bool], None] = lambda near: None
+        """Takes whether a disk of this machine serves the file that is about to be opened."""
 
     def by_opcode(self) -> dict[int, Operation]:
         """Returns how each request is answered. FLUSH is not among them: ENOSYS makes the kernel stop asking."""
@@ -148,6 +150,7 @@ class Operations:
         return self._opened(handle)
 
     def _opened(self, handle: int) -> bytes:
+        self.on_open(self._fs.is_near(handle))
         # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
         # turned out to be wrong.
         return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE if self._fs.keeps_pages(handle) else 0, 0)
