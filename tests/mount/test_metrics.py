@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.mount.test_lifecycle import library
+from tests.support.audio import make_audio
 from tests.support.mounting import PATIENCE, Account, Mount, Place, account, eventually
 
 
@@ -52,7 +53,7 @@ def by_operation(text: str) -> dict[tuple[str, str], float]:
 
 def use(mount_point: Path) -> None:
     """Every operation that tells how long it took; some that fail."""
-    for path in sorted(mount_point.rglob("*.flac")):
+    for path in sorted(files(mount_point).values()):
         path.read_bytes()
         os.listxattr(path)
     os.statvfs(mount_point)
@@ -62,7 +63,7 @@ def use(mount_point: Path) -> None:
 
 
 def test_promtool_has_nothing_to_say_against_the_metrics_of_a_mount(here: Place) -> None:
-    with Mount(here, library(here)) as mount:
+    with Mount(here, library_with_a_large_file(here)) as mount:
         here.call(use, mount.scanned().path)
         eventually(lambda: here.call(sockets, here.user / "run"), "the control socket")
         text = here.call(metrics, here.user / "run")
@@ -87,3 +88,38 @@ def test_ls_asks_for_labels_and_acls_once_and_not_for_every_file(here: Place) ->
     files = sum(line.startswith("-") for line in lines)
     assert files == 12
     assert 0 < after - before <= 3  # a label, and the two kinds of ACL
+
+
+def library_with_a_large_file(here: Place) -> dict[str, Path]:
+    """The kernel asks for the bytes of the large one, but maybe not for those of the others."""
+    origins = library(here)
+    make_audio(origins["one"] / "large.wav", seconds=3, tags={"title": "Large", "artist": "Artist"})
+    return origins
+
+
+def files(mount_point: Path) -> dict[str, Path]:
+    return {path.name: path for path in mount_point.rglob("*.*") if path.is_file()}
+
+
+def test_small_files_that_are_at_hand_are_read_without_requests(here: Place) -> None:
+    """Their bytes come with the answer to the open: of two waits of a reader, one is left."""
+    origins = library_with_a_large_file(here)
+    texts = {f"{number}.txt": f"Notes {number}" for number in range(10)}
+    for name, text in texts.items():
+        (origins["one"] / "Artist/Album" / name).write_text(text)
+    with Mount(here, origins) as mount:
+        paths = here.call(files, mount.scanned().path)
+        eventually(lambda: here.call(sockets, here.user / "run"), "the control socket")
+
+        def reads() -> float:
+            return by_operation(here.call(metrics, here.user / "run"))["musicfs_fuse_requests_total", "read"]
+
+        assert here.call(Path.read_bytes, paths.pop("0.txt")) == b"Notes 0"  # what is known of its folder is loaded now
+        before = reads()
+        for name in list(texts)[1:]:
+            assert here.call(Path.read_bytes, paths[name]) == texts[name].encode()
+        assert reads() < before + len(texts) - 1
+        before = reads()
+        (song,) = (path for name, path in paths.items() if name.endswith(".wav"))
+        assert here.call(Path.read_bytes, song) == (origins["one"] / "large.wav").read_bytes()
+        assert reads() > before

@@ -37,6 +37,7 @@ Row = tuple[int, str, int | None, int, int, int, *tuple[int | None, ...]]
 T = TypeVar("T")
 
 _MAX_NAME = 255  # bytes, as statfs says
+_SMALL = 128 * 1024  # bytes: what the kernel asks for at once, whoever mounts
 _NO_CONTENT = 0  # of a file that no origin has
 _MARKER_INO = 2**53 - 1  # the last number that a double holds; the catalogue's begin at 1
 XATTR_PREFIX = "user.musicfs."
@@ -109,6 +110,7 @@ class Filesystem:
         self._variants = variants
         self._handles = itertools.count(1)
         self._files: dict[int, _File] = {}
+        self._holders: dict[int, int] = {}
         self._generated: _Opened[_Generated] = _Opened()
         self.totals = TreeTotals(0, 0, 0)
         self.counts = RequestStats()
@@ -173,6 +175,7 @@ class Filesystem:
         attributes = (ino, content.id, content.size, mtime_ns)
         file = OpenContent(content, replicas, partial(self._following, ino))
         self._files[handle] = _File(attributes, file)
+        self._holders[ino] = self._holders.get(ino, 0) + 1
         self._reader.prepare(file)
         return handle
 
@@ -182,6 +185,7 @@ class Filesystem:
             inode = self._tree.inode(ino)
             raise OSError(errno.EISDIR if inode is not None and inode.content is None else errno.ESTALE, "not a file")
         handle = next(self._handles)
+        self._holders[ino] = self._holders.get(ino, 0) + 1
         self._generated[handle] = _Generated((ino, _NO_CONTENT, len(found.data), found.mtime_ns), found.data)
         return handle
 
@@ -226,6 +230,16 @@ class Filesystem:
             return self._generated[handle].data[offset : offset + size]
         return self._reader.read_now(opened, offset, size)
 
+    def whole(self, handle: int) -> bytes | memoryview | None:
+        """Returns all bytes of a small file that has just been opened, if that takes no waiting, no one else has it
+        open, and so no read of it is under way. They are valid until the next call."""
+        file = self._files.get(handle) or self._generated[handle]
+        ino, _, size, *_ = file.attributes
+        if not 0 < size <= _SMALL or self._holders[ino] > 1:
+            return None
+        data = self.read_now(handle, 0, size)
+        return data if data is not None and len(data) == size else None
+
     async def read(self, handle: int, offset: int, size: int) -> bytes:
         """Returns the bytes from any replica of the handle's content that answers within the deadline."""
         self._reading += 1
@@ -237,11 +251,16 @@ class Filesystem:
                 self._quiet.set()
 
     def release(self, handle: int) -> None:
-        file = self._files.pop(handle, None)
-        if file is not None:
-            self._reader.close(file.opened)
+        closed: _File | _Generated | None = self._files.pop(handle, None)
+        if isinstance(closed, _File):
+            self._reader.close(closed.opened)
         else:
-            self._generated.pop(handle, None)
+            closed = self._generated.pop(handle, None)
+        if closed is not None:
+            ino = closed.attributes[0]
+            self._holders[ino] -= 1
+            if not self._holders[ino]:
+                del self._holders[ino]
 
     def _following(self, ino: int) -> OpenContent | None:
         """Returns the next file of the same kind in the folder: most likely the next track of the album."""

@@ -13,6 +13,7 @@ from musicfs.mount.kernel_read_ahead import KernelReadAhead
 from musicfs.mount.operations import Operations
 from musicfs.mount.readers import Readers
 from musicfs.mount.session import mounting
+from musicfs.mount.session.channel import Payload
 from musicfs.mount.session.forgetter import Forgetter, Stale
 from musicfs.mount.session.session import FuseSession
 
@@ -34,7 +35,7 @@ class FuseMount:
 
     def __init__(self, filesystem: Filesystem, mount_point: Path, *, allow_other: bool, file_mode: int) -> None:
         self._mount_point = mount_point
-        self._operations = Operations(filesystem, Readers(file_mode) if allow_other else None)
+        self._operations = Operations(filesystem, Readers(file_mode) if allow_other else None, self._store)
         self._allow_other = allow_other
         self._session: FuseSession | None = None
         self._forgetter: Forgetter | None = None
@@ -62,6 +63,11 @@ class FuseMount:
             self._read_ahead = KernelReadAhead(here.device)
             self._read_ahead.open()
             self._operations.on_open = self._read_ahead.choose
+
+    def _store(self, ino: int, data: Payload) -> None:
+        """Gives the kernel the bytes of a file, before it asks for them."""
+        if self._session is not None:
+            self._session.channel.store(ino, data)
 
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted, by `stop` or from outside."""

@@ -19,9 +19,11 @@ from musicfs.mount.readers import Readers
 from musicfs.mount.session import protocol as fuse
 from musicfs.mount.session.channel import Payload
 from musicfs.mount.session.session import MAX_ANSWER, MAX_OFFSET, Answer, FuseError, Operation
+from musicfs.system.lru import Lru
 
 log = logging.getLogger(__name__)
 
+_MOST_STORED = 8192
 _BODY = fuse.BODY
 # For kernels that do not cache listings unless they are asked to. It names no handle: none is needed.
 _OPENED_FOLDER = fuse.OPEN_OUT.pack(0, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR, 0)
@@ -41,10 +43,18 @@ class Operations:
         filesystem: What the mount shows.
         readers: Who may read a file, where other users see the mount; the filesystem then has owners. None: its one
             user may read all.
+        store: Gives the kernel the whole of a file, by its inode number, while no read of it is under way.
     """
 
-    def __init__(self, filesystem: Filesystem, readers: Readers | None = None) -> None:
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        readers: Readers | None = None,
+        store: Callable[[int, Payload], None] | None = None,
+    ) -> None:
         self._fs = filesystem
+        self._store = store
+        self._stored: Lru[int, None] = Lru(_MOST_STORED)
         self._counts = filesystem.counts
         self._entries = EntryPacker(readers)
         self._listings = Listings(filesystem, self._entries)
@@ -143,17 +153,38 @@ class Operations:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FuseError(errno.EROFS)
         handle = self._fs.open(ino)
-        return self._opened(handle) if self._fs.is_certain(handle) else self._open_certain(handle)
+        return self._opened(ino, handle) if self._fs.is_certain(handle) else self._open_certain(ino, handle)
 
-    async def _open_certain(self, handle: int) -> Payload:
+    async def _open_certain(self, ino: int, handle: int) -> Payload:
         await self._fs.make_certain(handle)
-        return self._opened(handle)
+        return self._opened(ino, handle)
 
-    def _opened(self, handle: int) -> bytes:
+    def _opened(self, ino: int, handle: int) -> bytes:
         self.on_open(self._fs.is_near(handle))
         # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
         # turned out to be wrong.
-        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE if self._fs.keeps_pages(handle) else 0, 0)
+        if not self._fs.keeps_pages(handle):
+            return fuse.OPEN_OUT.pack(handle, 0, 0)
+        if ino not in self._stored:
+            self._store_small(ino, handle)
+        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+
+    def _store_small(self, ino: int, handle: int) -> None:
+        """Gives the kernel a small file whose bytes are here: it needs no request to read it.
+
+        A request of its own costs more than these bytes: each makes the reader sleep and wake up. Once is enough,
+        since the kernel keeps them; if it does not, it asks.
+        """
+        data = self._fs.whole(handle) if self._store is not None else None
+        if data is None or self._store is None:
+            return
+        try:
+            self._store(ino, data)
+        except OSError as error:
+            log.debug("the kernel does not take the bytes of %d: %s", ino, error)
+            return
+        self._stored.put(ino, None)
+        self._counts.read_bytes += len(data)
 
     def _undelivered_file(self, answer: Payload) -> None:
         self._fs.release(fuse.OPEN_OUT.unpack(answer)[0])

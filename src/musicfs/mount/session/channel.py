@@ -10,8 +10,10 @@ from musicfs.mount.session.protocol import (
     FUSE_MIN_READ_BUFFER,
     FUSE_NOTIFY_INVAL_ENTRY,
     FUSE_NOTIFY_INVAL_INODE,
+    FUSE_NOTIFY_STORE,
     NOTIFY_INVAL_ENTRY_OUT,
     NOTIFY_INVAL_INODE_OUT,
+    NOTIFY_STORE_OUT,
     OUT_HEADER,
 )
 
@@ -103,6 +105,16 @@ class Channel:
             OSError: ENOENT: It has never heard of the name.
         """
         self._notify(FUSE_NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_ENTRY_OUT.pack(parent, len(name), 0) + name + b"\0")
+
+    def store(self, ino: int, data: Payload) -> None:
+        """Gives the kernel the whole of a file before it is asked for. It waits for pages that are being read: no read
+        of the file may be under way.
+
+        Raises:
+            OSError: ENOENT: It has never heard of the inode.
+        """
+        header = OUT_HEADER.pack(_HEADER_SIZE + NOTIFY_STORE_OUT.size + len(data), FUSE_NOTIFY_STORE, 0)
+        os.writev(self.fd, (header, NOTIFY_STORE_OUT.pack(ino, 0, len(data), 0), data))
 
     def _notify(self, code: int, payload: bytes) -> None:
         os.write(self.fd, OUT_HEADER.pack(_HEADER_SIZE + len(payload), code, 0) + payload)

@@ -30,8 +30,6 @@ _YIELD_SECS = 20e-6
 _TURN_SECS = 500e-6
 # How long to go to sleep at once after that.
 _CROWDED_SECS = 0.1
-# Giving up the processor takes less if no other program wants it.
-_YIELD_SECS = 20e-6
 _RETRY_SECS = 0.1
 
 

@@ -59,6 +59,7 @@ FUSE_RENAME2 = 45
 
 FUSE_NOTIFY_INVAL_INODE = 2
 FUSE_NOTIFY_INVAL_ENTRY = 3
+FUSE_NOTIFY_STORE = 4
 
 
 class InitFlags(IntFlag):
@@ -135,6 +136,8 @@ NOTIFY_INVAL_INODE_OUT = Struct("=Qqq")
 """ino, off, len; a negative off leaves the data."""
 NOTIFY_INVAL_ENTRY_OUT = Struct("=QII")
 """parent, namelen, flags; the name and a zero follow."""
+NOTIFY_STORE_OUT = Struct("=QQII")
+"""nodeid, offset, size, padding; the data follow."""
 
 IN_HEADER_START = Struct("=IIQQ8xI")
 """len, opcode, unique, nodeid, pid: what there is to know of most requests."""
