@@ -5,6 +5,7 @@ Each work runs on a fresh mount whose cache was filled before; its files are in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -70,35 +71,48 @@ def measure_cache(base: Path, rounds: int, big: int) -> Table:
 
 def measure_streaming(base: Path) -> dict[str, float]:
     """Returns the daemon's resident megabytes: idle, and the most while 32 files stream from a server, without and with
-    the processes of a scan. A new mount runs a scan at its start."""
+    the worker of a scan; and of both, a page that processes share counted in parts. Parsers are not counted. A new
+    mount runs a scan at its start."""
     here = base / "streaming"
     library = here / "music"
     for number in range(_STREAMS):  # of different sizes, since equal bytes would be one content
         make_big_file(library / f"stream-{number:02}.wav", _STREAM_BYTES + 4096 * number)
-    found = {"idle": 0.0, "streaming": 0.0, "with a scan": 0.0}
+    found = {"idle": 0.0, "streaming": 0.0, "with a scan": 0.0, "with a scan, in proportion": 0.0}
     with SERVICES["SFTP"](library) as service:
         ours = musicfs_over(service, service.port, here)
         ours.scan()
         with ours.mounted() as folder:
             files = sorted(folder.rglob("stream-*.wav"))
             assert len(files) == _STREAMS, f"{len(files)} files are shown"
-            found["idle"] = max(_resident(ours))
+            found["idle"] = max(_memory(ours, "Rss"))
             readers = [threading.Thread(target=file.read_bytes) for file in files]
             started = time.perf_counter()
             for reader in readers:
                 reader.start()
             while any(reader.is_alive() for reader in readers):
-                sizes = _resident(ours)
+                sizes = _memory(ours, "Rss")
                 found["streaming"] = max(found["streaming"], *sizes)
                 found["with a scan"] = max(found["with a scan"], sum(sizes))
+                row = "with a scan, in proportion"
+                found[row] = max(found[row], sum(_memory(ours, "Pss")))
                 time.sleep(0.05)
             found["MB/s"] = _STREAMS * _STREAM_BYTES / 1e6 / (time.perf_counter() - started)
     return found
 
 
-def _resident(mount: MusicFS) -> list[float]:
-    """Of each process, in megabytes; the daemon's is the largest."""
-    return [process.memory_info().rss / 1e6 for process in mount.processes()]
+def _memory(mount: MusicFS, kind: str) -> list[float]:
+    """Of the daemon, which is the largest, and of the worker, in megabytes.
+
+    Args:
+        mount: What they serve.
+        kind: "Rss", or "Pss", which counts a page in parts to the processes that share it.
+    """
+    sizes = []
+    for process in mount.processes()[:2]:  # a parser is the worker's child, so it comes after
+        with contextlib.suppress(OSError):  # it has ended
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            sizes += [int(line.split()[1]) * 1024 / 1e6 for line in text.splitlines() if line.startswith(f"{kind}:")]
+    return sizes
 
 
 def _fill(file: Path) -> None:

@@ -6,6 +6,6 @@ from musicfs.system.processes import leave_script_folder
 
 leave_script_folder()
 
-from musicfs.cli.main import main  # noqa: E402 (not from the working folder)
+from musicfs.cli.entry import main  # noqa: E402 (not from the working folder)
 
 sys.exit(main())

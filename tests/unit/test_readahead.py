@@ -368,7 +368,7 @@ async def test_memory_is_bounded_however_many_read_and_given_back_when_they_end(
         files = [opened(made, number) for number in range(1, 41)]
         for piece in range(20):
             await asyncio.gather(*(play(reader, file, [piece]) for file in files))
-        assert 32 << 20 < reader.bytes_held <= 40 << 20
+        assert 24 << 20 < reader.bytes_held <= 32 << 20
         for file in files:
             reader.close(file)
         assert reader.bytes_held <= 8 << 20

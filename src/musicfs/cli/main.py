@@ -39,7 +39,6 @@ from musicfs.system.processes import leave_working_folder
 from musicfs.texts import printable
 
 _INTERRUPTED = 130
-_ALLOCATIONS = 100_000
 
 
 def _set_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -112,8 +111,6 @@ _explain_mount_points(cli)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Prints failures as sentences, never as tracebacks."""
     leave_working_folder()
-    # Loading modules makes no garbage, and looking for garbage again and again takes a fifth of the loading time.
-    gc.set_threshold(_ALLOCATIONS)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from musicfs.content.open_content import OpenContent
 
-IN_ALL = 32 << 20
+IN_ALL = 24 << 20
 """Bytes ahead of all readers together, at most."""
 NEXT_WITHIN = 1 << 20
 """With fewer bytes left than this, the next track starts."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 from enum import Enum
+from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 MAX_TEXT = 1 << 20
 """Bytes of a text file. A larger one is shown as it is at its origin."""
@@ -89,7 +89,7 @@ def _written(reference: Reference, path: str | None) -> str:
     if path is None:
         return reference.written
     if reference.notation is Notation.URI:
-        return escape(quote(path, errors="surrogateescape"))
+        return escape(quote(path, errors="surrogateescape"), quote=False)
     if reference.notation is Notation.QUOTED:
         return f'"{path}"'
     # A line that begins so is a comment in a playlist, and blanks at the ends of a line don't count.
