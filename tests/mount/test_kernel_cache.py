@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
+import sqlite3
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from musicfs.catalog.database import ROOT_INO
 from musicfs.library.tree_changes import TreeChanges
 from musicfs.mount.operations import Operations
 from musicfs.testing.scanned_library import ScannedLibrary, scanned_library
@@ -95,27 +102,48 @@ class Library:
 
 
 class Between:
-    """Calls a function once, between an answer to a listing and its way to the kernel."""
+    """Calls a function once, between an answer and its way to the kernel."""
+
+    KINDS = ("readdirplus", "lookup", "getattr")
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._function: Callable[[], None] | None = None
+        self._kind = ""
         self._last = False
-        self.calls = 0
-        self._answer = Operations.readdirplus
-        monkeypatch.setattr(Operations, "readdirplus", lambda *request: self._answered(*request))
+        self._skipped = 0
+        self.calls: Counter[str] = Counter()
+        for kind in self.KINDS:
+            self._hold(monkeypatch, kind)
 
-    def _answered(self, operations: Operations, ino: int, request: bytes) -> bytes:
-        found = self._answer(operations, ino, request)
-        if self._function is not None and not (found and self._last):
-            function, self._function = self._function, None
-            self.calls += 1
-            function()
-            time.sleep(0.01)  # the other thread passes on to the kernel what does not wait for this answer
-        return found
+    def _hold(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        answer = getattr(Operations, kind)
 
-    def call(self, function: Callable[[], None], *, last: bool) -> None:
-        """Calls it after the next answer, or after the next one which says that a listing ends."""
-        self._function, self._last = function, last
+        def answered(operations: Operations, ino: int, request: bytes) -> bytes:
+            found: bytes = answer(operations, ino, request)
+            if kind == self._kind and self._function is not None and not (found and self._last) and not self._skip():
+                function, self._function = self._function, None
+                self.calls[kind] += 1
+                function()
+                time.sleep(0.01)  # the other thread passes on to the kernel what does not wait for this answer
+            return found
+
+        monkeypatch.setattr(Operations, kind, answered)
+
+    def _skip(self) -> bool:
+        self._skipped -= 1
+        return self._skipped >= 0
+
+    def call(self, function: Callable[[], None], kind: str, *, last: bool = False, skipped: int = 0) -> None:
+        """Calls it after an answer to a request of that kind.
+
+        Args:
+            function: What to call.
+            kind: One of `KINDS`.
+            last: Whether it must be an answer which says that a listing ends.
+            skipped: How many such answers come before.
+        """
+        self._function, self._kind, self._last = function, kind, last and kind == "readdirplus"
+        self._skipped = skipped
 
     def cancel(self) -> bool:
         """Whether the function was not called yet; it won't be."""
@@ -166,7 +194,11 @@ async def test_a_mount_comes_to_show_what_a_fresh_one_does(
                     showing.call(mount.show, library.changes())
                     await library.change(album)
                     changes = library.changes()
-                    between.call(partial(mount.show, changes), last=bool(chance.randrange(2)))
+                    kind = chance.choice(Between.KINDS)
+                    between.call(partial(mount.show, changes), kind, last=bool(chance.randrange(2)))
+                    if kind == "lookup":
+                        for path in sorted(paths):
+                            mount.at(path)
                     mount.listed()
                     if between.cancel():
                         showing.call(mount.show, changes)
@@ -174,7 +206,50 @@ async def test_a_mount_comes_to_show_what_a_fresh_one_does(
                     await library.change(album)
                     showing.call(mount.show, library.changes())
                 compare(mount, showing, paths)
-    assert between.calls >= _STEPS // 8
+    assert set(between.calls) == set(Between.KINDS)
+    assert between.calls.total() >= _STEPS // 8
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_change_during_the_first_listing_shows(
+    tmp_path: Path, showing: ShowingThread, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The kernel knows no folder yet, so it can forget none, and then gets their attributes from before the change."""
+    chance = random.Random(seed)
+    between = Between(monkeypatch)
+    with scanned_library(tmp_path / "cache") as scanned:
+        library = Library(tmp_path, scanned, chance)
+        await scanned.scan()
+        for skipped in range(12):
+            library.changes()
+            with showing.mount() as mount:
+                for album in _ALBUMS:
+                    await library.change(album)
+                between.call(partial(mount.show, library.changes()), "readdirplus", skipped=skipped)
+                mount.listed()
+                if between.cancel():
+                    break
+                compare(mount, showing, set())
+    assert between.calls.total() >= 6
+
+
+def asked(mount: Shown, work: Callable[[], object]) -> Counter[str]:
+    """How many requests of each kind the work made of the mount, apart from `ls` asking for labels."""
+    before = Counter(mount.filesystem.counts.requests())
+    work()
+    found = Counter(mount.filesystem.counts.requests()) - before
+    del found["getxattr"]
+    return found
+
+
+def _asks_for_nothing(mount: Shown, work: Callable[[], object]) -> bool:
+    return not asked(mount, work)
+
+
+def _stat_all(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            Path(path, name).stat()
 
 
 async def test_a_second_listing_asks_for_nothing(tmp_path: Path, showing: ShowingThread) -> None:
@@ -182,11 +257,58 @@ async def test_a_second_listing_asks_for_nothing(tmp_path: Path, showing: Showin
         Library(tmp_path, scanned, random.Random(0))
         await scanned.scan()
         with showing.mount() as mount:
-            first = mount.listed()
-            before = mount.filesystem.counts.requests()
-            assert before["readdir"] > 0
-            assert mount.listed() == first
-            assert mount.filesystem.counts.requests() == before
+            works: list[Callable[[], object]] = [
+                mount.listed,
+                partial(subprocess.run, ["ls", "-lR", mount.path], check=True, capture_output=True),
+                partial(_stat_all, mount.path),
+            ]
+            assert asked(mount, works[0])["readdir"] > 0
+            for work in works:
+                # Systems take memory back page by page, so one listing may be gone once in a while.
+                eventually(partial(_asks_for_nothing, mount, work), "no request", _SECS)
+
+
+async def test_a_first_listing_asks_twice_for_each_folder_and_not_for_files(
+    tmp_path: Path, showing: ShowingThread
+) -> None:
+    with scanned_library(tmp_path / "cache") as scanned:
+        Library(tmp_path, scanned, random.Random(0))
+        await scanned.scan()
+        with showing.mount() as mount:
+            folders = sum(line.split("|")[1:2] == ["d"] for line in mount.listed())
+        works: list[Callable[[Shown], object]] = [Shown.listed, lambda shown: _stat_all(shown.path)]
+        for work in works:
+            with showing.mount() as mount:
+                found = asked(mount, partial(work, mount))
+            assert found.pop("getattr", 0) <= 1  # of the mount point
+            assert found == {"readdir": 2 * folders}
+
+
+def _make_tree(catalog: Path, folders: int, files: int) -> None:
+    """Adds folders with files to a catalogue, past the scanner, which takes longer."""
+    with closing(sqlite3.connect(catalog)) as db, db:
+        for folder in range(1000, 1000 + folders):
+            numbers = range(folder * 1000, folder * 1000 + files)
+            inodes = [(folder, None), *((number, 1) for number in numbers)]
+            names = [(ROOT_INO, folder), *((folder, number) for number in numbers)]
+            db.executemany("INSERT INTO inodes (ino, content, size, mtime_ns) VALUES (?, ?, 1, 1)", inodes)
+            db.executemany(
+                "INSERT INTO names (parent, name, hidden, ino, position) VALUES (?1, 'name ' || ?2, 0, ?2, ?2)", names
+            )
+
+
+def test_a_mount_keeps_nothing_in_memory_of_what_the_kernel_knows(tmp_path: Path, showing: ShowingThread) -> None:
+    folders, files = 40, 250
+    with scanned_library(tmp_path / "cache"):
+        _make_tree(tmp_path / "cache" / "catalog.sqlite", folders, files)
+        with showing.mount() as mount:
+            _stat_all(mount.path / "name 1000")  # loads what is loaded once
+            gc.collect()
+            before = sys.getallocatedblocks()
+            _stat_all(mount.path)
+            gc.collect()
+            assert sys.getallocatedblocks() - before < folders * files / 4
+            assert mount.filesystem.counts.readdir > 2 * folders
 
 
 async def test_one_process_serves_several_mounts_at_once_and_the_end_of_one_ends_no_other(
