@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,11 @@ from musicfs.config.load import origin_from_argument
 from musicfs.config.models import HealthConfig, OriginConfig
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UsageError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica
+from musicfs.origins import folder_queue
 from musicfs.origins.local.driver import LocalOrigin
 from musicfs.origins.smb import driver
 from musicfs.origins.smb.errors import ShareLost, StatusRefused
+from musicfs.origins.smb.files import SmbFiles
 from musicfs.origins.smb.session import Deadline, Share
 from musicfs.origins.smb.settings import SmbSettings, from_url
 from musicfs.problems import Reason
@@ -165,9 +168,10 @@ async def test_hidden_and_system_folders_are_not_listed(env: SmbEnv) -> None:
         assert sorted(await listing(await env.open())) == ["a.flac", "x/e.flac"]
 
 
-async def test_a_folder_that_vanishes_during_the_scan_is_skipped(env: SmbEnv) -> None:
+async def test_a_folder_that_vanishes_during_the_scan_is_skipped(env: SmbEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/1", "b/2", "c/3"):
         env.write(name, b"x")
+    monkeypatch.setattr(folder_queue, "_AT_ONCE", 1)  # or all of them have been listed when the first one shows
     seen = []
     async for stat in (await env.open()).scan():
         seen.append(stat.path)
@@ -176,6 +180,22 @@ async def test_a_folder_that_vanishes_during_the_scan_is_skipped(env: SmbEnv) ->
             shutil.rmtree(env.root / left)
     assert len(seen) == 2
     assert left not in {path[0] for path in seen}
+
+
+async def test_folders_are_listed_several_at_a_time(env: SmbEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes round trips, and a NAS has thousands."""
+    for name in "abcd":
+        env.write(f"{name}/1.flac", b"x")
+    together, honest = threading.Barrier(4), SmbFiles.open_folder
+
+    def opened(files: SmbFiles, path: str, root: Any, deadline: Deadline) -> object:
+        if path:
+            together.wait(PATIENCE)
+        return honest(files, path, root, deadline)
+
+    monkeypatch.setattr(SmbFiles, "open_folder", opened)
+    found = [stat.path async for stat in (await env.open()).scan()]
+    assert sorted(found) == [f"{name}/1.flac" for name in "abcd"]
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["replaced", "gone"])

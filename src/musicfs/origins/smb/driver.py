@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from musicfs.config.models import OriginConfig
 from musicfs.config.secret_variables import variable_of
@@ -15,6 +14,7 @@ from musicfs.config.secrets import find_secret
 from musicfs.errors import OriginFailed, OriginFault, ReplicaFailed, ReplicaFault, UserError
 from musicfs.model import HealthStatus, OriginId, OriginType, Replica, Stat
 from musicfs.origin import FolderIdentity, ScanObserver, WatchCallback
+from musicfs.origins.folder_queue import FolderQueue
 from musicfs.origins.helpers import (
     MAX_FOLDER_SECS,
     MAX_FOLDERS,
@@ -37,6 +37,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+class _FolderToList(NamedTuple):
+    """A folder to list. above: the identities of the folders that lead to it."""
+
+    path: str
+    above: frozenset[Identity]
+
+
+class _ListedFolder(NamedTuple):
+    """What was listed of a folder."""
+
+    entries: list[SmbEntry]
+    identity: Identity | None
 
 
 class SmbOrigin:
@@ -91,59 +105,63 @@ class SmbOrigin:
             yield file
             return
         failures = FolderFailures(observer, lambda: self._run("", SmbFiles.check_same, root))
-        waiting: list[tuple[str, frozenset[Identity]]] = [(under, frozenset())]
-        while waiting:
-            path, above = waiting.pop()
-            files, folder = await failures.list(path, partial(self._run, "", _open_folder, path, root)) or (None, None)
-            if isinstance(folder, Problem):
-                observer.report(folder)
-            if files is None or not isinstance(folder, SmbListing):
-                continue
-            if (identity := folder.about.identity) in above:  # one that contains itself is an endless link
-                self._leave_later(files, folder)
-                continue
-            below: list[tuple[str, int]] = []
-            async with aclosing(self._pages(files, folder, observer, failures)) as pages:
-                async for entries in pages:
-                    for entry in entries:
-                        problem = _problem_of(path, entry)
-                        name = f"{path}/{entry.name}" if path else entry.name
-                        if problem is not None:
-                            observer.report(problem)
-                        elif entry.is_folder:
-                            below.append((name, entry.mtime_ns))
-                        else:
-                            yield Stat(name, entry.size, entry.mtime_ns)
-            chain = above | {identity} if identity else above
-            waiting += [(name, chain) for name, mtime_ns in reversed(below) if observer.enters(name, mtime_ns)]
-            if len(waiting) > MAX_FOLDERS:
-                raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
+        begin = partial(self._list, root, observer, failures)
+        async with FolderQueue(begin, [_FolderToList(under, frozenset())]).closing() as folders:
+            while (listed := await folders.next()) is not None:
+                (path, above), found = listed
+                below: list[tuple[str, int]] = []
+                for entry in found.entries:
+                    problem = _problem_of(path, entry)
+                    name = f"{path}/{entry.name}" if path else entry.name
+                    if problem is not None:
+                        observer.report(problem)
+                    elif entry.is_folder:
+                        below.append((name, entry.mtime_ns))
+                    else:
+                        yield Stat(name, entry.size, entry.mtime_ns)
+                chain = above | {found.identity} if found.identity else above
+                folders.add(_FolderToList(name, chain) for name, mtime_ns in below if observer.enters(name, mtime_ns))
+                if len(folders) > MAX_FOLDERS:
+                    raise OriginFailed(self.id, OriginFault.IO, "it has more folders than can be listed")
         await self._run("", SmbFiles.check_same, root)
 
-    async def _pages(
-        self, files: SmbFiles, folder: SmbListing, observer: ScanObserver, failures: FolderFailures
-    ) -> AsyncGenerator[list[SmbEntry], None]:
-        """The pages of an open folder, without its entries for itself and for the folder above. Closes it at the
-        end. Reports a folder whose listing does not come to its end."""
-        listed, until = 0, asyncio.get_running_loop().time() + MAX_FOLDER_SECS
-        more = True
+    async def _list(
+        self, root: Identity | None, observer: ScanObserver, failures: FolderFailures, folder: _FolderToList
+    ) -> _ListedFolder:
+        """Lists a folder. If that fails half way, it is reported, and what was listed before counts."""
+        entries: list[SmbEntry] = []
+        identity = await failures.list(folder.path, partial(self._list_pages, root, observer, folder, entries))
+        return _ListedFolder(entries, identity)
+
+    async def _list_pages(
+        self, root: Identity | None, observer: ScanObserver, folder: _FolderToList, entries: list[SmbEntry]
+    ) -> Identity | None:
+        """Fills `entries` with those of a folder, without those for itself and for the folder above. Returns its
+        identity, unless it has gone or contains itself."""
+        entries.clear()
+        files, listing = await self._run("", _open_folder, folder.path, root)
+        if isinstance(listing, Problem):
+            observer.report(listing)
+        if not isinstance(listing, SmbListing):
+            return None
+        more, until = True, asyncio.get_running_loop().time() + MAX_FOLDER_SECS
         try:
+            if listing.about.identity in folder.above:  # an endless link
+                return None
             while more:
-                listed += len(folder.entries)
-                yield [entry for entry in folder.entries if entry.name not in (".", "..")]
-                if listed > MAX_NAMES:
+                entries += [entry for entry in listing.entries if entry.name not in (".", "..")]
+                if len(entries) > MAX_NAMES:
                     observer.report(Problem(folder.path, Reason.BIG_FOLDER, f"it has more than {MAX_NAMES} names"))
-                    return
+                    break
                 if asyncio.get_running_loop().time() > until:
                     detail = f"it takes longer than {MAX_FOLDER_SECS:g} s"
                     observer.report(Problem(folder.path, Reason.SLOW_FOLDER, detail))
-                    return
-                more = await self._on(files, SmbFiles.next_page, folder)
-        except OriginFailed as failure:
-            await failures.take(folder.path, failure)
+                    break
+                more = await self._on(files, SmbFiles.next_page, listing)
         finally:
             if more:
-                self._leave_later(files, folder)
+                self._leave_later(files, listing)
+        return listing.about.identity
 
     async def health(self) -> HealthStatus:
         await self._run("", SmbFiles.check_root)
