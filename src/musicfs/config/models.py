@@ -74,7 +74,7 @@ class _Settings(BaseModel):
 class CacheConfig(_Settings):
     """How much the caches may hold."""
 
-    metadata_cache_mb: Count = 100
+    metadata_cache_mb: Count = 32
     content_cache_gb: Annotated[float, _NotBool, Ge(0), Expected("a number of gigabytes, at least 0")] = 10
 
 
