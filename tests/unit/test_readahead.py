@@ -507,7 +507,8 @@ async def test_a_fast_link_to_a_slow_server_is_used_for_the_most_part() -> None:
     origin = FarStream("a", data=DATA * 8)
     origin.round_trip, origin.rate = 0.035, 300e6
     ideal = 0.035 + len(origin.data) / 300e6
-    assert ideal / await read_whole(origin) > 0.6
+    assert ideal / await read_whole(origin) > 0.67
+    assert len(origin.asked) <= 22
 
 
 @virtual_time

@@ -36,7 +36,6 @@ _GATHERING_LANES = 16
 _NEXT_BLOCKS = 2
 _AT_A_TIME = 2
 """Requests start when a half of what may be ahead, or under way, can be asked for at once."""
-_FIRST_LANES = 2
 _QUICK_SECS = 0.5
 _SLOW_SECS = 1.0
 _MAX_RUNS = 1024
@@ -50,17 +49,18 @@ class Reach:
     """How far one reader is read ahead of.
 
     ahead: bytes, at most. growth: bytes ahead for each byte that was read in sequence. lanes: blocks under way,
-    at most; half of them for a file that is fetched whole.
+    at most; half of them for a file that is fetched whole. first_lanes: the same, at first.
     """
 
     ahead: int
     growth: int
     lanes: int
+    first_lanes: int
 
 
-BY_BLOCK = Reach(8 << 20, 1, 32)
+BY_BLOCK = Reach(8 << 20, 1, 32, 2)
 """For origins whose requests are short."""
-STREAMED = Reach(24 << 20, 2, 96)
+STREAMED = Reach(24 << 20, 2, 96, 4)
 """For origins that hand out the blocks of a long request as they arrive: three of them are under way at a time."""
 
 
@@ -93,7 +93,7 @@ class _SequentialRead:
     def __init__(self, opened: OpenContent, start: int, reach: Reach) -> None:
         self.opened = opened
         self.reach = reach
-        self.lanes = _FIRST_LANES
+        self.lanes = reach.first_lanes
         self.flying: set[int] = set()
         self.next_started = False
         self.jumps = 0
