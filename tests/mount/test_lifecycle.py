@@ -98,7 +98,7 @@ def test_a_read_that_is_under_way_finishes_before_the_mount_ends(here: Place) ->
         command = here.who.command(here.environ, "cat", str(mount.path / FILE))
         with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
             try:
-                eventually(lambda: _waits_in_a_read(reader.pid), "a reader that waits")
+                eventually(lambda: waits_in_a_read(reader.pid), "a reader that waits")
                 mount.signal(signal.SIGTERM)
                 data, _ = reader.communicate(timeout=PATIENCE)
                 assert mount.wait() == 0
@@ -119,7 +119,7 @@ def test_a_reader_that_waits_gets_an_error_when_the_mount_must_end_at_once(here:
         command = here.who.command(here.environ, "cat", str(mount.path / FILE))
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as reader:
             try:
-                eventually(lambda: _waits_in_a_read(reader.pid), "a reader that waits")
+                eventually(lambda: waits_in_a_read(reader.pid), "a reader that waits")
                 mount.signal(signal.SIGTERM)
                 eventually(
                     lambda: "after transport endpoint shutdown" in _cat(here, mount.path / FILE), "no more opens"
@@ -137,7 +137,7 @@ def _cat(here: Place, path: Path) -> str:
     return here.run("head", "-c", "0", path, check=False).stderr
 
 
-def _waits_in_a_read(pid: int) -> bool:
+def waits_in_a_read(pid: int) -> bool:
     waits = Path(f"/proc/{pid}/wchan").read_text()
     return "folio" in waits or "fuse" in waits or "io_schedule" in waits
 

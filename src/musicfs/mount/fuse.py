@@ -39,6 +39,7 @@ class FuseMount:
         self._allow_other = allow_other
         self._session: FuseSession | None = None
         self._forgetter: Forgetter | None = None
+        self._device: str | None = None
         self._read_ahead: KernelReadAhead | None = None
 
     def mount(self) -> None:
@@ -60,6 +61,7 @@ class FuseMount:
         self._forgetter = Forgetter(session.channel)
         here = mount_points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         if here is not None:
+            self._device = here.device
             self._read_ahead = KernelReadAhead(here.device)
             self._read_ahead.open()
             self._operations.on_open = self._read_ahead.choose
@@ -87,7 +89,7 @@ class FuseMount:
         self._session = self._forgetter = None
         while not forgetter.end():
             session.refuse_pending()
-        gone = session.channel.has_ended()
+        gone = session.channel.has_ended() and not self._is_there()
         if self._read_ahead is not None:
             self._read_ahead.close()
         # First: what looks at the mount while it is taken away must not wait for an answer.
@@ -97,6 +99,11 @@ class FuseMount:
                 mounting.unmount(self._mount_point, lazy=True)
             except OSError as error:
                 log.warning("can't unmount %s: %s", self._mount_point, error)
+
+    def _is_there(self) -> bool:
+        """Whether the mount itself is still there: after an abort, it is a mount without a connection."""
+        here = mount_points.mounted(self._mount_point)
+        return here is not None and here.device == self._device
 
     def forget(self, changes: TreeChanges) -> None:
         """Makes the kernel forget what it has cached of what changed. Returns at once."""
