@@ -106,6 +106,19 @@ class ReadsNow(Protocol):
 
 
 @runtime_checkable
+class OpensFiles(Protocol):
+    """Optional, for an origin on a local disk whose files the kernel may read itself."""
+
+    def open_now(self, replica: Replica) -> int | None:
+        """Returns a descriptor of the file, which the caller closes; None: it is not the version that was scanned, to
+        open it would take a wait, or the origin's settings do not allow it.
+
+        Synchronous and never raises, as for `ReadsNow`.
+        """
+        ...
+
+
+@runtime_checkable
 class ReadsRanges(Protocol):
     """Optional, for an origin that reads several ranges of a file for little more than the price of one."""
 

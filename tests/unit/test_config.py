@@ -76,7 +76,7 @@ def test_the_sample_configuration_parses_as_it_stands(write: Write) -> None:
     assert loaded.config.mount_point == Path("/mnt/music")
     assert loaded.config.cache_dir == Path("/home/user/.cache/musicfs")
     assert (local.id, local.origin_type, local.priority, local.enabled) == ("local", OriginType.LOCAL, 1, True)
-    assert local.settings == {"path": Path("/mnt/nas/music"), "links": "all"}
+    assert local.settings == {"path": Path("/mnt/nas/music"), "links": "all", "passthrough": False}
     assert (backup.origin_type, backup.metered, local.metered) == (OriginType.S3, True, False)
     assert isinstance(backup.origin_type, OriginType)
     said = {key: value for key, value in backup.settings.items() if value}

@@ -133,6 +133,11 @@ class Reader:
             return True
         return self._checked.is_near(opened)
 
+    def open_now(self, opened: OpenContent) -> int | None:
+        """Returns a descriptor of the file, for the kernel to read it itself; None: it is read here. The caller closes
+        it. What is read through it is not checked, and does not move to another replica."""
+        return None if opened.undecided else self._failover.registry.open_now(opened.replicas)
+
     def read_now(self, opened: OpenContent, offset: int, size: int) -> bytes | memoryview | None:
         """Returns the bytes if that takes no waiting, else None. A memoryview is valid until the next call.
 

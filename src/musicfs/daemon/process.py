@@ -88,7 +88,13 @@ async def _serve(
 
 def _fuse_mount(config: Config, mount_point: Path, parts: Components) -> FuseMount:
     settings = config.mount
-    return FuseMount(parts.filesystem, mount_point, allow_other=settings.allow_other, file_mode=settings.file_mode)
+    return FuseMount(
+        parts.filesystem,
+        mount_point,
+        allow_other=settings.allow_other,
+        file_mode=settings.file_mode,
+        passthrough=any(origin.settings.get("passthrough") for origin in config.origins),
+    )
 
 
 async def _serve_mounted(

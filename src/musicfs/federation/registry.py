@@ -16,7 +16,7 @@ from musicfs.federation.ratelimit import RateLimit
 from musicfs.federation.router import LatencyStats, Router
 from musicfs.federation.stats import ReadStats
 from musicfs.model import HealthStatus, OriginId, Replica
-from musicfs.origin import DropsConnections, Origin, ReadsNow, WatchHandle
+from musicfs.origin import DropsConnections, OpensFiles, Origin, ReadsNow, WatchHandle
 from musicfs.system.tasks import retrieve
 
 log = logging.getLogger(__name__)
@@ -204,6 +204,13 @@ class OriginRegistry:
         if self.quarantined.held and replica in self.quarantined.held:  # which computes the hash of all its fields
             return None
         return ranking.now, replica
+
+    def open_now(self, replicas: Sequence[Replica]) -> int | None:
+        """Returns a descriptor of the best replica's file for the kernel to read; None when that can't be (see
+        `origin.OpensFiles`), or its origin isn't healthy. The caller closes it."""
+        routed = self.route_now(replicas)
+        origin = self.get(routed[1].origin) if routed is not None else None
+        return origin.open_now(routed[1]) if routed is not None and isinstance(origin, OpensFiles) else None
 
     def generations(self) -> tuple[int, int, int]:
         """Returns numbers that stay the same as long as `route_now` returns the same."""

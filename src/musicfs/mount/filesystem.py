@@ -230,6 +230,16 @@ class Filesystem:
             return self._generated[handle].data[offset : offset + size]
         return self._reader.read_now(opened, offset, size)
 
+    def is_alone(self, handle: int) -> bool:
+        """Whether nobody else has the file open that has just been opened."""
+        file = self._files.get(handle) or self._generated[handle]
+        return self._holders[file.attributes[0]] == 1
+
+    def backing(self, handle: int) -> int | None:
+        """Returns a descriptor of the file for the kernel, see `Reader.open_now`."""
+        file = self._files.get(handle)
+        return self._reader.open_now(file.opened) if file is not None else None
+
     def whole(self, handle: int) -> bytes | memoryview | None:
         """Returns all bytes of a small file that has just been opened, if that takes no waiting, no one else has it
         open, and so no read of it is under way. They are valid until the next call."""

@@ -11,6 +11,7 @@ from musicfs.mount import mount_points
 from musicfs.mount.filesystem import Filesystem
 from musicfs.mount.kernel_read_ahead import KernelReadAhead
 from musicfs.mount.operations import Operations
+from musicfs.mount.passthrough import Passthrough
 from musicfs.mount.readers import Readers
 from musicfs.mount.session import mounting
 from musicfs.mount.session.channel import Payload
@@ -31,9 +32,20 @@ class FuseMount:
         allow_other: Whether other users see it; the filesystem has owners then, and the kernel enforces what they may
             read.
         file_mode: See `Readers`.
+        passthrough: Whether the kernel may read files itself, of origins that allow it.
     """
 
-    def __init__(self, filesystem: Filesystem, mount_point: Path, *, allow_other: bool, file_mode: int) -> None:
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        mount_point: Path,
+        *,
+        allow_other: bool,
+        file_mode: int,
+        passthrough: bool = False,
+    ) -> None:
+        self._filesystem = filesystem
+        self._passthrough = passthrough
         self._mount_point = mount_point
         self._operations = Operations(filesystem, Readers(file_mode) if allow_other else None, self._store)
         self._allow_other = allow_other
@@ -50,7 +62,7 @@ class FuseMount:
         """
         try:
             fd = mounting.mount(self._mount_point, _NAME, allow_other=self._allow_other)
-            session = FuseSession(fd, self._operations.by_opcode())
+            session = FuseSession(fd, self._operations.by_opcode(), passthrough=self._passthrough)
             session.negotiate()
         except OSError as error:
             hint = " --allow-other needs `user_allow_other` in /etc/fuse.conf." if self._allow_other else ""
@@ -58,6 +70,10 @@ class FuseMount:
                 f"Can't mount on {self._mount_point}: the system refused ({error.strerror}).{hint}"
             ) from error
         self._session = session
+        if session.passes_through:
+            self._operations.passthrough = Passthrough(self._filesystem.backing, session.channel)
+        elif self._passthrough:
+            log.warning("the kernel can't read files past MusicFS (Linux 6.9 can): `passthrough` has no effect")
         self._forgetter = Forgetter(session.channel)
         here = mount_points.mounted(self._mount_point)  # not by stat(2): we would have to answer that ourselves
         if here is not None:

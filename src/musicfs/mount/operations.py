@@ -15,6 +15,7 @@ from musicfs.errors import MusicFSError
 from musicfs.mount.entries import NO_ENTRY, EntryPacker
 from musicfs.mount.filesystem import Filesystem, errno_of
 from musicfs.mount.listings import Listings
+from musicfs.mount.passthrough import Passthrough
 from musicfs.mount.readers import Readers
 from musicfs.mount.session import protocol as fuse
 from musicfs.mount.session.channel import Payload
@@ -55,6 +56,7 @@ class Operations:
         self._fs = filesystem
         self._store = store
         self._stored: Lru[int, None] = Lru(_MOST_STORED)
+        self.passthrough: Passthrough | None = None
         self._counts = filesystem.counts
         self._entries = EntryPacker(readers)
         self._listings = Listings(filesystem, self._entries)
@@ -163,6 +165,10 @@ class Operations:
         self.on_open(self._fs.is_near(handle))
         # An inode stands for one content forever, so what the kernel has cached of it stays true, unless bytes of it
         # turned out to be wrong.
+        if self.passthrough is not None:
+            number = self.passthrough.begin(ino, handle, alone=self._fs.is_alone(handle))
+            if number is not None:
+                return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_PASSTHROUGH, number)
         if not self._fs.keeps_pages(handle):
             return fuse.OPEN_OUT.pack(handle, 0, 0)
         if ino not in self._stored:
@@ -187,7 +193,7 @@ class Operations:
         self._counts.read_bytes += len(data)
 
     def _undelivered_file(self, answer: Payload) -> None:
-        self._fs.release(fuse.OPEN_OUT.unpack(answer)[0])
+        self._close(fuse.OPEN_OUT.unpack(answer)[0])
 
     def read(self, _: int, request: bytes) -> Answer:
         counts = self._counts
@@ -211,8 +217,13 @@ class Operations:
     def release(self, _: int, request: bytes) -> bytes:
         self._counts.release += 1
         (fh,) = fuse.RELEASE_IN.unpack_from(request, _BODY)
-        self._fs.release(fh)
+        self._close(fh)
         return b""
+
+    def _close(self, handle: int) -> None:
+        if self.passthrough is not None:
+            self.passthrough.end(handle)
+        self._fs.release(handle)
 
     # extended attributes
 

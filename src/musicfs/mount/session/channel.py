@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 
 from musicfs.mount.session.protocol import (
+    BACKING_ID,
+    BACKING_MAP,
+    FUSE_DEV_IOC_BACKING_CLOSE,
+    FUSE_DEV_IOC_BACKING_OPEN,
     FUSE_MIN_READ_BUFFER,
     FUSE_NOTIFY_INVAL_ENTRY,
     FUSE_NOTIFY_INVAL_INODE,
@@ -115,6 +120,19 @@ class Channel:
         """
         header = OUT_HEADER.pack(_HEADER_SIZE + NOTIFY_STORE_OUT.size + len(data), FUSE_NOTIFY_STORE, 0)
         os.writev(self.fd, (header, NOTIFY_STORE_OUT.pack(ino, 0, len(data), 0), data))
+
+    def register(self, fd: int) -> int:
+        """Registers an open file that the kernel may read itself. Returns its number.
+
+        Raises:
+            OSError: EPERM: Only root may. ENOTTY: The kernel is too old. ELOOP: Its filesystem is stacked on another.
+        """
+        # Of a buffer that it may change, `ioctl` returns the number that the kernel returned.
+        return int(fcntl.ioctl(self.fd, FUSE_DEV_IOC_BACKING_OPEN, bytearray(BACKING_MAP.pack(fd, 0, 0))))
+
+    def unregister(self, number: int) -> None:
+        """Ends the registration of a file; it stays open where it is open. Raises OSError."""
+        fcntl.ioctl(self.fd, FUSE_DEV_IOC_BACKING_CLOSE, BACKING_ID.pack(number))
 
     def _notify(self, code: int, payload: bytes) -> None:
         os.write(self.fd, OUT_HEADER.pack(_HEADER_SIZE + len(payload), code, 0) + payload)

@@ -77,12 +77,19 @@ class InitFlags(IntFlag):
     FUSE_MAX_PAGES = 1 << 22
     FUSE_NO_OPENDIR_SUPPORT = 1 << 24
     FUSE_INIT_EXT = 1 << 30
+    FUSE_PASSTHROUGH = 1 << 37
 
 
 # fuse_open_out.open_flags
 
 FOPEN_KEEP_CACHE = 1 << 1
 FOPEN_CACHE_DIR = 1 << 3
+FOPEN_PASSTHROUGH = 1 << 7
+
+# ioctl(2) of /dev/fuse
+
+FUSE_DEV_IOC_BACKING_OPEN = 0x4010E501
+FUSE_DEV_IOC_BACKING_CLOSE = 0x4004E502
 
 # Structures
 
@@ -93,9 +100,10 @@ OUT_HEADER = Struct("=IiQ")
 
 INIT_IN = Struct("=IIII")
 """major, minor, max_readahead, flags; flags2 follows if FUSE_INIT_EXT is among them."""
-INIT_OUT = Struct("=IIIIHHIIHHI28x")
+INIT_IN_FLAGS2 = Struct("=I")
+INIT_OUT = Struct("=IIIIHHIIHHII24x")
 """major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, max_pages,
-map_alignment, flags2."""
+map_alignment, flags2, max_stack_depth."""
 
 _ATTR = "QQQqqqIII28s"
 """fuse_attr: ino, size, blocks, atime, mtime, ctime, atimensec, mtimensec, ctimensec, and an `ATTR_REST`. The times
@@ -118,6 +126,9 @@ DIRENT = Struct("=" + _DIRENT)
 DIRENTPLUS = Struct("=" + _ENTRY_OUT + _DIRENT)
 OPEN_IN = Struct("=II")
 """flags, open_flags."""
+BACKING_MAP = Struct("=iIQ")
+"""fd, flags, padding: fuse_backing_map."""
+BACKING_ID = Struct("=I")
 OPEN_OUT = Struct("=QII")
 """fh, open_flags, backing_id."""
 READ_IN = Struct("=QQII")

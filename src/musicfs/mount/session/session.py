@@ -30,6 +30,7 @@ from musicfs.mount.session.protocol import (
     IN_HEADER,
     IN_HEADER_START,
     INIT_IN,
+    INIT_IN_FLAGS2,
     INIT_OUT,
     INTERRUPT_IN,
     OLDEST_MINOR_VERSION,
@@ -59,6 +60,8 @@ MAX_ANSWER = _MAX_PAGES * os.sysconf("SC_PAGE_SIZE")
 """Bytes that a request may ask for."""
 MAX_OFFSET = 2**63 - 1
 _NANOSECOND = 1
+_MAX_STACK_DEPTH = 1
+"""The files that the kernel reads itself lie on filesystems that are stacked on no other."""
 _NO_REPLY = frozenset((FUSE_FORGET, FUSE_BATCH_FORGET))
 _NEGOTIATING_SECS = 10.0
 _ENDING_SECS = 10.0
@@ -105,10 +108,16 @@ class FuseSession:
     Args:
         fd: The open /dev/fuse, which `close` closes.
         operations: By opcode; requests of every other opcode get ENOSYS.
+        passthrough: Whether files may be opened that the kernel reads itself.
+
+    Attributes:
+        passes_through: Whether the kernel has agreed to that.
     """
 
-    def __init__(self, fd: int, operations: Mapping[int, Operation]) -> None:
+    def __init__(self, fd: int, operations: Mapping[int, Operation], *, passthrough: bool = False) -> None:
         self.channel = Channel(fd)
+        self._passthrough = passthrough
+        self.passes_through = False
         self._operations = dict(operations)
         self._waiting: dict[int, tuple[asyncio.Task[Payload], int]] = {}
         self._ended: asyncio.Future[None] | None = None
@@ -127,11 +136,13 @@ class FuseSession:
             _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
             if opcode != FUSE_INIT:
                 raise OSError(errno.EPROTO, f"the kernel begins with request {opcode}")
-            answer = init_out(request)
+            answer = init_out(request, passthrough=self._passthrough)
             self.channel.reply(unique, answer)
         except (ConnectionEnded, struct.error) as error:
             raise OSError(errno.EPROTO, "the kernel ended the connection") from error
-        if INIT_OUT.unpack(answer)[3] & InitFlags.FUSE_NO_OPENDIR_SUPPORT:
+        flags = agreed(answer)
+        self.passes_through = InitFlags.FUSE_PASSTHROUGH in flags
+        if InitFlags.FUSE_NO_OPENDIR_SUPPORT in flags:
             # It gets ENOSYS, and the kernel asks for no folder to be opened again. It caches all listings from then on.
             self._operations.pop(FUSE_OPENDIR, None)
 
@@ -296,17 +307,29 @@ class FuseSession:
                 self._say_no(unique, errno.EIO)
 
 
-def init_out(request: bytes) -> bytes:
-    """Returns the answer to FUSE_INIT.
+def init_out(request: bytes, *, passthrough: bool = False) -> bytes:
+    """Returns the answer to FUSE_INIT. passthrough: whether to agree to FUSE_PASSTHROUGH, if the kernel offers it.
 
     Raises:
         OSError: EPROTO: The kernel speaks another protocol, or too old a one.
         struct.error: The request is too short.
     """
-    major, minor, max_readahead, flags = INIT_IN.unpack_from(request, BODY)
+    major, minor, max_readahead, low = INIT_IN.unpack_from(request, BODY)
     if major != FUSE_KERNEL_VERSION or minor < OLDEST_MINOR_VERSION:
         raise OSError(errno.EPROTO, f"the kernel speaks FUSE {major}.{minor}, which MusicFS doesn't")
+    flags, depth = low & _WANTED, 0
+    if passthrough and low & InitFlags.FUSE_INIT_EXT:
+        (high,) = INIT_IN_FLAGS2.unpack_from(request, BODY + INIT_IN.size)
+        if high << 32 & InitFlags.FUSE_PASSTHROUGH:
+            flags |= InitFlags.FUSE_INIT_EXT | InitFlags.FUSE_PASSTHROUGH
+            depth = _MAX_STACK_DEPTH
     return INIT_OUT.pack(
-        FUSE_KERNEL_VERSION, min(minor, FUSE_KERNEL_MINOR_VERSION), max_readahead, flags & _WANTED,
-        0, 0, _MAX_WRITE, _NANOSECOND, _MAX_PAGES, 0, 0,
+        FUSE_KERNEL_VERSION, min(minor, FUSE_KERNEL_MINOR_VERSION), max_readahead, flags & 0xFFFFFFFF,
+        0, 0, _MAX_WRITE, _NANOSECOND, _MAX_PAGES, 0, flags >> 32, depth,
     )  # fmt: skip
+
+
+def agreed(answer: bytes) -> InitFlags:
+    """The flags in an answer to FUSE_INIT."""
+    fields = INIT_OUT.unpack(answer)
+    return InitFlags(fields[3] | fields[10] << 32)

@@ -53,12 +53,13 @@ _NEVER_NOW = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 class LocalSettings(BaseModel):
     """The settings. path: the folder that holds the music. links: which symbolic links in it are followed; by default
-    all of them if the mount is for one user."""
+    all of them if the mount is for one user. passthrough: whether the kernel may read files past MusicFS."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Annotated[Path, Expected("the folder that holds the music")]
     links: LinksSetting = None
+    passthrough: Annotated[bool, Expected("true or false")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class LocalOrigin:
         self.kind: OriginType = config.origin_type
         settings = LocalSettings.model_validate(dict(config.settings))
         self._path = str(settings.path)
+        self._passthrough = settings.passthrough
         self._below = Below(self._path, settings.links or "all")
         self._through_links = self._below.links != "none"
         self._check_empty = EmptyRootCheck(config.id, populated, f"the folder {self._path} is empty; is it mounted?")
@@ -275,6 +277,21 @@ class LocalOrigin:
         if done == size:
             return view
         return view[:done] if offset + done >= replica.size else None
+
+    def open_now(self, replica: Replica) -> int | None:
+        """Opens the file for the kernel, if the settings allow that (origin.OpensFiles)."""
+        if not self._passthrough or self._root is None or self._root.fd is None or not is_inside(replica.path):
+            return None
+        try:
+            fd = open_cached(self._root.fd, replica.path, through_links=self._through_links)
+        except (OSError, ValueError):
+            return None
+        about = fstat(fd)
+        if replica.is_version(Stat(replica.path, about.st_size, about.st_mtime_ns)):
+            self._used = True
+            return fd
+        os.close(fd)
+        return None
 
     def _buffer_for(self, size: int) -> memoryview:
         if size > len(self._buffer):
