@@ -472,7 +472,7 @@ def _close_root(root: _Root) -> None:
 
 def open_mounted(config: OriginConfig, *, populated: bool) -> LocalOrigin:
     """Returns a driver for the folder where the system has mounted an origin of another kind."""
-    own = {name: config.settings.get(name) for name in LocalSettings.model_fields}
+    own = {name: config.settings[name] for name in LocalSettings.model_fields if name in config.settings}
     return LocalOrigin(config.model_copy(update={"settings": own}), populated=populated)
 
 
