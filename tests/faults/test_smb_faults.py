@@ -118,7 +118,7 @@ async def test_a_listing_may_take_longer_than_one_answer(remote: SmbRemote) -> N
         remote.write(f"d/{n:02}/x.flac", b"x")
     quick = await remote.open(SOON_MS)
     await in_the_end(quick.health)
-    remote.proxy.latency = 0.005
+    remote.proxy.latency = 0.02
     loop = asyncio.get_running_loop()
 
     async def timed() -> tuple[dict[str, Stat], float]:

@@ -147,7 +147,7 @@ async def test_an_unknown_origin_is_a_sentence(setup: Setup) -> None:
 
 
 async def test_a_worker_that_is_killed_in_a_scan_is_started_again_and_the_scan_completes(setup: Setup) -> None:
-    for number in range(20):
+    for number in range(50):
         make_album(setup.root, "Artist", f"Album {number}", 60, seconds=0.1)
     scanning = asyncio.create_task(setup.library.scan(A))
     while setup.files() == 0:
@@ -156,7 +156,7 @@ async def test_a_worker_that_is_killed_in_a_scan_is_started_again_and_the_scan_c
     os.kill(setup.worker().pid, signal.SIGKILL)
     result = await scanning
     assert result.error is None
-    assert setup.files() == 1200
+    assert setup.files() == 3000
 
 
 async def test_closing_ends_the_worker_and_everything_it_started(setup: Setup) -> None:
