@@ -80,6 +80,26 @@ async def test_a_program_that_goes_on_through_a_large_folder_costs_few_queries_a
     assert read == [1, 1, 1, 1, 1]
 
 
+async def test_a_program_that_wants_one_file_of_each_folder_soon_reads_no_others(
+    library: ScannedLibrary, tmp_path: Path
+) -> None:
+    """Such as a media server that looks at a cover of each album: else the neighbours drive out what it wants again."""
+    for number in range(12):
+        make_album(tmp_path / "a" / f"{number:02}", tracks=5, album=f"Album {number:02}", seed=10 * number)
+    library.configure({"a": tmp_path / "a"})
+    await library.scan()
+    named: list[Content] = []
+    library.view_now().files.on_read = named.extend
+    nodes = sorted(library.nodes().items())
+    albums = [[ino for _, ino in nodes[at : at + 5]] for at in range(0, 60, 5)]
+    for album in albums:
+        library.view.open_file(album[0])
+    assert len(named) == 4 * 5 + 8
+    named.clear()
+    library.view.open_file(albums[11][1])
+    assert len(named) == 4, "who goes on in a folder gets the rest of it"
+
+
 async def test_after_a_change_no_file_is_what_it_was(library: ScannedLibrary, tmp_path: Path) -> None:
     inos = await with_pictures(library, tmp_path / "a", 3)
     before = [library.view.open_file(ino) for ino in inos]

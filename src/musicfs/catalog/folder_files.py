@@ -13,6 +13,8 @@ from musicfs.system.lru import Lru
 
 _KEPT = 2048
 """Files: some two megabytes."""
+_ALONE_MOST = 4
+"""After so many folders of which one file was wanted, a program is taken for one that wants one of each."""
 _FIRST, _MOST = 32, 128
 """Names that a query reads: of a folder at first, and as a program goes on through a large one."""
 
@@ -65,6 +67,10 @@ class FolderFiles:
         self._last = 0, 0
         """The folder that was read last, and the position of the last file that was read of it."""
         self._count = _FIRST
+        self._used = 0
+        """Files that were here since the last query."""
+        self._alone = 0
+        """Folders one after the other of which one file was wanted."""
         self.on_read: Callable[[Sequence[Content]], None] = lambda contents: None
 
     def find(self, ino: int) -> TreeFile | None:
@@ -72,7 +78,11 @@ class FolderFiles:
 
         A file has no replicas while none of its origins is configured.
         """
-        return self._files.use(ino) or self._read(ino)
+        file = self._files.use(ino)
+        if file is None:
+            return self._read(ino)
+        self._used += 1
+        return file
 
     def forget(self) -> None:
         """Keeps nothing, after the catalogue has changed."""
@@ -102,8 +112,11 @@ class FolderFiles:
     def _how_many(self, parent: int, position: int) -> int:
         """Returns how many names to read from a position on: more for one who goes on, one for one who jumps about."""
         before, last = self._last
+        used, self._used = self._used, 0
         if parent != before:
-            return _FIRST
+            self._alone = 0 if used else self._alone + 1
+            return 1 if self._alone > _ALONE_MOST else _FIRST
+        self._alone = 0
         return min(2 * max(self._count, _FIRST), _MOST) if last < position <= last + 2 * self._count else 1
 
 
