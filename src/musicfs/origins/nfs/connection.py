@@ -34,6 +34,8 @@ _MIN_READ, _MAX_READ = 4 << 10, 1 << 20  # bytes of one call, whatever size the 
 _NAMED = {"BADHANDLE": errno.ESTALE, "JUKEBOX": errno.EAGAIN, "BAD_COOKIE": errno.EAGAIN}
 """Errors that only NFS has. The last is of a folder that changed between two parts of its listing."""
 _LOOK_SECS = 0.1  # how often a waiting call checks whether its caller still waits
+_TURNS = 4
+"""In which libnfs sends what it has: more would mean that the way to the server is full."""
 
 
 class NfsEntry(NamedTuple):
@@ -274,7 +276,11 @@ class Connection:
     def _serve(self) -> None:
         """Sends and receives what is possible at once, or waits a moment for that."""
         guard = self._guarded()
-        if self._lib.nfs_which_events(self._nfs) & select.POLLOUT:
+        # Once for its connection, which counts as made from the start, and once for the call that waits for that: to
+        # wait for the server before there is a call would take the whole moment, twice for each mount.
+        for _ in range(_TURNS):
+            if self._done or not self._lib.nfs_which_events(self._nfs) & select.POLLOUT:
+                break
             self._let(select.POLLOUT)
             guard = self._guarded() if not self._done else guard
         guard.forward()
